@@ -1,0 +1,41 @@
+# Two commands for a newcomer: `make demo` and `make test`. Everything lands in .venv of this folder.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+
+.PHONY: demo test lint docs bench clean
+
+$(VENV)/core: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -e .
+	@touch $@
+
+$(VENV)/test: $(VENV)/core
+	$(BIN)/python -m pip install --quiet -e '.[train,annotate,dicom,batch,test,docs]'
+	@touch $@
+
+$(VENV)/lint: $(VENV)/test
+	$(BIN)/python -m pip install --quiet -e '.[lint]'
+	@touch $@
+
+demo: $(VENV)/core  ## segment a synthetic sample scan with the shipped weights
+	$(BIN)/vastus demo -o demo-out
+
+test: $(VENV)/test  ## all tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(VENV)/lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(VENV)/test
+	$(BIN)/mkdocs build --strict
+
+bench: $(VENV)/test
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) demo-out site

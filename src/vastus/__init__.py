@@ -1,0 +1,5 @@
+"""Vastus: every single thigh and hip muscle from a hip-to-knee CT."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

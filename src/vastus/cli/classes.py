@@ -1,0 +1,40 @@
+"""``vastus classes``: the label values and what they mean."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from vastus.anatomy import LABELS, Side
+
+
+def classes(
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of a table.")] = False,
+    colour_table: Annotated[bool, typer.Option("--ctbl", help="A 3D Slicer colour table instead of a table.")] = False,
+) -> None:
+    """List the values of a label map: structure, side, group and colour."""
+    sided = [label for label in LABELS if label.side is not Side.UNKNOWN]
+    if as_json:
+        rows = [
+            {
+                "value": label.value,
+                "structure": label.structure.key,
+                "side": label.side.value,
+                "group": label.structure.group.value,
+                "colour": list(label.structure.colour),
+            }
+            for label in sided
+        ]
+        typer.echo(json.dumps(rows, indent=2))
+    elif colour_table:
+        typer.echo("# Color table file: vastus label values\n0 background 0 0 0 0")
+        for label in LABELS:
+            red, green, blue = label.structure.colour
+            typer.echo(f"{label.value} {label.name} {red} {green} {blue} 255")
+    else:
+        typer.echo(f"{'value':>5}  {'structure':<22}{'side':<7}{'group':<11}Latin")
+        for label in sided:
+            s = label.structure
+            typer.echo(f"{label.value:>5}  {s.english:<22}{label.side.value:<7}{s.group.value:<11}{s.latin}")

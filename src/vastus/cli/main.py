@@ -1,0 +1,51 @@
+"""``vastus``: the commands gathered, and errors turned into one line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from vastus import __version__
+from vastus.cli import classes
+from vastus.errors import VastusError
+
+app = typer.Typer(
+    name="vastus",
+    help="Every single thigh and hip muscle from a hip-to-knee CT. For research; not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+# One line a command, in the order of --help.
+app.command("classes")(classes.classes)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"vastus {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options of the program itself; commands follow."""
+
+
+def run() -> None:
+    """Entry point of the ``vastus`` program."""
+    try:
+        app()
+    except VastusError as error:
+        typer.echo(f"vastus: {type(error).__name__}: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("vastus: stopped; nothing half-written is left.", err=True)
+        sys.exit(130)

@@ -1,0 +1,1 @@
+"""Reading scans and label maps, writing results."""

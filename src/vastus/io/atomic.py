@@ -1,0 +1,70 @@
+"""Writing that never leaves half a file: to a temporary name in the same folder, then renamed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vastus.errors import OutputError
+
+
+def ensure_folder(folder: Path) -> Path:
+    """Make a folder with its parents; refuse by name when it can't be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = tempfile.NamedTemporaryFile(dir=folder, prefix=".vastus-")  # noqa: SIM115
+        probe.close()
+    except OSError as error:
+        raise OutputError(
+            f"The output folder can't be written to ({error.strerror}).",
+            path=folder, remedy="Choose another with -o, or free its rights or space.",
+        ) from error  # fmt: skip
+    return folder
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary path with the same suffixes; on success rename it to ``path``, on any failure remove it."""
+    suffix = "".join(path.suffixes[-2:])
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".vastus-", suffix=suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"The file can't be written ({error.strerror}).", path=path) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder beside ``folder``; on success it takes that name (which must not exist or be empty)."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".vastus-"))
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        temporary.replace(folder)
+    except OSError as error:
+        raise OutputError(f"The folder can't be written ({error.strerror}).", path=folder) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

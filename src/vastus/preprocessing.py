@@ -1,0 +1,156 @@
+"""The paper's five preprocessing steps, defined once for training and inference.
+
+Kim et al. 2024: clip HU to a window and scale to 0..1, raise to a gamma, crop to the foreground, resample. The crop is
+done on the scan before resampling (the result is the same and costs less). Every number is a field of
+``PreprocessingSettings``, saved with the weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vastus.errors import SettingsError, UnsupportedScanError
+from vastus.resampling import resample_box
+from vastus.volume import Volume, centred_affine, crop, shape_for_spacing, to_ras
+
+FloatImage = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class PreprocessingSettings:
+    """Settings of the five steps. The defaults are the paper's.
+
+    Attributes:
+        hu_window: lower and upper HU, mapped to 0 and 1, clipped outside.
+        gamma: exponent of the contrast step.
+        body_threshold_hu: voxels above it can be body; the largest connected part, holes filled, is the foreground.
+        body_margin_mm: what is kept around the body.
+        spacing_mm: voxel size that the network sees, along patient right, front, head.
+        window_size: voxels of one network window.
+        antialias: average over the new voxel when shrinking (True), or plain linear interpolation as in the paper.
+    """
+
+    hu_window: tuple[float, float] = (-57.0, 164.0)
+    gamma: float = 2.0
+    body_threshold_hu: float = -250.0
+    body_margin_mm: float = 10.0
+    spacing_mm: tuple[float, float, float] = (1.5, 1.5, 2.0)
+    window_size: tuple[int, int, int] = (96, 96, 96)
+    antialias: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse values with which no step could work."""
+        low, high = self.hu_window
+        if not low < high:
+            raise SettingsError(f"hu_window must rise, got {self.hu_window}.")
+        if not (self.gamma > 0 and all(s > 0 for s in self.spacing_mm) and all(w > 0 for w in self.window_size)):
+            raise SettingsError("gamma, spacing_mm and window_size must be positive.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> PreprocessingSettings:
+        """Read what ``to_dict`` wrote; unknown or missing names are refused."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        if set(values) != names:
+            odd = sorted(set(values) ^ names)
+            raise SettingsError(f"Preprocessing settings missing or unknown: {', '.join(odd)}.")
+        as_tuples: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**as_tuples)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Preprocessed:
+    """What a network sees, and how it lies in the scan.
+
+    Attributes:
+        image: float32, shape (X, Y, Z), 0..1, axes to the patient's right, front, head.
+        affine: of that grid.
+        box_start, box_stop: the foreground box in voxels of ``to_ras(scan)``; the grid's faces coincide with the box's.
+    """
+
+    image: FloatImage
+    affine: NDArray[np.float64]
+    box_start: tuple[int, int, int]
+    box_stop: tuple[int, int, int]
+
+
+def normalise_hu(hu: NDArray[Any], settings: PreprocessingSettings) -> FloatImage:
+    """Steps 1 and 2: clip to the window, scale to 0..1, raise to gamma. Any shape, float32 out."""
+    low, high = settings.hu_window
+    scaled = (np.asarray(hu, dtype=np.float32) - np.float32(low)) / np.float32(high - low)
+    np.clip(scaled, 0.0, 1.0, out=scaled)
+    return scaled if settings.gamma == 1.0 else np.power(scaled, np.float32(settings.gamma))
+
+
+def preprocess(scan: Volume, settings: PreprocessingSettings) -> Preprocessed:
+    """All five steps: scan in HU, any orientation -> network input.
+
+    Raises:
+        UnsupportedScanError: nothing in the scan is dense enough to be a body.
+    """
+    upright = to_ras(scan)
+    start, stop = body_box(upright, settings)
+    box = crop(upright, start, stop)
+    shape = shape_for_spacing(box.shape, box.spacing_mm, settings.spacing_mm)
+    resampled = resample_box(box.array, shape, antialias=settings.antialias)
+    affine = centred_affine(box.affine, box.shape, shape)
+    return Preprocessed(normalise_hu(resampled, settings), affine, start, stop)
+
+
+def body_box(upright: Volume, settings: PreprocessingSettings) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Step 3: the box of the body, in voxels of the RAS scan, all slices kept that hold body.
+
+    Found on a coarse grid (about 4 mm). Table, clothes and lines are thin: an opening of the mask drops them, and
+    of what remains only parts of at least a tenth of the largest count, so that both legs stay.
+    """
+    mask, coarse_mm = body_mask(upright, settings)
+    if not mask.any():
+        raise UnsupportedScanError(
+            f"No body found: nothing solid above {settings.body_threshold_hu:g} HU.",
+            remedy="Check that the values are Hounsfield units.",
+        )
+    start, stop = [], []
+    for axis in range(3):
+        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        ratio = upright.shape[axis] / mask.shape[axis]
+        margin = math.ceil(settings.body_margin_mm / coarse_mm[axis])
+        start.append(max(0, math.floor((hit[0] - margin) * ratio)))
+        stop.append(min(upright.shape[axis], math.ceil((hit[-1] + 1 + margin) * ratio)))
+    return (start[0], start[1], start[2]), (stop[0], stop[1], stop[2])
+
+
+def body_mask(
+    upright: Volume, settings: PreprocessingSettings, coarse_mm: float = 4.0
+) -> tuple[NDArray[np.bool_], tuple[float, float, float]]:
+    """The body without table and clothes, on a grid of about ``coarse_mm`` that covers the whole scan.
+
+    Returns:
+        The mask, and the exact spacing of its grid in mm.
+    """
+    import cc3d
+    from scipy import ndimage
+
+    target = tuple(max(coarse_mm, s) for s in upright.spacing_mm)
+    shape = shape_for_spacing(upright.shape, upright.spacing_mm, (target[0], target[1], target[2]))
+    coarse = resample_box(upright.array, shape, antialias=True)
+    spacing = tuple(n * s / m for n, s, m in zip(upright.shape, upright.spacing_mm, shape, strict=True))
+    solid = coarse > settings.body_threshold_hu
+    # A table or a blanket is a sheet: opening in the axial plane by about 8 mm removes it. Fat is thicker.
+    disk = ndimage.iterate_structure(ndimage.generate_binary_structure(2, 1), 2)[:, :, None]
+    opened = ndimage.binary_opening(np.pad(solid, ((3, 3), (3, 3), (0, 0)), mode="edge"), disk)[3:-3, 3:-3]
+    parts, count = cc3d.connected_components(opened.astype(np.uint8), connectivity=6, return_N=True)
+    if count:
+        sizes = np.bincount(parts.ravel())
+        sizes[0] = 0
+        opened = (sizes >= max(1, sizes.max() // 10))[parts]
+    filled = np.stack([ndimage.binary_fill_holes(opened[..., k]) for k in range(opened.shape[2])], axis=2)
+    return filled, (spacing[0], spacing[1], spacing[2])

@@ -1,0 +1,1 @@
+"""Labelled CT made from meshes of real anatomy, and a small analytic phantom."""

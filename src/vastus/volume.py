@@ -1,0 +1,183 @@
+"""``Volume``: an array and its place in space, with one convention.
+
+Convention, everywhere in Vastus: ``array[i, j, k]`` sits at ``affine @ (i, j, k, 1)`` in millimetres of the RAS+
+world of NIfTI: x to the patient's right, y to the front, z to the head. DICOM's LPS is converted on reading and
+on writing, nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vastus.errors import GeometryError
+
+Affine = NDArray[np.float64]
+AnyArray = NDArray[Any]
+
+_GRID_TOLERANCE_MM = 1e-2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Volume:
+    """A three-dimensional array with its affine.
+
+    Attributes:
+        array: shape (I, J, K), any dtype; HU for a CT, label values for a label map.
+        affine: shape (4, 4), float64; voxel index -> RAS+ millimetres.
+    """
+
+    array: AnyArray
+    affine: Affine
+
+    def __post_init__(self) -> None:
+        """Check the shapes; refuse a singular affine."""
+        if self.array.ndim != 3:
+            raise GeometryError(f"A volume has three dimensions, this array has {self.array.ndim}.")
+        affine = np.asarray(self.affine, dtype=np.float64)
+        if affine.shape != (4, 4) or not np.isfinite(affine).all():
+            raise GeometryError("The affine must be a finite 4x4 matrix.")
+        if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+            raise GeometryError("The affine is singular: two image axes point the same way.")
+        object.__setattr__(self, "affine", affine)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along the three axes."""
+        i, j, k = self.array.shape
+        return i, j, k
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance of neighbouring voxels along the three axes, in mm."""
+        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(x), float(y), float(z)
+
+    @property
+    def voxel_volume_mm3(self) -> float:
+        """Volume of one voxel in mm3; right for sheared affines too."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+    def same_grid(self, other: Volume) -> bool:
+        """Whether both have the same shape and their corners coincide within 0.01 mm."""
+        if self.shape != other.shape:
+            return False
+        corners = np.array([[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+        corners[:, :3] *= self.shape
+        return bool(np.abs(corners @ (self.affine - other.affine).T).max() < _GRID_TOLERANCE_MM)
+
+    def with_array(self, array: AnyArray) -> Volume:
+        """Another array on the same grid."""
+        if array.shape != self.array.shape:
+            raise GeometryError(f"Array of shape {array.shape} does not fit the grid {self.array.shape}.")
+        return Volume(array, self.affine)
+
+
+@dataclass(frozen=True, slots=True)
+class AxisOrder:
+    """How the axes of a volume lie in RAS+: axis ``source[w]`` runs along world axis w, reversed if ``flipped[w]``."""
+
+    source: tuple[int, int, int]
+    flipped: tuple[bool, bool, bool]
+
+
+def axis_order(affine: Affine) -> AxisOrder:
+    """The assignment of array axes to world axes that an affine means, the nearest one for an oblique scan.
+
+    Each world axis gets a different array axis; of the six assignments the one with the largest sum of absolute
+    direction cosines is taken, so that 45-degree scans can't map two axes onto one.
+    """
+    from itertools import permutations
+
+    cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    best = max(permutations(range(3)), key=lambda p: sum(abs(cosines[w, p[w]]) for w in range(3)))
+    flipped = tuple(bool(cosines[w, best[w]] < 0) for w in range(3))
+    return AxisOrder((best[0], best[1], best[2]), (flipped[0], flipped[1], flipped[2]))
+
+
+def to_ras(volume: Volume) -> Volume:
+    """Permute and reverse axes so that they run to the patient's right, front and head (nearest, for oblique scans).
+
+    No voxel is resampled; the array is a view. ``from_ras`` undoes it.
+    """
+    order = axis_order(volume.affine)
+    array = volume.array.transpose(order.source)
+    affine = volume.affine.copy()
+    affine[:, :3] = volume.affine[:, list(order.source)]
+    for axis in range(3):
+        if order.flipped[axis]:
+            array = np.flip(array, axis)
+            affine[:, 3] += affine[:, axis] * (array.shape[axis] - 1)
+            affine[:, axis] = -affine[:, axis]
+    return Volume(array, affine)
+
+
+def from_ras(array: AnyArray, original: Volume) -> Volume:
+    """Bring an array on the grid of ``to_ras(original)`` back to the axis order of ``original``."""
+    order = axis_order(original.affine)
+    axes = tuple(axis for axis in range(3) if order.flipped[axis])
+    unflipped = np.flip(array, axes) if axes else array
+    return original.with_array(unflipped.transpose(np.argsort(order.source)))
+
+
+def crop(volume: Volume, start: tuple[int, int, int], stop: tuple[int, int, int]) -> Volume:
+    """The box ``start`` (included) to ``stop`` (excluded), in voxels; the affine follows."""
+    if any(a < 0 or b > n or a >= b for a, b, n in zip(start, stop, volume.shape, strict=True)):
+        raise GeometryError(f"Box {start}..{stop} does not lie inside the grid {volume.shape}.")
+    affine = volume.affine.copy()
+    affine[:3, 3] = (volume.affine @ np.array([*start, 1.0]))[:3]
+    window = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+    return Volume(volume.array[window], affine)
+
+
+def paste(array: AnyArray, shape: tuple[int, int, int], start: tuple[int, int, int]) -> AnyArray:
+    """Put a cropped array back into zeros of the full shape: the inverse of ``crop``."""
+    full = np.zeros(shape, dtype=array.dtype)
+    window = tuple(slice(a, a + n) for a, n in zip(start, array.shape, strict=True))
+    full[window] = array
+    return full
+
+
+def centred_affine(affine: Affine, shape: tuple[int, int, int], new_shape: tuple[int, int, int]) -> Affine:
+    """Affine of a grid with ``new_shape`` voxels that covers the same box as ``shape`` voxels of ``affine``.
+
+    The outer faces of the two grids coincide (not the centres of the outer voxels).
+    """
+    scale = np.array(shape, dtype=np.float64) / np.array(new_shape, dtype=np.float64)
+    result = affine.copy()
+    result[:3, :3] = affine[:3, :3] * scale
+    result[:3, 3] = affine[:3, 3] + affine[:3, :3] @ ((scale - 1.0) / 2.0)
+    return result
+
+
+def shape_for_spacing(
+    shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], new_spacing_mm: tuple[float, float, float]
+) -> tuple[int, int, int]:
+    """Number of voxels, at least one an axis, with which a grid comes closest to the new spacing."""
+    i, j, k = (max(1, round(n * old / new)) for n, old, new in zip(shape, spacing_mm, new_spacing_mm, strict=True))
+    return i, j, k
+
+
+def resample_like(volume: Volume, target: Volume, *, order: int, outside: float = 0.0) -> Volume:
+    """Resample onto the grid of another volume, whatever the two directions are.
+
+    Args:
+        volume: what to resample.
+        target: gives shape and affine; its array is not read.
+        order: 0 nearest (labels), 1 linear.
+        outside: value where ``target`` lies outside ``volume``.
+
+    Returns:
+        A volume on the grid of ``target`` with the dtype of ``volume``.
+    """
+    from scipy.ndimage import affine_transform
+
+    index = np.linalg.inv(volume.affine) @ target.affine
+    result = affine_transform(
+        volume.array, index[:3, :3], offset=index[:3, 3], output_shape=target.shape, order=order,
+        mode="constant", cval=outside, prefilter=False,
+    )  # fmt: skip
+    return Volume(result, target.affine)
