@@ -119,8 +119,8 @@ _SARCOPENIC_PART: Final = {Sex.FEMALE: 20 / 43, Sex.MALE: 21 / 26}
 """Published: Kim et al. 2024. In the general population 0.1 from the age of 65 is guessed."""
 _FEMALE_PART: Final = {Population.HIP_FRACTURE: 43 / 69, Population.ADULT: 0.5}
 
-# Loss of muscle size between about 25 and 75 years, cross-sectional. Published: Naruse, Trappe & Trappe,
-# "Human skeletal muscle-specific atrophy with aging" (2023, PMC10069966, review of 47 studies): quadriceps 27 % (rectus femoris
+# Loss of muscle size between about 25 and 75 years, cross-sectional. Published: Naruse, Trappe & Trappe, "Human
+# skeletal muscle-specific atrophy with aging" (2023, PMC10069966, 47 studies): quadriceps 27 % (rectus femoris
 # 33 %), hamstrings 19 %, adductors 13 %, psoas 29 %, paraspinals 24 %. Pelvis 15 %, men: "Thigh muscles are more
 # susceptible to age-related muscle loss ..." (Exp Gerontol, May 2023). Guessed: sartorius as the hamstrings, iliacus
 # as the psoas, the abdominal wall as the paraspinals.
