@@ -1,0 +1,274 @@
+"""The anatomy of one person as signed distances, one block a structure and side.
+
+Built once from the meshes (see ``docs/reference-synthesis.md`` for where they come from) and kept in a cache file.
+Every structure has its own block with a margin, so that it can grow beyond its place and compete with its neighbours.
+
+Conventions:
+- Iliopsoas: what of psoas major and iliacus lies below the top of the femoral head; above it they keep their names.
+- Biceps femoris: both heads in one.
+- Blocks marked procedural (abdominal wall, spine, organs, vessels) are modelled, not measured.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vastus.anatomy import BY_KEY, SIDES, Side
+from vastus.errors import MissingInputError
+from vastus.io.atomic import atomic_path
+from vastus.synthesis.meshes import read_mesh, signed_distance_mm, voxelise
+from vastus.synthesis.tissues import Tissue
+
+VOXEL_MM = 1.5
+UNIT_MM = 0.125
+"""Distances are stored as int8 in steps of 1/8 mm, cut at +-15.9 mm."""
+MARGIN_MM = 14.0
+FEMORAL_HEAD_RADIUS_MM = 24.0
+
+_CALF = frozenset(
+    "extensor_digitorum_longus flexor_digitorum_longus flexor_hallucis_longus gastrocnemius_lateral "
+    "gastrocnemius_medial peroneus_longus plantaris popliteus soleus tibialis_anterior tibialis_posterior".split()
+)
+_OTHER_BONES = frozenset(("patella", "tibia", "fibula", "sacrum", "coccyx"))
+
+
+class PersonName(Enum):
+    """The two people of the atlas."""
+
+    FEMALE = "vhf"
+    MALE = "vhm"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """One structure: where it is and how far every point is from its surface.
+
+    Attributes:
+        name: file or structure name, for messages.
+        tissue: class id or ``Tissue`` value.
+        side: the patient's side; ``UNKNOWN`` for midline structures.
+        distance: int8 block of signed distance in ``UNIT_MM``, negative inside.
+        origin_mm: centre of its voxel (0, 0, 0) in the person's frame.
+        procedural: modelled, not measured.
+    """
+
+    name: str
+    tissue: int
+    side: Side
+    distance: NDArray[np.int8]
+    origin_mm: NDArray[np.float64]
+    procedural: bool = False
+
+    @property
+    def volume_mm3(self) -> float:
+        """Volume inside the zero level, without competition."""
+        return float((self.distance < 0).sum()) * VOXEL_MM**3
+
+
+@dataclass(frozen=True, slots=True)
+class Landmarks:
+    """Points of one person, in mm of the person's frame."""
+
+    head_mm: dict[Side, tuple[float, float, float]]
+    knee_mm: dict[Side, tuple[float, float, float]]
+    crest_z_mm: float
+    midline_x_mm: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Field:
+    """A scalar field on a coarse grid (float32, mm)."""
+
+    values: NDArray[np.float32]
+    origin_mm: NDArray[np.float64]
+    voxel_mm: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Atlas:
+    """One person: parts, landmarks, and two fields that carry the outline.
+
+    ``skin`` is the signed distance to the skin of the atlas; ``deep`` the one to the envelope of everything under the
+    subcutaneous fat (muscle fascia, abdominal wall).
+    """
+
+    person: PersonName
+    parts: tuple[Part, ...]
+    landmarks: Landmarks
+    skin: Field
+    deep: Field
+
+    def select(self, tissue: int) -> Iterator[Part]:
+        """The parts of one tissue."""
+        return (part for part in self.parts if part.tissue == tissue)
+
+
+def quantise(distance_mm: NDArray[np.float32]) -> NDArray[np.int8]:
+    """Signed distance in mm to int8 steps of ``UNIT_MM``."""
+    return np.clip(np.round(distance_mm / UNIT_MM), -127, 127).astype(np.int8)
+
+
+def part_from_mask(name: str, tissue: int, side: Side, mask: NDArray[np.bool_], origin_mm: NDArray[np.float64],
+                   *, procedural: bool) -> Part:  # fmt: skip
+    """A part from voxels on a ``VOXEL_MM`` grid, cropped to its box and margin.
+
+    Raises:
+        MissingInputError: the mask is empty.
+    """
+    if not mask.any():
+        raise MissingInputError(f"The structure {name} is empty in the atlas.")
+    margin = round(MARGIN_MM / VOXEL_MM)
+    low, high = [], []
+    for axis in range(3):
+        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        low.append(int(hit[0]) - margin)
+        high.append(int(hit[-1]) + 1 + margin)
+    block = np.zeros([b - a for a, b in zip(low, high, strict=True)], dtype=bool)
+    inner = tuple(slice(max(a, 0), min(b, n)) for a, b, n in zip(low, high, mask.shape, strict=True))
+    outer = tuple(slice(s.start - a, s.stop - a) for s, a in zip(inner, low, strict=True))
+    block[outer] = mask[inner]
+    distance = quantise(signed_distance_mm(block, VOXEL_MM))
+    return Part(name, tissue, side, distance, origin_mm + VOXEL_MM * np.array(low), procedural)
+
+
+def _mesh_mask(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    vertices, triangles = read_mesh(path)
+    origin = np.floor(vertices.min(axis=0) / VOXEL_MM - 1) * VOXEL_MM
+    shape = np.ceil((vertices.max(axis=0) - origin) / VOXEL_MM + 2).astype(int)
+    return voxelise(vertices, triangles, origin, VOXEL_MM, (shape[0], shape[1], shape[2])), origin
+
+
+def _union(masks: list[tuple[NDArray[np.bool_], NDArray[np.float64]]]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    low = np.min([origin for _, origin in masks], axis=0)
+    high = np.max([origin + VOXEL_MM * np.array(mask.shape) for mask, origin in masks], axis=0)
+    result = np.zeros(np.round((high - low) / VOXEL_MM).astype(int), dtype=bool)
+    for mask, origin in masks:
+        start = np.round((origin - low) / VOXEL_MM).astype(int)
+        result[tuple(slice(a, a + n) for a, n in zip(start, mask.shape, strict=True))] |= mask
+    return result, low
+
+
+def _landmarks(folder: Path, person: PersonName) -> Landmarks:
+    raw = json.loads((folder / "manifest.json").read_text())["landmarks"][person.value]
+    head = {side: tuple(raw[side.value]["femoral_head_centre_mm"]) for side in SIDES}
+    knee = {}
+    for side in SIDES:
+        vertices, _ = read_mesh(folder / "meshes" / person.value / side.value / "femur.ply")
+        level = raw[side.value]["knee_joint_level_z_mm"]
+        distal = vertices[vertices[:, 2] < level + 35]
+        centre = (distal.min(axis=0) + distal.max(axis=0)) / 2
+        knee[side] = (float(centre[0]), float(centre[1]), float(level))
+    crest = float(np.mean([raw[side.value]["iliac_crest_z_mm"] for side in SIDES]))
+    return Landmarks(head, knee, crest, float(np.mean([h[0] for h in head.values()])))
+
+
+def _side_parts(folder: Path, side: Side, cut_z_mm: float) -> Iterator[Part]:
+    masks = {path.stem: _mesh_mask(path) for path in sorted(folder.glob("*.ply"))}
+    masks["biceps_femoris"] = _union([masks.pop("biceps_femoris_long"), masks.pop("biceps_femoris_short")])
+    joined = []
+    for source, upper in (("psoas_major", "psoas"), ("iliacus", "iliacus")):
+        mask, origin = masks.pop(source)
+        cut = int(np.clip(round((cut_z_mm - origin[2]) / VOXEL_MM), 0, mask.shape[2]))
+        below, above = mask.copy(), mask.copy()
+        below[:, :, cut:] = False
+        above[:, :, :cut] = False
+        masks[upper] = above, origin
+        joined.append((below, origin))
+    masks["iliopsoas"] = _union(joined)
+    for name, (mask, origin) in sorted(masks.items()):
+        if name in BY_KEY:
+            tissue = BY_KEY[name].class_id
+        elif name in _OTHER_BONES:
+            tissue = int(Tissue.OTHER_BONE)
+        else:
+            tissue = int(Tissue.CALF_MUSCLE if name in _CALF else Tissue.OTHER_MUSCLE)
+        yield part_from_mask(name, tissue, side, mask, origin, procedural=False)
+
+
+def build_atlas(folder: Path, person: PersonName) -> Atlas:
+    """Voxelise the meshes of one person and add the procedural parts. Takes about a minute on one core.
+
+    Args:
+        folder: the mesh pack: ``meshes/<person>/<side>/<structure>.ply`` and ``manifest.json``.
+        person: which of the two.
+    """
+    from vastus.synthesis.procedural import add_procedural
+
+    base = folder / "meshes" / person.value
+    if not base.is_dir():
+        raise MissingInputError(
+            "The atlas meshes are not there.", path=base, remedy="See the docs, 'Synthetic anatomy', for the download."
+        )
+    landmarks = _landmarks(folder, person)
+    cut = float(np.mean([h[2] for h in landmarks.head_mm.values()])) + FEMORAL_HEAD_RADIUS_MM
+    parts = [part for side in SIDES for part in _side_parts(base / side.value, side, cut)]
+    for path in sorted((base / "midline").glob("*.ply")):
+        if path.stem != "skin":
+            mask, origin = _mesh_mask(path)
+            parts.append(
+                part_from_mask(path.stem, int(Tissue.OTHER_BONE), Side.UNKNOWN, mask, origin, procedural=False)
+            )
+    skin_mask, skin_origin = _mesh_mask(base / "midline" / "skin.ply")
+    return add_procedural(person, parts, landmarks, skin_mask, skin_origin)
+
+
+def save_atlas(atlas: Atlas, path: Path) -> None:
+    """Write an atlas as one compressed ``.npz``."""
+    index = [
+        {"name": p.name, "tissue": p.tissue, "side": p.side.value, "procedural": p.procedural,
+         "origin_mm": list(map(float, p.origin_mm))}
+        for p in atlas.parts
+    ]  # fmt: skip
+    marks = atlas.landmarks
+    head = {
+        "format": 1,
+        "person": atlas.person.value,
+        "parts": index,
+        "landmarks": {
+            "head_mm": {s.value: v for s, v in marks.head_mm.items()},
+            "knee_mm": {s.value: v for s, v in marks.knee_mm.items()},
+            "crest_z_mm": marks.crest_z_mm,
+            "midline_x_mm": marks.midline_x_mm,
+        },
+        "fields": {
+            name: {"origin_mm": list(map(float, f.origin_mm)), "voxel_mm": f.voxel_mm}
+            for name, f in (("skin", atlas.skin), ("deep", atlas.deep))
+        },
+    }
+    arrays = {f"part{i:03d}": p.distance for i, p in enumerate(atlas.parts)}
+    with atomic_path(path) as temporary:
+        np.savez_compressed(
+            temporary, head=np.frombuffer(json.dumps(head).encode(), np.uint8),
+            skin=atlas.skin.values.astype(np.float16), deep=atlas.deep.values.astype(np.float16), **arrays,
+        )  # fmt: skip
+
+
+def load_atlas(path: Path) -> Atlas:
+    """Read what ``save_atlas`` wrote."""
+    if not path.is_file():
+        raise MissingInputError("The atlas file is not there.", path=path, remedy="Make it with `vastus atlas`.")
+    with np.load(path, allow_pickle=False) as data:
+        head = json.loads(bytes(data["head"]))
+        parts = tuple(
+            Part(p["name"], p["tissue"], Side(p["side"]), data[f"part{i:03d}"], np.array(p["origin_mm"]),
+                 p["procedural"])
+            for i, p in enumerate(head["parts"])
+        )  # fmt: skip
+        fields = {
+            name: Field(data[name].astype(np.float32), np.array(f["origin_mm"]), f["voxel_mm"])
+            for name, f in head["fields"].items()
+        }
+    marks = head["landmarks"]
+    landmarks = Landmarks(
+        {Side(k): tuple(v) for k, v in marks["head_mm"].items()},
+        {Side(k): tuple(v) for k, v in marks["knee_mm"].items()},
+        marks["crest_z_mm"], marks["midline_x_mm"],
+    )  # fmt: skip
+    return Atlas(PersonName(head["person"]), parts, landmarks, fields["skin"], fields["deep"])

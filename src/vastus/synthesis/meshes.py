@@ -1,0 +1,90 @@
+"""Closed triangle surfaces to voxels and signed distances."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from vastus.errors import GeometryError, UnreadableScanError
+
+# The scan columns are shifted by less than a micrometre's worth of accuracy so that none runs exactly through a vertex.
+_JITTER_MM = (3.1e-4, 7.3e-4)
+
+
+def read_mesh(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Vertices (n, 3) in mm and triangles (m, 3) of a PLY or STL file."""
+    import trimesh
+
+    try:
+        mesh = trimesh.load_mesh(path, process=False)
+    except Exception as error:  # trimesh raises many kinds for a damaged file
+        raise UnreadableScanError(f"The mesh can't be read ({type(error).__name__}).", path=path) from error
+    return np.asarray(mesh.vertices, dtype=np.float64), np.asarray(mesh.faces, dtype=np.int64)
+
+
+def voxelise(
+    vertices_mm: NDArray[np.float64],
+    triangles: NDArray[np.int64],
+    origin_mm: NDArray[np.float64],
+    voxel_mm: float,
+    shape: tuple[int, int, int],
+) -> NDArray[np.bool_]:
+    """Which voxel centres lie inside a closed surface (parity of crossings along z).
+
+    Args:
+        vertices_mm, triangles: the surface, watertight.
+        origin_mm: centre of voxel (0, 0, 0).
+        voxel_mm: edge of the cubic voxels.
+        shape: of the grid.
+
+    Raises:
+        GeometryError: the surface has holes: a column crosses it an odd number of times.
+    """
+    corners = ((vertices_mm - origin_mm) / voxel_mm)[triangles]
+    corners[..., 0] += _JITTER_MM[0]
+    corners[..., 1] += _JITTER_MM[1]
+    toggles = _crossings(corners, shape[0], shape[1], shape[2])
+    inside = np.bitwise_xor.accumulate(toggles, axis=2)
+    if inside[:, :, -1].any():
+        raise GeometryError("The surface is not closed, or reaches beyond the top of the grid.")
+    return np.ascontiguousarray(inside[:, :, :-1].astype(bool))
+
+
+def signed_distance_mm(inside: NDArray[np.bool_], voxel_mm: float) -> NDArray[np.float32]:
+    """Distance to the boundary in mm, negative inside; half a voxel is taken off so that zero lies between voxels."""
+    from scipy.ndimage import distance_transform_edt, gaussian_filter
+
+    outside = distance_transform_edt(~inside, sampling=voxel_mm)
+    within = distance_transform_edt(inside, sampling=voxel_mm)
+    distance = np.where(inside, -(within - voxel_mm / 2), outside - voxel_mm / 2).astype(np.float32)
+    # Smooths the staircase of the voxels; a sphere of 10 mm keeps its volume within 1%.
+    return gaussian_filter(distance, 0.6)
+
+
+@njit(cache=True)
+def _crossings(corners, n_x, n_y, n_z):  # type: ignore[no-untyped-def]  # pragma: no cover
+    toggles = np.zeros((n_x, n_y, n_z + 1), np.uint8)
+    for t in range(corners.shape[0]):
+        ax, ay, az = corners[t, 0]
+        bx, by, bz = corners[t, 1]
+        cx, cy, cz = corners[t, 2]
+        area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
+        if area == 0.0:
+            continue
+        i_low = max(0, int(np.ceil(min(ax, bx, cx))))
+        i_high = min(n_x - 1, int(np.floor(max(ax, bx, cx))))
+        j_low = max(0, int(np.ceil(min(ay, by, cy))))
+        j_high = min(n_y - 1, int(np.floor(max(ay, by, cy))))
+        for i in range(i_low, i_high + 1):
+            for j in range(j_low, j_high + 1):
+                u = ((bx - i) * (cy - j) - (cx - i) * (by - j)) / area
+                v = ((cx - i) * (ay - j) - (ax - i) * (cy - j)) / area
+                w = 1.0 - u - v
+                if u >= 0 and v >= 0 and w >= 0:
+                    height = u * az + v * bz + w * cz
+                    k = min(max(int(np.ceil(height)), 0), n_z)
+                    toggles[i, j, k] ^= 1
+    return toggles
