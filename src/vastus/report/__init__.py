@@ -1,0 +1,1 @@
+"""Pictures and pages of a result: slices under the label colours, montages for many scans, the page of one scan."""

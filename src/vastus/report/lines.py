@@ -1,0 +1,99 @@
+"""The volume rows of one scan set out as a reader wants them: one line a structure, right and left side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from vastus.anatomy import STRUCTURES, Group, Side, Structure, structures_of
+
+
+class VolumeLike(Protocol):
+    """What is read of a volume row; side and structure as in ``volumes.csv``."""
+
+    @property
+    def structure(self) -> str: ...  # noqa: D102
+    @property
+    def side(self) -> str | Side: ...  # noqa: D102
+    @property
+    def volume_mm3(self) -> float | None: ...  # noqa: D102
+    @property
+    def mean_hu(self) -> float | None: ...  # noqa: D102
+    @property
+    def truncated(self) -> bool: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One side of a structure; both ``None`` where it is absent. ``truncated``: cut off by the scan's edge."""
+
+    volume_cm3: float | None = None
+    mean_hu: float | None = None
+    truncated: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the volume is there and complete."""
+        return self.volume_cm3 is not None and not self.truncated
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One structure, both sides."""
+
+    structure: Structure
+    right: Cell
+    left: Cell
+    unknown: Cell
+
+    @property
+    def asymmetry_percent(self) -> float | None:
+        """See ``asymmetry_percent``; ``None`` unless both sides are whole."""
+        return asymmetry_percent(self.right, self.left)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The lines of one group, with the sum of the visible volumes on each side."""
+
+    group: Group
+    lines: tuple[Line, ...]
+    right: Cell
+    left: Cell
+
+    @property
+    def asymmetry_percent(self) -> float | None:
+        """See ``asymmetry_percent``; ``None`` unless every member is whole on both sides."""
+        return asymmetry_percent(self.right, self.left)
+
+
+def asymmetry_percent(right: Cell, left: Cell) -> float | None:
+    """Right minus left in percent of their mean; ``None`` where a side is absent or cut off."""
+    if not (right.is_whole and left.is_whole) or right.volume_cm3 is None or left.volume_cm3 is None:
+        return None
+    total = right.volume_cm3 + left.volume_cm3
+    return 200.0 * (right.volume_cm3 - left.volume_cm3) / total if total > 0 else None
+
+
+def set_out(rows: Iterable[VolumeLike]) -> tuple[Block, ...]:
+    """All 29 structures by group, in the order of the anatomy table; what has no row is absent."""
+    cells: dict[tuple[str, Side], Cell] = {}
+    for row in rows:
+        volume = None if row.volume_mm3 is None else row.volume_mm3 / 1000.0
+        side = row.side if isinstance(row.side, Side) else Side(row.side)
+        cells[row.structure, side] = Cell(volume, None if volume is None else row.mean_hu, row.truncated)
+    lines = {s: Line(s, *(cells.get((s.key, side), Cell()) for side in Side)) for s in STRUCTURES}
+    blocks = []
+    for group in Group:
+        members = tuple(lines[s] for s in structures_of(group))
+        blocks.append(Block(group, members, _sum([m.right for m in members]), _sum([m.left for m in members])))
+    return tuple(blocks)
+
+
+def _sum(cells: list[Cell]) -> Cell:
+    """Sum of what is visible. Not whole when a member is cut off or absent; absent when all are."""
+    volumes = [c.volume_cm3 for c in cells if c.volume_cm3 is not None]
+    if not volumes:
+        return Cell()
+    return Cell(sum(volumes), None, any(not c.is_whole for c in cells))

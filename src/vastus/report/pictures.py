@@ -1,0 +1,149 @@
+"""One plane as pixels: grey values, label classes, and their colours; sampled straight from the arrays."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vastus.anatomy import CLASS_COUNT, LABELS, STRUCTURES
+from vastus.report.planes import Plane, Scene, View
+
+SOFT_TISSUE_HU = (-160.0, 240.0)
+"""The grey window of every picture: black and white end in HU."""
+FILL_OPACITY = 0.42
+"""Opacity of a structure's area; its outline is opaque, in the colour of the anatomy table."""
+
+_FIRST_OUTLINE = 32
+_JPEG_QUALITY = 82
+
+GreyPixels = NDArray[np.uint8]
+
+
+def _class_of_value() -> NDArray[np.uint8]:
+    table = np.zeros(256, dtype=np.uint8)
+    for label in LABELS:
+        table[label.value] = label.structure.class_id
+    return table
+
+
+def colour_table() -> NDArray[np.uint8]:
+    """Colour of each class id, shape (30, 3); background black."""
+    colours = np.zeros((CLASS_COUNT, 3), dtype=np.uint8)
+    for structure in STRUCTURES:
+        colours[structure.class_id] = structure.colour
+    return colours
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """A plane as the reader sees it.
+
+    Rows run downwards (axial: front to back; others: head to feet). Columns run from the patient's right to the left
+    (axial and coronal: radiological convention), or from the front to the back (sagittal).
+
+    Attributes:
+        plane: what it shows.
+        grey: uint8 (H, W), the CT in the soft-tissue window.
+        classes: uint8 (H, W), class ids, 0 where nothing is labelled.
+        pixel_mm: edge of the square pixels.
+    """
+
+    plane: Plane
+    grey: GreyPixels
+    classes: NDArray[np.uint8]
+    pixel_mm: float
+
+    @property
+    def marks(self) -> tuple[str, str]:
+        """Letters for the left and the right edge of the picture: patient right/left, or anterior/posterior."""
+        return ("A", "P") if self.plane.view is View.SAGITTAL else ("R", "L")
+
+
+def take_picture(scene: Scene, plane: Plane, *, longest_px: int, finest_mm: float = 0.75) -> Picture:
+    """Sample one plane inside the scene's frame, with square pixels whatever the voxels are.
+
+    Args:
+        scene: the CT and labels.
+        plane: which plane.
+        longest_px: no edge gets longer than that.
+        finest_mm: pixels never get finer than that.
+    """
+    from PIL import Image
+
+    axis = plane.view.value
+    across, up = (a for a in range(3) if a != axis)
+    window: list[slice | int] = [slice(a, b) for a, b in zip(scene.frame.start, scene.frame.stop, strict=True)]
+    window[axis] = plane.index
+    spacing = scene.ct.spacing_mm
+    width_mm = (scene.frame.stop[across] - scene.frame.start[across]) * spacing[across]
+    height_mm = (scene.frame.stop[up] - scene.frame.start[up]) * spacing[up]
+    pixel_mm = max(finest_mm, max(width_mm, height_mm) / longest_px)
+    size = max(1, round(width_mm / pixel_mm)), max(1, round(height_mm / pixel_mm))
+
+    # Both RAS axes of every plane run against the rows and columns of the picture.
+    hu = scene.ct.array[tuple(window)].T[::-1, ::-1]
+    grey = np.asarray(Image.fromarray(_window(hu)).resize(size, Image.Resampling.BILINEAR))
+    if scene.labels is None:
+        classes = np.zeros_like(grey)
+    else:
+        values = scene.labels.array[tuple(window)].T[::-1, ::-1]
+        ids = _class_of_value()[np.ascontiguousarray(values).astype(np.uint8)]
+        classes = np.asarray(Image.fromarray(ids).resize(size, Image.Resampling.NEAREST))
+    return Picture(plane, grey, classes, pixel_mm)
+
+
+def _window(hu: NDArray[np.generic]) -> GreyPixels:
+    low, high = SOFT_TISSUE_HU
+    scaled = (np.asarray(hu, dtype=np.float32) - low) * (255.0 / (high - low))
+    return np.clip(np.round(scaled), 0, 255).astype(np.uint8)
+
+
+def outlines(classes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Pixels of a structure that touch another structure or the background (four neighbours)."""
+    edge = np.zeros(classes.shape, dtype=bool)
+    across = classes[:, 1:] != classes[:, :-1]
+    edge[:, 1:] |= across
+    edge[:, :-1] |= across
+    down = classes[1:] != classes[:-1]
+    edge[1:] |= down
+    edge[:-1] |= down
+    return edge & (classes > 0)
+
+
+def blend(picture: Picture) -> NDArray[np.uint8]:
+    """The CT under the label colours as RGB, shape (H, W, 3): translucent areas, opaque outlines."""
+    colours = colour_table()
+    rgb = np.repeat(picture.grey[:, :, None], 3, axis=2)
+    inside = picture.classes > 0
+    mixed = (1 - FILL_OPACITY) * rgb[inside] + FILL_OPACITY * colours[picture.classes[inside]]
+    rgb[inside] = np.round(mixed).astype(np.uint8)
+    edge = outlines(picture.classes)
+    rgb[edge] = colours[picture.classes[edge]]
+    return rgb
+
+
+def encode_grey(picture: Picture) -> bytes:
+    """The CT as a grey JPEG."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(picture.grey).save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    return buffer.getvalue()
+
+
+def encode_overlay(picture: Picture) -> bytes:
+    """The label colours alone as a PNG with transparency, to lie over the CT."""
+    from PIL import Image
+
+    indices = picture.classes + np.where(outlines(picture.classes), np.uint8(_FIRST_OUTLINE), np.uint8(0))
+    image = Image.fromarray(indices.astype(np.uint8))
+    colours = np.zeros((2 * _FIRST_OUTLINE, 3), dtype=np.uint8)
+    colours[:CLASS_COUNT] = colours[_FIRST_OUTLINE : _FIRST_OUTLINE + CLASS_COUNT] = colour_table()
+    image.putpalette(colours.tobytes())
+    opacity = bytes([0] + [round(255 * FILL_OPACITY)] * (_FIRST_OUTLINE - 1) + [255] * _FIRST_OUTLINE)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", transparency=opacity)
+    return buffer.getvalue()
