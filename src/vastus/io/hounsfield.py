@@ -1,0 +1,116 @@
+"""Is this a CT in Hounsfield units? Voxels checked, and brought to int16 where that loses nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vastus.errors import UnsupportedScanError
+from vastus.volume import Volume
+
+MIN_VOXELS_PER_AXIS = 3
+"""Fewer slices than this are not a volume: neither their distance nor its evenness can be checked."""
+AIR_HU = -1024
+_SAMPLES = 2_000_000
+_REMEDY = "Export the CT again in Hounsfield units (rescale slope and intercept applied)."
+
+
+def as_hounsfield(volume: Volume, path: Path) -> tuple[Volume, tuple[str, ...]]:
+    """Check a CT and store it compactly.
+
+    NaN that reaches the border of the image is padding (left by registration or defacing) and becomes air with a
+    warning; NaN enclosed by numbers, and any infinity, is refused.
+
+    Returns:
+        The volume as int16 when all values are whole and fit, else float32; and warnings.
+
+    Raises:
+        UnsupportedScanError: fewer than 3 voxels along an axis, NaN or infinity inside, or values that are not HU.
+    """
+    if min(volume.shape) < MIN_VOXELS_PER_AXIS:
+        raise UnsupportedScanError(
+            f"The image has {volume.shape} voxels; a volume needs at least {MIN_VOXELS_PER_AXIS} along each axis.",
+            path=path, remedy="Give the whole series, not a single slice.",
+        )  # fmt: skip
+    array, warnings = _without_nan(volume.array, path)
+    compact = _compact(array)
+    problem = _not_hounsfield(compact)
+    if problem:
+        raise UnsupportedScanError(f"The values are not Hounsfield units: {problem}.", path=path, remedy=_REMEDY)
+    return volume.with_array(compact), warnings
+
+
+def _without_nan(array: NDArray[Any], path: Path) -> tuple[NDArray[Any], tuple[str, ...]]:
+    # A sum is finite only if all its terms are: one pass without a mask for the common, clean scan.
+    if array.dtype.kind != "f" or np.isfinite(array.sum(dtype=np.float64)):
+        return array, ()
+    missing = np.isnan(array)
+    if np.isinf(array).any():
+        raise UnsupportedScanError("The image holds infinite values.", path=path, remedy=_REMEDY)
+    count = int(missing.sum())
+    if count == array.size or _enclosed(missing):
+        raise UnsupportedScanError(
+            f"The image holds {count} NaN voxels, not only as padding at its border.",
+            path=path, remedy="Export or resample the CT again without gaps.",
+        )  # fmt: skip
+    filled = np.where(missing, array.dtype.type(AIR_HU), array)
+    return filled, (f"{count} NaN voxels at the border of the image were read as air.",)
+
+
+def _enclosed(mask: NDArray[np.bool_]) -> bool:
+    """Whether some connected part of the mask does not touch the border of the array."""
+    import cc3d
+
+    parts, count = cc3d.connected_components(mask.astype(np.uint8), connectivity=26, return_N=True)
+    faces = [parts[0], parts[-1], parts[:, 0], parts[:, -1], parts[:, :, 0], parts[:, :, -1]]
+    touching = set[int]().union(*(np.unique(face).tolist() for face in faces)) - {0}
+    return len(touching) < count
+
+
+def _compact(array: NDArray[Any]) -> NDArray[Any]:
+    if array.dtype in (np.int16, np.int8, np.uint8):
+        return array.astype(np.int16, copy=False)
+    limits = np.iinfo(np.int16)
+    if limits.min <= array.min() and array.max() <= limits.max:
+        whole = array.astype(np.int16)
+        if array.dtype.kind in "iu" or np.array_equal(whole, array):
+            return whole
+    return array.astype(np.float32, copy=False)
+
+
+def _not_hounsfield(array: NDArray[Any]) -> str:
+    """Why the values can't be HU; empty when they can."""
+    return _wrong_range(float(array.min()), float(array.max())) or _wrong_histogram(array)
+
+
+def _wrong_range(low: float, high: float) -> str:
+    """Every body holds fat, so that some values lie below 0."""
+    if low == high:
+        return f"every voxel is {low:g}"
+    if high - low <= 20.0:
+        return f"they span only {low:g} to {high:g}, as after normalising"
+    if low >= 0:
+        if high <= 255:
+            return f"they run from {low:g} to {high:g}, as 8-bit grey values do, with no fat or air below 0"
+        return (
+            f"they run from {low:g} to {high:g} with no fat or air below 0, as in an MR, or as in a CT without its"
+            " rescale intercept (most often -1024)"
+        )
+    return ""
+
+
+def _wrong_histogram(array: NDArray[Any]) -> str:
+    """Fat lies at about -100 HU, muscle at 0 to 80; next to nothing but bone lies above 300."""
+    step = max(1, round((array.size / _SAMPLES) ** (1 / 3)))
+    sample = array[::step, ::step, ::step]
+    soft = float(np.mean((sample > -200) & (sample < 200)))
+    fat = float(np.mean((sample > -200) & (sample < -20)))
+    shifted = float(np.mean((sample > 800) & (sample < 1300)))
+    if shifted > 0.05 and fat < 0.01:
+        return f"{shifted:.0%} lie between 800 and 1300, as soft tissue does in a CT without its rescale intercept"
+    if soft < 0.001:
+        return "hardly any lie between -200 and 200, where fat and muscle belong"
+    return ""

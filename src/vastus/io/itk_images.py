@@ -1,0 +1,96 @@
+"""NRRD and MetaImage through SimpleITK, whose LPS geometry becomes RAS+ here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vastus.errors import GeometryError, UnreadableScanError, UnsupportedScanError
+from vastus.io.atomic import atomic_path
+from vastus.volume import Affine, Volume
+
+NRRD_SUFFIXES = (".nrrd", ".nhdr")
+META_IMAGE_SUFFIXES = (".mha", ".mhd")
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def read_itk(path: Path) -> Volume:
+    """Read a three-dimensional grey NRRD or MetaImage; F-ordered, dtype as stored.
+
+    Raises:
+        UnreadableScanError: truncated, damaged, empty, or not of that format.
+        UnsupportedScanError: not three-dimensional, or colour.
+    """
+    import SimpleITK as sitk
+
+    if path.stat().st_size == 0:
+        raise UnreadableScanError("The file is empty (0 bytes).", path=path)
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+        size = tuple(n for n in reader.GetSize())
+        _refuse_other_than_grey_volume(reader, size, path)
+        image = reader.Execute()
+    except RuntimeError as error:
+        raise UnreadableScanError(
+            f"The file is truncated, damaged or not of its format ({_last_line(error)}).",
+            path=path, remedy="Copy or export it again.",
+        ) from error  # fmt: skip
+    array = sitk.GetArrayFromImage(image)
+    while array.ndim > 3:
+        array = array[0]
+    try:
+        return Volume(array.transpose(2, 1, 0), _ras_affine(image))
+    except GeometryError as error:
+        raise GeometryError(error.problem, path=path) from error
+
+
+def write_itk_labels(volume: Volume, path: Path, metadata: dict[str, str]) -> None:
+    """Write a uint8 label map in the format of the suffix, with key/value pairs in the header (kept by NRRD only)."""
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array.transpose(2, 1, 0)))
+    lps = _LPS_TO_RAS @ volume.affine
+    direction = lps[:3, :3] / volume.spacing_mm
+    if np.abs(direction.T @ direction - np.eye(3)).max() > 1e-4:
+        raise GeometryError(
+            "A sheared grid can't be written in this format.", path=path, remedy="Write .nii.gz instead."
+        )
+    image.SetSpacing(volume.spacing_mm)
+    image.SetDirection(tuple(direction.ravel()))
+    image.SetOrigin(tuple(lps[:3, 3]))
+    for key, value in metadata.items():
+        image.SetMetaData(key, value)
+    with atomic_path(path) as temporary:
+        sitk.WriteImage(image, str(temporary), useCompression=True, compressionLevel=1)
+
+
+def _refuse_other_than_grey_volume(reader: Any, size: tuple[int, ...], path: Path) -> None:
+    while len(size) > 3 and size[-1] == 1:
+        size = size[:-1]
+    if len(size) != 3:
+        raise UnsupportedScanError(
+            f"The image has {len(size)} dimensions {size}; one three-dimensional CT is needed.",
+            path=path, remedy="Give one volume, not a time series or a slice.",
+        )  # fmt: skip
+    if reader.GetNumberOfComponents() != 1:
+        raise UnsupportedScanError("The voxels are vectors or colours, not grey values.", path=path)
+
+
+def _ras_affine(image: Any) -> Affine:
+    dimension = image.GetDimension()
+    affine = np.eye(4)
+    directions = np.array(image.GetDirection()).reshape(dimension, dimension)[:3, :3]
+    affine[:3, :3] = directions * np.array(image.GetSpacing()[:3])
+    affine[:3, 3] = image.GetOrigin()[:3]
+    result: Affine = _LPS_TO_RAS @ affine
+    return result
+
+
+def _last_line(error: RuntimeError) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].rstrip(".") if lines else "no reason given"

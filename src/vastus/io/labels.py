@@ -1,0 +1,127 @@
+"""Label maps on disk: written with the names of their values inside, read back with every value checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vastus.anatomy import BY_VALUE, LABELS, Label, Side
+from vastus.errors import LabelError, MissingInputError, OutputError
+from vastus.io.itk_images import META_IMAGE_SUFFIXES, NRRD_SUFFIXES, read_itk, write_itk_labels
+from vastus.io.nifti import NIFTI_SUFFIXES, NiftiText, read_nifti, write_nifti_labels
+from vastus.volume import Volume
+
+LABEL_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".mha")
+_DESCRIPTION = "Vastus labels: 100+id right, 200+id left; names in the extension"
+
+
+def write_labels(volume: Volume, path: Path, *, like: Path | None = None) -> None:
+    """Write a label map atomically, as uint8, with the names and colours of its values in the header.
+
+    NIfTI carries a Connectome Workbench label table (as TotalSegmentator's files do), NRRD the segment list of
+    3D Slicer; MetaImage has no room for names.
+
+    Args:
+        volume: values of ``anatomy.LABELS`` and 0.
+        path: ends in ``.nii.gz``, ``.nii``, ``.nrrd`` or ``.mha``.
+        like: the NIfTI that was segmented, if it was one: its sform, qform and codes are copied bit by bit.
+
+    Raises:
+        LabelError: a value that the anatomy table does not know.
+        OutputError: unknown suffix, or the file can't be written.
+    """
+    name = path.name.lower()
+    if not name.endswith(LABEL_SUFFIXES):
+        raise OutputError(
+            "Label maps are written in " + ", ".join(LABEL_SUFFIXES) + ".", path=path, remedy="Choose one of these."
+        )
+    checked = volume.with_array(_as_label_values(volume.array, path))
+    if name.endswith(NIFTI_SUFFIXES):
+        write_nifti_labels(checked, path, NiftiText(_DESCRIPTION, _label_table(_present(checked.array))), like)
+    else:
+        write_itk_labels(checked, path, _slicer_segments(_present(checked.array), checked.shape))
+
+
+def read_labels(path: Path) -> Volume:
+    """Read a label map; whole numbers stored as floats are taken.
+
+    Returns:
+        uint8, values of ``anatomy.LABELS`` and 0.
+
+    Raises:
+        MissingInputError: the path is not a file.
+        LabelError: values that the anatomy table does not know, all named.
+        UnreadableScanError, UnsupportedScanError, GeometryError: as for scans.
+    """
+    if not path.is_file():
+        raise MissingInputError("There is no such label map.", path=path)
+    name = path.name.lower()
+    if name.endswith(NIFTI_SUFFIXES):
+        volume = read_nifti(path)
+    elif name.endswith((*NRRD_SUFFIXES, *META_IMAGE_SUFFIXES)):
+        volume = read_itk(path)
+    else:
+        raise LabelError("Label maps are read from " + ", ".join(LABEL_SUFFIXES) + ".", path=path)
+    return volume.with_array(_as_label_values(volume.array, path))
+
+
+def _as_label_values(array: NDArray[np.generic], path: Path) -> NDArray[np.uint8]:
+    known = np.zeros(256, dtype=bool)
+    known[[0, *BY_VALUE]] = True
+    if array.dtype == np.uint8:
+        present = np.bincount(array.ravel(order="K"), minlength=256) > 0
+        _refuse_unknown([float(v) for v in np.flatnonzero(present & ~known)], path)
+        return array  # type: ignore[return-value]
+    present_values = [float(v) for v in np.unique(array)]
+    _refuse_unknown([v for v in present_values if not (0 <= v < 256 and v.is_integer() and known[int(v)])], path)
+    return array.astype(np.uint8)
+
+
+def _refuse_unknown(values: list[float], path: Path) -> None:
+    if values:
+        shown = ", ".join(f"{v:g}" for v in values[:12]) + (f" and {len(values) - 12} more" if len(values) > 12 else "")
+        raise LabelError(
+            f"The label map holds unknown values: {shown}.", path=path, remedy="`vastus classes` lists the known ones."
+        )
+
+
+def _present(array: NDArray[np.uint8]) -> list[Label]:
+    counts = np.bincount(array.ravel(order="K"), minlength=256)
+    return [label for label in LABELS if counts[label.value]]
+
+
+def _label_table(present: list[Label]) -> str:
+    """All sided values, and the ones without a side that occur, so that the table of a cohort's files is the same."""
+    listed = [label for label in LABELS if label.side is not Side.UNKNOWN or label in present]
+    rows = ['<Label Key="0" Red="0" Green="0" Blue="0" Alpha="0"><![CDATA[background]]></Label>']
+    for label in listed:
+        red, green, blue = (f"{channel / 255:.4f}" for channel in label.structure.colour)
+        colour = f'Red="{red}" Green="{green}" Blue="{blue}" Alpha="1"'
+        rows.append(f"<Label Key={quoteattr(str(label.value))} {colour}><![CDATA[{label.name}]]></Label>")
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<CaretExtension>\n<VolumeInformation Index="0">\n<LabelTable>\n'
+        + "\n".join(rows)
+        + "\n</LabelTable>\n<StudyMetaDataLinkSet>\n</StudyMetaDataLinkSet>\n"
+        "<VolumeType><![CDATA[Label]]></VolumeType>\n</VolumeInformation>\n</CaretExtension>\n"
+    )
+
+
+def _slicer_segments(present: list[Label], shape: tuple[int, int, int]) -> dict[str, str]:
+    extent = " ".join(f"0 {n - 1}" for n in shape)
+    metadata = {
+        "Segmentation_MasterRepresentation": "Binary labelmap",
+        "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
+        "Segmentation_ReferenceImageExtentOffset": "0 0 0",
+    }
+    for number, label in enumerate(present):
+        prefix = f"Segment{number}_"
+        metadata[prefix + "ID"] = label.name
+        metadata[prefix + "Name"] = label.name
+        metadata[prefix + "Color"] = " ".join(f"{channel / 255:.4f}" for channel in label.structure.colour)
+        metadata[prefix + "LabelValue"] = str(label.value)
+        metadata[prefix + "Layer"] = "0"
+        metadata[prefix + "Extent"] = extent
+    return metadata

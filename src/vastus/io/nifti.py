@@ -1,0 +1,210 @@
+"""NIfTI in and out: bytes straight into an array, geometry from nibabel's header.
+
+The bytes are inflated and viewed in place (157 MB of int16: 0.6 s, against 1.8 s by SimpleITK), in F order as the
+file holds them. Which of sform and qform counts is nibabel's decision: the sform if its code is set, then the qform.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vastus.errors import GeometryError, UnreadableScanError, UnsupportedScanError
+from vastus.io.atomic import atomic_path
+from vastus.volume import Volume
+
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+GZIP_LEVEL = 1
+"""Label maps: level 1 costs 0.17 s and twice the bytes of level 6, which takes 0.58 s."""
+CODE_LABEL_TABLE = 30
+"""Extension code of Caret / Connectome Workbench, whose label table is what other programs read."""
+_INTENT_LABEL = 1002
+_GZIP_WRAPPER = 31
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NiftiText:
+    """What is written into a header besides the grid: a description (79 bytes) and an XML extension."""
+
+    description: str
+    extension: str = ""
+
+
+def read_nifti(path: Path) -> Volume:
+    """Read a NIfTI-1 or -2 image with its scaling applied.
+
+    Returns:
+        Integers as stored when there is nothing to scale, float32 otherwise; F-ordered.
+
+    Raises:
+        UnreadableScanError: truncated or damaged.
+        UnsupportedScanError: not a three-dimensional grey image.
+        GeometryError: no usable affine.
+    """
+    raw = read_bytes(path)
+    header = _header(raw, path)
+    shape = _three_dimensions(header, path)
+    stored = _stored(raw, header, shape, path)
+    slope, intercept = header.get_slope_inter()
+    affine = header.get_best_affine()
+    try:
+        return Volume(_scaled(stored, slope, intercept), affine)
+    except GeometryError as error:
+        raise GeometryError(error.problem, path=path) from error
+
+
+def write_nifti_labels(volume: Volume, path: Path, text: NiftiText, like: Path | None = None) -> None:
+    """Write a uint8 label map; gzip when the name ends in ``.gz``.
+
+    Args:
+        volume: uint8.
+        path: the target.
+        text: description and extension.
+        like: a NIfTI of the same grid whose sform and qform, with their codes, are copied bit by bit.
+    """
+    import nibabel
+
+    header = nibabel.Nifti1Header()
+    header.set_data_dtype(np.uint8)
+    header.set_data_shape(volume.shape)
+    header.set_xyzt_units("mm")
+    header["intent_code"] = _INTENT_LABEL
+    header["descrip"] = text.description.encode("ascii", "replace")[:79]
+    header["cal_max"] = 0
+    _set_grid(header, volume, like)
+    if text.extension:
+        header.extensions.append(nibabel.nifti1.Nifti1Extension(CODE_LABEL_TABLE, text.extension.encode("utf-8")))
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        head = _header_bytes(header)
+        body = volume.array.tobytes(order="F")
+        if path.suffix == ".gz":
+            deflate = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_WRAPPER)
+            file.write(deflate.compress(head))
+            file.write(deflate.compress(body))
+            file.write(deflate.flush())
+        else:
+            file.write(head)
+            file.write(body)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file, inflated when it is a gzip (of one or several members).
+
+    Raises:
+        UnreadableScanError: empty, not readable, or the gzip stream is cut off or damaged.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UnreadableScanError(f"The file can't be read ({error.strerror}).", path=path) from error
+    if not data:
+        raise UnreadableScanError("The file is empty (0 bytes).", path=path)
+    if data[:2] != b"\x1f\x8b":
+        return data
+    parts = []
+    try:
+        while data[:2] == b"\x1f\x8b":
+            inflate = zlib.decompressobj(_GZIP_WRAPPER)
+            parts.append(inflate.decompress(data))
+            if not inflate.eof:
+                raise UnreadableScanError(
+                    "The file is truncated: its gzip stream ends early.", path=path, remedy="Copy or export it again."
+                )
+            data = inflate.unused_data
+    except zlib.error as error:
+        raise UnreadableScanError(
+            f"The file is damaged ({error}).", path=path, remedy="Copy or export it again."
+        ) from error
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _header(raw: bytes, path: Path) -> Any:
+    import nibabel
+    from nibabel.spatialimages import HeaderDataError
+    from nibabel.wrapstruct import WrapStructError
+
+    kind: Any = None
+    for candidate in (nibabel.Nifti1Header, nibabel.Nifti2Header):
+        if candidate.may_contain_header(raw[: candidate.sizeof_hdr]):
+            kind = candidate
+    if kind is None:
+        raise UnreadableScanError("This is not a NIfTI file.", path=path)
+    try:
+        return kind.from_fileobj(io.BytesIO(raw), check=True)
+    except (HeaderDataError, WrapStructError, ValueError) as error:
+        raise UnreadableScanError(f"The NIfTI header is damaged ({error}).", path=path) from error
+
+
+def _three_dimensions(header: Any, path: Path) -> tuple[int, int, int]:
+    shape = tuple(int(n) for n in header.get_data_shape())
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3:
+        raise UnsupportedScanError(
+            f"The image has {len(shape)} dimensions {shape}; one three-dimensional CT is needed.",
+            path=path, remedy="Give one volume, not a time series or a slice.",
+        )  # fmt: skip
+    return shape[0], shape[1], shape[2]
+
+
+def _stored(raw: bytes, header: Any, shape: tuple[int, int, int], path: Path) -> NDArray[Any]:
+    dtype = header.get_data_dtype()
+    if dtype.kind not in "iuf":
+        raise UnsupportedScanError(f"The voxels are {dtype} (colour or complex), not grey values.", path=path)
+    offset, count = int(header.get_data_offset()), int(np.prod(shape))
+    if min(shape) < 1 or len(raw) < offset + count * dtype.itemsize:
+        raise UnreadableScanError(
+            f"The file is truncated: {len(raw)} bytes where the header announces {offset + count * dtype.itemsize}.",
+            path=path, remedy="Copy or export it again.",
+        )  # fmt: skip
+    return np.frombuffer(raw, dtype, count, offset).reshape(shape, order="F")
+
+
+def _scaled(stored: NDArray[Any], slope: float | None, intercept: float | None) -> NDArray[Any]:
+    # The copy is writable and native, and the file's bytes can go.
+    native = stored.astype(stored.dtype.newbyteorder("="), order="F")
+    if slope is None or (slope == 1.0 and not intercept):
+        return native
+    if native.dtype.kind in "iu" and slope == 1.0 and float(intercept or 0).is_integer():
+        # Whole numbers stay whole numbers: CT numbers with an intercept of -1024.
+        low, high = int(native.min()) + int(intercept or 0), int(native.max()) + int(intercept or 0)
+        if np.iinfo(np.int16).min <= low and high <= np.iinfo(np.int16).max:
+            return (native.astype(np.int32) + np.int32(intercept or 0)).astype(np.int16)
+    result: NDArray[Any] = native.astype(np.float32, order="F")
+    result *= np.float32(slope)
+    result += np.float32(intercept or 0)
+    return result
+
+
+def _set_grid(header: Any, volume: Volume, like: Path | None) -> None:
+    if like is not None and like.name.lower().endswith(NIFTI_SUFFIXES):
+        import nibabel
+
+        source: Any = nibabel.load(like)
+        if source.header.sizeof_hdr == header.sizeof_hdr and np.allclose(source.affine, volume.affine, atol=1e-4):
+            names = ("pixdim", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d")
+            for name in (*names, "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"):
+                header[name] = source.header[name]
+            return
+    from nibabel.spatialimages import HeaderDataError
+
+    header.set_sform(volume.affine, code="scanner")
+    try:
+        header.set_qform(volume.affine, code="scanner", strip_shears=False)
+    except HeaderDataError:
+        # A quaternion can't hold a shear. The sform alone is exact, and it counts first.
+        header.set_qform(volume.affine, code="unknown")
+
+
+def _header_bytes(header: Any) -> bytes:
+    header["vox_offset"] = 352 + header.extensions.get_sizeondisk()
+    header["magic"] = b"n+1"
+    stream = io.BytesIO()
+    header.write_to(stream)
+    return stream.getvalue().ljust(int(header["vox_offset"]), b"\0")
