@@ -150,7 +150,7 @@ def render_page(
         loader=PackageLoader("vastus.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=StrictUndefined,
     )  # fmt: skip
-    environment.filters["rgb"] = lambda colour: "rgb({}, {}, {})".format(*colour)
+    environment.filters |= {"rgb": _rgb, "decimal": _decimal, "signed": _signed}
     return environment.get_template("page.html").render(
         record=record,
         axial=axial,
@@ -165,6 +165,21 @@ def render_page(
         titles=_GROUP_TITLES,
         measures=measures or (),
     )
+
+
+def _rgb(colour: tuple[int, int, int]) -> str:
+    return "rgb({}, {}, {})".format(*colour)
+
+
+def _decimal(value: float, digits: int) -> str:
+    """A number with a true minus sign and never "-0.0"."""
+    return f"{value:z.{digits}f}".replace("-", "−")
+
+
+def _signed(value: float) -> str:
+    """One decimal with its sign; zero has none."""
+    text = f"{value:+z.1f}".replace("-", "−")
+    return "0.0" if text == "+0.0" else text
 
 
 def _found(lines: Sequence[Line]) -> _Found:

@@ -74,11 +74,12 @@ class Scene:
     femora: dict[Side, Extent]
     sides: dict[Side, Extent]
 
-    def world_mm(self, axis: int, index: float) -> float:
-        """World coordinate of a plane at the middle of the frame: x, y or z in mm, RAS+."""
+    def where(self, axis: int, index: int) -> str:
+        """World coordinate of a plane at the middle of the frame in words: x, y or z in mm, RAS+."""
         position = np.array([*self.frame.middle, 1.0])
         position[axis] = index
-        return float((self.ct.affine @ position)[axis])
+        millimetres = f"{(self.ct.affine @ position)[axis]:z.0f}".replace("-", "−")
+        return f"{'xyz'[axis]} {millimetres} mm"
 
 
 def make_scene(ct: Volume, labels: Volume | None) -> Scene:
@@ -134,7 +135,7 @@ def axial_planes(scene: Scene, count: int | None = None) -> tuple[Plane, ...]:
     indices = sorted({_clip(round(h), low, high) for h in heights}, reverse=True)
     planes = []
     for k in indices:
-        z = f"z {scene.world_mm(2, k):.0f} mm"
+        z = scene.where(2, k)
         if ends is None:
             planes.append(Plane(View.AXIAL, k, z, ""))
         else:
@@ -184,7 +185,7 @@ def sagittal_planes(scene: Scene) -> tuple[Plane, ...]:
 def _plane(scene: Scene, view: View, index: int, title: str) -> Plane:
     axis = view.value
     inside = _clip(index, scene.frame.start[axis], scene.frame.stop[axis] - 1)
-    return Plane(view, inside, title[:1].upper() + title[1:], f"{'xyz'[axis]} {scene.world_mm(axis, inside):.0f} mm")
+    return Plane(view, inside, title[:1].upper() + title[1:], scene.where(axis, inside))
 
 
 def _labelled_heights(scene: Scene) -> tuple[int, int]:
