@@ -1,0 +1,113 @@
+"""A CT series from a DICOM folder or zip, as a ``Volume`` in Hounsfield units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vastus.errors import GeometryError, UnsupportedScanError
+from vastus.io.dicom_choice import Stack, choose_stack
+from vastus.io.dicom_geometry import SAME_HEIGHT_MM, in_order, slice_grid, straighten
+from vastus.io.dicom_headers import SliceHeader, take_inventory
+from vastus.io.dicom_pixels import PixelReader
+from vastus.io.dicom_store import open_store
+from vastus.io.hounsfield import MIN_VOXELS_PER_AXIS
+from vastus.io.scan_types import Grid, Scan, ScanFormat, ScanSource
+from vastus.volume import Volume
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+
+def read_dicom(path: Path, *, series: str | None, subject: str) -> Scan:
+    """Read the CT of a folder, a zip, or the series that one file belongs to.
+
+    The array runs along a row, a column and the slices' normal, F-ordered. A tilted gantry is straightened with a
+    warning. Values are not yet checked to be HU.
+
+    Raises:
+        The errors of ``scans.read_scan``.
+    """
+    store = open_store(path)
+    inventory = take_inventory(store)
+    if path.is_file() and path.suffix.lower() != ".zip":
+        series = series or _series_of(path)
+    stack, reason, warnings = choose_stack(inventory, path, series)
+    reader = PixelReader(store)
+    slices, duplicates = _without_duplicates(stack, reader)
+    if duplicates:
+        warnings += (f"{duplicates} duplicate slices were dropped.",)
+    if len(slices) < MIN_VOXELS_PER_AXIS:
+        raise UnsupportedScanError(
+            f"The series has {len(slices)} different slices; a volume needs at least {MIN_VOXELS_PER_AXIS}.", path=path
+        )
+    grid = slice_grid(slices)
+    hu = _stacked(slices, reader)
+    volume = Volume(hu.transpose(2, 1, 0), grid.affine)
+    acquired = None
+    if grid.shift_voxels is not None:
+        acquired = Grid(volume.shape, volume.affine)
+        straight, affine = straighten(hu, grid)
+        volume = Volume(straight.transpose(2, 1, 0), affine)
+        warnings += (f"The gantry was tilted by {grid.tilt_degrees:.1f} degrees; the slices were straightened.",)
+    source = ScanSource(
+        ScanFormat.DICOM, path, subject, slices[0].series_uid, tuple(dict.fromkeys(s.path for s in slices)),
+        warnings, reason, acquired,
+    )  # fmt: skip
+    return Scan(volume, source)
+
+
+def read_headers(source: ScanSource, *, with_pixels: bool = False) -> Iterator[Dataset]:
+    """The data sets of ``source.dicom_files``, in slice order, for writers that refer to them.
+
+    Args:
+        source: of a scan read from DICOM.
+        with_pixels: also the pixel data, which is most of the memory.
+    """
+    from pydicom import dcmread
+
+    store = open_store(source.path)
+    for path in source.dicom_files:
+        with store.open(path) as file:
+            yield dcmread(file, force=True, stop_before_pixels=not with_pixels)
+
+
+def _series_of(path: Path) -> str | None:
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        return str(dcmread(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"]).SeriesInstanceUID)
+    except (InvalidDicomError, AttributeError):
+        return None
+
+
+def _without_duplicates(stack: Stack, reader: PixelReader) -> tuple[list[SliceHeader], int]:
+    """Slices in order; of several at one height the first, if the others equal it in place and pixels."""
+    ordered, heights = in_order(stack)
+    kept = [0]
+    for i in range(1, len(ordered)):
+        if heights[i] - heights[kept[-1]] > SAME_HEIGHT_MM:
+            kept.append(i)
+            continue
+        first, other = ordered[kept[-1]], ordered[i]
+        same_place = np.allclose(first.position_mm, other.position_mm, atol=SAME_HEIGHT_MM)
+        if not (same_place and np.array_equal(reader.hounsfield(first), reader.hounsfield(other))):
+            raise GeometryError(
+                f"Two different slices lie at the same height: {first.path.name} and {other.path.name}.",
+                path=other.path, remedy="The series mixes acquisitions; export each as its own series.",
+            )  # fmt: skip
+    return [ordered[i] for i in kept], len(ordered) - len(kept)
+
+
+def _stacked(slices: list[SliceHeader], reader: PixelReader) -> NDArray[Any]:
+    """Shape (slices, rows, columns); int16 if every slice is, else float32."""
+    whole = all(s.slope.is_integer() and s.intercept.is_integer() for s in slices)
+    stacked = np.empty((len(slices), slices[0].rows, slices[0].columns), np.int16 if whole else np.float32)
+    for k, header in enumerate(slices):
+        stacked[k] = reader.hounsfield(header)
+    return stacked

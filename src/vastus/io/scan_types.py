@@ -1,0 +1,61 @@
+"""What reading a scan gives: the volume, and where it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from vastus.volume import Affine, Volume
+
+
+class ScanFormat(Enum):
+    """Format a scan was read from."""
+
+    NIFTI = "NIfTI"
+    NRRD = "NRRD"
+    META_IMAGE = "MetaImage"
+    DICOM = "DICOM"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grid:
+    """Shape and affine of a volume without its voxels."""
+
+    shape: tuple[int, int, int]
+    affine: Affine
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScanSource:
+    """Where a scan came from.
+
+    Attributes:
+        kind: the format.
+        path: what the user gave: a file, a folder or a zip.
+        subject: stem of the file or name of the folder; never taken from a header.
+        series_uid: DICOM only.
+        dicom_files: in slice order (``array[:, :, k]`` is slice k), one only for a multi-frame object; for a zip the
+            path of the archive with the member's name appended. ``dicom_series.read_headers`` opens them.
+        warnings: what a user should know, to be shown and recorded.
+        chosen_because: why this series, in words.
+        acquired_grid: only after a gantry tilt was straightened: the sheared grid of the slices as they are in the
+            files. ``resample_like`` onto it brings labels back to the files' slices.
+    """
+
+    kind: ScanFormat
+    path: Path
+    subject: str
+    series_uid: str | None = None
+    dicom_files: tuple[Path, ...] = ()
+    warnings: tuple[str, ...] = ()
+    chosen_because: str = ""
+    acquired_grid: Grid | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scan:
+    """A CT in HU (int16 where nothing is lost, else float32) and its source."""
+
+    volume: Volume
+    source: ScanSource

@@ -1,0 +1,91 @@
+"""``read_scan``: any supported CT, whatever its format, as a ``Volume`` in Hounsfield units.
+
+Nothing is written by reading. What can't be read right is refused by a named error that says what is wrong and
+which file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from vastus.errors import MissingInputError, SettingsError, UnsupportedScanError
+from vastus.io.hounsfield import as_hounsfield
+from vastus.io.itk_images import META_IMAGE_SUFFIXES, NRRD_SUFFIXES, read_itk
+from vastus.io.nifti import NIFTI_SUFFIXES, read_nifti
+from vastus.io.scan_types import Grid, Scan, ScanFormat, ScanSource
+
+__all__ = ["Grid", "Scan", "ScanFormat", "ScanSource", "read_scan", "scan_format", "subject_name"]
+
+_SUFFIXES = {
+    ScanFormat.NIFTI: NIFTI_SUFFIXES,
+    ScanFormat.NRRD: NRRD_SUFFIXES,
+    ScanFormat.META_IMAGE: META_IMAGE_SUFFIXES,
+    ScanFormat.DICOM: (".dcm", ".ima", ".dicom", ".zip"),
+}
+
+
+def read_scan(path: Path, *, series: str | None = None) -> Scan:
+    """Read a CT.
+
+    Args:
+        path: NIfTI, NRRD or MetaImage file, a folder of DICOM files (searched with its subfolders), a zip of such a
+            folder, or one DICOM file of a series (its siblings in the folder are read with it).
+        series: SeriesInstanceUID, or an ending of it, where a folder holds several.
+
+    Raises:
+        MissingInputError: the path does not exist or holds no scan.
+        UnreadableScanError: truncated or damaged.
+        UnsupportedScanError: not a CT volume in HU (MR, 4D, a single slice, NaN inside, other units ...).
+        GeometryError: slices missing, unevenly spaced, contradictory.
+        AmbiguousSeriesError: several series fit equally well; the message lists them.
+    """
+    if not path.exists():
+        raise MissingInputError("There is no such file or folder.", path=path)
+    kind = scan_format(path)
+    if kind is ScanFormat.DICOM:
+        from vastus.io.dicom_series import read_dicom
+
+        scan = read_dicom(path, series=series, subject=subject_name(path))
+    else:
+        if series is not None:
+            raise SettingsError("A series can be chosen in DICOM input only.", path=path)
+        volume = read_nifti(path) if kind is ScanFormat.NIFTI else read_itk(path)
+        scan = Scan(volume, ScanSource(kind, path, subject_name(path), chosen_because="the only image in the file"))
+    volume, warnings = as_hounsfield(scan.volume, path)
+    return Scan(volume, dataclasses.replace(scan.source, warnings=scan.source.warnings + warnings))
+
+
+def scan_format(path: Path) -> ScanFormat:
+    """The format of a path, by its suffix or, without a known one, by its first bytes.
+
+    Raises:
+        UnsupportedScanError: neither tells.
+    """
+    if path.is_dir():
+        return ScanFormat.DICOM
+    name = path.name.lower()
+    for kind, suffixes in _SUFFIXES.items():
+        if name.endswith(suffixes):
+            return kind
+    with path.open("rb") as file:
+        start = file.read(132)
+    if start[128:] == b"DICM":
+        return ScanFormat.DICOM
+    raise UnsupportedScanError(
+        "This is not a format that Vastus reads.", path=path,
+        remedy="Give NIfTI, NRRD, MetaImage, or a folder or zip of DICOM files.",
+    )  # fmt: skip
+
+
+def subject_name(path: Path) -> str:
+    """Name of the folder, or of the file without its suffixes: what a table calls this scan."""
+    absolute = path.absolute()
+    name = absolute.name or "scan"
+    if path.is_dir():
+        return name
+    lower = name.lower()
+    for suffix in (".nii.gz", *(s for suffixes in _SUFFIXES.values() for s in suffixes)):
+        if lower.endswith(suffix):
+            return name[: -len(suffix)] or name
+    return name
