@@ -75,12 +75,14 @@ class Preprocessed:
         image: float32, shape (X, Y, Z), 0..1, axes to the patient's right, front, head.
         affine: of that grid.
         box_start, box_stop: the foreground box in voxels of ``to_ras(scan)``; the grid's faces coincide with the box's.
+        body: bool, shape (X, Y, Z): the body mask on that grid, as coarse as it was found.
     """
 
     image: FloatImage
     affine: NDArray[np.float64]
     box_start: tuple[int, int, int]
     box_stop: tuple[int, int, int]
+    body: NDArray[np.bool_]
 
 
 def normalise_hu(hu: NDArray[Any], settings: PreprocessingSettings) -> FloatImage:
@@ -98,12 +100,17 @@ def preprocess(scan: Volume, settings: PreprocessingSettings) -> Preprocessed:
         UnsupportedScanError: nothing in the scan is dense enough to be a body.
     """
     upright = to_ras(scan)
-    start, stop = body_box(upright, settings)
+    mask, coarse_mm = body_mask(upright, settings)
+    start, stop = _box_of(mask, coarse_mm, upright, settings)
     box = crop(upright, start, stop)
     shape = shape_for_spacing(box.shape, box.spacing_mm, settings.spacing_mm)
     resampled = resample_box(box.array, shape, antialias=settings.antialias)
     affine = centred_affine(box.affine, box.shape, shape)
-    return Preprocessed(normalise_hu(resampled, settings), affine, start, stop)
+    at = [
+        np.clip(((a + (np.arange(n) + 0.5) * (b - a) / n) * m / full).astype(np.int64), 0, m - 1)
+        for a, b, n, m, full in zip(start, stop, shape, mask.shape, upright.shape, strict=True)
+    ]
+    return Preprocessed(normalise_hu(resampled, settings), affine, start, stop, mask[np.ix_(*at)])
 
 
 def body_box(upright: Volume, settings: PreprocessingSettings) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
@@ -113,6 +120,12 @@ def body_box(upright: Volume, settings: PreprocessingSettings) -> tuple[tuple[in
     of what remains only parts of at least a tenth of the largest count, so that both legs stay.
     """
     mask, coarse_mm = body_mask(upright, settings)
+    return _box_of(mask, coarse_mm, upright, settings)
+
+
+def _box_of(
+    mask: NDArray[np.bool_], coarse_mm: tuple[float, float, float], upright: Volume, settings: PreprocessingSettings
+) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     if not mask.any():
         raise UnsupportedScanError(
             f"No body found: nothing solid above {settings.body_threshold_hu:g} HU.",
