@@ -117,7 +117,7 @@ def body_box(upright: Volume, settings: PreprocessingSettings) -> tuple[tuple[in
     """Step 3: the box of the body, in voxels of the RAS scan, all slices kept that hold body.
 
     Found on a coarse grid (about 4 mm). Table, clothes and lines are thin: an opening of the mask drops them, and
-    of what remains only parts of at least a tenth of the largest count, so that both legs stay.
+    of what remains only parts of at least a fiftieth of the largest count, so that both legs stay, cut ones too.
     """
     mask, coarse_mm = body_mask(upright, settings)
     return _box_of(mask, coarse_mm, upright, settings)
@@ -164,6 +164,6 @@ def body_mask(
     if count:
         sizes = np.bincount(parts.ravel())
         sizes[0] = 0
-        opened = (sizes >= max(1, sizes.max() // 10))[parts]
+        opened = (sizes >= max(1, sizes.max() // 50))[parts]
     filled = np.stack([ndimage.binary_fill_holes(opened[..., k]) for k in range(opened.shape[2])], axis=2)
     return filled, (spacing[0], spacing[1], spacing[2])
