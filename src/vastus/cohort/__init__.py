@@ -1,0 +1,1 @@
+"""From many scans' volumes and one clinical table to a study's Results section."""

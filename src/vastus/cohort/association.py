@@ -1,0 +1,163 @@
+"""Correlation of volume / height^2 with sarcopenia and with muscle mass, strength and speed, for each sex.
+
+The statistics are SciPy's (r, p, Fisher-z interval), statsmodels' (Holm, Benjamini-Hochberg) and pingouin's (partial
+correlation, power).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vastus.cohort import columns
+from vastus.cohort.dataset import STATUS, Dataset
+from vastus.cohort.table_one import STRATA, stratum
+from vastus.cohort.volumes_table import FEATURES, feature_label
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+LEAST_PEOPLE = 4
+"""A correlation needs at least so many people (the interval divides by n - 3)."""
+LEAST_PER_GROUP = 2
+SMALL_GROUP = 10
+"""Below this the report warns that a group is tiny."""
+POWER = 0.8
+ALPHA = 0.05
+CONTINUOUS: tuple[str, ...] = (columns.SMI, columns.GRIP, columns.GAIT, columns.CHAIR)
+
+
+def status_correlations(dataset: Dataset) -> pd.DataFrame:
+    """Point-biserial correlation of sarcopenia (1 with, 0 without) with every muscle and group.
+
+    Returns:
+        Rows: stratum, feature, label, kind (muscle or group), n_without, n_with, r, ci_low, ci_high, p, p_holm, p_fdr
+        (over the muscles, or the groups, of one stratum), r_age, p_age (partial, age held constant).
+    """
+    import pandas as pd
+
+    rows = []
+    for name, sex in STRATA:
+        people = stratum(dataset.people, dataset.people, sex)
+        index = stratum(dataset.index_cm3_m2, dataset.people, sex)
+        for feature in FEATURES:
+            x, status, age = _complete(index[feature], people[STATUS], people[columns.AGE])
+            row = _describe_feature(name, feature)
+            counts = [int((status == value).sum()) for value in (0, 1)]
+            row |= {"n_without": counts[0], "n_with": counts[1]}
+            enough = min(counts) >= LEAST_PER_GROUP
+            row |= correlate(x, status) if enough else correlate(x[:0], status[:0])
+            row |= partial(x, status, age) if enough else partial(x[:0], status[:0], age[:0])
+            rows.append(row)
+    return adjust(pd.DataFrame(rows), ["stratum", "kind"])
+
+
+def continuous_correlations(dataset: Dataset) -> pd.DataFrame:
+    """Pearson and Spearman correlation of every muscle and group with SMI, grip, gait speed and chair stands.
+
+    Returns:
+        Rows: stratum, outcome, feature, label, kind, n, r, ci_low, ci_high, p, rho, p_rho, p_holm, p_fdr (of Pearson,
+        over the muscles, or the groups, of one stratum and outcome).
+    """
+    import pandas as pd
+    from scipy import stats
+
+    rows = []
+    for name, sex in STRATA:
+        people = stratum(dataset.people, dataset.people, sex)
+        index = stratum(dataset.index_cm3_m2, dataset.people, sex)
+        for outcome in CONTINUOUS:
+            if people[outcome].notna().sum() < LEAST_PEOPLE:
+                continue
+            for feature in FEATURES:
+                x, y = _complete(index[feature], people[outcome])
+                row = {**_describe_feature(name, feature), "outcome": outcome, "n": len(x), **correlate(x, y)}
+                spearman = stats.spearmanr(x, y) if _can_correlate(x, y) else None
+                row["rho"] = float(spearman.statistic) if spearman else float("nan")
+                row["p_rho"] = float(spearman.pvalue) if spearman else float("nan")
+                rows.append(row)
+    if not rows:
+        names = ["stratum", "outcome", "feature", "label", "kind", "n", "r", "ci_low", "ci_high", "p", "rho", "p_rho"]
+        return pd.DataFrame(columns=[*names, "p_holm", "p_fdr"])
+    return adjust(pd.DataFrame(rows), ["stratum", "outcome", "kind"])
+
+
+def correlate(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """Pearson's r (point-biserial when y is 0/1) with its 95 % interval and p; empty when it is not defined."""
+    from scipy import stats
+
+    if not _can_correlate(x, y):
+        return dict.fromkeys(("r", "ci_low", "ci_high", "p"), float("nan"))
+    result = stats.pearsonr(x, y)
+    interval = result.confidence_interval(1 - ALPHA)
+    return {
+        "r": float(result.statistic),
+        "ci_low": float(interval.low),
+        "ci_high": float(interval.high),
+        "p": float(result.pvalue),
+    }
+
+
+def partial(x: np.ndarray, y: np.ndarray, age: np.ndarray) -> dict[str, float]:
+    """Correlation of x and y with age held constant, over people whose age is known."""
+    import numpy as np
+    import pandas as pd
+
+    known = ~np.isnan(age)
+    x, y, age = x[known], y[known], age[known]
+    if len(x) <= LEAST_PEOPLE or not _can_correlate(x, y) or age.min() == age.max():
+        return {"r_age": float("nan"), "p_age": float("nan")}
+    import pingouin
+
+    result = pingouin.partial_corr(pd.DataFrame({"x": x, "y": y, "age": age}), "x", "y", "age").iloc[0]
+    return {"r_age": float(result["r"]), "p_age": float(result["p_val" if "p_val" in result else "p-val"])}
+
+
+def adjust(table: pd.DataFrame, family: list[str]) -> pd.DataFrame:
+    """Add ``p_holm`` and ``p_fdr`` (Benjamini-Hochberg), over the rows of each family that have a p."""
+    import numpy as np
+    from statsmodels.stats.multitest import multipletests
+
+    for method, column in (("holm", "p_holm"), ("fdr_bh", "p_fdr")):
+        table[column] = np.nan
+        for _, rows in table[table["p"].notna()].groupby(family, sort=False):
+            table.loc[rows.index, column] = multipletests(rows["p"], method=method)[1]
+    return table
+
+
+def power_note(n_without: int, n_with: int) -> str:
+    """What two groups of that size can show at all: the smallest difference and r found with 80 % power."""
+    import math
+
+    import pingouin
+
+    if min(n_without, n_with) < LEAST_PER_GROUP:
+        return f"{n_without} people without and {n_with} with sarcopenia: no correlation can be computed."
+    d = pingouin.power_ttest2n(n_without, n_with, d=None, power=POWER, alpha=ALPHA)
+    if not math.isfinite(d):
+        return f"{n_without} people without and {n_with} with sarcopenia: the power can't be computed."
+    share = n_without * n_with / (n_without + n_with) ** 2
+    r = d / math.sqrt(d**2 + 1 / share)
+    tiny = " One group is tiny: intervals are wide, and one person can change the result." * (
+        min(n_without, n_with) < SMALL_GROUP
+    )
+    return (
+        f"{n_without} people without and {n_with} with sarcopenia: a difference of {d:.2f} SD (|r| about {r:.2f}) is "
+        f"found with {POWER:.0%} power at p < {ALPHA:g}, before correction.{tiny}"
+    )
+
+
+def _can_correlate(x: np.ndarray, y: np.ndarray) -> bool:
+    return len(x) >= LEAST_PEOPLE and x.min() < x.max() and y.min() < y.max()
+
+
+def _describe_feature(stratum_name: str, feature: str) -> dict[str, object]:
+    kind = "group" if feature.startswith("group:") else "muscle"
+    return {"stratum": stratum_name, "feature": feature, "label": feature_label(feature), "kind": kind}
+
+
+def _complete(x: pd.Series, y: pd.Series, extra: pd.Series | None = None) -> tuple[np.ndarray, ...]:
+    """Values where both x and y are known (``extra`` may stay empty)."""
+    known = x.notna() & y.notna()
+    series = (x, y) if extra is None else (x, y, extra)
+    return tuple(s[known].to_numpy(float) for s in series)

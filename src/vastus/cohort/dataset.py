@@ -1,0 +1,161 @@
+"""Scans and clinical rows brought together: who is in the study, with what status and which normalised volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vastus.cohort import columns
+from vastus.cohort.clinical_table import ClinicalTable
+from vastus.cohort.problems import Problem, ProblemKind
+from vastus.cohort.selection import FlowStep, Rule, Selection, select
+from vastus.cohort.volumes_table import Volumes, total_muscles_mm3, with_groups
+from vastus.errors import ImplausibleValueError, InputError
+from vastus.sarcopenia import ClinicalFacts, Criteria, MassMethod, Sex, diagnose
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STATUS = "sarcopenia"
+"""1 with, 0 without, empty where the values do not settle it."""
+STAGE = "stage"
+REASON = "stage_reason"
+BMI = "bmi_kg_m2"
+MM3_IN_CM3 = 1000.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """What is analysed.
+
+    Attributes:
+        people: one row a selected person (index: subject), first scan; clinical columns, BMI, stage, status.
+        index_cm3_m2: same index; volume / height squared of each of ``FEATURES``, both sides together.
+        scans: one row a usable scan of the selected people, all dates; index scan; has ``subject``.
+        sides_cm3: same index as ``scans``; columns (structure, side).
+        flow: from everybody to those whose status is known.
+        left_out: id -> reason, for everybody not analysed.
+        not_applied: rules whose column does not exist.
+        problems: of all stages.
+    """
+
+    people: pd.DataFrame
+    index_cm3_m2: pd.DataFrame
+    scans: pd.DataFrame
+    sides_cm3: pd.DataFrame
+    flow: tuple[FlowStep, ...]
+    left_out: dict[str, str]
+    not_applied: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+
+def build_dataset(volumes: Volumes, clinical: ClinicalTable, criteria: Criteria, rules: Sequence[Rule]) -> Dataset:
+    """Match, select, diagnose and normalise.
+
+    Raises:
+        InputError: nobody is left.
+    """
+    problems = [*volumes.problems, *clinical.problems]
+    scans, steps, left_out = _match(volumes, clinical, problems)
+    first = scans.sort_values([columns.SCAN_DATE, "row"], na_position="first").groupby(columns.SUBJECT, sort=False)
+    baseline = first.head(1).sort_values("row")
+    people = baseline.reset_index().set_index(columns.SUBJECT)
+    selection = _select(people, volumes, rules)
+    problems += [Problem(ProblemKind.RULE_NOT_APPLIED, f"no values for the rule {n!r}") for n in selection.not_applied]
+    steps += selection.steps
+    left_out.update(selection.removed)
+    people = people.loc[list(selection.kept)].copy()
+    people = _with_status(people, criteria, problems)
+    known = people[STATUS].notna()
+    steps.append(FlowStep(f"Status by {criteria.name} known", len(people), int((~known).sum()), int(known.sum())))
+    for subject, stage_reason in people.loc[~known, REASON].items():
+        left_out[str(subject)] = f"status not determined ({stage_reason})"
+    if people.empty:
+        raise InputError("Nobody is left to analyse.", remedy=_summary(steps))
+    muscles = total_muscles_mm3(volumes).loc[people[columns.SCAN]].set_axis(people.index)
+    height_m2 = (people[columns.HEIGHT] / 100) ** 2
+    index = with_groups(muscles).div(MM3_IN_CM3).div(height_m2, axis=0)
+    kept_scans = scans[scans[columns.SUBJECT].isin(people.index)]
+    sides = volumes.sides_mm3.loc[kept_scans.index] / MM3_IN_CM3
+    return Dataset(people, index, kept_scans, sides, tuple(steps), left_out, selection.not_applied, tuple(problems))
+
+
+def _match(
+    volumes: Volumes, clinical: ClinicalTable, problems: list[Problem]
+) -> tuple[pd.DataFrame, list[FlowStep], dict[str, str]]:
+    """Clinical rows of readable scans with a sex (index: scan); the first flow steps; who is left out so far."""
+    frame = clinical.frame.astype({columns.SCAN: str, columns.SUBJECT: str}).set_index(columns.SCAN)
+    left_out: dict[str, str] = {}
+    for scan in volumes.sides_mm3.index.difference(frame.index):
+        problems.append(Problem(ProblemKind.NO_CLINICAL_ROW, "left out", str(scan)))
+        left_out[str(scan)] = "no (usable) clinical row"
+    has_scan = frame.index.isin(volumes.sides_mm3.index)
+    for subject, row in zip(frame.loc[~has_scan, columns.SUBJECT], frame.loc[~has_scan, "row"], strict=True):
+        problems.append(Problem(ProblemKind.NO_SCAN, "left out", subject, int(row)))
+    everybody = frame[columns.SUBJECT].unique()
+    left_out |= {
+        s: "rows of the clinical table contradict each other" for s in clinical.subjects if s not in set(everybody)
+    }
+    scans = frame[has_scan]
+    with_scan = scans[columns.SUBJECT].unique()
+    left_out |= {s: "no (usable) scan" for s in everybody if s not in set(with_scan)}
+    scans = scans[scans[columns.SEX].notna()]
+    sexed = scans[columns.SUBJECT].unique()
+    left_out |= {s: "sex not known" for s in with_scan if s not in set(sexed)}
+    if not len(sexed):
+        raise InputError(
+            "No person has both a usable scan and a clinical row.",
+            remedy="The names in the clinical table must be those of the scans (column scan, else subject).",
+        )
+    steps = [
+        FlowStep(
+            "Usable clinical row", len(clinical.subjects), len(clinical.subjects) - len(everybody), len(everybody)
+        ),
+        FlowStep("Usable scan", len(everybody), len(everybody) - len(with_scan), len(with_scan)),
+        FlowStep("Sex known", len(with_scan), len(with_scan) - len(sexed), len(sexed)),
+    ]
+    return scans, steps, left_out
+
+
+def _select(people: pd.DataFrame, volumes: Volumes, rules: Sequence[Rule]) -> Selection:
+    truncated = volumes.truncated.loc[people[columns.SCAN]].set_axis(people.index)
+    empty = volumes.sides_mm3.loc[people[columns.SCAN]].set_axis(people.index).isna()
+    return select(people, truncated, empty & ~truncated, rules)
+
+
+def _with_status(people: pd.DataFrame, criteria: Criteria, problems: list[Problem]) -> pd.DataFrame:
+    stages, reasons, statuses = [], [], []
+    for subject, row in people.iterrows():
+        facts = _facts(row, str(subject), problems)
+        diagnosis = diagnose(facts, criteria)
+        stages.append(diagnosis.stage.value)
+        reasons.append(diagnosis.reason)
+        statuses.append(None if diagnosis.has_sarcopenia is None else float(diagnosis.has_sarcopenia))
+    people = people.assign(**{STAGE: stages, REASON: reasons, STATUS: statuses})
+    people[STATUS] = people[STATUS].astype(float)
+    people[BMI] = people[columns.WEIGHT] / (people[columns.HEIGHT] / 100) ** 2
+    computed = people[columns.ASM] / (people[columns.HEIGHT] / 100) ** 2
+    people[columns.SMI] = people[columns.SMI].fillna(computed)
+    return people
+
+
+def _facts(row: pd.Series, subject: str, problems: list[Problem]) -> ClinicalFacts:
+    """The values of one row; where SMI and ASM contradict each other neither is used."""
+    import pandas as pd
+
+    values = {name: None if pd.isna(row[name]) else float(row[name]) for name in columns.NUMBERS}
+    method = row[columns.MASS_METHOD]
+    words = {
+        "sex": Sex(row[columns.SEX]),
+        "mass_method": None if pd.isna(method) else MassMethod(method),
+    }
+    try:
+        return ClinicalFacts(**words, **values)  # type: ignore[arg-type]
+    except ImplausibleValueError as error:
+        problems.append(Problem(ProblemKind.CONTRADICTION, f"{error} Neither is used.", subject, int(row["row"])))
+        return ClinicalFacts(**words, **{**values, columns.SMI: None, columns.ASM: None})  # type: ignore[arg-type]
+
+
+def _summary(steps: Sequence[FlowStep]) -> str:
+    return "Left out: " + "; ".join(f"{s.name}: {s.removed} of {s.before}" for s in steps if s.removed) + "."

@@ -1,0 +1,182 @@
+"""Reading the volumes of many scans: a folder of ``segment`` outputs, or one table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vastus.anatomy import BY_KEY, MUSCLES, SIDES, Group, structures_of
+from vastus.cohort.problems import Problem, ProblemKind
+from vastus.errors import ImplausibleValueError, MissingInputError
+from vastus.io import tables
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+GROUPS: tuple[Group, ...] = tuple(group for group in Group if group is not Group.BONE)
+"""The muscle groups that are analysed."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Volumes:
+    """Volumes of all scans.
+
+    Attributes:
+        sides_mm3: one row a scan, columns (structure key, side); empty where absent or cut off by the field of view.
+        truncated: the same shape; whether the structure was cut off.
+        problems: what was left out.
+    """
+
+    sides_mm3: pd.DataFrame
+    truncated: pd.DataFrame
+    problems: tuple[Problem, ...]
+
+
+def read_volumes(scans: Path) -> Volumes:
+    """Read every scan's volumes.
+
+    Args:
+        scans: a folder with one ``segment`` output folder a scan, or one CSV with the columns of ``volumes.csv``.
+
+    Raises:
+        MissingInputError: no such path, or not one readable scan in it.
+    """
+    import pandas as pd
+
+    if not scans.exists():
+        raise MissingInputError("The scans do not exist.", path=scans)
+    files = sorted(scans.rglob(tables.VOLUMES_FILE)) if scans.is_dir() else [scans]
+    frames, problems = [], []
+    for file in files:
+        frame, fault = _read_one(file)
+        if fault:
+            problems.append(Problem(ProblemKind.UNREADABLE_SCAN, fault, _name_of(file, scans)))
+        elif frame is not None:
+            frames.append(frame.assign(file=str(file)))
+    if not frames:
+        found = "; ".join(sorted({p.what for p in problems})) or f"no {tables.VOLUMES_FILE} found"
+        raise MissingInputError(
+            f"No scan can be read ({found}).", path=scans,
+            remedy="Give the folder that `vastus segment` wrote, or one table with the columns of its volumes.csv.",
+        )  # fmt: skip
+    return volumes_from_table(pd.concat(frames, ignore_index=True), problems)
+
+
+def volumes_from_table(table: pd.DataFrame, problems: Sequence[Problem] = ()) -> Volumes:
+    """Make ``Volumes`` from rows with the columns of ``volumes.csv`` (and ``file``, where several were read)."""
+    import pandas as pd
+
+    found = list(problems)
+    table = table.assign(file=table.get("file", ""))
+    table[tables.SUBJECT] = table[tables.SUBJECT].astype(str).str.strip()
+    for subject, files in table.groupby(tables.SUBJECT)["file"].nunique().items():
+        if files > 1:
+            found.append(Problem(ProblemKind.DUPLICATE_SCAN, f"in {files} files; all left out", str(subject)))
+            table = table[table[tables.SUBJECT] != subject]
+    table = _usable_rows(table, found)
+    keys = pd.MultiIndex.from_product([list(BY_KEY), [s.value for s in SIDES]], names=["structure", "side"])
+    index = [tables.STRUCTURE, tables.SIDE]
+    volumes = table.set_index([tables.SUBJECT, *index])[tables.VOLUME_MM3].unstack(index).reindex(columns=keys)
+    cut = table.set_index([tables.SUBJECT, *index])[tables.TRUNCATED].unstack(index).reindex(columns=keys)
+    cut = cut.eq(True)
+    volumes = _unit_checked(volumes.mask(cut).astype(float), found)
+    return Volumes(volumes, cut.loc[volumes.index], tuple(found))
+
+
+def total_muscles_mm3(volumes: Volumes) -> pd.DataFrame:
+    """Right plus left of each muscle, one row a scan; empty unless both sides are whole."""
+    import pandas as pd
+
+    parts = {m.key: volumes.sides_mm3[m.key].sum(axis=1, min_count=len(SIDES)) for m in MUSCLES}
+    return pd.DataFrame(parts, index=volumes.sides_mm3.index)
+
+
+def with_groups(muscles: pd.DataFrame) -> pd.DataFrame:
+    """Add a column for each group (``group:anterior`` ...): the sum of its muscles, empty unless all are known."""
+    import pandas as pd
+
+    groups = {}
+    for group in GROUPS:
+        members = [s.key for s in structures_of(group)]
+        groups[group_column(group)] = muscles[members].sum(axis=1, min_count=len(members))
+    return pd.concat([muscles, pd.DataFrame(groups, index=muscles.index)], axis=1)
+
+
+def group_column(group: Group) -> str:
+    """Column name of a group."""
+    return f"group:{group.value}"
+
+
+FEATURES: tuple[str, ...] = (*(m.key for m in MUSCLES), *(group_column(g) for g in GROUPS))
+"""Columns of ``with_groups``: 27 muscles, then the groups."""
+
+
+def feature_label(feature: str) -> str:
+    """Name for people."""
+    return BY_KEY[feature].english if feature in BY_KEY else f"{feature.partition(':')[2].capitalize()} group"
+
+
+def _name_of(file: Path, scans: Path) -> str:
+    return file.parent.relative_to(scans).as_posix() if scans.is_dir() else file.name
+
+
+def _read_one(file: Path) -> tuple[pd.DataFrame | None, str]:
+    import pandas as pd
+
+    needed = [c for c in tables.VOLUME_COLUMNS if c not in (tables.GROUP, tables.MEAN_HU)]
+    try:
+        text = {tables.SUBJECT: str, tables.STRUCTURE: str, tables.SIDE: str, tables.TRUNCATED: str}
+        frame = pd.read_csv(file, dtype=text, encoding="utf-8-sig")
+    except (OSError, ValueError, pd.errors.ParserError, pd.errors.EmptyDataError):
+        return None, f"{tables.VOLUMES_FILE} can't be read as CSV"
+    lacking = [c for c in needed if c not in frame]
+    if lacking:
+        return None, f"columns lacking: {', '.join(lacking)}"
+    return (frame, "") if len(frame) else (None, "no rows")
+
+
+def _usable_rows(table: pd.DataFrame, problems: list[Problem]) -> pd.DataFrame:
+    """Rows of known structure and side, once each, with a number or nothing as volume."""
+    import pandas as pd
+
+    truncated = table[tables.TRUNCATED].astype(str).str.strip().str.lower()
+    volume = pd.to_numeric(table[tables.VOLUME_MM3], errors="coerce")
+    known = table[tables.STRUCTURE].isin(list(BY_KEY))
+    sided = table[tables.SIDE].isin([s.value for s in SIDES])
+    is_bad = ~known | (table[tables.VOLUME_MM3].notna() & volume.isna()) | (volume <= 0)
+    is_bad |= ~truncated.isin(["true", "false", "1", "0"])
+    twice = table.duplicated([tables.SUBJECT, tables.STRUCTURE, tables.SIDE], keep=False) & sided
+    for mask, what in (
+        (
+            is_bad,
+            "row(s) with an unknown structure, a volume that is no positive number, or no true/false in truncated",
+        ),
+        (~sided & volume.notna() & known, "structure(s) whose side is not known"),
+        (twice, "row(s) that give a structure and side more than once"),
+    ):
+        for subject, count in table.loc[mask, tables.SUBJECT].value_counts(sort=False).items():
+            problems.append(Problem(ProblemKind.BAD_VOLUME, f"{count} {what}; left out", str(subject)))
+    table = table.assign(**{tables.VOLUME_MM3: volume, tables.TRUNCATED: truncated.isin(["true", "1"])})
+    return table[~is_bad & sided & ~twice]
+
+
+def _unit_checked(volumes: pd.DataFrame, problems: list[Problem]) -> pd.DataFrame:
+    """Leave out scans whose volumes are not in mm3."""
+    from vastus.sarcopenia import check_volume_unit
+
+    kept = []
+    for subject, row in zip(volumes.index, volumes.to_numpy(), strict=True):
+        by_key: dict[str, float] = {}
+        for (key, _), value in zip(volumes.columns, row, strict=True):
+            if not math.isnan(value):
+                by_key[key] = by_key.get(key, 0.0) + value
+        try:
+            check_volume_unit(by_key)
+            kept.append(True)
+        except ImplausibleValueError as error:
+            kept.append(False)
+            problems.append(Problem(ProblemKind.BAD_VOLUME, f"{error} Left out.", str(subject)))
+    return volumes[kept]
