@@ -30,7 +30,10 @@ def ensure_folder(folder: Path) -> Path:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path with the same suffixes; on success rename it to ``path``, on any failure remove it."""
     suffix = "".join(path.suffixes[-2:])
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".vastus-", suffix=suffix)
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".vastus-", suffix=suffix)
+    except OSError as error:
+        raise OutputError(f"The file can't be written ({error.strerror}).", path=path) from error
     os.close(handle)
     temporary = Path(name)
     try:
