@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from vastus.anatomy import LABELS, Side
+from vastus.io.csv_tables import VolumeRow
 from vastus.report.page import PageRecord, write_page
 from vastus.synthesis.phantom import make_phantom
 from vastus.volume import Volume
-
-
-@dataclass(frozen=True)
-class Row:
-    structure: str
-    side: str
-    volume_mm3: float | None
-    mean_hu: float | None
-    truncated: bool = False
 
 
 def main() -> None:
@@ -34,7 +25,7 @@ def main() -> None:
     labels = np.asfortranarray(scan.labels.array[index])
     affine = np.diag([0.75, 0.75, 1.4, 1.0])
     rows = [
-        Row(label.structure.key, label.side.value, 1000.0 * label.value, 50.0)
+        VolumeRow("bench", label.structure.key, label.structure.group, label.side, 1e3 * label.value, 50.0, False)
         for label in LABELS
         if label.side is not Side.UNKNOWN
     ]

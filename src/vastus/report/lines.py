@@ -4,24 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 from vastus.anatomy import STRUCTURES, Group, Side, Structure, structures_of
-
-
-class VolumeLike(Protocol):
-    """What is read of a volume row; side and structure as in ``volumes.csv``."""
-
-    @property
-    def structure(self) -> str: ...  # noqa: D102
-    @property
-    def side(self) -> str | Side: ...  # noqa: D102
-    @property
-    def volume_mm3(self) -> float | None: ...  # noqa: D102
-    @property
-    def mean_hu(self) -> float | None: ...  # noqa: D102
-    @property
-    def truncated(self) -> bool: ...  # noqa: D102
+from vastus.io.csv_tables import VolumeRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +61,12 @@ def asymmetry_percent(right: Cell, left: Cell) -> float | None:
     return 200.0 * (right.volume_cm3 - left.volume_cm3) / total if total > 0 else None
 
 
-def set_out(rows: Iterable[VolumeLike]) -> tuple[Block, ...]:
+def set_out(rows: Iterable[VolumeRow]) -> tuple[Block, ...]:
     """All 29 structures by group, in the order of the anatomy table; what has no row is absent."""
     cells: dict[tuple[str, Side], Cell] = {}
     for row in rows:
         volume = None if row.volume_mm3 is None else row.volume_mm3 / 1000.0
-        side = row.side if isinstance(row.side, Side) else Side(row.side)
-        cells[row.structure, side] = Cell(volume, None if volume is None else row.mean_hu, row.truncated)
+        cells[row.structure, row.side] = Cell(volume, None if volume is None else row.mean_hu, row.truncated)
     lines = {s: Line(s, *(cells.get((s.key, side), Cell()) for side in Side)) for s in STRUCTURES}
     blocks = []
     for group in Group:

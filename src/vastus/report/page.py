@@ -14,7 +14,8 @@ from typing import Protocol
 
 from vastus.anatomy import BY_ID, Group, structures_of
 from vastus.io.atomic import write_text
-from vastus.report.lines import Block, Line, VolumeLike, set_out
+from vastus.io.csv_tables import VolumeRow
+from vastus.report.lines import Block, Line, set_out
 from vastus.report.pictures import SOFT_TISSUE_HU, Picture, encode_grey, encode_overlay, take_picture
 from vastus.report.planes import Plane, View, axial_planes, coronal_planes, make_scene, sagittal_planes
 from vastus.volume import Volume
@@ -107,7 +108,7 @@ def write_page(
     path: Path,
     ct: Volume,
     labels: Volume,
-    rows: Iterable[VolumeLike],
+    rows: Iterable[VolumeRow],
     record: PageRecord,
     measures: Sequence[MeasureLike] | None = None,
 ) -> None:
@@ -131,7 +132,7 @@ def write_page(
 def render_page(
     ct: Volume,
     labels: Volume,
-    rows: Iterable[VolumeLike],
+    rows: Iterable[VolumeRow],
     record: PageRecord,
     measures: Sequence[MeasureLike] | None = None,
 ) -> str:
@@ -226,9 +227,7 @@ def _data_uri(kind: str, content: bytes) -> str:
 def _bars(blocks: Sequence[Block]) -> list[tuple[Group, list[_Bar]]]:
     """Chart lines of the muscles; bones are left out, they are not compared by volume."""
     muscles = [block for block in blocks if block.group is not Group.BONE]
-    volumes = [
-        cell.volume_cm3 or 0.0 for block in muscles for line in block.lines for cell in (line.right, line.left)
-    ]
+    volumes = [cell.volume_cm3 or 0.0 for block in muscles for line in block.lines for cell in (line.right, line.left)]
     longest = max(volumes, default=0.0) or 1.0
     return [
         (

@@ -26,6 +26,7 @@ _MARGIN_XY_MM = 60.0
 _MARGIN_Z_MM = 30.0
 _SAME_PLANE_MM = 12.0
 _BEHIND_FEMUR_MM = 45.0
+_STRAY_PERCENT = 0.1
 _MOST_LEVELS = 13
 _FEWER_LEVELS = 12
 _SHORTEST_FEMUR_MM = 150.0
@@ -101,7 +102,7 @@ def make_scene(ct: Volume, labels: Volume | None) -> Scene:
     femora: dict[Side, Extent] = {}
     sides: dict[Side, Extent] = {}
     for side in (*SIDES, Side.UNKNOWN):
-        bone = _extent(coarse == femur.label_value(side), steps, labels.shape, outliers=1.0)
+        bone = _extent(coarse == femur.label_value(side), steps, labels.shape, outliers=_STRAY_PERCENT)
         if bone is not None:
             femora[side] = bone
         within = (coarse > side.offset) & (coarse < side.offset + CLASS_COUNT)
@@ -261,7 +262,7 @@ def _frame(ct: Volume, labelled: Extent | None) -> Extent:
     """The box to show: the body around what is labelled, with a margin; the whole body where nothing is."""
     if labelled is None:
         return _body(ct, (0, ct.shape[2]))
-    margins = [margin / s for margin, s in zip((_MARGIN_XY_MM, _MARGIN_XY_MM, _MARGIN_Z_MM), ct.spacing_mm, strict=True)]
+    margins = [mm / s for mm, s in zip((_MARGIN_XY_MM, _MARGIN_XY_MM, _MARGIN_Z_MM), ct.spacing_mm, strict=True)]
     start = [max(0, int(labelled.start[axis] - margins[axis])) for axis in range(3)]
     stop = [min(ct.shape[axis], int(np.ceil(labelled.stop[axis] + margins[axis]))) for axis in range(3)]
     body = _body(ct, (start[2], stop[2]))

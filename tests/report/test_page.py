@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vastus.anatomy import STRUCTURES, Side
+from vastus.errors import OutputError
+from vastus.io.csv_tables import VolumeRow
+from vastus.report.page import PageRecord, render_page, write_page
+from vastus.synthesis.phantom import LabelledScan
+from vastus.volume import Volume, crop
+
+VOID = {"meta", "link", "input", "br"}
+
+
+class Reader(HTMLParser):
+    """Checks that tags nest; keeps attributes, the text and the table rows by structure."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.text = ""
+        self.cells: dict[str, list[str]] = {}
+        self._row: str | None = None
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in VOID:
+            self.open.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag == "tr":
+            self._row = dict(attrs).get("data-structure")
+        if tag == "td" and self._row:
+            self.cells.setdefault(self._row, []).append("")
+
+    def handle_startendtag(self, tag, attrs):
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.text += data
+        if "td" in self.open and self._row:
+            self.cells[self._row][-1] += data
+
+
+@pytest.fixture(scope="module")
+def page(
+    phantom: LabelledScan,
+    rows: tuple[VolumeRow, ...],
+    record: PageRecord,
+    changed: Callable[..., tuple[VolumeRow, ...]],
+) -> str:
+    rows = changed(rows, "sartorius", Side.RIGHT, truncated=True)
+    rows = changed(rows, "gracilis", Side.LEFT, volume_mm3=None, mean_hu=None)
+    return render_page(phantom.ct, phantom.labels, rows, record)
+
+
+def images(page: str, kind: str) -> list[np.ndarray]:
+    found = re.findall(rf'href="data:image/{kind};base64,([^"]+)"', page)
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGBA")) for text in found]
+
+
+def test_nothing_outside_the_page_is_asked_for(page):
+    reader = Reader(page)
+    links = [value for _, name, value in reader.attributes if name in {"src", "href", "action", "srcset"}]
+    assert links
+    assert all(value.startswith(("data:", "#")) for value in links)
+    assert re.search(r"https?:|//[a-z]|@import|url\(|<script", re.sub(r'"data:[^"]*"', "", page)) is None
+    assert "default-src 'none'" in page
+
+
+def test_size_stays_small(page):
+    assert len(page) < 1_500_000
+
+
+def test_every_ct_has_its_overlay(page):
+    assert len(images(page, "jpeg")) == len(images(page, "png")) >= 14
+
+
+def test_cut_and_absent_are_marked(page):
+    cells = Reader(page).cells
+    assert [c.strip() for c in cells["rectus_femoris"]] == ["100.0", "90.0", "+10.5", "51.5", "51.5"]
+    assert [" ".join(c.split()) for c in cells["sartorius"]] == [
+        "100.0 ▲cut by the scan's edge", "90.0", "–", "51.5", "51.5",
+    ]  # fmt: skip
+    assert [c.strip() for c in cells["gracilis"]] == ["100.0", "–", "–", "51.5", "–"]
+    assert set(cells) == {s.key for s in STRUCTURES}
+
+
+def test_counts_on_top(page):
+    facts = re.findall(r"<dt>(Found on the right|Found on the left|Cut by the scan's edge)</dt><dd>(\d+)", page)
+    assert facts == [("Found on the right", "29"), ("Found on the left", "28"), ("Cut by the scan's edge", "1")]
+
+
+def test_legend_colours_are_those_of_the_anatomy(page):
+    for structure in STRUCTURES:
+        red, green, blue = structure.colour
+        assert f'style="background: rgb({red}, {green}, {blue})"></span>{structure.english}' in page
+
+
+def test_text_of_the_user_is_escaped(phantom, rows, record):
+    nasty = '<img src="x" onerror="alert(1)">&'
+    record = replace(
+        record, subject=nasty, weights=nasty, trained_on=nasty, device=nasty, warnings=(nasty,),
+        versions={nasty: nasty}, seconds={nasty: 1.0},
+    )  # fmt: skip
+    page = render_page(phantom.ct, phantom.labels, rows, record)
+    assert "<img" not in page
+    assert Reader(page).text.count(nasty) >= 7
+
+
+def test_warnings_and_research_note(phantom, rows, record):
+    page = render_page(phantom.ct, phantom.labels, rows, replace(record, warnings=("Metal in view.",)))
+    text = " ".join(Reader(page).text.split())
+    assert text.index("Metal in view.") < text.index("Pictures")
+    assert "For research only." in text
+    assert "were trained on phantoms only." in text
+    assert 'class="warnings"' not in render_page(phantom.ct, phantom.labels, rows, record)
+
+
+def test_right_leg_alone_is_on_the_left_of_the_picture(phantom, right_leg, rows, record):
+    # The body of two legs frames the labels of one.
+    page = render_page(phantom.ct, right_leg.labels, rows, record)
+    overlay = images(page, "png")[3]
+    ct = images(page, "jpeg")[3]
+    labelled = np.nonzero(overlay[..., 3].any(axis=0))[0]
+    body = np.nonzero((ct[..., 0] > 30).any(axis=0))[0]
+    assert labelled.mean() < body.mean()
+    assert page.index('text-anchor="end">L</text>') > page.index(">R</text>")
+
+
+def test_measures_are_listed(phantom, rows, record):
+    @dataclass(frozen=True)
+    class Measure:
+        name: str
+        side: str
+        value: float | None
+        unit: str
+
+    measures = [Measure("Mid-thigh muscle area", "right", 123.456, "cm²"), Measure("Calf <x>", "left", None, "cm²")]
+    text = " ".join(Reader(render_page(phantom.ct, phantom.labels, rows, record, measures)).text.split())
+    assert "Mid-thigh muscle area right 123.46 cm²".replace(" ", "") in text.replace(" ", "")
+    assert "Calf<x>left–cm²" in text.replace(" ", "")
+
+
+def test_side_unknown_is_listed_apart(phantom, rows, record):
+    unknown = VolumeRow("s1", "psoas", rows[0].group, Side.UNKNOWN, 12_300.0, 40.0, False)
+    page = render_page(phantom.ct, phantom.labels, (*rows, unknown), record)
+    assert "Side not known" in page
+    assert "12.3" in page
+
+
+@pytest.mark.parametrize("slices", [1, 2])
+def test_very_few_slices(phantom, rows, record, slices):
+    box = (0, 0, 30), (*phantom.ct.shape[:2], 30 + slices)
+    Reader(render_page(crop(phantom.ct, *box), crop(phantom.labels, *box), rows, record))
+
+
+def test_nothing_labelled(phantom, record):
+    empty = phantom.labels.with_array(np.zeros_like(phantom.labels.array))
+    page = render_page(phantom.ct, empty, [], record)
+    assert "nothing labelled here" in page
+    assert "share of the visible femur" not in page
+
+
+def test_float_ct_gives_the_same_page(phantom, rows, record):
+    as_float = Volume(phantom.ct.array.astype(np.float32), phantom.ct.affine)
+    assert render_page(as_float, phantom.labels, rows, record) == render_page(phantom.ct, phantom.labels, rows, record)
+
+
+def test_written_atomically(tmp_path, phantom, rows, record):
+    write_page(tmp_path / "report.html", phantom.ct, phantom.labels, rows, record)
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+    assert (tmp_path / "report.html").read_text(encoding="utf-8").rstrip().endswith("</html>")
+    with pytest.raises(OutputError):
+        write_page(tmp_path / "report.html" / "below.html", phantom.ct, phantom.labels, rows, record)
