@@ -1,0 +1,277 @@
+"""Intermuscular and subcutaneous fat of the thigh.
+
+On a coarse grid (about 2 x 2 x 4 mm), slice by slice and for each leg:
+
+1. muscles and bones of the leg together, closed with a disk (``fascia_closing_mm``), holes filled: the space inside
+   the fascia. A closing follows the hollows of the outline that a convex hull would cut across;
+2. the body (``preprocessing.body_mask``) outside that, in the part of the body that holds the leg; where the thighs
+   touch, each place goes to the leg whose fascia is nearer: the space under the skin.
+
+Then on the full grid: voxels in the HU range of fat that belong to no muscle or bone, between the two ends of the
+thigh, are intermuscular inside the fascia and subcutaneous outside. The skin itself is not in the HU range of fat.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from vastus.anatomy import LABELS, Side
+from vastus.morphometry.field_of_view import FieldOfView
+from vastus.morphometry.landmarks import ISCHIAL_TUBEROSITY, LESSER_TROCHANTER, Leg
+from vastus.morphometry.settings import MeasureSettings
+from vastus.morphometry.voxels import AxisMap, Profiles, in_blocks, profile_fat
+from vastus.preprocessing import PreprocessingSettings, body_mask
+from vastus.volume import Volume
+
+_COARSE_MM = (2.0, 2.0, 4.0)
+_SKIN_MARGIN_MM = 4.0
+SUBCUTANEOUS, INTERMUSCULAR = 1, 2
+"""Zone numbers, and rows of ``ThighFat.profiles``."""
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ThighFat:
+    """Fat of one thigh.
+
+    Attributes:
+        side: the patient's.
+        from_mm, to_mm: ends of the thigh on the femur's axis, as far as the scan shows it.
+        complete: both ends are in the scan.
+        cut: subcutaneous, intermuscular: whether the sides of the scan cut the space.
+        profiles: fat voxels along the axis, rows ``SUBCUTANEOUS`` and ``INTERMUSCULAR``.
+    """
+
+    side: Side
+    from_mm: float
+    to_mm: float
+    complete: bool
+    cut: tuple[bool, bool]
+    profiles: Profiles
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Grid:
+    """A coarse grid over some slices: which voxels it takes, and which coarse voxel holds each voxel."""
+
+    steps: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    index: tuple[NDArray[np.int64], ...]
+
+    def sample(self, array: NDArray[Any]) -> NDArray[Any]:
+        return np.ascontiguousarray(array[tuple(slice(s // 2, None, s) for s in self.steps[: array.ndim])])
+
+
+def measure_thigh_fat(
+    ct: Volume, labels: Volume, legs: tuple[Leg, ...], view: FieldOfView, settings: MeasureSettings
+) -> tuple[ThighFat, ...]:
+    """Fat of each thigh whose femur is known.
+
+    Args:
+        ct, labels: upright (RAS), same grid.
+        legs: from ``find_leg``.
+        view: field of view of the scan.
+        settings: ends of the thigh, closing radius, HU of fat.
+    """
+    ends = [_thigh_ends(leg, settings) for leg in legs]
+    heights = [_slices(labels, leg, low, high) for leg, (low, high, _) in zip(legs, ends, strict=True) if high > low]
+    if not heights:
+        return ()
+    first, last = min(h[0] for h in heights), max(h[1] for h in heights)
+    affine = labels.affine.copy()
+    affine[:3, 3] = (labels.affine @ np.array([0, 0, first, 1.0]))[:3]
+    hu, values = ct.array[:, :, first : last + 1], labels.array[:, :, first : last + 1]
+    grid = _coarse_grid(values.shape, ct.spacing_mm)
+    zones = _zones(Volume(hu, affine), grid.sample(values), legs, grid, settings)
+    edge = grid.sample(view.edge)
+    result = []
+    for leg, (low, high, complete), zone in zip(legs, ends, zones, strict=True):
+        if high <= low:
+            continue
+        line = leg.axis_map(affine)
+        profiles = profile_fat((values, hu), settings.fat_hu, (zone, grid.index), line, (low, high))
+        in_thigh = _within(line, grid, zone.shape, (low, high))
+        cut = tuple(bool((edge[:, :, None] & in_thigh & (zone == number)).any()) for number in (1, 2))
+        result.append(ThighFat(leg.side, low, high, complete, (cut[0], cut[1]), profiles))
+    return tuple(result)
+
+
+def _thigh_ends(leg: Leg, settings: MeasureSettings) -> tuple[float, float, bool]:
+    """Ends of the thigh on the axis, and whether both are known and in the scan."""
+    top = leg.level(ISCHIAL_TUBEROSITY) or leg.level(LESSER_TROCHANTER)
+    whole = leg.length_mm is not None
+    low = settings.thigh_bottom_percent / 100 * leg.visible_mm if whole else 0.0
+    high = leg.visible_mm if top is None else min(top.position_mm, leg.visible_mm)
+    return low, high, whole and leg.level(ISCHIAL_TUBEROSITY) is not None
+
+
+def _slices(labels: Volume, leg: Leg, low: float, high: float) -> tuple[int, int]:
+    """First and last slice that a leg of 140 mm radius can reach between two positions on the axis."""
+    z = leg.origin_mm[2] + np.array([low, high]) * leg.direction[2]
+    margin = 140.0 * float(np.sin(np.radians(leg.tilt_degrees))) + _COARSE_MM[2]
+    # Upright scans have the slice axis nearest to z; for oblique ones the margin above is generous enough.
+    at = (np.array([z.min() - margin, z.max() + margin]) - labels.affine[2, 3]) / labels.affine[2, 2]
+    last = labels.shape[2] - 1
+    return int(np.clip(np.floor(at[0]), 0, last)), int(np.clip(np.ceil(at[1]), 0, last))
+
+
+def _coarse_grid(shape: tuple[int, ...], spacing_mm: tuple[float, float, float]) -> _Grid:
+    steps = tuple(max(1, round(c / s)) for c, s in zip(_COARSE_MM, spacing_mm, strict=True))
+    index = []
+    for n, step in zip(shape, steps, strict=True):
+        size = len(range(step // 2, n, step))
+        index.append(np.minimum(np.arange(n) // step, size - 1))
+    spacing = tuple(step * s for step, s in zip(steps, spacing_mm, strict=True))
+    return _Grid((steps[0], steps[1], steps[2]), (spacing[0], spacing[1], spacing[2]), tuple(index))
+
+
+def _zones(
+    ct: Volume, values: NDArray[np.uint8], legs: tuple[Leg, ...], grid: _Grid, settings: MeasureSettings
+) -> list[NDArray[np.uint8]]:
+    """Zone numbers of each leg on the coarse grid."""
+    from scipy import ndimage
+
+    pixel = (grid.spacing_mm[0], grid.spacing_mm[1])
+    fascias = [_fascia(values, leg.side, pixel, settings.fascia_closing_mm) for leg in legs]
+    distances = [squared_distance_mm2(fascia, pixel) for fascia in fascias]
+    body = _body(ct, values.shape, pixel)
+    in_slices = np.zeros((3, 3, 3), dtype=bool)
+    in_slices[:, :, 1] = ndimage.generate_binary_structure(2, 1)
+    parts, count = ndimage.label(body, structure=in_slices)
+    result = []
+    for number, closed in enumerate(fascias):
+        fascia = closed.copy()
+        touched = np.zeros(count + 1, dtype=bool)
+        touched[np.unique(parts[closed])] = True
+        touched[0] = False
+        under_skin = touched[parts] & ~closed
+        for other in range(len(fascias)):
+            if other != number:
+                under_skin &= ~fascias[other] & (distances[number] <= distances[other])
+                # Where both closings overlap, only the labels themselves decide.
+                fascia &= ~fascias[other] | _of_side(values, legs[number].side)
+        zone = np.zeros(values.shape, dtype=np.uint8)
+        zone[under_skin] = SUBCUTANEOUS
+        zone[fascia] = INTERMUSCULAR
+        result.append(zone)
+    return result
+
+
+def _of_side(values: NDArray[np.uint8], side: Side) -> Mask:
+    """Where a label of one side lies."""
+    table = np.zeros(256, dtype=bool)
+    table[[label.value for label in LABELS if label.side is side]] = True
+    return table[values]
+
+
+def _fascia(values: NDArray[np.uint8], side: Side, pixel_mm: tuple[float, float], radius_mm: float) -> Mask:
+    """Closing of the labels of one side in every slice, holes filled."""
+    from scipy import ndimage
+
+    tissue = _of_side(values, side)
+    where = ndimage.find_objects(tissue.astype(np.uint8))
+    closed = np.zeros_like(tissue)
+    if not where:
+        return closed
+    margin = [int(np.ceil(radius_mm / p)) + 2 for p in pixel_mm]
+    pad = [(margin[0], margin[0]), (margin[1], margin[1]), (0, 0)]
+    block = np.pad(tissue[where[0]], pad)
+    grown = squared_distance_mm2(block, pixel_mm) <= radius_mm**2
+    # Slightly less than the radius: distances run between pixel centres, and the closing must keep all labels.
+    shrunk = squared_distance_mm2(~grown, pixel_mm) > radius_mm**2
+    shrunk |= block
+    in_slices = np.zeros((3, 3, 3), dtype=bool)
+    in_slices[:, :, 1] = ndimage.generate_binary_structure(2, 1)
+    holes, count = ndimage.label(~shrunk, structure=in_slices)
+    outer = np.zeros(count + 1, dtype=bool)
+    for border in (holes[0], holes[-1], holes[:, 0], holes[:, -1]):
+        outer[np.unique(border)] = True
+    outer[0] = False
+    shrunk = ~outer[holes]
+    closed[where[0]] = shrunk[margin[0] : -margin[0], margin[1] : -margin[1]]
+    return closed
+
+
+def _body(ct: Volume, shape: tuple[int, ...], pixel_mm: tuple[float, float]) -> Mask:
+    """The body on the coarse grid, with a margin so that its rough outline does not cost fat under the skin."""
+    mask, _ = body_mask(ct, PreprocessingSettings())
+    index = [
+        np.minimum(((np.arange(n) + 0.5) * m / n).astype(int), m - 1) for n, m in zip(shape, mask.shape, strict=True)
+    ]
+    body = mask[np.ix_(*index)]
+    return squared_distance_mm2(body, pixel_mm) <= _SKIN_MARGIN_MM**2
+
+
+def _within(line: AxisMap, grid: _Grid, shape: tuple[int, ...], reach_mm: tuple[float, float]) -> Mask:
+    """Which coarse voxels lie between two positions on a line."""
+    i, j, k = (np.arange(n) * s + s // 2 for n, s in zip(shape, grid.steps, strict=True))
+    x, y, z = line.step_mm
+    position = line.offset_mm + (i * x)[:, None, None] + (j * y)[None, :, None] + (k * z)[None, None, :]
+    return (position >= reach_mm[0]) & (position <= reach_mm[1])
+
+
+def squared_distance_mm2(mask: Mask, pixel_mm: tuple[float, float]) -> NDArray[np.float32]:
+    """Squared distance to the nearest True pixel of the same slice (last axis), in mm2; inf in slices without one.
+
+    Exact Euclidean distance transform by the lower envelope of parabolas (Felzenszwalb and Huttenlocher 2012).
+    """
+    slices = np.ascontiguousarray(np.moveaxis(mask, 2, 0))
+    x2, y2 = float(pixel_mm[0]) ** 2, float(pixel_mm[1]) ** 2
+    distance = np.concatenate(in_blocks(len(slices), lambda a, b: _distance(slices[a:b], x2, y2)))
+    return np.moveaxis(distance, 0, 2)
+
+
+_FAR = 1e12
+
+
+@njit(cache=True, nogil=True)
+def _distance(mask, x2, y2):  # type: ignore[no-untyped-def]  # pragma: no cover  # noqa: PLR0912
+    n_k, n_i, n_j = mask.shape
+    out = np.empty((n_k, n_i, n_j), np.float32)
+    for k in range(n_k):
+        column = np.empty((n_i, n_j), np.float64)
+        for i in range(n_i):
+            # distance along j by two sweeps
+            last = -1
+            for j in range(n_j):
+                if mask[k, i, j]:
+                    last = j
+                column[i, j] = (j - last) * (j - last) * y2 if last >= 0 else _FAR
+            last = -1
+            for j in range(n_j - 1, -1, -1):
+                if mask[k, i, j]:
+                    last = j
+                if last >= 0:
+                    column[i, j] = min(column[i, j], (last - j) * (last - j) * y2)
+        corner = np.empty(n_i, np.int64)
+        border = np.empty(n_i + 1, np.float64)
+        for j in range(n_j):
+            top = 0
+            corner[0] = 0
+            border[0], border[1] = -_FAR, _FAR
+            for i in range(1, n_i):
+                while True:
+                    p = corner[top]
+                    s = ((column[i, j] + x2 * i * i) - (column[p, j] + x2 * p * p)) / (2 * x2 * (i - p))
+                    if s <= border[top] and top > 0:
+                        top -= 1
+                    else:
+                        break
+                top += 1
+                corner[top] = i
+                border[top] = s
+                border[top + 1] = _FAR
+            p = 0
+            for i in range(n_i):
+                while border[p + 1] < i:
+                    p += 1
+                d = i - corner[p]
+                value = x2 * d * d + column[corner[p], j]
+                out[k, i, j] = value if value < _FAR / 2 else np.inf
+    return out

@@ -1,0 +1,371 @@
+"""``measure_scan``: everything about one scan and its label map, in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vastus.anatomy import LABELS, MUSCLES, SIDES, STRUCTURES, Group, Side, Structure, structures_of
+from vastus.errors import GeometryError
+from vastus.io.csv_tables import VolumeRow
+from vastus.morphometry.fat import INTERMUSCULAR, SUBCUTANEOUS, ThighFat, measure_thigh_fat
+from vastus.morphometry.field_of_view import Truncation, find_field_of_view, find_truncations
+from vastus.morphometry.landmarks import Leg, Level, find_leg
+from vastus.morphometry.settings import MeasureSettings
+from vastus.morphometry.structures import Extent, HuStatistics, StructureMeasures, hu_statistics
+from vastus.morphometry.voxels import ROW_OF_VALUE, LabelTally, Profiles, profile_labels, tally_labels
+from vastus.volume import Volume, to_ras
+
+_PLATEAU = 0.999
+MUSCLE_GROUPS = tuple(group for group in Group if group is not Group.BONE)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMeasures:
+    """A muscle group on one side (``group`` None: all 27 muscles).
+
+    Attributes:
+        volume_mm3: sum of the members that are there; None when none is.
+        truncated: a member is cut by the edge of the scan, or absent: the sum is not the whole group.
+        hu: of all members together.
+    """
+
+    group: Group | None
+    side: Side
+    volume_mm3: float | None
+    truncated: bool
+    hu: HuStatistics | None
+
+
+@dataclass(frozen=True, slots=True)
+class LevelArea:
+    """A cross-section perpendicular to the femur at a level.
+
+    ``name`` is a structure's key, a group's name, ``all_muscles``, ``subcutaneous_fat`` or ``intermuscular_fat``.
+    ``area_mm2`` is None where the structure is absent from the scan, 0 where it does not reach the level.
+    """
+
+    side: Side
+    level: Level
+    name: str
+    group: Group | None
+    area_mm2: float | None
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FatVolumes:
+    """Fat of one thigh, between the ends that ``ThighFat`` gives.
+
+    ``truncated`` is true where the scan lacks an end of the thigh or cuts its sides.
+    """
+
+    side: Side
+    from_mm: float
+    to_mm: float
+    subcutaneous_mm3: float
+    subcutaneous_truncated: bool
+    intermuscular_mm3: float
+    intermuscular_truncated: bool
+    muscle_mm3: float
+
+
+@dataclass(frozen=True, slots=True)
+class Asymmetry:
+    """``percent`` = 100 * (right - left) / mean of both; None when a side is absent or cut."""
+
+    name: str
+    group: Group | None
+    percent: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRatio:
+    """Volume of the posterior / volume of the anterior thigh; None when one of the groups is not whole."""
+
+    side: Side
+    posterior_to_anterior: float | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScanMeasures:
+    """Everything measured on one scan. ``structures`` always has all 58 of known side, right first."""
+
+    subject: str
+    structures: tuple[StructureMeasures, ...]
+    groups: tuple[GroupMeasures, ...]
+    legs: tuple[Leg, ...]
+    areas: tuple[LevelArea, ...]
+    fat: tuple[FatVolumes, ...]
+    asymmetries: tuple[Asymmetry, ...]
+    ratios: tuple[GroupRatio, ...]
+
+    def structure(self, key: str, side: Side) -> StructureMeasures:
+        """The measures of one structure."""
+        return next(s for s in self.structures if s.structure.key == key and s.side is side)
+
+    def femur_length_mm(self, side: Side) -> float | None:
+        """Length of the femur of one side, None when unknown."""
+        return next((leg.length_mm for leg in self.legs if leg.side is side), None)
+
+    def volume_rows(self) -> list[VolumeRow]:
+        """Rows of ``volumes.csv``."""
+        return [_volume_row(self.subject, s) for s in self.structures]
+
+
+def measure_scan(
+    ct: Volume | None, labels: Volume, subject: str, settings: MeasureSettings | None = None
+) -> ScanMeasures:
+    """Measure one scan.
+
+    Args:
+        ct: HU; None when there is only a label map (then nothing that needs HU is given, and no fat).
+        labels: values of ``anatomy.LABELS`` and 0, any orientation, same grid as ``ct``.
+        subject: written into the tables.
+        settings: thresholds and levels.
+
+    Raises:
+        GeometryError: CT and label map lie on different grids.
+        LabelError: unknown values in the label map.
+    """
+    settings = settings or MeasureSettings()
+    upright, upright_ct = _upright(ct, labels)
+    hu = None if upright_ct is None else upright_ct.array
+    tally = tally_labels(upright.array, hu)
+    view = find_field_of_view(upright.shape, hu)
+    truncations = find_truncations(upright, tally, view)
+    legs = tuple(
+        leg for side in SIDES if (leg := find_leg(upright, tally, side, truncations, settings)) is not None
+    )  # fmt: skip
+    profiles = _leg_profiles(upright, legs)
+    structures = _structures(tally, upright.voxel_volume_mm3, truncations, (legs, profiles), settings)
+    groups = _groups(tally, upright.voxel_volume_mm3, structures, settings)
+    fat = () if upright_ct is None else measure_thigh_fat(upright_ct, upright, legs, view, settings)
+    voxel_mm3 = upright.voxel_volume_mm3
+    return ScanMeasures(
+        subject=subject,
+        structures=structures,
+        groups=groups,
+        legs=legs,
+        areas=tuple(_areas(legs, profiles, fat, (structures, voxel_mm3, settings.slab_mm))),
+        fat=tuple(_fat_volumes(legs, profiles, fat, voxel_mm3)),
+        asymmetries=_asymmetries(structures, groups),
+        ratios=_ratios(groups),
+    )
+
+
+def measure_volumes(ct: Volume | None, labels: Volume, subject: str) -> list[VolumeRow]:
+    """Only the rows of ``volumes.csv``: volume, mean HU and truncation of all 58 structures, in one pass.
+
+    Raises:
+        GeometryError, LabelError: as ``measure_scan``.
+    """
+    upright, upright_ct = _upright(ct, labels)
+    hu = None if upright_ct is None else upright_ct.array
+    tally = tally_labels(upright.array, hu)
+    truncations = find_truncations(upright, tally, find_field_of_view(upright.shape, hu))
+    found = _structures(tally, upright.voxel_volume_mm3, truncations, ((), ()), MeasureSettings())
+    return [_volume_row(subject, s) for s in found]
+
+
+def _volume_row(subject: str, measured: StructureMeasures) -> VolumeRow:
+    structure, mean = measured.structure, None if measured.hu is None else measured.hu.mean_hu
+    return VolumeRow(
+        subject, structure.key, structure.group, measured.side, measured.volume_mm3, mean, measured.truncated
+    )  # fmt: skip
+
+
+def _upright(ct: Volume | None, labels: Volume) -> tuple[Volume, Volume | None]:
+    """Label map (uint8) and CT in RAS order, as views."""
+    if ct is not None and not ct.same_grid(labels):
+        raise GeometryError("CT and label map do not lie on the same grid.", remedy="Resample one onto the other.")
+    if labels.array.dtype != np.uint8:
+        labels = labels.with_array(labels.array.astype(np.uint8))
+    return to_ras(labels), None if ct is None else to_ras(ct)
+
+
+def _leg_profiles(upright: Volume, legs: tuple[Leg, ...]) -> tuple[Profiles, ...]:
+    """Profiles of every label of a side along the femur of that side."""
+    if not legs:
+        return ()
+    line_of_value = np.full(256, -1, dtype=np.int8)
+    for label in LABELS:
+        for number, leg in enumerate(legs):
+            if label.side is leg.side:
+                line_of_value[label.value] = number
+    return profile_labels(upright.array, tuple(leg.axis_map(upright.affine) for leg in legs), line_of_value)
+
+
+_Legs = tuple[tuple[Leg, ...], tuple[Profiles, ...]]
+
+
+def _structures(
+    tally: LabelTally, voxel_mm3: float, truncations: tuple[Truncation, ...], along: _Legs, settings: MeasureSettings
+) -> tuple[StructureMeasures, ...]:
+    result = []
+    for row, label in enumerate(LABELS):
+        voxels = int(tally.voxels[row])
+        if voxels == 0:
+            if label.side is not Side.UNKNOWN:
+                result.append(StructureMeasures(label.structure, label.side, None, False))
+            continue
+        extent = None
+        for leg, profile in zip(*along, strict=True):
+            if leg.side is label.side:
+                extent = _extent(leg, profile, row, (voxel_mm3, settings.slab_mm))
+        statistics = hu_statistics(tally, [row], voxel_mm3, settings)
+        volume = voxels * voxel_mm3
+        result.append(
+            StructureMeasures(label.structure, label.side, volume, truncations[row].any, statistics, extent)
+        )  # fmt: skip
+    return tuple(result)
+
+
+def _area_curve(voxels: NDArray[np.float64], bin_mm: float, voxel_mm3: float, slab_mm: float) -> NDArray[np.float64]:
+    """Area in mm2 at the centre of every bin: the volume in a slab around it, divided by its thickness."""
+    width = slab_mm / bin_mm
+    reach = int(np.ceil((width - 1) / 2))
+    offsets = np.arange(-reach, reach + 1)
+    share = np.clip((width / 2 + 0.5) - np.abs(offsets), 0.0, 1.0)
+    return np.convolve(voxels, share, mode="same") * voxel_mm3 / slab_mm
+
+
+def _extent(leg: Leg, profile: Profiles, row: int, scale: tuple[float, float]) -> Extent:
+    voxel_mm3, slab_mm = scale
+    curve = _area_curve(profile.voxels[row], profile.bin_mm, voxel_mm3, slab_mm)
+    # The middle of the plateau: with voxels, the largest area is often reached over several bins.
+    plateau = np.flatnonzero(curve >= _PLATEAU * curve.max())
+    position = profile.start_mm + (float(plateau.mean()) + 0.5) * profile.bin_mm
+    return Extent(
+        length_mm=float(profile.highest_mm[row] - profile.lowest_mm[row]),
+        max_area_mm2=float(curve.max()),
+        max_area_position_mm=position,
+        max_area_percent=None if leg.length_mm is None else 100 * position / leg.length_mm,
+    )
+
+
+def _members(group: Group | None) -> tuple[Structure, ...]:
+    return MUSCLES if group is None else tuple(structures_of(group))
+
+
+def _groups(
+    tally: LabelTally, voxel_mm3: float, structures: tuple[StructureMeasures, ...], settings: MeasureSettings
+) -> tuple[GroupMeasures, ...]:
+    by_label = {(s.structure.key, s.side): s for s in structures}
+    result = []
+    for side in SIDES:
+        for group in (*MUSCLE_GROUPS, None):
+            members = [by_label[s.key, side] for s in _members(group)]
+            present = [m.volume_mm3 for m in members if m.volume_mm3 is not None]
+            partial = bool(present) and (len(present) < len(members) or any(m.truncated for m in members))
+            rows = [int(ROW_OF_VALUE[m.structure.label_value(side)]) for m in members]
+            result.append(
+                GroupMeasures(
+                    group, side, sum(present) if present else None, partial,
+                    hu_statistics(tally, rows, voxel_mm3, settings),
+                )
+            )  # fmt: skip
+    return tuple(result)
+
+
+def _areas(
+    legs: tuple[Leg, ...], profiles: tuple[Profiles, ...], fat: tuple[ThighFat, ...], scale: tuple[Any, float, float]
+) -> list[LevelArea]:
+    structures, voxel_mm3, slab_mm = scale
+    by_label = {(s.structure.key, s.side): s for s in structures}
+    fat_of = {f.side: f for f in fat}
+    result = []
+    for leg, profile in zip(legs, profiles, strict=True):
+        curves = {}
+        for structure in STRUCTURES:
+            row = int(ROW_OF_VALUE[structure.label_value(leg.side)])
+            curves[structure.key] = _area_curve(profile.voxels[row], profile.bin_mm, voxel_mm3, slab_mm)
+        for level in leg.levels:
+            at = {key: _at(curve, profile, level) for key, curve in curves.items()}
+            for structure in STRUCTURES:
+                measured = by_label[structure.key, leg.side]
+                area = None if measured.volume_mm3 is None else at[structure.key]
+                result.append(LevelArea(leg.side, level, structure.key, structure.group, area, measured.truncated))
+            for group in (*MUSCLE_GROUPS, None):
+                here = [by_label[s.key, leg.side] for s in _members(group)]
+                total = sum(at[m.structure.key] for m in here if m.volume_mm3 is not None)
+                cut = any(m.truncated and at[m.structure.key] > 0 for m in here)
+                name = "all_muscles" if group is None else group.value
+                present = any(m.volume_mm3 is not None for m in here)
+                result.append(LevelArea(leg.side, level, name, group, total if present else None, cut))
+            result.extend(_fat_areas(fat_of.get(leg.side), level, voxel_mm3, slab_mm))
+    return result
+
+
+def _fat_areas(fat: ThighFat | None, level: Level, voxel_mm3: float, slab_mm: float) -> list[LevelArea]:
+    """Fat areas, only at levels whose whole slab lies in the thigh."""
+    if fat is None or not fat.from_mm + slab_mm / 2 <= level.position_mm <= fat.to_mm - slab_mm / 2:
+        return []
+    result = []
+    for name, row in (("subcutaneous_fat", SUBCUTANEOUS), ("intermuscular_fat", INTERMUSCULAR)):
+        area = 0.0
+        if row < len(fat.profiles.voxels):
+            curve = _area_curve(fat.profiles.voxels[row], fat.profiles.bin_mm, voxel_mm3, slab_mm)
+            area = _at(curve, fat.profiles, level)
+        result.append(LevelArea(fat.side, level, name, None, area, fat.cut[row - 1]))
+    return result
+
+
+def _at(curve: NDArray[np.float64], profile: Profiles, level: Level) -> float:
+    centres = profile.start_mm + (np.arange(len(curve)) + 0.5) * profile.bin_mm
+    return float(np.interp(level.position_mm, centres, curve))
+
+
+def _fat_volumes(
+    legs: tuple[Leg, ...], profiles: tuple[Profiles, ...], fat: tuple[ThighFat, ...], voxel_mm3: float
+) -> list[FatVolumes]:
+    profile_of = {leg.side: profile for leg, profile in zip(legs, profiles, strict=True)}
+    result = []
+    for thigh in fat:
+        counts = np.zeros(3)
+        counts[: len(thigh.profiles.voxels)] = thigh.profiles.voxels.sum(axis=1)
+        profile = profile_of[thigh.side]
+        rows = [int(ROW_OF_VALUE[s.label_value(thigh.side)]) for s in MUSCLES]
+        lower = profile.start_mm + np.arange(profile.voxels.shape[1]) * profile.bin_mm
+        share = np.clip(np.minimum(lower + profile.bin_mm, thigh.to_mm) - np.maximum(lower, thigh.from_mm), 0, None)
+        muscle = float((profile.voxels[rows].sum(axis=0) * share).sum() / profile.bin_mm)
+        result.append(
+            FatVolumes(
+                thigh.side, thigh.from_mm, thigh.to_mm,
+                float(counts[SUBCUTANEOUS]) * voxel_mm3, thigh.cut[0] or not thigh.complete,
+                float(counts[INTERMUSCULAR]) * voxel_mm3, thigh.cut[1] or not thigh.complete, muscle * voxel_mm3,
+            )
+        )  # fmt: skip
+    return result
+
+
+def _whole(measured: StructureMeasures | GroupMeasures) -> float | None:
+    return None if measured.truncated else measured.volume_mm3
+
+
+def _asymmetries(structures: tuple[StructureMeasures, ...], groups: tuple[GroupMeasures, ...]) -> tuple[Asymmetry, ...]:
+    volumes: dict[tuple[str, Side], float | None] = {(s.structure.key, s.side): _whole(s) for s in structures}
+    names: list[tuple[str, Group | None]] = [(s.key, s.group) for s in STRUCTURES]
+    for measured in groups:
+        name = "all_muscles" if measured.group is None else measured.group.value
+        volumes[name, measured.side] = _whole(measured)
+    names += [("all_muscles" if g is None else g.value, g) for g in (*MUSCLE_GROUPS, None)]
+    result = []
+    for name, group in names:
+        right, left = volumes[name, Side.RIGHT], volumes[name, Side.LEFT]
+        known = right is not None and left is not None
+        result.append(Asymmetry(name, group, 200 * (right - left) / (right + left) if known else None))  # type: ignore[operator]
+    return tuple(result)
+
+
+def _ratios(groups: tuple[GroupMeasures, ...]) -> tuple[GroupRatio, ...]:
+    whole = {(g.group, g.side): _whole(g) for g in groups}
+    result = []
+    for side in SIDES:
+        posterior, anterior = whole[Group.POSTERIOR, side], whole[Group.ANTERIOR, side]
+        ratio = None if posterior is None or anterior is None else posterior / anterior
+        result.append(GroupRatio(side, ratio))
+    return tuple(result)

@@ -1,0 +1,349 @@
+"""One pass over a scan and its label map: everything that is counted voxel by voxel, compiled with numba.
+
+The arrays are walked in memory order, whatever axis that is; reversed and permuted views cost no copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from vastus.anatomy import BY_VALUE, LABELS
+from vastus.errors import LabelError
+
+HU_FIRST, HU_LAST = -1024, 3071
+"""Ends of the HU histogram; values beyond are counted in the end bins (mean and SD use the values as they are)."""
+
+ROW_OF_VALUE = np.full(256, -1, dtype=np.int16)
+"""Label value -> row in all per-label tables (the order of ``anatomy.LABELS``); -1 where there is no such label."""
+for _row, _label in enumerate(LABELS):
+    ROW_OF_VALUE[_label.value] = _row
+_UNKNOWN_ROW = len(LABELS)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MemoryOrder:
+    """How the axes of an array lie in memory: ``axes[0]`` is the slowest; reversed ones are listed in ``flipped``."""
+
+    axes: tuple[int, int, int]
+    flipped: tuple[bool, bool, bool]
+
+    @classmethod
+    def of(cls, array: NDArray[Any]) -> MemoryOrder:
+        """The order of one array."""
+        a, b, c = (int(i) for i in np.argsort([-abs(s) for s in array.strides], kind="stable"))
+        first, second, third = (s < 0 for s in array.strides)
+        return cls((a, b, c), (first, second, third))
+
+    def line_up(self, array: NDArray[Any]) -> NDArray[Any]:
+        """A C-contiguous array with the slowest axis first; a view where the array has this order."""
+        reversed_axes = tuple(axis for axis in range(3) if self.flipped[axis])
+        straight = np.flip(array, reversed_axes) if reversed_axes else array
+        return np.ascontiguousarray(straight.transpose(self.axes))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelTally:
+    """Counts of every label, rows as in ``anatomy.LABELS``.
+
+    Attributes:
+        voxels: (87,) int64.
+        hu_voxels: (87,) int64, voxels with a HU value (NaN is none); 0 without a CT.
+        hu_sum, hu_square_sum: (87,) float64.
+        histogram: (87, 4096) int64, one bin a HU from ``HU_FIRST``.
+        first, last: (87, 3) int64, box of the label in voxels, ``last`` included; meaningless where ``voxels`` is 0.
+    """
+
+    voxels: NDArray[np.int64]
+    hu_voxels: NDArray[np.int64]
+    hu_sum: NDArray[np.float64]
+    hu_square_sum: NDArray[np.float64]
+    histogram: NDArray[np.int64]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+
+
+def tally_labels(labels: NDArray[np.uint8], ct: NDArray[Any] | None) -> LabelTally:
+    """Count everything that needs no geometry.
+
+    Args:
+        labels: shape (I, J, K), values of ``anatomy.LABELS`` and 0.
+        ct: same shape, HU, or None.
+
+    Raises:
+        LabelError: a value that the anatomy table does not know.
+    """
+    order = MemoryOrder.of(labels)
+    lined_up = order.line_up(labels)
+    hu = _as_hu(order, ct) if ct is not None else np.zeros((1, 1, 1), np.int16)
+    row_of = np.where(ROW_OF_VALUE < 0, _UNKNOWN_ROW, ROW_OF_VALUE)
+    rows = _UNKNOWN_ROW + 1
+    found = in_blocks(len(lined_up), lambda a, b: _tally(lined_up, hu, ct is not None, row_of, (rows, a, b)))
+    voxels, moments, histogram = (np.sum([part[i] for part in found], axis=0) for i in range(3))
+    first, last = np.min([part[3] for part in found], axis=0), np.max([part[4] for part in found], axis=0)
+    if voxels[_UNKNOWN_ROW]:
+        present = np.flatnonzero(np.bincount(lined_up.ravel(), minlength=256))
+        odd = [int(v) for v in present if v and int(v) not in BY_VALUE]
+        raise LabelError(f"The label map holds unknown values: {odd}.", remedy="See `vastus classes`.")
+    box_first, box_last = np.empty_like(first), np.empty_like(last)
+    for position, axis in enumerate(order.axes):
+        low, high = first[:, position], last[:, position]
+        top = labels.shape[axis] - 1
+        box_first[:, axis], box_last[:, axis] = (top - high, top - low) if order.flipped[axis] else (low, high)
+    n = _UNKNOWN_ROW
+    return LabelTally(
+        voxels[:n], moments[:n, 0].astype(np.int64), moments[:n, 1], moments[:n, 2], histogram[:n],
+        box_first[:n], box_last[:n],
+    )  # fmt: skip
+
+
+def in_blocks(count: int, work: Callable[[int, int], Any]) -> list[Any]:
+    """``work(start, stop)`` for blocks of 0..count, one a thread (the kernels release the GIL).
+
+    Threads of our own instead of numba's parallel loops: those take several seconds a kernel to compile.
+    """
+    from numba import get_num_threads
+
+    parts = max(1, min(int(get_num_threads()), count))
+    ends = [part * count // parts for part in range(parts + 1)]
+    with ThreadPoolExecutor(parts) as pool:
+        return list(pool.map(work, ends[:-1], ends[1:]))
+
+
+def _as_hu(order: MemoryOrder, ct: NDArray[Any]) -> NDArray[Any]:
+    """The CT in the memory order of the labels, as int16 or float32 (what the kernels are compiled for)."""
+    if ct.dtype not in (np.int16, np.float32):
+        ct = ct.astype(np.float32)
+    return order.line_up(ct)
+
+
+@njit(cache=True, nogil=True)
+def _tally(labels, hu, with_hu, row_of, block):  # type: ignore[no-untyped-def]  # pragma: no cover
+    n_rows, start, stop = block
+    voxels = np.zeros(n_rows, np.int64)
+    moments = np.zeros((n_rows, 3), np.float64)
+    histogram = np.zeros((n_rows, 4096), np.int64)
+    first = np.full((n_rows, 3), 2**31, np.int64)
+    last = np.full((n_rows, 3), -1, np.int64)
+    for a in range(start, stop):
+        for b in range(labels.shape[1]):
+            for c in range(labels.shape[2]):
+                value = labels[a, b, c]
+                if value == 0:
+                    continue
+                row = row_of[value]
+                voxels[row] += 1
+                first[row, 0] = min(first[row, 0], a)
+                last[row, 0] = a
+                first[row, 1] = min(first[row, 1], b)
+                last[row, 1] = max(last[row, 1], b)
+                first[row, 2] = min(first[row, 2], c)
+                last[row, 2] = max(last[row, 2], c)
+                if with_hu:
+                    v = float(hu[a, b, c])
+                    if not np.isnan(v):
+                        moments[row, 0] += 1.0
+                        moments[row, 1] += v
+                        moments[row, 2] += v * v
+                        histogram[row, min(max(int(np.floor(v + 0.5)) + 1024, 0), 4095)] += 1
+    return voxels, moments, histogram, first, last
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AxisMap:
+    """Positions along a straight line: voxel (i, j, k) lies at ``offset_mm + step_mm @ (i, j, k)``."""
+
+    offset_mm: float
+    step_mm: NDArray[np.float64]
+
+    @property
+    def footprint_mm(self) -> float:
+        """Extent of one voxel along the line, by its longest side there."""
+        return float(np.abs(self.step_mm).max())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Profiles:
+    """Voxels along a line, per class.
+
+    Attributes:
+        start_mm, bin_mm: the first bin begins at ``start_mm``.
+        voxels: (classes, bins) float64, a voxel spread evenly over its footprint.
+        lowest_mm, highest_mm: (classes,) extent, voxel footprint included; inf and -inf where the class is absent.
+    """
+
+    start_mm: float
+    bin_mm: float
+    voxels: NDArray[np.float64]
+    lowest_mm: NDArray[np.float64]
+    highest_mm: NDArray[np.float64]
+
+
+def profile_labels(
+    labels: NDArray[np.uint8], lines: tuple[AxisMap, ...], line_of_value: NDArray[np.int8]
+) -> tuple[Profiles, ...]:
+    """Profiles of all labels, each along its own line (that of its side), in one pass.
+
+    Args:
+        labels: shape (I, J, K).
+        lines: the lines.
+        line_of_value: (256,) index of the line of each label value; -1 for values to leave out.
+
+    Returns:
+        One ``Profiles`` a line, rows as in ``anatomy.LABELS`` (rows of other lines are zero).
+    """
+    order = MemoryOrder.of(labels)
+    offsets, steps, starts, bins = _line_tables(order, labels.shape, lines)
+    lined_up = order.line_up(labels)
+    tables, shape = (offsets, steps, starts), (len(LABELS), bins)
+    found = _gather(
+        in_blocks(len(lined_up), lambda a, b: _profile(lined_up, ROW_OF_VALUE, line_of_value, tables, (*shape, a, b)))
+    )
+    return _as_profiles(lines, starts, found, [line_of_value[label.value] for label in LABELS])
+
+
+def profile_fat(
+    arrays: tuple[NDArray[np.uint8], NDArray[Any]],
+    fat_hu: tuple[float, float],
+    zones: tuple[NDArray[np.uint8], tuple[NDArray[np.int64], ...]],
+    line: AxisMap,
+    reach_mm: tuple[float, float],
+) -> Profiles:
+    """Fat outside all labels, per zone, along a line.
+
+    Args:
+        arrays: labels and CT, same shape (I, J, K).
+        fat_hu: lowest and highest HU of fat, both included.
+        zones: a coarse map of zone numbers (0: none), and for each axis the coarse index of every voxel index.
+        line: the line.
+        reach_mm: only voxels whose centre lies between these positions count.
+
+    Returns:
+        Profiles whose rows are the zone numbers.
+    """
+    labels, ct = arrays
+    order = MemoryOrder.of(labels)
+    coarse, index = zones
+    offsets, steps, starts, bins = _line_tables(order, labels.shape, (line,))
+    lined_index = [index[axis][::-1] if order.flipped[axis] else index[axis] for axis in order.axes]
+    a, b, c = (np.ascontiguousarray(i) for i in lined_index)
+    rows = int(coarse.max(initial=0)) + 1
+    lined_up = order.line_up(labels)
+    hu, limits = _as_hu(order, ct), np.array([*fat_hu, *reach_mm], dtype=np.float64)
+    lookup = (np.ascontiguousarray(coarse.transpose(order.axes)), a, b, c)
+    table = (offsets[0], steps[0], starts[0])
+    found = _gather(
+        in_blocks(
+            len(lined_up),
+            lambda start, stop: _profile_fat((lined_up, hu), lookup, limits, table, (rows, bins, start, stop)),
+        )
+    )
+    return _as_profiles((line,), starts, found, [0] * rows)[0]
+
+
+def _gather(found: list[Any]) -> tuple[Any, Any, Any]:
+    """Add up counts, lowest and highest positions of the blocks."""
+    counts, low, high = zip(*found, strict=True)
+    return np.sum(counts, axis=0), np.min(low, axis=0), np.max(high, axis=0)
+
+
+_BIN_MM = 1.0
+
+
+def _line_tables(
+    order: MemoryOrder, shape: tuple[int, ...], lines: tuple[AxisMap, ...]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], int]:
+    """Offsets, steps (in memory axes), starts of the bins, and the number of bins that holds every voxel."""
+    offsets, steps, starts, bins = [], [], [], 1
+    size = np.array(shape)
+    for line in lines:
+        flipped = np.array(order.flipped)
+        offsets.append(line.offset_mm + float(((size - 1) * line.step_mm)[flipped].sum()))
+        steps.append(np.where(flipped, -line.step_mm, line.step_mm)[list(order.axes)])
+        reach = (size - 1) * line.step_mm
+        low = line.offset_mm + np.minimum(reach, 0).sum() - line.footprint_mm
+        high = line.offset_mm + np.maximum(reach, 0).sum() + line.footprint_mm
+        starts.append(np.floor(low / _BIN_MM) * _BIN_MM)
+        bins = max(bins, int(np.ceil((high - starts[-1]) / _BIN_MM)) + 1)
+    return np.array(offsets), np.array(steps), np.array(starts), bins
+
+
+def _as_profiles(
+    lines: tuple[AxisMap, ...], starts: NDArray[np.float64], found: tuple[Any, Any, Any], line_of_row: list[Any]
+) -> tuple[Profiles, ...]:
+    counts, low, high = found
+    result = []
+    for number, line in enumerate(lines):
+        mine = np.array([line_number == number for line_number in line_of_row])
+        half = line.footprint_mm / 2
+        lowest = np.where(mine, low - half, np.inf)
+        highest = np.where(mine, high + half, -np.inf)
+        result.append(Profiles(float(starts[number]), _BIN_MM, np.where(mine[:, None], counts, 0.0), lowest, highest))
+    return tuple(result)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _spread(profile, position, footprint):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Add one voxel, spread evenly over ``footprint`` bins around ``position`` (in bins)."""
+    low, high = position - footprint / 2, position + footprint / 2
+    for b in range(int(low), int(high) + 1):
+        inside = min(high, b + 1.0) - max(low, float(b))
+        if inside > 0:
+            profile[b] += inside / footprint
+
+
+@njit(cache=True, nogil=True)
+def _profile(labels, row_of, line_of, lines, block):  # type: ignore[no-untyped-def]  # pragma: no cover
+    offsets, steps, starts = lines
+    n_rows, n_bins, start, stop = block
+    counts = np.zeros((n_rows, n_bins), np.float64)
+    low, high = np.full(n_rows, np.inf), np.full(n_rows, -np.inf)
+    for a in range(start, stop):
+        for b in range(labels.shape[1]):
+            for c in range(labels.shape[2]):
+                value = labels[a, b, c]
+                if value == 0:
+                    continue
+                line = line_of[value]
+                if line < 0:
+                    continue
+                row = row_of[value]
+                position = offsets[line] + a * steps[line, 0] + b * steps[line, 1] + c * steps[line, 2]
+                low[row] = min(low[row], position)
+                high[row] = max(high[row], position)
+                footprint = max(abs(steps[line, 0]), abs(steps[line, 1]), abs(steps[line, 2]))
+                _spread(counts[row], position - starts[line], footprint)
+    return counts, low, high
+
+
+@njit(cache=True, nogil=True)
+def _profile_fat(arrays, lookup, limits, line, block):  # type: ignore[no-untyped-def]  # pragma: no cover
+    labels, hu = arrays
+    coarse, index_a, index_b, index_c = lookup
+    offset, step, first_bin = line
+    n_rows, n_bins, start, stop = block
+    counts = np.zeros((n_rows, n_bins), np.float64)
+    low, high = np.full(n_rows, np.inf), np.full(n_rows, -np.inf)
+    footprint = max(abs(step[0]), abs(step[1]), abs(step[2]))
+    for a in range(start, stop):
+        for b in range(labels.shape[1]):
+            for c in range(labels.shape[2]):
+                zone = coarse[index_a[a], index_b[b], index_c[c]]
+                if zone == 0 or labels[a, b, c] != 0:
+                    continue
+                v = float(hu[a, b, c])
+                if not limits[0] <= v <= limits[1]:
+                    continue
+                position = offset + a * step[0] + b * step[1] + c * step[2]
+                if position < limits[2] or position > limits[3]:
+                    continue
+                low[zone] = min(low[zone], position)
+                high[zone] = max(high[zone], position)
+                _spread(counts[zone], position - first_bin, footprint)
+    return counts, low, high
