@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vastus import __version__
-from vastus.cli import classes
+from vastus.cli import classes, preview
 from vastus.errors import VastusError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 
 # One line a command, in the order of --help.
 app.command("classes")(classes.classes)
+app.command("preview")(preview.preview)
 
 
 def _print_version(wanted: bool) -> None:

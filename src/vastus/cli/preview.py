@@ -1,0 +1,31 @@
+"""``vastus preview``: a picture of a scan, with or without labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def preview(
+    ct: Annotated[Path, typer.Argument(help="A CT: NIfTI, NRRD, MetaImage, or a DICOM folder or zip.")],
+    labels: Annotated[Path | None, typer.Argument(help="Its label map; without one the CT alone is shown.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The PNG to write.")] = Path("preview.png"),
+    title: Annotated[str, typer.Option("--title", help="Written above the pictures.")] = "",
+    series: Annotated[str | None, typer.Option("--series", help="Which DICOM series, where there are several.")] = None,
+) -> None:
+    """Draw six axial slices and a coronal one, the CT above its label colours, as a PNG."""
+    from vastus.errors import SettingsError
+    from vastus.io.atomic import ensure_folder
+    from vastus.io.labels import read_labels
+    from vastus.io.scans import read_scan
+    from vastus.report.montage import write_montage
+
+    if output.suffix.lower() != ".png":
+        raise SettingsError("The picture is a PNG.", path=output, remedy="End the name after -o with .png.")
+    scan = read_scan(ct, series=series)
+    label_map = None if labels is None else read_labels(labels)
+    ensure_folder(output.parent)
+    write_montage(output, scan.volume, label_map, title=title)
+    typer.echo(f"Picture: {output}")
