@@ -134,7 +134,12 @@ def _header(store: DicomStore, path: Path) -> Dataset | None:
 
 
 def _sort_in(inventory: Inventory, path: Path, dataset: Dataset) -> None:
-    uid, modality = str(dataset.get("SeriesInstanceUID", "")), str(dataset.get("Modality", "unknown"))
+    uid, modality = str(dataset.get("SeriesInstanceUID", "")), str(dataset.get("Modality", ""))
+    if not uid or not modality:
+        raise UnreadableScanError(
+            "The DICOM header says no series or modality; the file may be cut off.", path=path,
+            remedy="Export the series again, or take the file out of the folder.",
+        )  # fmt: skip
     inventory.modality_of[uid] = modality
     other = _why_not_a_slice(dataset, modality)
     if other:

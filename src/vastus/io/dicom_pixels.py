@@ -92,9 +92,10 @@ class PixelReader:
     def _by_gdcm(self, path: Path, dataset: Dataset) -> NDArray[Any] | None:
         """Stored values, or None where GDCM can't. Always from a copy without rescaling, which GDCM would apply."""
         import SimpleITK as sitk
+        from pydicom import Dataset
 
-        copy = type(dataset)(dataset)
-        copy.file_meta, copy.preamble = dataset.file_meta, getattr(dataset, "preamble", None)
+        copy = Dataset(dataset)
+        copy.file_meta = dataset.file_meta
         for keyword in ("RescaleSlope", "RescaleIntercept"):
             copy.pop(keyword, None)
         with tempfile.TemporaryDirectory(prefix="vastus-") as folder:
