@@ -1,0 +1,193 @@
+"""``Predictor``: a network loaded once; scans in, labels on their own grid out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vastus.anatomy import BY_KEY
+from vastus.errors import SettingsError
+from vastus.inference.bundle import Bundle
+from vastus.inference.islands import remove_islands
+from vastus.inference.restore import restore
+from vastus.inference.runtime import Runtime, RuntimeOptions, open_runtime, thread_count
+from vastus.inference.sides import tell_sides
+from vastus.inference.stitch import ScoreMap, Stitcher
+from vastus.inference.windows import WindowPlan, pad_to_window, plan_windows
+from vastus.preprocessing import FloatImage, Preprocessed, preprocess
+from vastus.volume import Volume, to_ras
+
+
+class Stage(Enum):
+    """The steps of a segmentation, in order."""
+
+    PREPROCESS = "preprocess"
+    NETWORK = "network"
+    CLEAN = "clean"
+    RESTORE = "restore"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a segmentation stands: ``done`` of ``total`` windows while in the network stage."""
+
+    stage: Stage
+    done: int = 0
+    total: int = 0
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segmentation:
+    """The result for one scan.
+
+    Attributes:
+        labels: uint8 label values on the grid of the scan, in its axis order.
+        warnings: what the user should know.
+        seconds: time of each stage; ``stitch`` is the part of ``network`` in which windows were put together.
+        windows: number of network windows.
+        device: what ran the network.
+    """
+
+    labels: Volume
+    warnings: tuple[str, ...]
+    seconds: Mapping[str, float]
+    windows: int
+    device: str
+
+
+class Predictor:
+    """Weights and runtime, loaded once, for any number of scans."""
+
+    def __init__(self, bundle: Bundle, options: RuntimeOptions | None = None, *, overlap: float | None = None) -> None:
+        """Load the network.
+
+        Args:
+            bundle: weights and settings.
+            options: device, runtime, precision, threads.
+            overlap: share by which windows overlap; None: what the bundle says.
+
+        Raises:
+            DeviceError: what was asked for is not there.
+            BundleError: the network can't be loaded.
+            SettingsError: overlap not in 0..1.
+        """
+        options = options or RuntimeOptions()
+        self.bundle = bundle
+        self.overlap = bundle.info.overlap if overlap is None else overlap
+        if not 0.0 <= self.overlap < 1.0:
+            raise SettingsError(f"The overlap must lie in 0..1 (1 excluded), got {self.overlap}.")
+        self.threads = thread_count(options.threads)
+        self._runtime: Runtime = open_runtime(bundle, options)
+        self.device = self._runtime.description
+
+    def segment(self, scan: Volume, on_progress: OnProgress | None = None) -> Segmentation:
+        """Label one scan.
+
+        Args:
+            scan: in HU, any orientation, any spacing.
+            on_progress: called after each step.
+
+        Raises:
+            UnsupportedScanError: no body in it.
+        """
+        tell = on_progress or (lambda _: None)
+        clock = _Clock()
+        with _compute_threads(self.threads):
+            tell(Progress(Stage.PREPROCESS))
+            with clock.of(Stage.PREPROCESS.value):
+                seen = preprocess(scan, self.bundle.info.preprocessing)
+            with clock.of(Stage.NETWORK.value):
+                scores, windows = self._predict(seen, tell, clock)
+            tell(Progress(Stage.CLEAN))
+            with clock.of(Stage.CLEAN.value):
+                labels, warnings = self._clean(scores, seen)
+            tell(Progress(Stage.RESTORE))
+            with clock.of(Stage.RESTORE.value):
+                full = np.zeros(scan.array.shape, np.uint8, order="F" if _is_f_ordered(scan) else "C")
+                box = tuple(slice(a, b) for a, b in zip(seen.box_start, seen.box_stop, strict=True))
+                restore(labels, self._channel_of_label(), scores, to_ras(scan.with_array(full)).array[box])
+        return Segmentation(scan.with_array(full), warnings, clock.seconds, windows, self.device)
+
+    def _predict(self, seen: Preprocessed, tell: OnProgress, clock: _Clock) -> tuple[ScoreMap, int]:
+        window = self.bundle.info.preprocessing.window_size
+        image = pad_to_window(seen.image, window)
+        plan = plan_windows(pad_to_window(seen.body, window), window, self.overlap)
+        stitcher = Stitcher(image.shape, len(self.bundle.info.classes), plan)
+        results = self._runtime.run(_cut(image, plan))
+        done = 0
+        tell(Progress(Stage.NETWORK, 0, len(plan)))
+        for layer in plan.layers:
+            with clock.of("stitch"):
+                stitcher.finish_below(layer.z)
+            for x, y in layer.starts:
+                scores = next(results)
+                with clock.of("stitch"):
+                    stitcher.add(scores, x, y, layer.z)
+                done += 1
+                tell(Progress(Stage.NETWORK, done, len(plan)))
+        with clock.of("stitch"):
+            return stitcher.result(), len(plan)
+
+    def _clean(self, scores: ScoreMap, seen: Preprocessed) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+        x, y, z = seen.image.shape
+        ids = np.array(self.bundle.info.class_ids, np.uint8)
+        classes = np.take(ids, scores.channels[:x, :y, :z])
+        sided = tell_sides(classes, seen.affine)
+        voxel_mm3 = abs(float(np.linalg.det(seen.affine[:3, :3])))
+        return remove_islands(sided.labels, voxel_mm3), sided.warnings
+
+    def _channel_of_label(self) -> NDArray[np.int64]:
+        """Output channel of each of the 256 label values; background's for those that do not occur."""
+        channel = np.zeros(256, np.int64)
+        for number, key in enumerate(self.bundle.info.classes[1:], start=1):
+            class_id = BY_KEY[key].class_id
+            channel[[class_id, 100 + class_id, 200 + class_id]] = number
+        return channel
+
+
+def _cut(image: FloatImage, plan: WindowPlan) -> Iterator[FloatImage]:
+    a, b, c = plan.window
+    for layer in plan.layers:
+        for x, y in layer.starts:
+            yield np.ascontiguousarray(image[x : x + a, y : y + b, layer.z : layer.z + c])
+
+
+def _is_f_ordered(scan: Volume) -> bool:
+    strides = np.abs(scan.array.strides)
+    return bool(strides[0] <= strides[2])
+
+
+@contextmanager
+def _compute_threads(wanted: int) -> Iterator[None]:
+    """Let the compiled loops use as many threads as the network does."""
+    import numba
+
+    before = numba.get_num_threads()
+    most: int = vars(numba.config)["NUMBA_NUM_THREADS"]
+    numba.set_num_threads(min(wanted, most))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
+
+
+@dataclass
+class _Clock:
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start

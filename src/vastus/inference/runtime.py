@@ -1,0 +1,183 @@
+"""What runs the network: one small interface, three runtimes, and the choice among them.
+
+Every runtime gives each window to a single thread (several windows at a time), so that labels do not depend on the
+number of threads.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from vastus.errors import DeviceError
+from vastus.inference.bundle import Bundle, Precision
+from vastus.inference.stitch import Scores
+from vastus.preprocessing import FloatImage
+
+MOST_THREADS: Final = 8
+"""Threads taken by default at most: a scan has 8 to 20 windows, and every window in flight costs memory."""
+
+
+class Device(Enum):
+    """Where the network runs."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+
+class RuntimeName(Enum):
+    """Which library runs the network."""
+
+    AUTO = "auto"
+    OPENVINO = "openvino"
+    ONNXRUNTIME = "onnxruntime"
+    TORCH = "torch"
+
+
+class PrecisionChoice(Enum):
+    """Arithmetic asked for; ``AUTO`` is the fastest one that the bundle names as checked and the device has."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeOptions:
+    """What the user asks for. ``threads`` None: all the process may use, at most ``MOST_THREADS``."""
+
+    device: Device = Device.AUTO
+    runtime: RuntimeName = RuntimeName.AUTO
+    precision: PrecisionChoice = PrecisionChoice.AUTO
+    threads: int | None = None
+
+
+class Runtime(Protocol):
+    """A loaded network."""
+
+    @property
+    def description(self) -> str:
+        """What runs, for the user: library, device, precision, threads."""
+        ...
+
+    def run(self, windows: Iterable[FloatImage]) -> Iterator[Scores]:
+        """Logits of each window, in order.
+
+        Args:
+            windows: float32 arrays of the bundle's window size.
+
+        Yields:
+            Class-last logits (see ``stitch.Scores``), valid until the next one is asked for.
+        """
+        ...
+
+
+def open_runtime(bundle: Bundle, options: RuntimeOptions) -> Runtime:
+    """Load the network of a bundle.
+
+    Raises:
+        DeviceError: what was asked for is not there. Nothing else is taken in its place.
+    """
+    device, runtime = choose(options)
+    threads = thread_count(options.threads)
+    if runtime is RuntimeName.TORCH:
+        from vastus.inference.runtime_torch import TorchRuntime
+
+        return TorchRuntime(
+            bundle, device, choose_precision(bundle, options, has_bf16=device is not Device.MPS), threads
+        )
+    if runtime is RuntimeName.ONNXRUNTIME:
+        from vastus.inference.runtime_onnx import OnnxRuntime
+
+        choose_precision(bundle, options, has_bf16=False)
+        return OnnxRuntime(bundle, threads)
+    from vastus.inference.runtime_openvino import OpenVinoRuntime, cpu_has_bf16
+
+    return OpenVinoRuntime(bundle, choose_precision(bundle, options, has_bf16=cpu_has_bf16()), threads)
+
+
+def choose(options: RuntimeOptions) -> tuple[Device, RuntimeName]:
+    """Settle ``auto``: a CUDA device if torch is installed and sees one, else OpenVINO (or ONNX Runtime) on the CPU.
+
+    Raises:
+        DeviceError: the wish can't be met.
+    """
+    device, runtime = options.device, options.runtime
+    if device is Device.AUTO:
+        wants_torch = runtime in (RuntimeName.AUTO, RuntimeName.TORCH)
+        device = Device.CUDA if wants_torch and _torch_sees(Device.CUDA) else Device.CPU
+    if device in (Device.CUDA, Device.MPS):
+        if runtime not in (RuntimeName.AUTO, RuntimeName.TORCH):
+            raise DeviceError(f"{runtime.value} runs on the CPU only here, not on {device.value}.",
+                              remedy="Use --runtime torch or --device cpu.")  # fmt: skip
+        if not _torch_sees(device):
+            raise DeviceError(
+                f"No {device.value} device can be used: torch is not installed or sees none.",
+                remedy="Install the GPU build of torch, or use --device cpu.",
+            )
+        return device, RuntimeName.TORCH
+    if runtime is RuntimeName.AUTO:
+        runtime = next(
+            (r for r in (RuntimeName.OPENVINO, RuntimeName.ONNXRUNTIME) if _installed(r)), RuntimeName.OPENVINO
+        )
+    if not _installed(runtime):
+        raise DeviceError(f"The runtime {runtime.value} is not installed.", remedy="Choose another with --runtime.")
+    return device, runtime
+
+
+def choose_precision(bundle: Bundle, options: RuntimeOptions, *, has_bf16: bool) -> Precision:
+    """Settle the precision; an explicit wish is met or refused.
+
+    Raises:
+        DeviceError: bf16 was asked for where there is none.
+    """
+    if options.precision is PrecisionChoice.BF16 and not has_bf16:
+        raise DeviceError("This processor or runtime has no bfloat16.", remedy="Use --precision fp32.")
+    if options.precision is PrecisionChoice.AUTO:
+        return Precision.BF16 if has_bf16 and Precision.BF16 in bundle.info.precisions else Precision.FP32
+    return Precision(options.precision.value)
+
+
+def thread_count(wanted: int | None) -> int:
+    """Threads to use: what was asked for, else the processors this process may run on, at most ``MOST_THREADS``.
+
+    Raises:
+        DeviceError: fewer than one asked for.
+    """
+    if wanted is not None:
+        if wanted < 1:
+            raise DeviceError(f"At least one thread is needed, {wanted} asked for.")
+        return wanted
+    affinity: Any = getattr(os, "sched_getaffinity", None)
+    available = len(affinity(0)) if affinity else (os.cpu_count() or 1)
+    return max(1, min(available, MOST_THREADS))
+
+
+def processor_name() -> str:
+    """Name of the CPU, as the system gives it."""
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
+            named = next((line for line in lines if line.startswith("model name")), "")
+        return named.partition(":")[2].strip() or platform.machine()
+    except OSError:
+        return platform.processor() or platform.machine()
+
+
+def _installed(runtime: RuntimeName) -> bool:
+    return importlib.util.find_spec(runtime.value) is not None
+
+
+def _torch_sees(device: Device) -> bool:
+    if importlib.util.find_spec("torch") is None:
+        return False
+    import torch
+
+    return torch.cuda.is_available() if device is Device.CUDA else torch.backends.mps.is_available()

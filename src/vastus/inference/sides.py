@@ -1,0 +1,252 @@
+"""Left and right by geometry.
+
+The bones tell the two sides apart: femora and hip bones are grouped into legs, between two legs runs a mid-surface
+(one line a slice, smooth along the body, so that it may be oblique), and every other part lies on one side of it. A
+part that really crosses is cut along the surface. With a single leg in the scan its side is told from where its medial
+muscles lie; where even that does not show, the side stays unknown and a warning says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vastus.anatomy import BY_KEY, Side
+from vastus.inference import kernels
+from vastus.inference.islands import Parts, find_parts
+from vastus.inference.landmarks import RightHand, Tracks, follow, medial_direction, right_hand
+from vastus.volume import Affine
+
+FEMUR: Final = BY_KEY["femur"].class_id
+HIP: Final = BY_KEY["hip_bone"].class_id
+
+LEAST_PART_MM3: Final = 1000.0  # smaller parts do not help to find the sides
+LEAST_BONE_MM3: Final = 3000.0  # smaller bone parts do not stand for a leg
+LEGS_APART_MM: Final = 70.0  # femoral shafts are further apart than this; pieces of one femur are not
+HIP_TO_FEMUR_MM: Final = 105.0  # a hip bone's centre is nearer to its own femur than this, level by level
+PELVIS_WIDE_MM: Final = 190.0  # one bone part wider than this is both hip bones, joined in front
+SMOOTHING_MM: Final = 25.0  # SD of the smoothing of the mid-surface along the body
+CROSSING_SHARE: Final = 0.25  # less than this beyond the surface,
+CROSSING_MM: Final = 20.0  # and not deeper than this: the part is taken as a whole
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SidedLabels:
+    """Label values with sides (uint8, x fastest in memory), and what the user should know about it."""
+
+    labels: NDArray[np.uint8]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MidSurface:
+    """For each slice a line: ``point_mm`` (Z, 3) on it and ``right`` (Z, 3), the unit vector to the patient's right."""
+
+    point_mm: NDArray[np.float64]
+    right: NDArray[np.float64]
+
+
+def tell_sides(classes: NDArray[np.uint8], affine: Affine) -> SidedLabels:
+    """Class ids on a RAS-ordered grid (oblique or not) -> label values with sides."""
+    parts = find_parts(classes)
+    tracks = follow(parts, affine, LEAST_PART_MM3)
+    right = right_hand(tracks)
+    warnings = [right.warning] if right.warning else []
+    if not len(tracks.part):
+        if parts.size.any():
+            warnings.append(_NO_SIDE)
+        return SidedLabels(np.asfortranarray(classes), tuple(warnings))
+    found = find_bones(tracks, affine, right)
+    if found is not None:
+        return SidedLabels(_assign(parts, found.surface, affine, _signs(parts, tracks, found.rows)), tuple(warnings))
+    medial = medial_direction(tracks, right)
+    if medial is None:
+        return SidedLabels(np.asfortranarray(classes), (*warnings, _NO_SIDE))
+    side = Side.LEFT if medial > 0 else Side.RIGHT
+    warnings.append(f"Only one leg was found; from the lie of its muscles it is the {side.value} one.")
+    own = {row: -int(medial) for row in _largest_rows(tracks)}
+    surface = _surface_beside(tracks, list(own), medial, right)
+    return SidedLabels(_assign(parts, surface, affine, _signs(parts, tracks, own), whole=True), tuple(warnings))
+
+
+_NO_SIDE = "Left and right can't be told apart in this scan: the labels carry no side."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TwoSides:
+    """Two sides found: the surface between them, and tracks known to be on the right (+1) or left (-1)."""
+
+    surface: MidSurface
+    rows: dict[int, int]
+
+
+def find_bones(tracks: Tracks, affine: Affine, right: RightHand) -> TwoSides | None:
+    """Two sides, by the femora, else by the hip bones, else by pairs of like muscles. None: there is only one."""
+    voxel_mm3 = abs(float(np.linalg.det(affine[:3, :3])))
+    big = tracks.size() * voxel_mm3 >= LEAST_BONE_MM3
+    femora = [int(r) for r in tracks.of(FEMUR) if big[r]]
+    hips = [int(r) for r in tracks.of(HIP) if big[r]]
+    wide = [h for h in hips if tracks.width_mm(h) > PELVIS_WIDE_MM]
+    single = [h for h in hips if h not in wide]
+    legs = _group(tracks, femora, LEGS_APART_MM)
+    if len(legs) == 1:
+        far = [h for h in single if _distance(tracks, legs[0], [h]) > HIP_TO_FEMUR_MM]
+        legs = [legs[0] + [h for h in single if h not in far], far] if far else legs
+    if len(legs) < 2 and not wide and not femora:
+        legs = _group(tracks, single, LEGS_APART_MM)
+    if len(legs) >= 2:
+        two = sorted(legs, key=lambda leg: -int(tracks.size()[leg].sum()))[:2]
+        return _two_sides(tracks, _order(tracks, two[0], two[1], right), affine, right)
+    if wide:
+        _, centre = tracks.joined(wide)
+        return TwoSides(_smooth(centre, np.broadcast_to(right.direction, centre.shape), affine), {})
+    return None if femora or single else _pairs(tracks, affine, right)
+
+
+def _group(tracks: Tracks, rows: list[int], apart_mm: float) -> list[list[int]]:
+    """Group bone parts: largest first, each joins the nearest group unless it is at least ``apart_mm`` beside all."""
+    groups: list[list[int]] = []
+    for row in sorted(rows, key=lambda r: -int(tracks.count[r].sum())):
+        distances = [_distance(tracks, group, [row]) for group in groups]
+        if distances and min(distances) < apart_mm:
+            groups[int(np.argmin(distances))].append(row)
+        else:
+            groups.append([row])
+    return groups
+
+
+def _distance(tracks: Tracks, a: list[int], b: list[int]) -> float:
+    """Distance side by side in mm: median over shared slices, else between the nearest slices of the two."""
+    _, centre_a = tracks.joined(a)
+    _, centre_b = tracks.joined(b)
+    apart = np.linalg.norm(centre_a - centre_b, axis=1)
+    if np.isfinite(apart).any():
+        return float(np.nanmedian(apart))
+    slices_a, slices_b = (np.flatnonzero(np.isfinite(c[:, 0])) for c in (centre_a, centre_b))
+    gap = np.abs(slices_a[:, None] - slices_b[None, :])
+    i, j = np.unravel_index(int(gap.argmin()), gap.shape)
+    return float(np.linalg.norm((centre_a[slices_a[i]] - centre_b[slices_b[j]])[:2]))
+
+
+def _order(tracks: Tracks, a: list[int], b: list[int], right: RightHand) -> dict[int, int]:
+    """Which of two groups is the right one: row -> +1 or -1. Compared level by level where they share slices."""
+    _, centre_a = tracks.joined(a)
+    _, centre_b = tracks.joined(b)
+    ahead = (centre_a - centre_b) @ right.direction
+    if not np.isfinite(ahead).any():
+        ahead = np.array([np.nanmean(centre_a @ right.direction) - np.nanmean(centre_b @ right.direction)])
+    sign = 1 if np.nanmean(ahead) >= 0 else -1
+    return dict.fromkeys(a, sign) | dict.fromkeys(b, -sign)
+
+
+def _two_sides(tracks: Tracks, rows: dict[int, int], affine: Affine, right: RightHand) -> TwoSides | None:
+    """The surface half way between like parts of both sides, level by level."""
+    points, directions, weights = [], [], []
+    class_of = {row: int(tracks.class_id[row]) for row in rows}
+    for class_id in sorted(set(class_of.values())):
+        ours = [[r for r, sign in rows.items() if class_of[r] == class_id and sign == s] for s in (1, -1)]
+        if not (ours[0] and ours[1]):
+            continue
+        (count_r, centre_r), (count_l, centre_l) = (tracks.joined(o) for o in ours)
+        points.append((centre_r + centre_l) / 2)
+        directions.append(centre_r - centre_l)
+        weights.append(np.minimum(count_r, count_l))
+    if not points or not np.any(weights):
+        # No structure is seen on both sides at one level: half way between the two groups as wholes.
+        ends = [np.nanmean(tracks.joined([r for r, s in rows.items() if s == sign])[1], axis=0) for sign in (1, -1)]
+        n = tracks.count.shape[1]
+        middle = np.broadcast_to((ends[0] + ends[1]) / 2, (n, 3))
+        return TwoSides(MidSurface(middle, np.broadcast_to(right.direction, (n, 3))), rows)
+    weight = np.stack(weights).astype(np.float64)
+    total = weight.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        point, direction = (
+            np.where(total[:, None] > 0, np.nansum(np.stack(v) * weight[..., None], axis=0) / total[:, None], np.nan)
+            for v in (points, directions)
+        )
+    return TwoSides(_smooth(point, direction, affine), rows)
+
+
+def _smooth(point: NDArray[np.float64], direction: NDArray[np.float64], affine: Affine) -> MidSurface:
+    """Local straight lines along the body, which also carry the surface on beyond the bones.
+
+    Args:
+        point, direction: (Z, 3); NaN in slices without both sides.
+        affine: of the grid; its third column is the step between slices.
+    """
+    known = np.isfinite(point[:, 0])
+    step = float(np.linalg.norm(affine[:3, 2]))
+    along = np.arange(len(point)) * step
+    slices = np.column_stack([np.ones(known.sum()), along[known]])
+    points, directions = np.empty_like(point), np.empty_like(point)
+    for k, height in enumerate(along):
+        nearest = float(np.clip(height, along[known][0], along[known][-1]))
+        beyond = abs(height - nearest)
+        # Beyond the last bones the line rests on a longer stretch, or its slope would be noise.
+        spread = SMOOTHING_MM * (1.0 if beyond == 0 else 2.0)
+        weight = np.exp(-0.5 * ((along[known] - nearest) / spread) ** 2)
+        pull = 1e-3 * weight.sum() * np.diag([0.0, spread**2])  # keeps a single slice from having any slope
+        around = slices - [0.0, height]
+        normal = around.T @ (around * weight[:, None]) + pull
+        points[k] = np.linalg.solve(normal, around.T @ (point[known] * weight[:, None]))[0]
+        directions[k] = np.average(direction[known], axis=0, weights=weight)
+    return MidSurface(points, directions / np.linalg.norm(directions, axis=1, keepdims=True))
+
+
+def _pairs(tracks: Tracks, affine: Affine, right: RightHand) -> TwoSides | None:
+    """Without bones: the two largest parts of each muscle, if they are alike and lie beside each other."""
+    rows: dict[int, int] = {}
+    for class_id in np.unique(tracks.class_id):
+        two = sorted(tracks.of(int(class_id)).tolist(), key=lambda r: -int(tracks.count[r].sum()))[:2]
+        if len(two) < 2 or tracks.count[two[1]].sum() < 0.3 * tracks.count[two[0]].sum():
+            continue
+        if _distance(tracks, [two[0]], [two[1]]) > 0.5 * LEGS_APART_MM:
+            rows |= _order(tracks, [two[0]], [two[1]], right)
+    return _two_sides(tracks, rows, affine, right) if rows else None
+
+
+def _largest_rows(tracks: Tracks) -> list[int]:
+    """The largest part of each class: with a single leg in the scan, these belong to it."""
+    size = tracks.size()
+    return [int(max(tracks.of(int(c)), key=lambda r: size[r])) for c in np.unique(tracks.class_id)]
+
+
+def _surface_beside(tracks: Tracks, own: list[int], medial: float, right: RightHand) -> MidSurface:
+    """The surface along the medial rim of a single leg: what lies beyond it belongs to the other one."""
+    rim = tracks.centre_mm[own] @ right.direction + tracks.ends_mm[own][..., 0 if medial < 0 else 1]
+    held = np.where(tracks.count[own] > 0, rim * medial, -np.inf).max(axis=0)
+    known = np.flatnonzero(np.isfinite(held))
+    boundary = np.interp(np.arange(len(held)), known, held[known]) * medial
+    n = len(boundary)
+    point = boundary[:, None] * right.direction
+    return MidSurface(point, np.broadcast_to(right.direction, (n, 3)))
+
+
+def _signs(parts: Parts, tracks: Tracks, rows: dict[int, int]) -> NDArray[np.int8]:
+    """For each part: +1 known to be right, -1 left, 0 not known."""
+    fixed = np.zeros(len(parts.size), np.int8)
+    for row, sign in rows.items():
+        fixed[tracks.part[row]] = sign
+    return fixed
+
+
+def _assign(
+    parts: Parts, surface: MidSurface, affine: Affine, fixed: NDArray[np.int8], *, whole: bool = False
+) -> NDArray[np.uint8]:
+    """Give every part its side, or cut it along the surface when it lies on both (unless ``whole``)."""
+    right = surface.right
+    origin = affine[:3, 3] + np.arange(len(right))[:, None] * affine[:3, 2] - surface.point_mm
+    line = np.stack([right @ affine[:3, 0], right @ affine[:3, 1], (origin * right).sum(axis=1)], axis=1)
+    count, depth = kernels.beside(parts.index, line, len(parts.size))
+    minor = count.argmin(axis=1)
+    every = np.arange(len(minor))
+    share = count[every, minor] / np.maximum(1, count.sum(axis=1))
+    crosses = (share >= CROSSING_SHARE) | (depth[every, minor] >= CROSSING_MM)
+    sign = np.where(count[:, 0] >= count[:, 1], 1, -1).astype(np.int8)
+    if not whole:
+        sign[crosses & (count.min(axis=1) > 0)] = 0
+    sign = np.where(fixed != 0, fixed, sign)
+    return kernels.label(parts.index, parts.value, sign, line)

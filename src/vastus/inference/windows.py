@@ -1,0 +1,129 @@
+"""Where the sliding windows lie: on the body, not on air.
+
+Windows are planned in layers along the body axis (z). Inside a layer they cover what body there is between the layer's
+two ends, so that two thighs lying apart get a column of windows each and a pelvis gets a full row.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Windows that start at the same height: ``z`` and their (x, y) starts, in voxels."""
+
+    z: int
+    starts: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowPlan:
+    """All windows of a scan, in the order in which they run: layers from low to high z."""
+
+    window: Shape
+    layers: tuple[Layer, ...]
+
+    def __len__(self) -> int:
+        """Number of windows."""
+        return sum(len(layer.starts) for layer in self.layers)
+
+
+def plan_windows(body: NDArray[np.bool_], window: Shape, overlap: float) -> WindowPlan:
+    """Cover every body voxel with windows.
+
+    Args:
+        body: shape (X, Y, Z), at least as large as the window along every axis.
+        window: voxels of one window.
+        overlap: share by which neighbouring windows overlap at least, 0..1; they are spread evenly.
+
+    Returns:
+        The plan; layers without body are left out.
+    """
+    layers = []
+    for z in cover(_any(body, (0, 1)), window[2], overlap):
+        slab = _any(body[:, :, z : z + window[2]], (2,))
+        rows = [(x, y) for y in cover(_any(slab, (0,)), window[1], overlap)
+                for x in cover(_any(slab[:, y : y + window[1]], (1,)), window[0], overlap)]  # fmt: skip
+        columns = [(x, y) for x in cover(_any(slab, (1,)), window[0], overlap)
+                   for y in cover(_any(slab[x : x + window[0]], (0,)), window[1], overlap)]  # fmt: skip
+        layers.append(Layer(z, tuple(rows if len(rows) <= len(columns) else columns)))
+    return WindowPlan(window, tuple(layers))
+
+
+def _any(mask: NDArray[np.bool_], axes: tuple[int, ...]) -> NDArray[np.bool_]:
+    return np.asarray(mask.any(axis=axes))
+
+
+def cover(occupied: NDArray[np.bool_], window: int, overlap: float) -> tuple[int, ...]:
+    """Fewest windows along one axis that cover every occupied place.
+
+    Runs of occupied places are joined across a gap unless keeping them apart needs fewer windows. A run that fits into
+    one window is centred in it; in a longer one the windows are spread evenly, overlapping by at least ``overlap``.
+
+    Args:
+        occupied: shape (n,), n >= window.
+        window: length of a window.
+        overlap: 0..1.
+
+    Returns:
+        Starts, rising, each in 0..n - window; empty if nothing is occupied.
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], occupied.astype(np.int8), [0]])))
+    runs = [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
+    # best[i]: (windows, joined runs) that cover the first i runs.
+    best: list[tuple[int, tuple[tuple[int, int], ...]]] = [(0, ())]
+    for last in range(len(runs)):
+        options = []
+        for first in range(last + 1):
+            joined = (runs[first][0], runs[last][1])
+            count, before = best[first]
+            options.append((count + _count(joined[1] - joined[0], window, overlap), (*before, joined)))
+        best.append(min(options, key=lambda option: (option[0], len(option[1]))))
+    starts: set[int] = set()
+    for a, b in best[-1][1]:
+        starts.update(_spread(a, b, window, overlap, len(occupied)))
+    return tuple(sorted(starts))
+
+
+def _count(length: int, window: int, overlap: float) -> int:
+    step = max(1, math.floor(window * (1.0 - overlap)))
+    return 1 if length <= window else 1 + math.ceil((length - window) / step)
+
+
+def _spread(a: int, b: int, window: int, overlap: float, n: int) -> list[int]:
+    count = _count(b - a, window, overlap)
+    if count == 1:
+        return [min(max(0, (a + b - window) // 2), n - window)]
+    return [int(s) for s in np.round(np.linspace(a, b - window, count))]
+
+
+def importance(window: Shape, sigma_scale: float = 0.125) -> tuple[NDArray[np.float32], ...]:
+    """The Gaussian weight of a window's voxels, one factor an axis, as MONAI and nnU-Net use it.
+
+    Args:
+        window: voxels of one window.
+        sigma_scale: SD as a share of the window's length.
+
+    Returns:
+        Three float32 vectors; the weight of a voxel is their product. Never zero, so that a voxel that only the rim of
+        a window covers still counts.
+    """
+    factors = []
+    for n in window:
+        distance = (np.arange(n) - (n - 1) / 2.0) / (sigma_scale * n)
+        factors.append(np.maximum(np.exp(-0.5 * distance**2), 1e-3).astype(np.float32))
+    return tuple(factors)
+
+
+def pad_to_window(array: NDArray[Any], window: Shape) -> NDArray[Any]:
+    """Append zeros (air) where an axis is shorter than the window; the first voxels stay the first."""
+    missing = [max(0, w - n) for n, w in zip(array.shape, window, strict=True)]
+    return np.pad(array, [(0, m) for m in missing]) if any(missing) else array
