@@ -98,7 +98,9 @@ def _signed(mask: Mask) -> NDArray[np.float32]:
     return ndimage.gaussian_filter(distance.astype(np.float32), 1.0)[:, :, 8:-8] * np.float32(GRID_MM)
 
 
-def _place(part: Part, low: NDArray[np.float64], shape: tuple[int, int, int], threshold: int = 0) -> tuple[Mask, tuple[slice, ...]]:
+def _place(
+    part: Part, low: NDArray[np.float64], shape: tuple[int, int, int], threshold: int = 0
+) -> tuple[Mask, tuple[slice, ...]]:
     """The inside of a part on the coarse grid, and where it goes."""
     step = round(GRID_MM / VOXEL_MM)
     start = np.round((part.origin_mm - low) / VOXEL_MM).astype(int)
@@ -106,7 +108,10 @@ def _place(part: Part, low: NDArray[np.float64], shape: tuple[int, int, int], th
     stop = np.minimum((start + part.distance.shape - 1) // step + 1, shape)
     if (first >= stop).any():
         return np.zeros((0, 0, 0), bool), (slice(0, 0),) * 3
-    window = tuple(slice(int(a) * step - int(s), (int(b) - 1) * step - int(s) + 1, step) for a, b, s in zip(first, stop, start, strict=True))
+    window = tuple(
+        slice(int(a) * step - int(s), (int(b) - 1) * step - int(s) + 1, step)
+        for a, b, s in zip(first, stop, start, strict=True)
+    )
     return part.distance[window] < threshold, tuple(slice(int(a), int(b)) for a, b in zip(first, stop, strict=True))
 
 
@@ -153,7 +158,9 @@ def _closing_2d(mask: Mask, radius_mm: float) -> Mask:
     return (closed | padded)[pad:-pad, pad:-pad]
 
 
-def _scene(parts: list[Part], marks: Landmarks, low: NDArray[np.float64], shape: tuple[int, int, int], skin: Mask) -> _Scene:
+def _scene(
+    parts: list[Part], marks: Landmarks, low: NDArray[np.float64], shape: tuple[int, int, int], skin: Mask
+) -> _Scene:
     axes = [low[a] + GRID_MM * np.arange(shape[a]) for a in range(3)]
     x, y, z = np.meshgrid(*axes, indexing="ij", sparse=True)
     solid = _paint(parts, low, shape)
@@ -345,5 +352,3 @@ def _cavity(scene: _Scene) -> Mask:
         scene.z, [scene.head_z_mm, scene.head_z_mm + 40, scene.marks.crest_z_mm], [55.0, 75.0, 170.0]
     )
     return inner & wide
-
-

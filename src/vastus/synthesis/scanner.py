@@ -1,0 +1,263 @@
+"""From tissues to Hounsfield units: what a CT would show of a body, with its blur, noise, streaks and table.
+
+Values and spreads: muscle, fat and noise were set against the 34 real thigh CTs of the docs (medians of muscle 33..57 HU, of fat
+-108..-82 HU); bone, contrast and metal are textbook values; textures are modelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
+
+from vastus.synthesis.growth import NO_PART
+from vastus.synthesis.subject import TissueMap
+from vastus.synthesis.tissues import Tissue
+
+Image = NDArray[np.float32]
+HU_RANGE = (-1024.0, 3071.0)
+_METAL_HU = 3000.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """How the tissues of one body look in one scan; drawn once a scan.
+
+    Attributes:
+        mean_hu: by part number (256); muscles have one each.
+        infiltration: share of fat inside, by part number.
+        fat_hu, skin_hu: of what is no part.
+        fibre_contrast: how sharply streaks of fat stand out, 1 soft .. 6 hard.
+        seam: share of fat at the very edge of a muscle.
+        septa_hu: brightness of the fine strands in fat.
+        cortex_hu, spongy_hu, marrow_hu: of bone; marrow fills the shaft.
+        cortex_mm: thickness at the joint ends and in mid-shaft.
+        gas: share of the bowel that is gas.
+        bowel_fat: share of the cavity that is fat.
+    """
+
+    mean_hu: NDArray[np.float32]
+    infiltration: NDArray[np.float32]
+    fat_hu: float
+    skin_hu: float
+    fibre_contrast: float
+    seam: float
+    septa_hu: float
+    cortex_hu: float
+    spongy_hu: float
+    marrow_hu: float
+    cortex_mm: tuple[float, float]
+    gas: float
+    bowel_fat: float
+
+
+class PartFacts(Protocol):
+    """What the look of a part depends on."""
+
+    @property
+    def name(self) -> str:
+        """Structure name."""
+
+    @property
+    def tissue(self) -> int:
+        """Class id or ``Tissue``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acquisition:
+    """The scanner's share: sharpness and disturbances.
+
+    Attributes:
+        blur_mm: SD of the in-plane point spread.
+        noise_hu: SD of the noise in the scan's own voxels.
+        grain_mm: correlation length of the noise in the plane.
+        streak_hu: SD of horizontal streaks where the body is widest.
+        cupping_hu: darkening between dense bones.
+    """
+
+    blur_mm: float
+    noise_hu: float
+    grain_mm: float
+    streak_hu: float
+    cupping_hu: float
+
+
+def sample_look(parts: Sequence[PartFacts], rng: np.random.Generator) -> Look:
+    """Draw the look of a body."""
+    muscle = float(np.clip(rng.normal(50, 8), 22, 68))
+    mean = np.zeros(256, np.float32)
+    fat_inside = np.zeros(256, np.float32)
+    share = float(np.clip(np.exp(rng.normal(np.log(0.06), 0.8)), 0.01, 0.4))
+    contrast_vessel = float(rng.choice([rng.uniform(30, 55), rng.uniform(90, 320)], p=[0.7, 0.3]))
+    organ = float(rng.uniform(30, 60)) + (40 if contrast_vessel > 80 else 0)
+    for number, part in enumerate(parts):
+        tissue = part.tissue
+        if tissue in (Tissue.OTHER_MUSCLE, Tissue.CALF_MUSCLE) or 1 <= tissue <= 27:
+            mean[number] = muscle + rng.normal(0, 4)
+            fat_inside[number] = np.clip(share * np.exp(rng.normal(0, 0.5)), 0.005, 0.5)
+        elif tissue == Tissue.VESSEL:
+            mean[number] = contrast_vessel * (1.0 if part.name == "artery" else rng.uniform(0.6, 1.0))
+        elif tissue == Tissue.FLUID:
+            mean[number] = rng.uniform(0, 18)
+        elif tissue == Tissue.ORGAN:
+            mean[number] = organ + rng.normal(0, 10)
+        elif tissue == Tissue.TENDON:
+            mean[number] = rng.uniform(50, 110)
+        elif tissue == Tissue.METAL:
+            mean[number] = _METAL_HU
+        elif tissue == Tissue.BOWEL:
+            mean[number] = rng.uniform(10, 45)
+    return Look(
+        mean, fat_inside, float(rng.normal(-101, 6)), float(rng.uniform(-30, 30)), float(rng.uniform(1.2, 4.0)),
+        float(rng.uniform(0.1, 0.7)), float(rng.uniform(10, 60)), float(rng.uniform(800, 1500)), float(rng.uniform(80, 330)),
+        float(rng.uniform(-70, 60)), (float(rng.uniform(0.8, 2.0)), float(rng.uniform(3.0, 7.0))),
+        float(rng.uniform(0, 0.15)), float(rng.uniform(0.25, 0.7)),
+    )  # fmt: skip
+
+
+def sample_acquisition(rng: np.random.Generator) -> Acquisition:
+    """Draw a scanner setting."""
+    return Acquisition(
+        float(rng.uniform(0.3, 1.1)), float(np.exp(rng.uniform(np.log(4), np.log(28)))), float(rng.uniform(0.5, 1.3)),
+        float(rng.choice([0.0, rng.uniform(2, 14)])), float(rng.uniform(0, 14)),
+    )  # fmt: skip
+
+
+class Textures:
+    """Unit-variance random textures that tile without a seam, made once for a voxel size and then rolled about.
+
+    ``grain`` is fine (under a millimetre), ``fibre`` runs along z as muscle fibres do, ``blotch`` is coarse.
+    """
+
+    def __init__(self, spacing_mm: tuple[float, float, float], seed: int, size: int = 128) -> None:
+        rng = np.random.default_rng([seed, 3])
+        self.size = size
+        self.grain = self._make(rng, (0.8, 0.8, 0.8), spacing_mm)
+        self.fibre = self._make(rng, (1.7, 1.7, 9.0), spacing_mm)
+        self.blotch = self._make(rng, (7.0, 7.0, 7.0), spacing_mm)
+        self.streak = self._make(rng, (28.0, 0.9, 0.6), spacing_mm)
+
+    def _make(
+        self, rng: np.random.Generator, sigma_mm: tuple[float, float, float], spacing_mm: tuple[float, float, float]
+    ) -> Image:
+        noise = rng.standard_normal((self.size,) * 3, dtype=np.float32)
+        noise = gaussian_filter(noise, [s / d for s, d in zip(sigma_mm, spacing_mm, strict=True)], mode="wrap")
+        return np.asarray(noise / noise.std(), np.float32)
+
+    def take(self, texture: Image, shape: tuple[int, int, int], rng: np.random.Generator) -> Image:
+        """A piece of the given shape at a random place, repeated where it is larger than the tile."""
+        index = [(int(rng.integers(self.size)) + np.arange(n)) % self.size for n in shape]
+        return texture[np.ix_(*index)]
+
+
+def paint_hu(
+    tissue_map: TissueMap, length_mm: float, look: Look, textures: Textures, rng: np.random.Generator
+) -> Image:
+    """The body without a scanner: HU of every voxel, float32, air -1000; ``length_mm`` from knee to femoral head."""
+    part, tissue = tissue_map.part, tissue_map.tissue
+    shape = tissue_map.grid.shape
+    depth_mm = tissue_map.depth.astype(np.float32) * np.float32(0.125)
+    z_mm = tissue_map.grid.origin_mm[2] + tissue_map.grid.spacing_mm[2] * np.arange(shape[2])
+    hu = look.mean_hu[part]
+    fibre = textures.take(textures.fibre, shape, rng)
+    blotch = textures.take(textures.blotch, shape, rng)
+    grain = textures.take(textures.grain, shape, rng)
+    loose = (tissue == Tissue.FAT) | (tissue == Tissue.SKIN)
+    strands = np.exp(-((fibre + 0.5 * blotch) ** 2) * 14.0)
+    fat = look.fat_hu + look.septa_hu * strands + 3.0 * blotch
+    hu = np.where(loose, fat, hu)
+    hu[tissue == Tissue.SKIN] = look.skin_hu
+    hu[tissue == Tissue.AIR] = -1000.0
+    muscle = (look.infiltration > 0)[part] & (part != NO_PART)
+    share = look.infiltration[part]
+    # Streaks of fat along the fibres, in patches; more towards the edge of the muscle.
+    mixture = 0.75 * fibre + 0.45 * blotch + 0.35 * grain
+    level = np.log(share / (1 - share) + 1e-6) * 0.75
+    inside = 1.0 / (1.0 + np.exp(-look.fibre_contrast * (mixture + level)))
+    edge = look.seam * np.exp(depth_mm / 1.2)
+    inside = np.clip(inside + edge * (1 - inside), 0, 1)
+    hu = np.where(muscle, hu + inside * (look.fat_hu - hu), hu)
+    _paint_bone(hu, tissue, depth_mm, (z_mm / length_mm).astype(np.float32), look, (fibre, blotch, grain))
+    bowel = tissue == Tissue.BOWEL
+    if bowel.any():
+        cavity = 0.8 * blotch + 0.2 * fibre
+        low, high = np.quantile(cavity[bowel][::17], [look.bowel_fat, 1 - look.gas])
+        hu[bowel & (cavity < low)] = look.fat_hu + 6
+        hu[bowel & (cavity > high)] = -850.0
+    return np.asarray(hu, np.float32)
+
+
+def _paint_bone(hu: Image, tissue: NDArray[np.uint8], depth_mm: Image, along: Image, look: Look,
+                textures: tuple[Image, Image, Image]) -> None:  # fmt: skip
+    fibre, blotch, grain = textures
+    bone = (tissue == 28) | (tissue == 29) | (tissue == Tissue.OTHER_BONE)
+    if not bone.any():
+        return
+    ends, middle = look.cortex_mm
+    shaft = np.clip(np.minimum((along - 0.1) / 0.2, (0.88 - along) / 0.16), 0, 1)[None, None, :]
+    femur = tissue == 28
+    thickness = np.where(femur, ends + (middle - ends) * shaft, ends)
+    spongy = look.spongy_hu + 55 * blotch + 45 * grain + 25 * fibre
+    inner = np.where(femur, spongy * (1 - shaft) + (look.marrow_hu + 12 * blotch) * shaft, spongy)
+    cortex = look.cortex_hu * np.where(femur, 0.65 + 0.35 * shaft, 0.6)
+    wall = np.clip((depth_mm + thickness) / 1.0 + 0.5, 0, 1)
+    value = inner + (cortex - inner) * wall
+    hu[bone] = value[bone]
+
+
+def acquire(
+    hu: Image, tissue_map: TissueMap, acquisition: Acquisition, textures: Textures, rng: np.random.Generator
+) -> Image:
+    """Blur, beam hardening, metal streaks and noise; the result is cut to the CT's range."""
+    spacing = tissue_map.grid.spacing_mm
+    sigma = [acquisition.blur_mm / spacing[0], acquisition.blur_mm / spacing[1]]
+    image = hu
+    for axis in range(2):
+        if sigma[axis] > 0.15:
+            image = gaussian_filter1d(image, sigma[axis], axis=axis, truncate=2.5)
+    metal = tissue_map.tissue == Tissue.METAL
+    if metal.any():
+        image = image + metal_streaks(metal, spacing, rng)
+    if acquisition.cupping_hu > 1:
+        image = image - np.float32(acquisition.cupping_hu) * _between_bones(tissue_map)
+    noise = np.float32(acquisition.noise_hu) * textures.take(textures.grain, tissue_map.grid.shape, rng)
+    if acquisition.streak_hu > 0:
+        width = (tissue_map.tissue != Tissue.AIR).any(axis=1).sum(axis=0) * spacing[0]
+        strength = np.clip((width - 200.0) / 180.0, 0, 1.3).astype(np.float32) * np.float32(acquisition.streak_hu)
+        noise = noise + strength[None, None, :] * textures.take(textures.streak, tissue_map.grid.shape, rng)
+    return np.clip(image + noise, *HU_RANGE).astype(np.float32)
+
+
+def _between_bones(tissue_map: TissueMap) -> Image:
+    """0..1: how much dense bone lies left and right of a voxel in its row (beam hardening darkens there)."""
+    dense = (tissue_map.tissue == 28) | (tissue_map.tissue == 29)
+    rows = dense.astype(np.float32) * np.float32(tissue_map.grid.spacing_mm[0])
+    before = np.cumsum(rows, axis=0)
+    after = before[-1:] - before
+    return np.asarray(np.clip(np.minimum(before, after) / 30.0, 0, 1), np.float32)
+
+
+def metal_streaks(metal: NDArray[np.bool_], spacing_mm: tuple[float, float, float], rng: np.random.Generator) -> Image:
+    """Dark and bright rays that leave the metal, slice by slice, strongest near it and along its long axis."""
+    result = np.zeros(metal.shape, np.float32)
+    strength = float(rng.uniform(60, 420))
+    rays = gaussian_filter1d(rng.standard_normal((360, metal.shape[2]), dtype=np.float32), 2.2, axis=0, mode="wrap")
+    rays = gaussian_filter1d(rays, 1.2, axis=1)
+    rays /= rays.std() + 1e-6
+    x = np.arange(metal.shape[0])[:, None] * spacing_mm[0]
+    y = np.arange(metal.shape[1])[None, :] * spacing_mm[1]
+    for k in np.flatnonzero(metal.any(axis=(0, 1))):
+        points = np.argwhere(metal[..., k]) * np.array(spacing_mm[:2])
+        cx, cy = points.mean(axis=0)
+        size = np.sqrt(len(points) * spacing_mm[0] * spacing_mm[1])
+        radius = np.hypot(x - cx, y - cy)
+        angle = np.degrees(np.arctan2(y - cy, x - cx)).astype(int) % 360
+        fall = np.exp(-radius / (35 + 2.2 * size)) * min(1.0, size / 18.0)
+        dark = -0.7 * np.exp(-(((y - cy) / (0.4 * size + 4)) ** 2))
+        result[..., k] = strength * fall * (rays[angle, k] + dark)
+    result[metal] = 0
+    return result

@@ -1,0 +1,339 @@
+"""Training patches without end: a pool of bodies on disk, and a new look, crop and scanner for every patch.
+
+A body costs seconds, a patch tens of milliseconds. The pool holds part numbers and depths of each body at 2 mm, not images;
+everything that a scanner or a patient's fat changes is drawn anew for each patch. While a pool grows, later patches see
+more bodies; for a finished pool ``patch`` depends on nothing but its arguments.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from vastus.anatomy import CLASS_COUNT
+from vastus.errors import MissingInputError
+from vastus.io.atomic import atomic_folder
+from vastus.synthesis.atlas import Atlas
+from vastus.synthesis.growth import NO_PART, Grid
+from vastus.synthesis.scanner import Acquisition, Textures, acquire, paint_hu, sample_look
+from vastus.synthesis.subject import Body, TissueMap, Variety, build_body, sample_plan
+from vastus.synthesis.tissues import CLASS_OF_TISSUE, Tissue
+
+POOL_SPACING_MM = 2.0
+IGNORE = 255
+"""Label of voxels outside the scan or inside a lesion: no loss there."""
+_POINTS_PER_CLASS = 64
+_FAT_PART, _SKIN_PART = 254, 253
+"""Stand-ins in the stored part map for what belongs to no part; air stays ``NO_PART``."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPart:
+    """Name and tissue of a part in the pool."""
+
+    name: str
+    tissue: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredBody:
+    """One body of a pool, arrays mapped from disk."""
+
+    part: NDArray[np.uint8]
+    depth: NDArray[np.int8]
+    parts: tuple[StoredPart, ...]
+    origin_mm: NDArray[np.float64]
+    length_mm: float
+    points: NDArray[np.int16]
+
+    @property
+    def tissues(self) -> NDArray[np.uint8]:
+        """Tissue by stored part number."""
+        table = np.zeros(256, np.uint8)
+        table[: len(self.parts)] = [p.tissue for p in self.parts]
+        table[_FAT_PART], table[_SKIN_PART] = Tissue.FAT, Tissue.SKIN
+        return table
+
+
+def store_body(body: Body, folder: Path, rng: np.random.Generator) -> None:
+    """Write a body to ``folder`` at the pool's spacing, cropped to its box."""
+    shape = tuple(int(n) for n in (body.high_mm - body.low_mm) / POOL_SPACING_MM)
+    grid = Grid(body.low_mm, (POOL_SPACING_MM,) * 3, (shape[0], shape[1], shape[2]))
+    tissue_map = body.tissue_map(grid)
+    part = tissue_map.part.copy()
+    part[tissue_map.tissue == Tissue.FAT] = _FAT_PART
+    part[tissue_map.tissue == Tissue.SKIN] = _SKIN_PART
+    box, low = [], []
+    for axis in range(2):
+        hit = np.flatnonzero((part != NO_PART).any(axis=tuple(a for a in range(3) if a != axis)))
+        box.append(slice(max(hit[0] - 4, 0), hit[-1] + 5))
+        low.append(max(int(hit[0]) - 4, 0))
+    part, depth = part[box[0], box[1]], tissue_map.depth[box[0], box[1]]
+    classes = CLASS_OF_TISSUE[tissue_map.tissue[box[0], box[1]]]
+    points = _points_of_classes(classes, rng)
+    head = {
+        "parts": [[p.name, p.tissue] for p in body.parts],
+        "origin_mm": [float(v) for v in body.low_mm + POOL_SPACING_MM * np.array([*low, 0])],
+        "length_mm": body.length_mm, "seed": body.plan.seed, "atlas": body.plan.atlas_index,
+    }  # fmt: skip
+    with atomic_folder(folder) as temporary:
+        np.save(temporary / "part.npy", np.ascontiguousarray(part))
+        np.save(temporary / "depth.npy", np.ascontiguousarray(depth))
+        np.save(temporary / "points.npy", points)
+        (temporary / "body.json").write_text(json.dumps(head))
+
+
+def _points_of_classes(classes: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.int16]:
+    """Rows (class id, i, j, k): random voxels of every class present."""
+    order = np.argsort(classes, axis=None, kind="stable")
+    starts = np.searchsorted(classes.ravel()[order], np.arange(CLASS_COUNT + 1))
+    rows = []
+    for class_id in range(1, CLASS_COUNT):
+        first, last = starts[class_id], starts[class_id + 1]
+        if last > first:
+            chosen = order[rng.integers(first, last, _POINTS_PER_CLASS)]
+            rows.append(np.column_stack([np.full(len(chosen), class_id), *np.unravel_index(chosen, classes.shape)]))
+    return np.concatenate(rows).astype(np.int16)
+
+
+def load_body(folder: Path) -> StoredBody:
+    """Open one body of a pool."""
+    head = json.loads((folder / "body.json").read_text())
+    return StoredBody(
+        np.load(folder / "part.npy", mmap_mode="r"), np.load(folder / "depth.npy", mmap_mode="r"),
+        tuple(StoredPart(n, t) for n, t in head["parts"]), np.array(head["origin_mm"]), head["length_mm"],
+        np.load(folder / "points.npy"),
+    )  # fmt: skip
+
+
+def fill_pool(
+    folder: Path, atlases: Sequence[Atlas], count: int, *, first_seed: int = 0, variety: Variety = Variety.WIDE
+) -> int:
+    """Add bodies until the pool holds those of ``count`` seeds; existing ones are kept. Returns how many were made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = 0
+    for seed in range(first_seed, first_seed + count):
+        target = folder / f"body_{seed:06d}"
+        if not target.exists():
+            plan = sample_plan(seed, atlases, variety)
+            body = build_body(plan, atlases[plan.atlas_index])
+            store_body(body, target, np.random.default_rng([seed, 4]))
+            made += 1
+    return made
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """Where a patch lies in a body: ``body index = matrix @ (patch voxel) + shift``, and the scan's limits.
+
+    ``low`` and ``high`` bound, in patch voxels, what the scan covers; outside there is no image.
+    """
+
+    matrix: NDArray[np.float32]
+    shift: NDArray[np.float32]
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
+
+
+class Pool:
+    """Patches from a folder of bodies; see the module."""
+
+    _REFRESH = 100
+
+    def __init__(self, folder: Path, texture_seed: int = 0) -> None:
+        self.folder = folder
+        self._texture_seed = texture_seed
+        self._textures: dict[tuple[float, float, float], Textures] = {}
+        self._calls = 0
+        self.bodies: list[Path] = []
+        self._refresh()
+
+    def _refresh(self) -> None:
+        self.bodies = sorted(self.folder.glob("body_*"))
+        if not self.bodies:
+            raise MissingInputError(
+                "The pool holds no bodies.", path=self.folder, remedy="Fill it with `vastus synth --pool`."
+            )
+
+    def patch(
+        self, seed: int, index: int, window_size: tuple[int, int, int], spacing_mm: tuple[float, float, float]
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """One patch: HU (float32, -1024 outside the scan) and class ids (``IGNORE`` outside and in lesions)."""
+        self._calls += 1
+        if self._calls % self._REFRESH == 0:
+            self._refresh()
+        rng = np.random.default_rng([seed, index, 5])
+        body = load_body(self.bodies[int(rng.integers(len(self.bodies)))])
+        view = sample_view(body, window_size, spacing_mm, rng)
+        return self._render(body, view, window_size, spacing_mm, rng)
+
+    def _render(self, body: StoredBody, view: View, size: tuple[int, int, int], spacing_mm: tuple[float, float, float],
+                rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:  # fmt: skip
+        # Thick slices are painted in halves, so that partial volume along z is real.
+        halves = 2 if spacing_mm[2] > 1.5 * spacing_mm[0] else 1
+        fine = (spacing_mm[0], spacing_mm[1], spacing_mm[2] / halves)
+        tall = (size[0], size[1], size[2] * halves)
+        matrix = view.matrix.copy()
+        matrix[:, 2] /= halves
+        shift = view.shift - matrix[:, 2] * np.float32((halves - 1) / 2)
+        part, depth = _gather(body.part, body.depth, matrix, shift, np.array(tall))
+        centre, _ = (
+            (part, depth) if halves == 1 else _gather(body.part, body.depth, view.matrix, view.shift, np.array(size))
+        )
+        tissues = body.tissues
+        height = POOL_SPACING_MM * (view.shift[2] + view.matrix[2] @ np.array([size[0] / 2, size[1] / 2, 0]))
+        grid = Grid(np.array([0, 0, body.origin_mm[2] + height]), fine, tall)
+        tissue_map = TissueMap(grid, part, depth, tissues[part])
+        textures = (
+            self._textures.setdefault(fine, Textures(fine, self._texture_seed))
+            if fine not in self._textures
+            else self._textures[fine]
+        )
+        hu = paint_hu(tissue_map, body.length_mm, sample_look(body.parts, rng), textures, rng)
+        labels = CLASS_OF_TISSUE[tissues[centre]]
+        labels[tissues[centre] == Tissue.METAL] = 28
+        _add_table(hu, tissue_map, rng)
+        lesion = _lesion(tall, fine, rng)
+        if lesion is not None:
+            soft = lesion & (hu > -150) & (hu < 250)
+            hu[soft] = rng.uniform(0, 65) + 8 * textures.take(textures.blotch, tall, rng)[soft]
+            labels[lesion[:, :, ::halves] & (labels < 28)] = IGNORE
+        acquisition = Acquisition(float(rng.uniform(0.3, 1.6)), float(np.exp(rng.uniform(np.log(2), np.log(18)))), 0.8,
+                                  float(rng.choice([0.0, rng.uniform(2, 12)])), float(rng.uniform(0, 14)))  # fmt: skip
+        hu = acquire(hu, tissue_map, acquisition, textures, rng)
+        if halves > 1:
+            hu = hu.reshape(size[0], size[1], size[2], halves).mean(axis=3)
+        if rng.random() < 0.4:
+            weight = np.float32(rng.uniform(0, 0.25))
+            padded = np.concatenate([hu[:, :, :1], hu, hu[:, :, -1:]], axis=2)
+            hu = (1 - 2 * weight) * hu + weight * (padded[:, :, :-2] + padded[:, :, 2:])
+        hu = hu * np.float32(rng.normal(1, 0.02)) + np.float32(rng.normal(0, 5))
+        covered = np.zeros(size, bool)
+        covered[tuple(slice(a, b) for a, b in zip(view.low, view.high, strict=True))] = True
+        hu[~covered] = -1024.0
+        labels[~covered] = IGNORE
+        return np.ascontiguousarray(hu, np.float32), np.ascontiguousarray(labels)
+
+
+def open_pool(folder: Path) -> Pool:
+    """Open a folder that ``fill_pool`` made or is making."""
+    return Pool(folder)
+
+
+def sample_view(
+    body: StoredBody, size: tuple[int, int, int], spacing_mm: tuple[float, float, float], rng: np.random.Generator
+) -> View:
+    """Choose centre, rotation, size and the scan's limits of one patch.
+
+    Six in ten patches are centred near a voxel of a random class, so that small muscles are seen; the others anywhere.
+    Half of the patches meet an edge of the scan: few slices, one leg, a cropped field of view.
+    """
+    shape = np.array(body.part.shape)
+    if rng.random() < 0.6:
+        classes = np.unique(body.points[:, 0])
+        rows = body.points[body.points[:, 0] == rng.choice(classes)]
+        centre = rows[rng.integers(len(rows)), 1:].astype(float)
+        centre += rng.normal(0, 0.18, 3) * np.array(size) * np.array(spacing_mm) / POOL_SPACING_MM
+    else:
+        centre = _place_in_body(body, rng)
+    centre[2] = np.clip(centre[2], 0, shape[2] - 1)
+    angles = np.radians(rng.normal(0, [4.0, 4.0, 8.0]))
+    zoom = np.exp(rng.normal(0, 0.06)) * np.exp(rng.normal(0, 0.03, 3))
+    matrix = _rotation(angles) @ np.diag(np.array(spacing_mm) / POOL_SPACING_MM / zoom)
+    middle = (np.array(size) - 1) / 2
+    shift = centre - matrix @ middle
+    low, high = np.zeros(3, np.int64), np.array(size)
+    if rng.random() < 0.5:
+        for axis, chance in ((0, 0.3), (1, 0.2), (2, 0.7)):
+            if rng.random() < chance:
+                keep = int(size[axis] * rng.uniform(0.3 if axis == 2 else 0.5, 0.95))
+                low[axis] = int(
+                    rng.integers(max(0, size[axis] // 2 - keep), min(size[axis] // 2, size[axis] - keep) + 1)
+                )
+                high[axis] = low[axis] + keep
+    # Nothing is known beyond the ends of the modelled body.
+    ends = [
+        (-shift[2] - matrix[2, :2] @ middle[:2]) / matrix[2, 2],
+        (shape[2] - 1 - shift[2] - matrix[2, :2] @ middle[:2]) / matrix[2, 2],
+    ]
+    low[2] = int(np.clip(max(low[2], math.ceil(ends[0]) + 2), 0, size[2] - 4))
+    high[2] = int(np.clip(min(high[2], math.floor(ends[1]) - 1), low[2] + 2, size[2]))
+    return View(matrix.astype(np.float32), shift.astype(np.float32), low, high)
+
+
+def _place_in_body(body: StoredBody, rng: np.random.Generator) -> NDArray[np.float64]:
+    """A point that is not air, the height drawn first so that thin legs get their share."""
+    shape = np.array(body.part.shape)
+    for _ in range(20):
+        k = int(rng.integers(4, shape[2] - 4))
+        solid = np.argwhere(body.part[::4, ::4, k] != NO_PART)
+        if len(solid):
+            i, j = solid[rng.integers(len(solid))] * 4
+            return np.array([i, j, k], dtype=np.float64)
+    return shape / 2
+
+
+def _rotation(angles_rad: NDArray[np.float64]) -> NDArray[np.float64]:
+    result = np.eye(3)
+    for axis, angle in enumerate(angles_rad):
+        i, j = [a for a in range(3) if a != axis]
+        turn = np.eye(3)
+        turn[i, i] = turn[j, j] = math.cos(angle)
+        turn[i, j], turn[j, i] = -math.sin(angle), math.sin(angle)
+        result = result @ turn
+    return result
+
+
+def _add_table(hu: NDArray[np.float32], tissue_map: TissueMap, rng: np.random.Generator) -> None:
+    """A couch below the body: two thin sheets with foam between them."""
+    solid = np.flatnonzero((tissue_map.tissue != Tissue.AIR).any(axis=(0, 2)))
+    if len(solid) == 0 or rng.random() < 0.3:
+        return
+    y0 = solid[0] - rng.integers(1, 5)
+    thick = int(rng.integers(4, 16))
+    for y, value in ((y0, rng.uniform(-500, 150)), (y0 - thick, rng.uniform(-500, 150))):
+        if y >= 0:
+            hu[:, y, :] = np.where(tissue_map.tissue[:, y, :] == Tissue.AIR, value, hu[:, y, :])
+    inner = slice(max(y0 - thick + 1, 0), max(y0, 0))
+    hu[:, inner, :] = np.where(tissue_map.tissue[:, inner, :] == Tissue.AIR, rng.uniform(-990, -850), hu[:, inner, :])
+
+
+def _lesion(
+    shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], rng: np.random.Generator
+) -> NDArray[np.bool_] | None:
+    if rng.random() > 0.12:
+        return None
+    centre = rng.uniform(0.2, 0.8, 3) * np.array(shape)
+    radius = np.exp(rng.uniform(np.log(8), np.log(45))) * np.exp(rng.normal(0, 0.2, 3)) / np.array(spacing_mm)
+    x, y, z = np.ogrid[: shape[0], : shape[1], : shape[2]]
+    inside: NDArray[np.bool_] = ((x - centre[0]) / radius[0]) ** 2 + ((y - centre[1]) / radius[1]) ** 2 + (
+        (z - centre[2]) / radius[2]
+    ) ** 2 < 1
+    return inside
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _gather(part, depth, matrix, shift, size):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Nearest values along an affine map; outside the body's box there is air."""
+    out = np.full((size[0], size[1], size[2]), np.uint8(NO_PART))
+    deep = np.full((size[0], size[1], size[2]), np.int8(127))
+    for i in range(size[0]):
+        for j in range(size[1]):
+            x = matrix[0, 0] * i + matrix[0, 1] * j + shift[0] + 0.5
+            y = matrix[1, 0] * i + matrix[1, 1] * j + shift[1] + 0.5
+            z = matrix[2, 0] * i + matrix[2, 1] * j + shift[2] + 0.5
+            for k in range(size[2]):
+                a = int(np.floor(x + matrix[0, 2] * k))
+                b = int(np.floor(y + matrix[1, 2] * k))
+                c = int(np.floor(z + matrix[2, 2] * k))
+                if a >= 0 and b >= 0 and c >= 0 and a < part.shape[0] and b < part.shape[1] and c < part.shape[2]:
+                    out[i, j, k] = part[a, b, c]
+                    deep[i, j, k] = depth[a, b, c]
+    return out, deep

@@ -1,0 +1,311 @@
+"""A new body: a plan drawn from a seed, and the body built from it.
+
+``sample_plan`` decides (who, how muscular, how fat, which pose); ``build_body`` deforms a person of the atlas
+accordingly and fits every muscle's volume to its target; ``Body.tissue_map`` evaluates the result on any grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+
+from vastus.anatomy import BY_ID, BY_KEY, SIDES, Side
+from vastus.synthesis.atlas import VOXEL_MM, Atlas, Field, Part
+from vastus.synthesis.clinical import Person, Population, sample_person, target_volumes_mm3
+from vastus.synthesis.deformation import NODE_MM, Deformation, Girth, NodeMap, Pose, backward_map, person_origin
+from vastus.synthesis.growth import NO_PART, Grid, Offsets, Packed, fit_offsets, nearest_parts, pack, paint
+from vastus.synthesis.implants import Implant, implant_parts
+from vastus.synthesis.tissues import CLASS_OF_TISSUE, Tissue
+
+FIT_SPACING_MM = 2.0
+SKIN_MM = 1.8
+
+
+class Variety(Enum):
+    """How far subjects may stray: plausible patients, or anything a network should bear."""
+
+    CLINICAL = "clinical"
+    WIDE = "wide"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SubjectPlan:
+    """Everything that is decided about a body before it is built.
+
+    Attributes:
+        seed: of the plan.
+        atlas_index: which person of the atlas is deformed.
+        mirrored: whether left and right are swapped.
+        person: sex, age, size, muscle status; None for shapes beyond the model (``Variety.WIDE``).
+        target_mm3: wanted volume of muscles, by (structure key, side) of the new body.
+        deformation: see there; sides are those of the atlas person.
+        fat_mm: mean thickness of subcutaneous fat.
+        skin_share: 0..1, how much of the outline follows the skin of the atlas (the rest: offset of the fascia).
+        implants: by side of the atlas person.
+    """
+
+    seed: int
+    atlas_index: int
+    mirrored: bool
+    person: Person | None
+    target_mm3: dict[tuple[str, Side], float]
+    deformation: Deformation
+    fat_mm: float
+    skin_share: float
+    implants: dict[Side, Implant]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TissueMap:
+    """A body on a grid.
+
+    Attributes:
+        grid: where.
+        part: uint8 number of the part at each voxel; ``NO_PART`` for fat, skin and air.
+        depth: int8, how deep inside the part, in 1/8 mm, negative inside.
+        tissue: uint8 ``Tissue`` or class id.
+    """
+
+    grid: Grid
+    part: NDArray[np.uint8]
+    depth: NDArray[np.int8]
+    tissue: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Body:
+    """A deformed person, ready to be put on a grid."""
+
+    plan: SubjectPlan
+    parts: tuple[Part, ...]
+    packed: Packed
+    node_map: NodeMap
+    offsets: Offsets
+    outline_mm: NDArray[np.float32]
+    low_mm: NDArray[np.float64]
+    high_mm: NDArray[np.float64]
+    length_mm: float
+
+    def side_of(self, part: Part) -> Side:
+        """Side of a part in the new body."""
+        return part.side.opposite if self.plan.mirrored else part.side
+
+    def label_values(self) -> NDArray[np.uint8]:
+        """Look-up table from part number to label value (0 for what carries no class)."""
+        table = np.zeros(256, np.uint8)
+        for number, part in enumerate(self.parts):
+            class_id = int(CLASS_OF_TISSUE[part.tissue]) or _class_of_implant(part)
+            if class_id:
+                table[number] = BY_ID[class_id].label_value(self.side_of(part))
+        return table
+
+    def tissue_map(self, grid: Grid) -> TissueMap:
+        """Evaluate on a grid of the subject's frame."""
+        asked = _mirrored(grid) if self.plan.mirrored else grid
+        part, depth = paint(self.packed, self.node_map, asked, self.offsets)
+        outline = sample_nodes(self.outline_mm, self.node_map.origin_mm, asked)
+        tissue = np.append(self.packed.tissues, np.zeros(256 - len(self.parts), np.uint8))[part]
+        free = part == NO_PART
+        tissue[free & (outline < 0)] = Tissue.FAT
+        tissue[free & (outline < 0) & (outline > -SKIN_MM)] = Tissue.SKIN
+        if self.plan.mirrored:
+            part, depth, tissue = part[::-1], depth[::-1], tissue[::-1]
+        return TissueMap(grid, part, depth, tissue)
+
+
+def _class_of_implant(part: Part) -> int:
+    # What replaces or sits in the femur counts as femur, the cup as hip bone.
+    if part.tissue != Tissue.METAL:
+        return 0
+    return BY_KEY["hip_bone"].class_id if part.name == "cup" else BY_KEY["femur"].class_id
+
+
+def _mirrored(grid: Grid) -> Grid:
+    origin = grid.origin_mm.copy()
+    origin[0] = -(grid.origin_mm[0] + grid.spacing_mm[0] * (grid.shape[0] - 1))
+    return Grid(origin, grid.spacing_mm, grid.shape)
+
+
+def sample_plan(seed: int, atlases: Sequence[Atlas], variety: Variety = Variety.WIDE) -> SubjectPlan:
+    """Draw a plan; the same seed gives the same plan."""
+    rng = np.random.default_rng([seed, 1])
+    index = int(rng.integers(len(atlases)))
+    wide = variety is Variety.WIDE
+    population = Population.ADULT if rng.random() < 0.5 else Population.HIP_FRACTURE
+    person = sample_person(rng, population)
+    targets = {k: v for k, v in target_volumes_mm3(person, rng).items() if v is not None}
+    if wide:
+        targets = _wider(targets, rng)
+    atlas = atlases[index]
+    sides = SIDES[::-1] if rng.random() < 0.5 else SIDES
+    mirrored = sides != SIDES
+    leg = np.mean([atlas.landmarks.head_mm[s][2] - atlas.landmarks.knee_mm[s][2] for s in SIDES])
+    # Femur length is 26.7% of the height (Feldesman 1990); from knee joint to head centre about 0.253.
+    length = 0.253 * 10 * person.height_cm * float(np.exp(rng.normal(0, 0.03)))
+    along = float(length / leg)
+    across = float(np.clip(along * np.exp(rng.normal(0, 0.04)), 0.8, 1.2))
+    girth = {}
+    # Below 1 the muscles are packed tighter than their volumes ask for and close the gaps of the source.
+    common = float(rng.uniform(0.84, 1.0))
+    for source, target in zip(SIDES, sides, strict=True):
+        girth[source] = _girth(atlas, source, target, targets, (across, along), common, rng)
+    deformation = Deformation(
+        (across, across * float(np.exp(rng.normal(0, 0.03))), along),
+        {side: _pose(rng, wide=wide) for side in SIDES},
+        girth,
+        ((110.0, float(rng.uniform(2, 9))), (45.0, float(rng.uniform(1, 5))), (18.0, float(rng.uniform(0.3, 1.3)))),
+        int(rng.integers(2**31)),
+    )
+    fat = float(np.clip(np.exp(rng.normal(np.log(13 + 0.6 * (person.bmi_kg_m2 - 24)), 0.45)), 2, 60))
+    implants = {side: Implant(rng.choice([i.value for i in Implant if i is not Implant.NONE]))
+                for side in SIDES if rng.random() < (0.08 if wide else 0.03)}  # fmt: skip
+    share = float(rng.choice([0.0, rng.uniform(0, 0.8)]))
+    return SubjectPlan(seed, index, mirrored, person, targets, deformation, fat, share, implants)
+
+
+def _wider(targets: dict[tuple[str, Side], float], rng: np.random.Generator) -> dict[tuple[str, Side], float]:
+    """Beyond the model of people: groups and single muscles from a third to one and a half times their volume."""
+    whole = rng.uniform(0.5, 1.35)
+    group = {g: np.exp(rng.normal(0, 0.15)) for g in {BY_KEY[k].group for k, _ in targets}}
+    own = {k: np.exp(rng.normal(0, 0.12)) for k, _ in targets}
+    side = {s: np.exp(rng.normal(0, 0.08)) for s in SIDES}
+    return {(k, s): v * float(np.clip(whole * group[BY_KEY[k].group] * own[k] * side[s], 0.33, 1.5))
+            for (k, s), v in targets.items()}  # fmt: skip
+
+
+def _pose(rng: np.random.Generator, *, wide: bool) -> Pose:
+    big = 1.0 if wide else 0.5
+    flexion = rng.normal(3, 5 * big) + (rng.uniform(10, 28) if rng.random() < 0.12 * big else 0)
+    knee = abs(rng.normal(0, 5)) + max(0.0, flexion) * 1.2
+    return Pose(float(np.clip(flexion, -10, 32)), float(np.clip(rng.normal(2, 4 * big), -7, 13)),
+                float(np.clip(rng.normal(0, 9 * big), -25, 25)), float(min(knee, 45)))  # fmt: skip
+
+
+def _girth(atlas: Atlas, source: Side, target: Side, targets: dict[tuple[str, Side], float],
+           scale: tuple[float, float], common: float, rng: np.random.Generator) -> Girth:  # fmt: skip
+    """Scale the thigh as a whole so that what is left for single muscles is small."""
+    across, along = scale
+
+    def factor(groups: set[str]) -> float:
+        have = want = 0.0
+        for part in atlas.parts:
+            if part.side is source and not part.procedural and 1 <= part.tissue <= 27:
+                structure = BY_ID[part.tissue]
+                if structure.group.value in groups and (structure.key, target) in targets:
+                    have += part.volume_mm3 * across * across * along
+                    want += targets[structure.key, target]
+        return float(np.clip(np.sqrt(want / have), 0.5, 1.45)) if have else 1.0
+
+    thigh = factor({"anterior", "medial", "posterior"})
+    hip = 1.0 + 0.7 * (factor({"gluteal"}) - 1.0)
+    low, middle = thigh * np.exp(rng.normal(0, 0.06, 2))
+    ripple = ((float(rng.uniform(0, 0.08)), float(rng.uniform(-np.pi, np.pi))),
+              (float(rng.uniform(0, 0.07)), float(rng.uniform(-np.pi, np.pi))))  # fmt: skip
+    along_thigh = (float(1 + 0.75 * (low - 1)) * common, float(middle) * common, float(hip) * (0.5 + 0.5 * common))
+    return Girth((*along_thigh, float(1 + 0.6 * (hip - 1))), ripple)
+
+
+def build_body(plan: SubjectPlan, atlas: Atlas) -> Body:
+    """Deform the person and fit the volumes. About three seconds on two cores."""
+    rng = np.random.default_rng([plan.seed, 2])
+    source_top = atlas.skin.origin_mm[2] + atlas.skin.voxel_mm * (atlas.skin.values.shape[2] - 1)
+    origin = person_origin(atlas)
+    along = plan.deformation.scale[2]
+    low = np.array([-300.0, -230.0, (atlas.skin.origin_mm[2] + 12 - origin[2]) * along])
+    high = np.array([300.0, 300.0, (source_top - 10 - origin[2]) * along])
+    node_map = backward_map(atlas, plan.deformation, low, high)
+    parts = (*(p for side, implant in plan.implants.items() for p in implant_parts(implant, atlas, side)), *atlas.parts)
+    packed = pack(parts)
+    grid = Grid(low, (FIT_SPACING_MM,) * 3, tuple(int(n) for n in (high - low) / FIT_SPACING_MM))  # type: ignore[arg-type]
+    start = _first_offsets(parts, rng)
+    candidates = nearest_parts(packed, node_map, grid, start)
+    targets = np.array([_target(p, plan) for p in parts])
+    offsets, _ = fit_offsets(candidates, packed, start, targets, grid.spacing_mm)
+    outline = _outline(atlas, node_map, plan, rng)
+    length = float(np.mean([atlas.landmarks.head_mm[s][2] - atlas.landmarks.knee_mm[s][2] for s in SIDES])) * along
+    return Body(plan, parts, packed, node_map, offsets, outline, low, high, length)
+
+
+def _target(part: Part, plan: SubjectPlan) -> float:
+    if part.procedural or not 1 <= part.tissue <= 27:
+        return np.nan
+    side = part.side.opposite if plan.mirrored else part.side
+    return plan.target_mm3.get((BY_ID[part.tissue].key, side), np.nan)
+
+
+def _first_offsets(parts: tuple[Part, ...], rng: np.random.Generator) -> Offsets:
+    """Procedural and unclassed muscles get a random offset; every muscle a random slope along its length."""
+    middle = np.zeros(len(parts), np.float32)
+    slope = np.zeros(len(parts), np.float32)
+    centre = np.zeros(len(parts), np.float32)
+    own = rng.normal(0, 1, (len(parts), 2))
+    wall = rng.normal(-2.0, 2.0)
+    for number, part in enumerate(parts):
+        height = VOXEL_MM * part.distance.shape[2]
+        centre[number] = part.origin_mm[2] + height / 2
+        if 1 <= part.tissue <= 27 or part.tissue in (Tissue.OTHER_MUSCLE, Tissue.CALF_MUSCLE):
+            slope[number] = own[number, 0] * 1.2 / max(height / 2, 40.0)
+            if part.procedural:
+                middle[number] = wall + own[number, 1] * 0.8
+            elif part.tissue > 27:
+                middle[number] = own[number, 1] * 0.8
+    return Offsets(middle, slope, centre)
+
+
+def _outline(atlas: Atlas, node_map: NodeMap, plan: SubjectPlan, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Signed distance to the skin of the new body, on the nodes."""
+    source = node_map.source_mm
+    skin = _sample_field(atlas.skin, source) * node_map.stretch
+    deep = _sample_field(atlas.deep, source) * node_map.stretch
+    origin = person_origin(atlas)
+    z = source[..., 2] - origin[2]
+    head = float(np.mean([atlas.landmarks.head_mm[s][2] for s in SIDES])) - origin[2]
+    back = source[..., 1] < origin[1] - 20
+    level = np.interp(z, [-200, -30, 40, head * 0.6, head, head + 150], [0.35, 0.45, 0.6, 0.85, 1.25, 1.25])
+    seat = np.where(back, np.interp(z, [head - 120, head - 20, head + 80, head + 160], [1.0, 1.5, 1.35, 0.8]), 1.0)
+    from scipy.ndimage import gaussian_filter
+
+    ripple = gaussian_filter(rng.standard_normal(z.shape, dtype=np.float32), 45 / NODE_MM, mode="wrap")
+    ripple = np.exp(0.2 * ripple / max(float(ripple.std()), 1e-6))
+    fat = np.maximum(plan.fat_mm * level * seat * ripple, SKIN_MM)
+    offset = deep - fat
+    share = plan.skin_share * np.clip((z - 20) / 60, 0, 1)
+    outline = np.where(deep < 0, np.minimum(deep, offset), share * skin + (1 - share) * offset)
+    return np.asarray(outline + node_map.gap_mm, np.float32)
+
+
+def _sample_field(field: Field, points: NDArray[np.float32]) -> NDArray[np.float32]:
+    from scipy.ndimage import map_coordinates
+
+    at = (points - field.origin_mm.astype(np.float32)) / np.float32(field.voxel_mm)
+    return map_coordinates(field.values, np.moveaxis(at, -1, 0), order=1, mode="nearest", output=np.float32)
+
+
+def sample_nodes(values: NDArray[np.float32], node_origin_mm: NDArray[np.float64], grid: Grid) -> NDArray[np.float32]:
+    """Trilinear values of a node field on a grid."""
+    tables = []
+    for axis in range(3):
+        at = (
+            grid.origin_mm[axis] + grid.spacing_mm[axis] * np.arange(grid.shape[axis]) - node_origin_mm[axis]
+        ) / NODE_MM
+        first = np.clip(at.astype(np.int64), 0, values.shape[axis] - 2)
+        tables.append((first, (at - first).astype(np.float32)))
+    (i, a), (j, b), (k, c) = tables
+    return _trilinear(values, i, a, j, b, k, c)
+
+
+@njit(parallel=True, cache=True, fastmath=True, nogil=True)
+def _trilinear(values, i, a, j, b, k, c):  # type: ignore[no-untyped-def]  # noqa: PLR0913  # pragma: no cover
+    out = np.empty((len(i), len(j), len(k)), np.float32)
+    for x in prange(len(i)):
+        row = values[i[x]] * (1 - a[x]) + values[i[x] + 1] * a[x]
+        for y in range(len(j)):
+            line = row[j[y]] * (1 - b[y]) + row[j[y] + 1] * b[y]
+            for z in range(len(k)):
+                out[x, y, z] = line[k[z]] * (1 - c[z]) + line[k[z] + 1] * c[z]
+    return out
