@@ -62,7 +62,6 @@ def build_dataset(volumes: Volumes, clinical: ClinicalTable, criteria: Criteria,
     baseline = first.head(1).sort_values("row")
     people = baseline.reset_index().set_index(columns.SUBJECT)
     selection = _select(people, volumes, rules)
-    problems += [Problem(ProblemKind.RULE_NOT_APPLIED, f"no values for the rule {n!r}") for n in selection.not_applied]
     steps += selection.steps
     left_out.update(selection.removed)
     people = people.loc[list(selection.kept)].copy()

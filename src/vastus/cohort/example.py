@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import datetime
 import math
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +38,11 @@ PAPER_COUNTS: dict[tuple[Sex, MuscleStatus], int] = {
     (Sex.MALE, MuscleStatus.SARCOPENIC): 21,
     (Sex.MALE, MuscleStatus.NORMAL): 5,
 }
+EXAMPLE_NOTE = (
+    "This cohort is simulated. The difference in men, and its absence in women, was planted by the program to repeat "
+    "the shape of Kim et al. 2024; so were the losses at follow-up. Nothing here is evidence about people."
+)
+_PREFIX = "SIM"
 TYPES = ("femoral neck", "intertrochanteric")
 
 # Planted loss of muscle until the second scan, both sides together, cm3, as reported by the paper's group; the rest
@@ -80,7 +87,7 @@ def simulate_cohort(
     volume_rows: list[tuple[object, ...]] = []
     clinical_rows: list[dict[str, object]] = []
     for number, (sex, status) in enumerate(cells, start=1):
-        subject = f"SIM{number:03d}"
+        subject = f"{_PREFIX}{number:03d}"
         person = sample_person(rng, sex=sex, muscle_status=status)
         volumes = target_volumes_mm3(person, rng)
         kind = TYPES[int(rng.integers(len(TYPES)))]
@@ -107,6 +114,11 @@ def write_example(folder: Path, seed: int = 0) -> tuple[Path, Path]:
         with atomic_path(path) as temporary:
             frame.to_csv(temporary, index=False)
     return paths
+
+
+def is_example(subjects: Iterable[str]) -> bool:
+    """Whether all ids are those of ``simulate_cohort``, so that a page about them says so."""
+    return all(re.fullmatch(rf"{_PREFIX}\d{{3,}}", str(subject)) for subject in subjects)
 
 
 def _clinical_row(subject: str, person: Person, kind: str, rng: np.random.Generator) -> dict[str, object]:

@@ -106,8 +106,8 @@ def change_summary(table: pd.DataFrame) -> pd.DataFrame:
         table: of ``changes``.
 
     Returns:
-        Rows: stratum, side, feature, label, kind, n, days (median), change_cm3, sd_cm3, change_percent, test, p,
-        p_holm, p_fdr.
+        Rows: stratum, side, feature, label, kind, n, days (median), change_cm3, sd_cm3, change_percent, sd_percent,
+        test, p, p_holm, p_fdr.
     """
     import pandas as pd
 
@@ -118,7 +118,7 @@ def change_summary(table: pd.DataFrame) -> pd.DataFrame:
             if len(one) >= LEAST_PAIRS:
                 rows.append({"stratum": name, "side": side, "feature": feature, **_summarise(one)})
     names = ["stratum", "side", "feature", "label", "kind", "n", "days", "change_cm3", "sd_cm3", "change_percent",
-             "test", "p"]  # fmt: skip
+             "sd_percent", "test", "p"]  # fmt: skip
     return adjust(pd.DataFrame(rows, columns=names), ["stratum", "side", "kind"])
 
 
@@ -126,12 +126,13 @@ def change_by_fracture_type(table: pd.DataFrame) -> pd.DataFrame:
     """Change of the total volume (both sides) by fracture type and sex, with a test between the two commonest types.
 
     Returns:
-        Rows: stratum, fracture_type, n, days, change_cm3, sd_cm3, change_percent, test, p (paired, within the type),
-        test_between, p_between (on the first row of a stratum).
+        Rows: stratum, fracture_type, n, days, change_cm3, sd_cm3, change_percent, sd_percent, test, p (paired, within
+        the type), test_between, p_between (on the first row of a stratum).
     """
     import pandas as pd
 
-    names = ["stratum", "fracture_type", "n", "days", "change_cm3", "sd_cm3", "change_percent", "test", "p",
+    names = ["stratum", "fracture_type", "n", "days", "change_cm3", "sd_cm3", "change_percent",
+             "sd_percent", "test", "p",
              "test_between", "p_between"]  # fmt: skip
     total = table[(table["feature"] == TOTAL) & (table["side"] == BOTH) & table["fracture_type"].notna()]
     rows = []
@@ -166,7 +167,8 @@ def _summarise(one: pd.DataFrame) -> dict[str, object]:
     return {
         "label": one["label"].iloc[0], "kind": one["kind"].iloc[0], "n": len(one), "days": one["days"].median(),
         "change_cm3": one["change_cm3"].mean(), "sd_cm3": one["change_cm3"].std(ddof=1),
-        "change_percent": one["change_percent"].mean(), **compare_pairs(after, before),
+        "change_percent": one["change_percent"].mean(),
+        "sd_percent": one["change_percent"].std(ddof=1), **compare_pairs(after, before),
     }  # fmt: skip
 
 

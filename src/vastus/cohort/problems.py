@@ -25,7 +25,6 @@ class ProblemKind(Enum):
     NO_CLINICAL_ROW = "scan without a clinical row"
     NO_SCAN = "clinical row without a scan"
     CONTRADICTION = "values contradict each other"
-    RULE_NOT_APPLIED = "rule can't be applied"
 
 
 @dataclass(frozen=True, slots=True)

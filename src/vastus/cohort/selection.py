@@ -62,13 +62,14 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class FlowStep:
-    """One box of the flow diagram: ``before`` = ``removed`` + ``after``."""
+    """One box of the flow diagram: ``before`` = ``removed`` + ``after``; ``excludes``: the name says who leaves."""
 
     name: str
     before: int
     removed: int
     after: int
     note: str = ""
+    excludes: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,7 +144,9 @@ def select(people: pd.DataFrame, truncated: pd.DataFrame, absent: pd.DataFrame, 
         keep = keep.where(~missing, rule.keep_missing).astype(bool)
         unknown = int((missing & ~keep).sum())
         note = f"{unknown} of them: not known" if unknown else ""
-        steps.append(FlowStep(rule.name, len(left), int((~keep).sum()), int(keep.sum()), note))
+        steps.append(
+            FlowStep(rule.name, len(left), int((~keep).sum()), int(keep.sum()), note, rule.action is Action.EXCLUDE)
+        )
         removed.update(dict.fromkeys(left[~keep], rule.name))
         left = left[keep]
     return Selection(tuple(left), removed, tuple(steps), tuple(not_applied))

@@ -1,0 +1,72 @@
+"""``vastus cohort``: many scans and one clinical table to a Results section."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def cohort(
+    scans: Annotated[
+        Path | None, typer.Argument(help="Folder of `vastus segment` outputs, or one table like volumes.csv.")
+    ] = None,
+    clinical: Annotated[
+        Path | None,
+        typer.Argument(help="CSV with subject, sex and what else is known (age, height_cm, smi_kg_m2 ...)."),
+    ] = None,
+    *,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write.")] = None,
+    criteria: Annotated[
+        str, typer.Option(help="awgs_2019, ewgsop2, fnih, kim_2024 (mass alone, as the paper), or a TOML file.")
+    ] = "awgs_2019",
+    rules: Annotated[Path | None, typer.Option(help="TOML file of inclusion and exclusion rules.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap, or of the example.")] = 0,
+    example: Annotated[
+        Path | None, typer.Option(help="Write a simulated cohort (planted effect) into this folder, and stop.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The run record as JSON instead of text.")] = False,
+) -> None:
+    """Relate muscle volumes to sarcopenia: selection, Table 1, correlations, heatmaps, follow-up, report."""
+    if example is not None:
+        _write_example(example, seed)
+        return
+    if scans is None or clinical is None or output is None:
+        raise typer.BadParameter("give SCANS, CLINICAL and -o OUT (or --example DIR to get some to try)")
+    from vastus.cohort.runner import CohortRun, run_cohort
+
+    record = run_cohort(CohortRun(scans, clinical, output, criteria, rules, seed))
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(record, indent=2, ensure_ascii=False))
+    else:
+        _tell(record, output)
+
+
+def _write_example(folder: Path, seed: int) -> None:
+    from vastus.cohort.example import EXAMPLE_NOTE, write_example
+
+    volumes, clinical = write_example(folder, seed)
+    typer.echo(EXAMPLE_NOTE)
+    typer.echo(f"Try: vastus cohort {volumes} {clinical} -o {folder / 'results'}")
+
+
+def _tell(record: dict[str, Any], output: Path) -> None:
+    for step in record["flow"]:
+        if step["removed"]:
+            typer.echo(f"{step['step']}: {step['removed']} left out")
+    for cell in record["counts"]:
+        sex = {"F": "women", "M": "men"}[cell["sex"]]
+        typer.echo(f"{cell['n']:>5} {sex} {'with' if cell['sarcopenia'] else 'without'} sarcopenia")
+    for name in ("Women", "Men"):
+        rows = [r for r in record["correlation_sarcopenia"] if r["stratum"] == name and ":" not in r["feature"]]
+        found = sum(r["p_holm"] is not None and r["p_holm"] < 0.05 for r in rows)
+        typer.echo(f"{name}: {found} of {len(rows)} muscles correlate with sarcopenia after Holm's correction")
+    if record["problems"]:
+        kinds = ", ".join(f"{kind}: {n}" for kind, n in record["problems"].items())
+        typer.echo(f"Problems in the input ({kinds}); see {output / 'tables' / 'problems.csv'}", err=True)
+    if record["simulated"]:
+        typer.echo("The cohort is simulated: its effect was planted.")
+    typer.echo(f"Report: {output / record['page']}")

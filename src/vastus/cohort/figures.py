@@ -1,0 +1,239 @@
+"""The figures of a cohort's report, each saved as SVG, PDF and PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vastus.anatomy import MUSCLES
+from vastus.cohort.follow_up import BOTH, FRACTURED, OTHER
+from vastus.cohort.prediction import RocCurve
+from vastus.cohort.selection import FlowStep
+from vastus.cohort.volumes_table import GROUPS, feature_label, group_column
+from vastus.io.atomic import atomic_path
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SUFFIXES = (".svg", ".pdf", ".png")
+PNG_DPI = 200
+_MM = 1 / 25.4
+_STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["Arial", "Helvetica", "Liberation Sans", "DejaVu Sans"],
+    "font.size": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.frameon": False,
+    "svg.fonttype": "path",
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "vastus",
+}
+_SEX_NAMES = {"F": "Women", "M": "Men"}
+_STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
+
+
+def save_figure(figure: Figure, stem: Path) -> list[Path]:
+    """Write a figure as SVG, PDF and PNG beside each other, without dates inside so that runs compare equal."""
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+
+    paths = []
+    with mpl.rc_context(_STYLE):
+        for suffix in SUFFIXES:
+            path = stem.with_name(stem.name + suffix)
+            metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {"Software": None}}[suffix]
+            with atomic_path(path) as temporary:
+                figure.savefig(temporary, dpi=PNG_DPI, metadata=metadata, bbox_inches="tight", pad_inches=0.04)
+            paths.append(path)
+    plt.close(figure)
+    return paths
+
+
+def muscle_heatmap(correlations: pd.DataFrame) -> Figure:
+    """Sex x muscle: r of sarcopenia with volume / height^2 (the paper's Fig. 7)."""
+    features = [m.key for m in MUSCLES]
+    breaks = [i for i in range(1, len(MUSCLES)) if MUSCLES[i].group is not MUSCLES[i - 1].group]
+    figure = _heatmap(correlations, features, breaks)
+    axes = figure.axes[0]
+    for group in GROUPS:
+        rows = [i for i, m in enumerate(MUSCLES) if m.group is group]
+        centre = (rows[0] + rows[-1]) / 2
+        axes.text(1.62, centre, group.value.capitalize(), rotation=270, va="center", ha="left", fontsize=7.5,
+                  color="#555555")  # fmt: skip
+    return figure
+
+
+def group_heatmap(correlations: pd.DataFrame) -> Figure:
+    """Sex x muscle group (the paper's Fig. 8)."""
+    return _heatmap(correlations, [group_column(g) for g in GROUPS], [])
+
+
+def flow_diagram(steps: Sequence[FlowStep], status: pd.DataFrame) -> Figure:
+    """Boxes from everybody to those analysed; who left stands at the side.
+
+    Args:
+        steps: of the selection; those that removed nobody are gathered in the box below them.
+        status: rows (sex, sarcopenia, n) of those analysed.
+    """
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+
+    removing = [s for s in steps if s.removed]
+    with mpl.rc_context(_STYLE):
+        height = 17 * (len(removing) + 2) * _MM
+        figure, axes = plt.subplots(figsize=(150 * _MM, height))
+        axes.set(xlim=(0, 150), ylim=(-17 * (len(removing) + 2), 0))
+        axes.axis("off")
+        arrow = {"arrowstyle": "-|>", "lw": 0.8, "color": "#444444", "shrinkA": 0, "shrinkB": 0}
+        _box(axes, (38, -7), f"People in the clinical table\nn = {steps[0].before if steps else 0}")
+        for row, step in enumerate(removing, start=1):
+            top, y = -7 - 17 * (row - 1), -7 - 17 * row
+            axes.annotate("", (38, y + 5.2), (38, top - 5.2), arrowprops=arrow)
+            axes.annotate("", (80, (top + y) / 2), (38, (top + y) / 2), arrowprops=arrow)
+            note = f"\n({step.note})" if step.note else ""
+            reason = step.name if step.excludes else f"Not met: {step.name}"
+            axes.text(81, (top + y) / 2, f"Left out: n = {step.removed}\n{reason}{note}", va="center", ha="left",
+                      fontsize=7.5)  # fmt: skip
+            _box(axes, (38, y), f"{'Analysed' if row == len(removing) else 'Remaining'}\nn = {step.after}")
+        last = -7 - 17 * len(removing)
+        y = last - 17
+        axes.annotate("", (38, y + 5.6), (38, last - 5.2), arrowprops=arrow)
+        lines = [
+            f"{_SEX_NAMES[sex]}: {int(part.loc[part.sarcopenia == 1, 'n'].sum())} with, "
+            f"{int(part.loc[part.sarcopenia == 0, 'n'].sum())} without sarcopenia"
+            for sex, part in status.groupby("sex")
+        ]
+        _box(axes, (38, y), "\n".join(lines) or "nobody", width=74)
+    return figure
+
+
+def roc_figure(curves: Sequence[RocCurve]) -> Figure:
+    """ROC curves of the best predictors, one panel a stratum."""
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+
+    names = list(dict.fromkeys(c.stratum for c in curves))
+    with mpl.rc_context(_STYLE):
+        size = (58 * max(len(names), 1) * _MM, 62 * _MM)
+        figure, panels = plt.subplots(1, max(len(names), 1), figsize=size, squeeze=False, sharey=True)
+        for axes, name in zip(panels[0], names, strict=False):
+            axes.plot([0, 1], [0, 1], color="#bbbbbb", lw=0.6, ls="--")
+            shades = plt.get_cmap("viridis")
+            own = [c for c in curves if c.stratum == name]
+            for position, curve in enumerate(own):
+                axes.plot(
+                    curve.false_positive_rate, curve.true_positive_rate, lw=1.2,
+                    color=shades(0.9 * position / max(len(own), 1)), label=f"{curve.label} {curve.auc:.2f}",
+                )  # fmt: skip
+            axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel="1 − specificity", title=name, aspect="equal")
+            axes.set_xticks([0, 0.5, 1])
+            axes.legend(loc="lower right", fontsize=6, handlelength=1.2, title="AUC", title_fontsize=6)
+        panels[0][0].set_ylabel("Sensitivity")
+        figure.tight_layout()
+    return figure
+
+
+def change_figure(summary: pd.DataFrame) -> Figure:
+    """Mean change in per cent of each muscle, fractured and other side, with its standard error."""
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    part = summary[(summary["stratum"] == "All") & (summary["kind"] == "muscle")]
+    sides = [s for s in (FRACTURED, OTHER, BOTH) if (part["side"] == s).any()]
+    sides = [s for s in sides if s != BOTH] or sides
+    order = [m.key for m in MUSCLES if (part["feature"] == m.key).any()]
+    markers = {FRACTURED: ("#c0392b", "o", "Fractured side"), OTHER: ("#555555", "s", "Other side"),
+               BOTH: ("#2f6f9f", "o", "Both sides")}  # fmt: skip
+    with mpl.rc_context(_STYLE):
+        figure, axes = plt.subplots(figsize=(120 * _MM, (12 + 4.2 * len(order)) * _MM))
+        for offset, side in zip(np.linspace(-0.16, 0.16, len(sides)) if len(sides) > 1 else [0.0], sides, strict=True):
+            rows = part[part["side"] == side].set_index("feature").reindex(order)
+            colour, marker, label = markers[side]
+            error = rows["sd_percent"] / np.sqrt(rows["n"])
+            axes.errorbar(rows["change_percent"], np.arange(len(order)) + offset, xerr=error, fmt=marker, ms=3,
+                          lw=0, elinewidth=0.8, color=colour, label=label)  # fmt: skip
+        axes.axvline(0, color="#999999", lw=0.6)
+        axes.set_yticks(range(len(order)), [feature_label(k) for k in order])
+        axes.invert_yaxis()
+        axes.set_xlabel("Change to the last scan (%), mean and standard error")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(sides), fontsize=7)
+    return figure
+
+
+def signed(value: float) -> str:
+    """Two digits with a sign and a true minus; no sign where it rounds to zero."""
+    text = f"{value:+.2f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
+
+
+def stars(p: float) -> str:
+    """``*`` p < 0.05, ``**`` p < 0.01, ``***`` p < 0.001."""
+    return next((text for limit, text in _STARS if p < limit), "")
+
+
+def _heatmap(correlations: pd.DataFrame, features: list[str], breaks: list[int]) -> Figure:
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    strata = ["Women", "Men"]
+    table = correlations.set_index(["stratum", "feature"])
+    r = np.array([[table.loc[(s, f), "r"] for s in strata] for f in features], dtype=float)
+    with mpl.rc_context(_STYLE):
+        figure, axes = plt.subplots(figsize=(92 * _MM, (16 + 5.4 * len(features)) * _MM))
+        colours = plt.get_cmap("RdBu_r").copy()
+        colours.set_bad("#eeeeee")
+        image = axes.imshow(np.ma.masked_invalid(r), cmap=colours, vmin=-1, vmax=1, aspect="auto")
+        for row, feature in enumerate(features):
+            for column, name in enumerate(strata):
+                cell = table.loc[(name, feature)]
+                value = r[row, column]
+                text = "–" if np.isnan(value) else signed(value) + stars(float(cell["p"]))
+                strong = not np.isnan(value) and abs(value) > 0.6
+                weight = "bold" if not np.isnan(value) and cell["p_holm"] < 0.05 else "normal"
+                axes.text(column, row, text, ha="center", va="center", fontsize=7, weight=weight,
+                          color="white" if strong else "#222222")  # fmt: skip
+        counts = [_counts(correlations, s) for s in strata]
+        axes.set_xticks([0, 1], [f"{s}\n{n}" for s, n in zip(strata, counts, strict=True)])
+        axes.xaxis.tick_top()
+        axes.set_yticks(range(len(features)), [feature_label(f) for f in features])
+        axes.tick_params(length=0)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        axes.set_xticks([0.5], minor=True)
+        axes.set_yticks(np.arange(len(features) - 1) + 0.5, minor=True)
+        axes.grid(which="minor", color="white", lw=0.8)
+        axes.tick_params(which="minor", length=0)
+        for line in breaks:
+            axes.axhline(line - 0.5, color="#222222", lw=0.9)
+        bar = figure.colorbar(image, ax=axes, orientation="horizontal", fraction=0.9 / (len(features) + 3), aspect=32,
+                              pad=0.7 / (len(features) + 2))  # fmt: skip
+        bar.set_label("r of sarcopenia with volume / height²\n* p < 0.05, ** p < 0.01, *** p < 0.001; bold: p < 0.05 "
+                      "after Holm", fontsize=7)  # fmt: skip
+        bar.set_ticks([-1, -0.5, 0, 0.5, 1], labels=["−1", "−0.5", "0", "0.5", "1"])
+        bar.outline.set_visible(False)
+        bar.ax.tick_params(labelsize=7, width=0.6)
+    return figure
+
+
+def _counts(correlations: pd.DataFrame, name: str) -> str:
+    part = correlations[correlations["stratum"] == name]
+    return f"{part['n_with'].max()} with, {part['n_without'].max()} without"
+
+
+def _box(axes: Axes, centre: tuple[float, float], text: str, width: float = 60) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    x, y = centre
+    patch = FancyBboxPatch((x - width / 2, y - 5), width, 10, boxstyle="round,pad=0.1,rounding_size=1.2",
+                           fc="#f4f6f8", ec="#444444", lw=0.7)  # fmt: skip
+    axes.add_patch(patch)
+    axes.text(x, y, text, ha="center", va="center", fontsize=8)

@@ -1,0 +1,151 @@
+"""The whole analysis of a cohort, from two paths to an output folder."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vastus import __version__
+from vastus.cohort.clinical_table import read_clinical_table
+from vastus.cohort.example import EXAMPLE_NOTE, is_example
+from vastus.cohort.page import render_page
+from vastus.cohort.problems import count_by_kind
+from vastus.cohort.results import CohortResults, analyse
+from vastus.cohort.selection import load_rules
+from vastus.cohort.volumes_table import read_volumes
+from vastus.io import tables
+from vastus.io.atomic import atomic_path, ensure_folder, write_text
+from vastus.sarcopenia import criteria_names, load_criteria
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TABLES_FOLDER = "tables"
+FIGURES_FOLDER = "figures"
+_LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels", "pingouin", "scikit-learn", "matplotlib")
+
+
+@dataclass(frozen=True, slots=True)
+class CohortRun:
+    """What to analyse.
+
+    Attributes:
+        scans: folder of ``segment`` outputs, or one table of volumes.
+        clinical: clinical CSV.
+        output: folder to write.
+        criteria: name (``awgs_2019``; also without the underscore) or path of a TOML file.
+        rules: TOML file of inclusion and exclusion rules; the paper's by default.
+        seed: of the bootstrap.
+    """
+
+    scans: Path
+    clinical: Path
+    output: Path
+    criteria: str = "awgs_2019"
+    rules: Path | None = None
+    seed: int = 0
+
+
+def run_cohort(run: CohortRun) -> dict[str, Any]:
+    """Analyse and write tables (CSV and parquet), figures (SVG, PDF, PNG), ``report.html`` and ``run.json``.
+
+    Returns:
+        The content of ``run.json``: settings, versions, counts, problems by kind, main results, files.
+    """
+    criteria = load_criteria(criteria_name(run.criteria))
+    rules = load_rules(run.rules)
+    clinical = read_clinical_table(run.clinical)
+    volumes = read_volumes(run.scans)
+    results = analyse(volumes, clinical, criteria, rules, seed=run.seed)
+    output = ensure_folder(run.output)
+    _write_tables(results, ensure_folder(output / TABLES_FOLDER))
+    figures = _write_figures(results, ensure_folder(output / FIGURES_FOLDER))
+    note = EXAMPLE_NOTE if is_example(results.dataset.people.index) else ""
+    write_text(output / tables.PAGE_FILE, render_page(results, figures, software_versions(), note))
+    record = _record(run, results)
+    write_text(output / tables.RECORD_FILE, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    return record
+
+
+def criteria_name(given: str) -> str:
+    """Name of known criteria, forgiving underscores, hyphens and case; anything else as given (a path)."""
+    plain = {name.replace("_", ""): name for name in criteria_names()}
+    return plain.get(given.casefold().replace("_", "").replace("-", ""), given)
+
+
+def software_versions() -> dict[str, str]:
+    """Vastus, Python and the libraries that computed the results."""
+    from importlib.metadata import version
+
+    return {"vastus": __version__, "Python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
+
+
+def make_figures(results: CohortResults) -> Mapping[str, Figure]:
+    """Name -> figure; those without data are left out."""
+    from vastus.cohort import figures
+
+    made = {
+        "flow": figures.flow_diagram(results.dataset.flow, results.counts),
+        "muscles": figures.muscle_heatmap(results.status_correlations),
+        "groups": figures.group_heatmap(results.status_correlations),
+    }
+    if results.prediction.curves:
+        made["roc"] = figures.roc_figure(results.prediction.curves)
+    if len(results.change_summary):
+        made["change"] = figures.change_figure(results.change_summary)
+    return made
+
+
+def _write_tables(results: CohortResults, folder: Path) -> None:
+    for stem, table in results.tables():
+        with atomic_path(folder / f"{stem}.csv") as temporary:
+            table.to_csv(temporary, index=False)
+        with atomic_path(folder / f"{stem}.parquet") as temporary:
+            table.to_parquet(temporary, index=False)
+
+
+def _write_figures(results: CohortResults, folder: Path) -> dict[str, str]:
+    """SVG text of each figure, after writing it."""
+    from vastus.cohort.figures import save_figure
+
+    names = {"flow": "flow", "muscles": "heatmap_muscles", "groups": "heatmap_groups", "roc": "roc", "change": "change"}
+    texts = {}
+    for name, figure in make_figures(results).items():
+        paths = save_figure(figure, folder / names[name])
+        texts[name] = next(p for p in paths if p.suffix == ".svg").read_text(encoding="utf-8")
+    return texts
+
+
+def _record(run: CohortRun, results: CohortResults) -> dict[str, Any]:
+    import math
+
+    main = results.status_correlations
+    main = main[main["r"].notna()]
+    columns = ["stratum", "feature", "n_without", "n_with", "r", "ci_low", "ci_high", "p", "p_holm", "p_fdr"]
+    rows = [
+        {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
+        for row in main[columns].to_dict("records")
+    ]
+    return {
+        "command": "cohort",
+        "criteria": results.criteria.key,
+        "rules": str(run.rules) if run.rules else "default",
+        "seed": run.seed,
+        "versions": software_versions(),
+        "simulated": is_example(results.dataset.people.index),
+        "counts": [
+            {"sex": str(r.sex), "sarcopenia": bool(r.sarcopenia), "n": int(r.n)} for r in results.counts.itertuples()
+        ],
+        "flow": [
+            {"step": s.name, "before": s.before, "removed": s.removed, "after": s.after} for s in results.dataset.flow
+        ],
+        "rules_not_applied": list(results.dataset.not_applied),
+        "left_out": len(results.dataset.left_out),
+        "problems": count_by_kind(results.dataset.problems),
+        "correlation_sarcopenia": rows,
+        "page": tables.PAGE_FILE,
+    }
