@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numba import njit, prange
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
+from scipy.special import ndtri
 
-from vastus.synthesis.growth import NO_PART
 from vastus.synthesis.subject import TissueMap
 from vastus.synthesis.tissues import Tissue
 
@@ -157,56 +158,75 @@ class Textures:
 def paint_hu(
     tissue_map: TissueMap, length_mm: float, look: Look, textures: Textures, rng: np.random.Generator
 ) -> Image:
-    """The body without a scanner: HU of every voxel, float32, air -1000; ``length_mm`` from knee to femoral head."""
-    part, tissue = tissue_map.part, tissue_map.tissue
+    """The body without a scanner: HU of every voxel, float32, air -1000; ``length_mm`` from knee to femoral head.
+
+    Muscle: streaks of fat along the fibres, in patches, and more of it towards the edge. Fat: fine strands. Bone: a
+    cortex that is thickest in mid-shaft, around spongy bone and marrow. Bowel: fat, content and gas by quantiles.
+    """
     shape = tissue_map.grid.shape
-    depth_mm = tissue_map.depth.astype(np.float32) * np.float32(0.125)
     z_mm = tissue_map.grid.origin_mm[2] + tissue_map.grid.spacing_mm[2] * np.arange(shape[2])
-    hu = look.mean_hu[part]
-    fibre = textures.take(textures.fibre, shape, rng)
-    blotch = textures.take(textures.blotch, shape, rng)
-    grain = textures.take(textures.grain, shape, rng)
-    loose = (tissue == Tissue.FAT) | (tissue == Tissue.SKIN)
-    strands = np.exp(-((fibre + 0.5 * blotch) ** 2) * 14.0)
-    fat = look.fat_hu + look.septa_hu * strands + 3.0 * blotch
-    hu = np.where(loose, fat, hu)
-    hu[tissue == Tissue.SKIN] = look.skin_hu
-    hu[tissue == Tissue.AIR] = -1000.0
-    muscle = (look.infiltration > 0)[part] & (part != NO_PART)
-    share = look.infiltration[part]
-    # Streaks of fat along the fibres, in patches; more towards the edge of the muscle.
-    mixture = 0.75 * fibre + 0.45 * blotch + 0.35 * grain
-    level = np.log(share / (1 - share) + 1e-6) * 0.75
-    inside = 1.0 / (1.0 + np.exp(-look.fibre_contrast * (mixture + level)))
-    edge = look.seam * np.exp(depth_mm / 1.2)
-    inside = np.clip(inside + edge * (1 - inside), 0, 1)
-    hu = np.where(muscle, hu + inside * (look.fat_hu - hu), hu)
-    _paint_bone(hu, tissue, depth_mm, (z_mm / length_mm).astype(np.float32), look, (fibre, blotch, grain))
-    bowel = tissue == Tissue.BOWEL
-    if bowel.any():
-        cavity = 0.8 * blotch + 0.2 * fibre
-        low, high = np.quantile(cavity[bowel][::17], [look.bowel_fat, 1 - look.gas])
-        hu[bowel & (cavity < low)] = look.fat_hu + 6
-        hu[bowel & (cavity > high)] = -850.0
-    return np.asarray(hu, np.float32)
+    along = z_mm / length_mm
+    shaft = np.clip(np.minimum((along - 0.1) / 0.2, (0.88 - along) / 0.16), 0, 1).astype(np.float32)
+    share = np.clip(look.infiltration, 1e-6, 0.95)
+    bias = np.where(look.infiltration > 0, np.log(share / (1 - share)) * 0.75, -99.0).astype(np.float32)
+    # The bowel's mixture has unit variance, so that its quantiles are those of the normal distribution.
+    low, high = (float(v) for v in ndtri([look.bowel_fat, 1 - look.gas]))
+    numbers = np.array([
+        look.fat_hu, look.skin_hu, look.septa_hu, look.fibre_contrast, look.seam, look.cortex_hu, look.spongy_hu,
+        look.marrow_hu, *look.cortex_mm, low, high,
+    ], np.float32)  # fmt: skip
+    starts = rng.integers(textures.size, size=(3, 3))
+    return _paint(tissue_map.part, tissue_map.depth, tissue_map.tissue, look.mean_hu, bias, shaft, numbers,
+                  textures.fibre, textures.blotch, textures.grain, starts)  # fmt: skip
 
 
-def _paint_bone(hu: Image, tissue: NDArray[np.uint8], depth_mm: Image, along: Image, look: Look,
-                textures: tuple[Image, Image, Image]) -> None:  # fmt: skip
-    fibre, blotch, grain = textures
-    bone = (tissue == 28) | (tissue == 29) | (tissue == Tissue.OTHER_BONE)
-    if not bone.any():
-        return
-    ends, middle = look.cortex_mm
-    shaft = np.clip(np.minimum((along - 0.1) / 0.2, (0.88 - along) / 0.16), 0, 1)[None, None, :]
-    femur = tissue == 28
-    thickness = np.where(femur, ends + (middle - ends) * shaft, ends)
-    spongy = look.spongy_hu + 55 * blotch + 45 * grain + 25 * fibre
-    inner = np.where(femur, spongy * (1 - shaft) + (look.marrow_hu + 12 * blotch) * shaft, spongy)
-    cortex = look.cortex_hu * np.where(femur, 0.65 + 0.35 * shaft, 0.6)
-    wall = np.clip((depth_mm + thickness) / 1.0 + 0.5, 0, 1)
-    value = inner + (cortex - inner) * wall
-    hu[bone] = value[bone]
+@njit(parallel=True, cache=True, fastmath=True, nogil=True)
+def _paint(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0913, PLR0915, PLR0917  # pragma: no cover
+    part, depth, tissue, mean, bias, shaft, numbers, fibres, blotches, grains, starts
+):
+    fat_hu, skin_hu, septa, sharp, seam, cortex_hu, spongy_hu, marrow_hu, thin, thick, low, high = numbers
+    size = fibres.shape[0]
+    out = np.empty(part.shape, np.float32)
+    for i in prange(part.shape[0]):
+        for j in range(part.shape[1]):
+            for k in range(part.shape[2]):
+                what = tissue[i, j, k]
+                if what == 0:
+                    out[i, j, k] = -1000.0
+                    continue
+                if what == 31:
+                    out[i, j, k] = skin_hu
+                    continue
+                fibre = fibres[(i + starts[0, 0]) % size, (j + starts[0, 1]) % size, (k + starts[0, 2]) % size]
+                blotch = blotches[(i + starts[1, 0]) % size, (j + starts[1, 1]) % size, (k + starts[1, 2]) % size]
+                if what == 30:
+                    strand = fibre + 0.5 * blotch
+                    out[i, j, k] = fat_hu + septa * np.exp(-14.0 * strand * strand) + 3.0 * blotch
+                    continue
+                grain = grains[(i + starts[2, 0]) % size, (j + starts[2, 1]) % size, (k + starts[2, 2]) % size]
+                deep = depth[i, j, k] * np.float32(0.125)
+                number = part[i, j, k]
+                value = mean[number]
+                if what in (28, 29, 33):
+                    middle = shaft[k] if what == 28 else np.float32(0.0)
+                    spongy = spongy_hu + 55 * blotch + 45 * grain + 25 * fibre
+                    inner = spongy * (1 - middle) + (marrow_hu + 12 * blotch) * middle
+                    wall = min(max(deep + thin + (thick - thin) * middle + np.float32(0.5), 0.0), 1.0)
+                    dense = cortex_hu * (0.62 + 0.38 * middle)
+                    value = inner + (dense - inner) * wall
+                elif bias[number] > -50.0:
+                    mixture = 0.75 * fibre + 0.45 * blotch + 0.35 * grain
+                    inside = 1.0 / (1.0 + np.exp(-sharp * (mixture + bias[number])))
+                    inside += seam * np.exp(deep / 1.2) * (1 - inside)
+                    value += min(inside, 1.0) * (fat_hu - value)
+                elif what == 35:
+                    cavity = 0.97 * blotch + 0.24 * fibre
+                    if cavity < low:
+                        value = fat_hu + 6
+                    elif cavity > high:
+                        value = -850.0
+                out[i, j, k] = value
+    return out
 
 
 def acquire(

@@ -1,7 +1,7 @@
 """Training patches without end: a pool of bodies on disk, and a new look, crop and scanner for every patch.
 
-A body costs seconds, a patch tens of milliseconds. The pool holds part numbers and depths of each body at 2 mm, not images;
-everything that a scanner or a patient's fat changes is drawn anew for each patch. While a pool grows, later patches see
+A body costs seconds, a patch a fraction of one. The pool holds part numbers and depths of each body at 2 mm, not
+images; everything that a scanner or a patient's fat changes is drawn anew for each patch. While a pool grows, later patches see
 more bodies; for a finished pool ``patch`` depends on nothing but its arguments.
 """
 
