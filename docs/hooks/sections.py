@@ -1,0 +1,20 @@
+"""Navigation from file names: a page is a start, how-to, reference or why page, as its name begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+SECTIONS = {"start-": "Start", "how-to-": "How to", "reference-": "Reference", "why-": "Why"}
+
+
+def on_config(config: Any) -> Any:
+    """Fill ``nav`` before the pages are read."""
+    pages = sorted(path.relative_to(config["docs_dir"]) for path in Path(config["docs_dir"]).rglob("*.md"))
+    nav: list[Any] = ["index.md"]
+    for prefix, title in SECTIONS.items():
+        members = [path.as_posix() for path in pages if path.name.startswith(prefix)]
+        if members:
+            nav.append({title: members})
+    config["nav"] = nav
+    return config
