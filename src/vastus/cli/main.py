@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vastus import __version__
-from vastus.cli import classes, preview
+from vastus.cli import classes, cohort, evaluate, preview, segment
 from vastus.errors import VastusError
 
 app = typer.Typer(
@@ -21,8 +21,11 @@ app = typer.Typer(
 )
 
 # One line a command, in the order of --help.
+app.command("segment")(segment.segment)
 app.command("classes")(classes.classes)
 app.command("preview")(preview.preview)
+app.command("evaluate")(evaluate.evaluate)
+app.command("cohort")(cohort.cohort)
 
 
 def _print_version(wanted: bool) -> None:

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from vastus.anatomy import BY_KEY
 from vastus.errors import SettingsError
 from vastus.inference.bundle import Bundle
+from vastus.inference.choices import RuntimeOptions
 from vastus.inference.islands import remove_islands
 from vastus.inference.restore import restore
-from vastus.inference.runtime import Runtime, RuntimeOptions, open_runtime, thread_count
+from vastus.inference.runtime import Runtime, open_runtime, thread_count
 from vastus.inference.sides import tell_sides
 from vastus.inference.stitch import ScoreMap, Stitcher
 from vastus.inference.windows import WindowPlan, pad_to_window, plan_windows

@@ -10,54 +10,14 @@ import importlib.util
 import os
 import platform
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from vastus.errors import DeviceError
 from vastus.inference.bundle import Bundle, Precision
+from vastus.inference.choices import MOST_THREADS, Device, PrecisionChoice, RuntimeName, RuntimeOptions
 from vastus.inference.stitch import Scores
 from vastus.preprocessing import FloatImage
-
-MOST_THREADS: Final = 8
-"""Threads taken by default at most: a scan has 8 to 20 windows, and every window in flight costs memory."""
-
-
-class Device(Enum):
-    """Where the network runs."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-    MPS = "mps"
-
-
-class RuntimeName(Enum):
-    """Which library runs the network."""
-
-    AUTO = "auto"
-    OPENVINO = "openvino"
-    ONNXRUNTIME = "onnxruntime"
-    TORCH = "torch"
-
-
-class PrecisionChoice(Enum):
-    """Arithmetic asked for; ``AUTO`` is the fastest one that the bundle names as checked and the device has."""
-
-    AUTO = "auto"
-    FP32 = "fp32"
-    BF16 = "bf16"
-
-
-@dataclass(frozen=True, slots=True)
-class RuntimeOptions:
-    """What the user asks for. ``threads`` None: all the process may use, at most ``MOST_THREADS``."""
-
-    device: Device = Device.AUTO
-    runtime: RuntimeName = RuntimeName.AUTO
-    precision: PrecisionChoice = PrecisionChoice.AUTO
-    threads: int | None = None
 
 
 class Runtime(Protocol):

@@ -11,7 +11,8 @@ import numpy as np
 
 from vastus.errors import BundleError, MissingExtraError
 from vastus.inference.bundle import SAFETENSORS_FILE, Bundle, Precision
-from vastus.inference.runtime import Device, processor_name
+from vastus.inference.choices import Device
+from vastus.inference.runtime import processor_name
 from vastus.inference.stitch import Scores
 from vastus.preprocessing import FloatImage
 
@@ -33,7 +34,12 @@ class TorchRuntime:
         if SAFETENSORS_FILE not in bundle.info.files:
             raise BundleError(f"The bundle has no {SAFETENSORS_FILE}, which torch needs.", path=bundle.folder)
         spec = bundle.info.network
-        network: Any = networks.build(spec.name, dict(spec.arguments))
+        network: Any = networks.build_network(
+            spec.name,
+            class_count=len(bundle.info.classes),
+            window_size=bundle.info.preprocessing.window_size,
+            arguments=dict(spec.arguments),
+        )
         try:
             network.load_state_dict(load_file(bundle.safetensors_path))
         except RuntimeError as error:

@@ -1,0 +1,160 @@
+"""``vastus segment``: scans in; labels, volumes, a page and a run record out."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vastus.errors import InputError, SettingsError
+from vastus.inference.choices import Device, PrecisionChoice, RuntimeName, RuntimeOptions
+
+if TYPE_CHECKING:
+    from vastus.inference.predictor import OnProgress, Predictor, Progress
+    from vastus.io.csv_tables import VolumeRow
+    from vastus.io.scans import Scan
+    from vastus.pipeline import ScanRequest, SegmentedScan
+
+
+def segment(
+    inputs: Annotated[
+        list[Path], typer.Argument(help="Scans: .nii, .nii.gz, .nrrd, .mha, or a folder or zip of DICOM files.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the results; with several inputs, one folder each in it.")
+    ],
+    series: Annotated[
+        str | None, typer.Option("--series", help="DICOM series (UID or its end) of the one input.")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option("--weights", help="Another bundle of weights.")] = None,
+    device: Annotated[Device, typer.Option("--device", help="Where the network runs.")] = Device.AUTO,
+    runtime: Annotated[RuntimeName, typer.Option("--runtime", help="What runs it.")] = RuntimeName.AUTO,
+    precision: Annotated[
+        PrecisionChoice, typer.Option("--precision", help="auto: the fastest checked for these weights.")
+    ] = PrecisionChoice.AUTO,
+    threads: Annotated[
+        int | None, typer.Option("--threads", "-t", min=1, help="Processor threads; labels do not depend on it.")
+    ] = None,
+    overlap: Annotated[
+        float | None, typer.Option("--overlap", min=0.0, max=0.9, help="Overlap of windows; default: the bundle's.")
+    ] = None,
+) -> None:
+    """Label 27 muscles, femur and hip bone in CT scans; measure their volumes; draw a page to judge them by."""
+    from vastus.inference.bundle import default_bundle, load_bundle
+    from vastus.inference.predictor import Predictor
+    from vastus.pipeline import ScanRequest
+
+    if series is not None and len(inputs) > 1:
+        raise SettingsError("--series goes with a single input.")
+    _stop_politely()
+    bundle = load_bundle(weights) if weights else default_bundle()
+    predictor = Predictor(bundle, RuntimeOptions(device, runtime, precision, threads), overlap=overlap)
+    typer.echo(f"device: {predictor.device}", err=True)
+    typer.echo(f"weights: {bundle.info.name} ({bundle.digest[:12]}), {bundle.info.trained_on}", err=True)
+    if len(inputs) == 1:
+        _one(predictor, ScanRequest(inputs[0], output, series=series))
+        return
+    _many(predictor, inputs, output)
+
+
+def _one(predictor: Predictor, request: ScanRequest) -> SegmentedScan:
+    from vastus.pipeline import segment_to_folder
+
+    with _progress(request.path.name, predictor.threads) as (on_scan, on_progress):
+        done = segment_to_folder(predictor, request, on_scan=on_scan, on_progress=on_progress)
+    for warning in done.record["warnings"]:
+        typer.echo(f"warning: {warning}", err=True)
+    found = sum(row.volume_mm3 is not None for row in done.rows)
+    seconds = done.record["seconds"]["total"]
+    typer.echo(f"{done.record['subject']}: {found} labels in {seconds:.1f} s -> {done.folder}")
+    return done
+
+
+def _many(predictor: Predictor, inputs: list[Path], output: Path) -> None:
+    """One folder a scan, and one table of all. A scan that fails does not stop the others."""
+    from vastus.io.atomic import ensure_folder
+    from vastus.io.csv_tables import write_volume_rows
+    from vastus.io.scans import subject_name
+    from vastus.io.tables import VOLUMES_FILE
+    from vastus.pipeline import ScanRequest
+
+    ensure_folder(output)
+    rows: list[VolumeRow] = []
+    failed: list[InputError] = []
+    taken: set[str] = set()
+    for number, path in enumerate(inputs, start=1):
+        subject = _unused(subject_name(path), taken)
+        typer.echo(f"[{number}/{len(inputs)}] {path.name}", err=True)
+        try:
+            rows.extend(_one(predictor, ScanRequest(path, output / subject, subject=subject)).rows)
+        except InputError as error:
+            failed.append(error)
+            typer.echo(f"vastus: {type(error).__name__}: {error}", err=True)
+    if rows:
+        write_volume_rows(rows, output / VOLUMES_FILE)
+    typer.echo(f"{len(inputs) - len(failed)} of {len(inputs)} scans done -> {output}")
+    if failed:
+        raise typer.Exit(failed[0].exit_code)
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    """A subject name for each scan: two files of one name become ``scan`` and ``scan_2``."""
+    candidate, number = name, 1
+    while candidate in taken:
+        number += 1
+        candidate = f"{name}_{number}"
+    taken.add(candidate)
+    return candidate
+
+
+@contextmanager
+def _progress(name: str, threads: int) -> Iterator[tuple[Any, OnProgress]]:
+    """A bar with the time left on a terminal; plain lines elsewhere."""
+    import time
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    started = [0.0]
+    with Bar(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(f"{name}: read", total=None)
+
+        def on_scan(scan: Scan) -> None:
+            size = " x ".join(str(n) for n in scan.volume.shape)
+            spacing = " x ".join(f"{s:.2f}" for s in scan.volume.spacing_mm)
+            bar.print(f"{name}: {size} voxels of {spacing} mm") if console.is_terminal else typer.echo(
+                f"{name}: {size} voxels of {spacing} mm", err=True
+            )
+
+        def on_progress(progress: Progress) -> None:
+            total = progress.total or None
+            bar.update(task, description=f"{name}: {progress.stage.value}", completed=progress.done, total=total)
+            if console.is_terminal or not progress.total:
+                return
+            if progress.done == 0:
+                started[0] = time.perf_counter()
+            elif progress.done == min(threads, progress.total):
+                left = (time.perf_counter() - started[0]) / progress.done * (progress.total - progress.done)
+                typer.echo(f"{name}: {progress.total} windows, about {left:.0f} s left in the network", err=True)
+
+        yield on_scan, on_progress
+
+
+def _stop_politely() -> None:
+    """Let a batch system's SIGTERM clean up like Ctrl-C."""
+
+    def interrupt(_signal: int, _frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    if sys.platform != "win32":
+        signal.signal(signal.SIGTERM, interrupt)

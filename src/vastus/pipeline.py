@@ -1,0 +1,202 @@
+"""One scan's whole walk: a path in, a folder with labels, table, page and run record out.
+
+The command line, the node and batch runs all go through ``segment_to_folder``.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any, Final
+
+from vastus import __version__
+from vastus.errors import OutputError
+from vastus.inference.predictor import OnProgress, Predictor, Segmentation
+from vastus.io.atomic import ensure_folder
+from vastus.io.csv_tables import VolumeRow, write_volume_rows
+from vastus.io.labels import write_labels
+from vastus.io.scans import Scan, ScanFormat, read_scan
+from vastus.io.tables import LABELS_FILE, PAGE_FILE, RECORD_FILE, VOLUMES_FILE
+
+RECORD_VERSION: Final = 1
+_LIBRARIES: Final = ("numpy", "numba", "openvino", "onnxruntime", "torch", "SimpleITK", "pydicom")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentedScan:
+    """What was written for one scan, and what it was made of.
+
+    Attributes:
+        folder: holds labels, table, page and record.
+        scan: as read.
+        segmentation: labels on the grid of the scan, warnings, times.
+        rows: the rows of ``volumes.csv``.
+        record: what ``run.json`` says.
+    """
+
+    folder: Path
+    scan: Scan
+    segmentation: Segmentation
+    rows: tuple[VolumeRow, ...]
+    record: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ScanRequest:
+    """What to segment.
+
+    Attributes:
+        path: file, folder or zip.
+        folder: where the results go; made if needed, older results in it are replaced.
+        subject: name in the tables; None: taken from the path.
+        series: DICOM series to take.
+    """
+
+    path: Path
+    folder: Path
+    subject: str | None = None
+    series: str | None = None
+
+
+def segment_to_folder(
+    predictor: Predictor,
+    request: ScanRequest,
+    *,
+    on_scan: Callable[[Scan], None] | None = None,
+    on_progress: OnProgress | None = None,
+) -> SegmentedScan:
+    """Read, segment, measure and write one scan.
+
+    All files are finished in a hidden folder first and then moved into place, the record last: where there is a
+    ``run.json``, the other files belong to it.
+
+    Args:
+        predictor: loaded once for all scans.
+        request: which scan, and where to.
+        on_scan: called when the scan has been read.
+        on_progress: called on every step of the segmentation.
+
+    Raises:
+        InputError: the scan can't be used.
+        OutputError: the results can't be written.
+    """
+    start = time.perf_counter()
+    was_there = request.folder.exists()
+    ensure_folder(request.folder)
+    staging = Path(tempfile.mkdtemp(dir=request.folder, prefix=".vastus-"))
+    try:
+        scan = read_scan(request.path, series=request.series)
+        seconds = {"read": time.perf_counter() - start}
+        if on_scan:
+            on_scan(scan)
+        segmentation = predictor.segment(scan.volume, on_progress)
+        seconds |= segmentation.seconds
+        subject = request.subject or scan.source.subject
+        with ThreadPoolExecutor(1) as writer:
+            # Compressing the labels is one thread's work outside the interpreter: it runs beside measuring and page.
+            like = scan.source.path if scan.source.kind is ScanFormat.NIFTI else None
+            written = writer.submit(_timed, write_labels, segmentation.labels, staging / LABELS_FILE, like=like)
+            rows, seconds["measure"] = _timed(_measure, scan, segmentation, subject)
+            write_volume_rows(rows, staging / VOLUMES_FILE)
+            details = _details(predictor, scan, segmentation, subject)
+            _, seconds["page"] = _timed(_write_page, staging / PAGE_FILE, (scan, segmentation, rows), details, seconds)
+            _, seconds["write"] = written.result()
+        record = details | {"seconds": _rounded(seconds | {"total": time.perf_counter() - start})}
+        (staging / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        _move(staging, request.folder)
+        return SegmentedScan(request.folder, scan, segmentation, rows, record)
+    except OSError as error:
+        raise OutputError(f"The results can't be written ({error.strerror}).", path=request.folder) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        if not was_there and not any(request.folder.iterdir()):
+            request.folder.rmdir()
+
+
+def _measure(scan: Scan, segmentation: Segmentation, subject: str) -> tuple[VolumeRow, ...]:
+    from vastus.morphometry import measure_volumes
+
+    return tuple(measure_volumes(scan.volume, segmentation.labels, subject))
+
+
+def _write_page(
+    path: Path,
+    content: tuple[Scan, Segmentation, tuple[VolumeRow, ...]],
+    details: Mapping[str, Any],
+    seconds: Mapping[str, float],
+) -> None:
+    from vastus.report.page import PageRecord, write_page
+
+    scan, segmentation, rows = content
+    weights = details["weights"]
+    record = PageRecord(
+        subject=details["subject"],
+        weights=f"{weights['name']} ({weights['sha256'][:12]})",
+        trained_on=weights["trained_on"],
+        device=details["device"],
+        spacing_mm=scan.volume.spacing_mm,
+        seconds=_rounded(seconds),
+        versions=details["versions"],
+        warnings=tuple(details["warnings"]),
+    )
+    write_page(path, scan.volume, segmentation.labels, rows, record)
+
+
+def _details(predictor: Predictor, scan: Scan, segmentation: Segmentation, subject: str) -> dict[str, Any]:
+    """The run record without times. No header value of a patient is in it."""
+    info = predictor.bundle.info
+    return {
+        "record_version": RECORD_VERSION,
+        "subject": subject,
+        "input": {
+            "format": scan.source.kind.value,
+            "shape": list(scan.volume.shape),
+            "spacing_mm": [round(s, 4) for s in scan.volume.spacing_mm],
+            "chosen_because": scan.source.chosen_because,
+        },
+        "weights": {"name": info.name, "sha256": predictor.bundle.digest, "trained_on": info.trained_on},
+        "network_spacing_mm": list(info.preprocessing.spacing_mm),
+        "overlap": predictor.overlap,
+        "windows": segmentation.windows,
+        "device": segmentation.device,
+        "warnings": [*scan.source.warnings, *segmentation.warnings],
+        "versions": versions(),
+        "research_only": "Not a medical device.",
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Vastus, Python and the libraries that shape a result."""
+    found = {"vastus": __version__, "python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = installed_version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _move(staging: Path, folder: Path) -> None:
+    """Put finished files in place; an older record goes first, so that no mixture ever carries one."""
+    (folder / RECORD_FILE).unlink(missing_ok=True)
+    for name in (LABELS_FILE, VOLUMES_FILE, PAGE_FILE, RECORD_FILE):
+        (staging / name).replace(folder / name)
+
+
+def _timed(call: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, float]:
+    start = time.perf_counter()
+    result = call(*args, **kwargs)
+    return result, time.perf_counter() - start
+
+
+def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 3) for name, value in seconds.items()}
