@@ -1,0 +1,63 @@
+"""``vastus evaluate``: predicted label maps against reference label maps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vastus.evaluation.policy import EmptyPolicy
+
+if TYPE_CHECKING:
+    from vastus.evaluation.runner import Evaluation
+
+
+def evaluate(
+    prediction: Annotated[Path, typer.Argument(help="Predicted label map, or a folder of them.")],
+    reference: Annotated[Path, typer.Argument(help="Reference label map, or a folder with the same names.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for tables and figures.")],
+    resample: Annotated[
+        bool, typer.Option("--resample", help="Bring predictions onto the reference's grid (nearest).")
+    ] = False,
+    tolerance_mm: Annotated[float, typer.Option("--tolerance-mm", help="Tolerance of the surface Dice.")] = 2.0,
+    second: Annotated[Path | None, typer.Option("--second", help="A second model or reader: file or folder.")] = None,
+    names: Annotated[
+        tuple[str, str] | None, typer.Option("--names", help="What to call the first and the second.")
+    ] = None,
+    empty: Annotated[
+        EmptyPolicy, typer.Option("--empty", help="How missed, invented and absent structures count.")
+    ] = EmptyPolicy.PENALISE,
+    merge_sides: Annotated[
+        bool, typer.Option("--merge-sides", help="Left and right as one structure, as in the paper.")
+    ] = False,
+) -> None:
+    """Score label maps: overlap, surface distances in mm, volumes; agreement and comparison over cases."""
+    from vastus.evaluation.files import write_evaluation
+    from vastus.evaluation.runner import DEFAULT_NAMES, Rater, RunSettings
+    from vastus.evaluation.runner import evaluate as run
+    from vastus.evaluation.table import ScoreSettings
+
+    called = names or DEFAULT_NAMES
+    raters = [Rater(called[0], prediction)] + ([Rater(called[1], second)] if second else [])
+    settings = RunSettings(ScoreSettings(tolerance_mm, empty, merge_sides), resample)
+    result = run(tuple(raters), reference, settings, progress=lambda case: typer.echo(f"scoring {case}", err=True))
+    write_evaluation(result, output)
+    for model in result.models:
+        typer.echo(_headline(result, model))
+    typer.echo(f"Tables and figures: {output}")
+
+
+def _headline(result: Evaluation, model: str) -> str:
+    from vastus.evaluation import metrics as m
+    from vastus.evaluation.summary import METRIC, NAME, OVER, Over
+
+    rows: Any = result.summary
+    rows = rows[(rows[m.MODEL] == model) & (rows[NAME] == "foreground") & (rows[OVER] == Over.CASES.value)]
+    of = rows.set_index(METRIC)
+    shown = ", ".join(f"{x.title} {of.loc[x.column, 'mean']:.{x.digits}f}" for x in (m.DICE, m.ASSD, m.HD95))
+    first = of.iloc[0]
+    return (
+        f"{model}: {shown} (foreground, {result.case_count} case(s); "
+        f"{first['missed']} missed, {first['invented']} invented, {first['absent']} absent)"
+    )

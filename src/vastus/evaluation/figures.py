@@ -1,0 +1,242 @@
+"""Figures of an evaluation: box plots per structure, Bland-Altman per structure, volumes against the reference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vastus.anatomy import BY_KEY, STRUCTURES, Group
+from vastus.evaluation import metrics as m
+from vastus.evaluation.agreement import bland_altman, pearson
+from vastus.evaluation.metrics import Better, Metric
+from vastus.io.atomic import atomic_path
+from vastus.io.tables import STRUCTURE, SUBJECT
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CaseVolumes = dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
+
+BOXED = (m.DICE, m.ASSD, m.HD95)
+SUFFIXES = (".png", ".svg")
+_DPI = 150
+# Okabe & Ito: told apart by readers with any colour vision.
+_MODEL_COLOURS = ("#0072B2", "#E69F00")
+_GROUP_COLOURS = {
+    Group.ANTERIOR: "#D55E00", Group.MEDIAL: "#0072B2", Group.POSTERIOR: "#009E73",
+    Group.GLUTEAL: "#CC79A7", Group.OTHER: "#E69F00", Group.BONE: "#555555",
+}  # fmt: skip
+_MARKERS = dict(zip(Group, "osD^vP", strict=True))
+_MM3_PER_CM3 = 1000.0
+# A few far-off values (a missed structure) would squeeze all boxes into a line: then the axis is logarithmic.
+_LOG_RATIO = 25.0
+_POINTS_UP_TO = 12
+_GRID_COLUMNS = 5
+
+
+def write_figures(scores: pd.DataFrame, folder: Path) -> list[Path]:
+    """Draw every figure and write it as PNG and SVG; returns the files.
+
+    Args:
+        scores: one row a case, model, structure and side.
+        folder: exists.
+    """
+    written = []
+    for name, figure in _figures(scores):
+        for suffix in SUFFIXES:
+            path = folder / f"{name}{suffix}"
+            with atomic_path(path) as temporary:
+                figure.savefig(temporary, dpi=_DPI, format=suffix[1:])
+            written.append(path)
+    return written
+
+
+def _figures(scores: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
+    for metric in BOXED:
+        yield f"boxplot_{metric.column}", box_plot(scores, metric)
+    models = [str(name) for name in scores[m.MODEL].unique()]
+    for number, model in enumerate(models, start=1):
+        ending = f"_{number}" if len(models) > 1 else ""
+        of_model = scores[scores[m.MODEL] == model]
+        yield f"bland_altman{ending}", bland_altman_plot(of_model, model)
+    yield "volume_correlation", correlation_plot(scores)
+
+
+def box_plot(scores: pd.DataFrame, metric: Metric) -> Figure:
+    """Scores of every structure (both sides, all cases), the models side by side: Fig. 5 of Kim et al. 2024."""
+    figure = _figure(9.0, 10.5)
+    axes = figure.subplots()
+    models = [str(name) for name in scores[m.MODEL].unique()]
+    height = 0.8 / len(models)
+    everything = scores[metric.column].dropna().to_numpy(float)
+    for number, model in enumerate(models):
+        of_model = scores[scores[m.MODEL] == model]
+        values = [
+            of_model.loc[of_model[STRUCTURE] == s.key, metric.column].dropna().to_numpy(float) for s in STRUCTURES
+        ]
+        places: NDArray[np.float64] = (
+            np.arange(len(STRUCTURES), dtype=np.float64) + (number - (len(models) - 1) / 2) * height
+        )
+        _boxes(axes, values, places, height, _MODEL_COLOURS[number])
+        axes.plot([], [], "s", color=_MODEL_COLOURS[number], markersize=9, label=model)
+    _structure_axis(axes)
+    axes.set_xlabel(f"{metric.title}, {metric.better.value} is better")
+    if _needs_log(everything, metric):
+        axes.set_xscale("symlog", linthresh=1.0)
+        axes.set_xlim(0, 1.6 * float(everything.max()))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.set_xlabel(f"{axes.get_xlabel()}; linear to 1 mm, then logarithmic")
+    elif metric.better is Better.HIGHER:
+        axes.set_xlim(min(0.5, float(everything.min(initial=1.0)) - 0.03), 1.005)
+    else:
+        axes.set_xlim(left=0)
+    axes.grid(axis="x", color="#DDDDDD", linewidth=0.7)
+    axes.set_axisbelow(True)
+    figure.legend(loc="outside upper right", ncols=len(models), frameon=False)
+    return figure
+
+
+def _needs_log(values: NDArray[np.float64], metric: Metric) -> bool:
+    positive = values[values > 0]
+    return metric.better is Better.LOWER and len(positive) > 0 and positive.max() > _LOG_RATIO * np.median(positive)
+
+
+def _boxes(
+    axes: Axes, values: list[NDArray[np.float64]], places: NDArray[np.float64], height: float, colour: str
+) -> None:
+    few = max((len(v) for v in values), default=0) <= _POINTS_UP_TO
+    filled = [(v, place) for v, place in zip(values, places, strict=True) if len(v)]
+    if not filled:
+        return
+    drawn = axes.boxplot(
+        [v for v, _ in filled], positions=[place for _, place in filled], orientation="horizontal",
+        widths=height * 0.82, patch_artist=True, manage_ticks=False, showfliers=not few,
+        flierprops={"marker": ".", "markersize": 4, "markeredgecolor": colour},
+        medianprops={"color": "black", "linewidth": 1.3},
+    )  # fmt: skip
+    for box in drawn["boxes"]:
+        box.set(facecolor=colour, alpha=0.45, edgecolor=colour)
+    for line in (*drawn["whiskers"], *drawn["caps"]):
+        line.set_color(colour)
+    if few:
+        for v, place in filled:
+            axes.plot(v, np.full(len(v), place), ".", color=colour, markersize=4)
+
+
+def _structure_axis(axes: Axes) -> None:
+    axes.set_yticks(range(len(STRUCTURES)), [s.english for s in STRUCTURES])
+    axes.set_ylim(len(STRUCTURES) - 0.4, -0.6)
+    # A line between groups; the ids are sorted by group.
+    for row in range(1, len(STRUCTURES)):
+        if STRUCTURES[row].group is not STRUCTURES[row - 1].group:
+            axes.axhline(row - 0.5, color="#999999", linewidth=0.8)
+
+
+def bland_altman_plot(scores: pd.DataFrame, model: str) -> Figure:
+    """One panel a structure: predicted minus reference volume over their mean, bias and 95% limits, in cm3.
+
+    Volumes of both sides are summed within a case, as in the table of agreement; structures in no case are left out.
+    """
+    volumes = _case_volumes(scores)
+    keys = [s.key for s in STRUCTURES if s.key in volumes]
+    rows = max(1, math.ceil(len(keys) / _GRID_COLUMNS))
+    figure = _figure(13.0, 1.9 * rows + 0.9)
+    grid = figure.subplots(rows, _GRID_COLUMNS, squeeze=False)
+    for axes in grid.flat[len(keys) :]:
+        axes.set_visible(False)
+    for key, axes in zip(keys, grid.flat, strict=False):
+        _bland_altman_panel(axes, *volumes[key])
+        axes.set_title(BY_KEY[key].english, fontsize=9, color=_GROUP_COLOURS[BY_KEY[key].group])
+    figure.supxlabel("Mean of prediction and reference (cm³)", fontsize=10)
+    figure.supylabel("Prediction − reference (cm³)", fontsize=10)
+    figure.suptitle(f"{model}: bias (line) and 95% limits of agreement (dashed)", fontsize=11)
+    return figure
+
+
+def _bland_altman_panel(axes: Axes, predicted: NDArray[np.float64], reference: NDArray[np.float64]) -> None:
+    result = bland_altman(predicted, reference)
+    axes.axhline(0.0, color="#BBBBBB", linewidth=0.8)
+    axes.plot(
+        (predicted + reference) / 2, predicted - reference, "o", color=_MODEL_COLOURS[0], markersize=3.5, alpha=0.7
+    )
+    axes.axhline(result.bias.value, color="black", linewidth=1.0)
+    reach = np.abs(predicted - reference).max(initial=0.0)
+    for limit in (result.lower_limit.value, result.upper_limit.value):
+        if math.isfinite(limit):
+            axes.axhline(limit, color="black", linewidth=0.9, linestyle="--")
+            reach = max(reach, abs(limit))
+    axes.set_ylim(-1.25 * reach or -1.0, 1.25 * reach or 1.0)
+    axes.margins(x=0.12)
+    axes.locator_params(axis="both", nbins=4)
+    axes.tick_params(labelsize=8)
+
+
+def correlation_plot(scores: pd.DataFrame) -> Figure:
+    """Predicted over reference volume of every structure and case (sides summed), a panel a model, log axes."""
+    models = [str(name) for name in scores[m.MODEL].unique()]
+    figure = _figure(6.0 * len(models), 6.4)
+    of_models = [_case_volumes(scores[scores[m.MODEL] == model]) for model in models]
+    ends = _shared_limits(of_models)
+    panels = figure.subplots(1, len(models), squeeze=False)
+    for axes, model, volumes in zip(panels.flat, models, of_models, strict=True):
+        axes.plot(ends, ends, color="black", linewidth=0.9)
+        empty = 0
+        for key, (predicted, reference) in volumes.items():
+            seen = (predicted > 0) & (reference > 0)
+            empty += int((~seen).sum())
+            group = BY_KEY[key].group
+            axes.plot(
+                reference[seen], predicted[seen], _MARKERS[group], color=_GROUP_COLOURS[group], markersize=5, alpha=0.65
+            )
+        axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.set_xlabel("Reference volume (cm³)")
+        axes.set_ylabel("Predicted volume (cm³)")
+        axes.set_title(f"{model}{_median_r(volumes)}", fontsize=11)
+        if empty:
+            axes.text(
+                0.97, 0.03, f"{empty} missed or invented, not shown", transform=axes.transAxes, ha="right", fontsize=8
+            )
+    handles = [axes.plot([], [], _MARKERS[group], color=_GROUP_COLOURS[group], label=group.value)[0] for group in Group]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
+    return figure
+
+
+def _median_r(volumes: CaseVolumes) -> str:
+    found = [r for r in (pearson(*pair).value for pair in volumes.values()) if math.isfinite(r)]
+    return f" (median r of {len(found)} structures: {np.median(found):.3f})" if found else ""
+
+
+def _shared_limits(of_models: list[CaseVolumes]) -> tuple[float, float]:
+    pairs = [np.concatenate(pair) for volumes in of_models for pair in volumes.values()]
+    values = np.concatenate([*pairs, np.empty(0)])
+    values = values[values > 0]
+    return (float(values.min()) / 1.4, float(values.max()) * 1.4) if len(values) else (0.1, 10.0)
+
+
+def _case_volumes(scores: pd.DataFrame) -> CaseVolumes:
+    """Predicted and reference volume in cm3 over the cases that hold the structure, sides summed."""
+    found: CaseVolumes = {}
+    columns = [m.VOLUME_PREDICTION_MM3, m.VOLUME_REFERENCE_MM3]
+    for structure in STRUCTURES:
+        summed: Any = scores[scores[STRUCTURE] == structure.key].groupby(SUBJECT, sort=True)[columns].sum()
+        both = summed.to_numpy(float) / _MM3_PER_CM3
+        both = both[(both > 0).any(axis=1)]
+        if len(both):
+            found[structure.key] = both[:, 0], both[:, 1]
+    return found
+
+
+def _figure(width_inches: float, height_inches: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    # Not pyplot: no display, no global state, safe in servers and threads.
+    return Figure(figsize=(width_inches, height_inches), layout="constrained")

@@ -1,0 +1,192 @@
+"""An evaluation -> CSV, JSON, Markdown and figures, each written atomically."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vastus import __version__
+from vastus.anatomy import BY_KEY, Group
+from vastus.evaluation import metrics as m
+from vastus.evaluation.metrics import Metric
+from vastus.evaluation.policy import Presence
+from vastus.evaluation.runner import Evaluation
+from vastus.evaluation.summary import (
+    BOTH_SIDES,
+    FIRST,
+    LEVEL,
+    METRIC,
+    NAME,
+    OVER,
+    REFERENCE_NAME,
+    SECOND,
+    Level,
+    Over,
+)
+from vastus.io.atomic import ensure_folder, write_text
+from vastus.io.tables import SIDE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCORES_FILE = "scores.csv"
+SUMMARY_FILE = "summary.csv"
+AGREEMENT_FILE = "agreement.csv"
+COMPARISON_FILE = "comparison.csv"
+JSON_FILE = "evaluation.json"
+MARKDOWN_FILE = "summary.md"
+FIGURES_FOLDER = "figures"
+_SHOWN = (m.DICE, m.ASSD, m.HAUSDORFF, m.HD95, m.SURFACE_DICE, m.RAVD_SIGNED, m.RAVD_ABSOLUTE)
+_SIGNIFICANT_DIGITS = "%.8g"
+
+
+def write_evaluation(evaluation: Evaluation, folder: Path) -> list[Path]:
+    """Write everything into a folder (made if need be); returns the files.
+
+    Raises:
+        OutputError: the folder can't be written to.
+    """
+    from vastus.evaluation.figures import write_figures
+
+    ensure_folder(folder)
+    tables = {
+        SCORES_FILE: evaluation.scores, SUMMARY_FILE: evaluation.summary,
+        AGREEMENT_FILE: evaluation.agreement, COMPARISON_FILE: evaluation.comparison,
+    }  # fmt: skip
+    texts = {
+        name: table.to_csv(index=False, float_format=_SIGNIFICANT_DIGITS, lineterminator="\n")
+        for name, table in tables.items()
+        if len(table)
+    }
+    texts[JSON_FILE] = json.dumps(as_record(evaluation), indent=1, allow_nan=False) + "\n"
+    texts[MARKDOWN_FILE] = as_markdown(evaluation)
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    return [folder / name for name in texts] + write_figures(evaluation.scores, ensure_folder(folder / FIGURES_FOLDER))
+
+
+def as_record(evaluation: Evaluation) -> dict[str, Any]:
+    """Plain values for JSON; an empty cell is ``null``."""
+    settings = evaluation.settings
+    return {
+        "vastus_version": __version__,
+        "models": list(evaluation.models),
+        "cases": evaluation.case_count,
+        "settings": {
+            "tolerance_mm": settings.scores.tolerance_mm,
+            "empty_policy": settings.scores.policy.value,
+            "merge_sides": settings.scores.merge_sides,
+            "resample": settings.resample,
+        },
+        "scores": _records(evaluation.scores),
+        "summary": _records(evaluation.summary),
+        "agreement": _records(evaluation.agreement),
+        "comparison": _records(evaluation.comparison),
+    }
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [
+        {str(k): None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+        for row in table.to_dict(orient="records")
+    ]
+
+
+def as_markdown(evaluation: Evaluation) -> str:
+    """The paper's table: a row a structure (both sides), the groups, and the whole; one table a model."""
+    lines = [f"# Evaluation of {evaluation.case_count} case(s)", "", *_preamble(evaluation), ""]
+    for model in evaluation.models:
+        lines += [f"## {model}", "", *_model_table(evaluation, model), ""]
+    if len(evaluation.comparison):
+        lines += [f"## {evaluation.models[0]} against {evaluation.models[1]}", "", *_comparison_table(evaluation), ""]
+    return "\n".join(lines)
+
+
+def _preamble(evaluation: Evaluation) -> Iterator[str]:
+    scores = evaluation.settings.scores
+    yield (
+        f"Mean ± SD over cases (sides and structures averaged within a case first); surface Dice at "
+        f"{scores.tolerance_mm:g} mm; empty masks: `{scores.policy.value}`. *missed / invented / absent* count the "
+        "masks that were empty in the prediction, in the reference, in both. r, ICC: volumes over cases."
+    )
+
+
+def _model_table(evaluation: Evaluation, model: str) -> Iterator[str]:
+    titles = [metric.title for metric in _SHOWN]
+    yield "| Structure | " + " | ".join(titles) + " | r | ICC(2,1) | missed / invented / absent |"
+    yield "|---|" + "---:|" * (len(titles) + 2) + "---|"
+    summary = evaluation.summary
+    agreement = evaluation.agreement
+    summary = summary[(summary[m.MODEL] == model) & (summary[SIDE] == BOTH_SIDES)]
+    agreement = agreement[
+        (agreement[FIRST] == model) & (agreement[SECOND] == REFERENCE_NAME) & (agreement[SIDE] == BOTH_SIDES)
+    ].set_index([LEVEL, NAME])
+    for (level, name), rows in summary.groupby([LEVEL, NAME], sort=False):
+        found = agreement.loc[(level, name)]
+        over_cases = rows[rows[OVER] == Over.CASES.value].set_index(METRIC)
+        cells = [_mean_sd(over_cases.loc[metric.column], metric) for metric in _SHOWN]
+        cells += [_number(found["pearson_r"], 3), _icc_cell(found)]
+        yield f"| {_title(level, name)} | " + " | ".join(cells) + f" | {_counts(over_cases.iloc[0])} |"
+        if level == Level.WHOLE.value:
+            over_classes = rows[rows[OVER] == Over.CLASSES.value].set_index(METRIC)
+            cells = [_mean_sd(over_classes.loc[metric.column], metric) for metric in _SHOWN] + ["", "", ""]
+            yield f"| {_title(level, name)}, SD over classes | " + " | ".join(cells) + " |"
+
+
+def _comparison_table(evaluation: Evaluation) -> Iterator[str]:
+    yield (
+        "Wilcoxon signed-rank test over cases, p corrected by Holm over the structures (groups, wholes) of a metric. "
+        "Difference: median of first minus second."
+    )
+    yield ""
+    shown = (m.DICE, m.ASSD, m.HD95, m.RAVD_ABSOLUTE)
+    yield "| Structure | pairs | " + " | ".join(f"{metric.title}: difference | p" for metric in shown) + " |"
+    yield "|---|---:|" + "---:|---:|" * len(shown)
+    for (level, name), rows in evaluation.comparison.groupby([LEVEL, NAME], sort=False):
+        of = rows.set_index(METRIC)
+        cells = []
+        for metric in shown:
+            row = of.loc[metric.column]
+            cells += [_number(row["median_difference"], metric.digits, signed=True), _p_value(row["p_holm"])]
+        yield f"| {_title(level, name)} | {of['pairs'].max()} | " + " | ".join(cells) + " |"
+
+
+def _title(level: str, name: str) -> str:
+    if level == Level.STRUCTURE.value:
+        return BY_KEY[name].english
+    if level == Level.GROUP.value:
+        return "**Bone**" if name == Group.BONE.value else f"**{name.capitalize()} group**"
+    return {"muscles": "**All muscles**", "bones": "**All bones**", "foreground": "**Foreground**"}[name]
+
+
+def _mean_sd(row: Any, metric: Metric) -> str:
+    mean, sd = row["mean"], row["sd"]
+    if math.isnan(mean):
+        return "–"
+    spread = "" if math.isnan(sd) else f" ± {sd:.{metric.digits}f}"
+    return f"{mean:.{metric.digits}f}{spread}"
+
+
+def _icc_cell(row: Any) -> str:
+    if math.isnan(row["icc_2_1"]):
+        return "–"
+    limits = f"{row['icc_2_1_low']:.2f}–{row['icc_2_1_high']:.2f}"
+    return f"{row['icc_2_1']:.3f} ({limits}) {row['icc_2_1_band']}"
+
+
+def _counts(row: Any) -> str:
+    counts = [int(row[p.value]) for p in (Presence.MISSED, Presence.INVENTED, Presence.ABSENT)]
+    return " / ".join(map(str, counts))
+
+
+def _number(value: float, digits: int, *, signed: bool = False) -> str:
+    return "–" if math.isnan(value) else f"{value:{'+' if signed else ''}.{digits}f}"
+
+
+def _p_value(value: float) -> str:
+    if math.isnan(value):
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,0 +1,184 @@
+"""One pair of label maps -> one row of scores for every structure and side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vastus.anatomy import BY_VALUE, SIDES, STRUCTURES, Label, Side
+from vastus.errors import GeometryError, LabelError, SettingsError
+from vastus.evaluation import metrics as m
+from vastus.evaluation.overlap import OverlapCounts, label_overlap
+from vastus.evaluation.policy import EmptyPolicy, Presence, empty_scores, presence_of
+from vastus.evaluation.scan import joint_histogram, paired_maps
+from vastus.evaluation.surface import DEFAULT_TOLERANCE_MM, SurfaceDistances, label_surface_distances
+from vastus.io.tables import GROUP, SIDE, STRUCTURE
+from vastus.volume import Volume
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCORE_COLUMNS = (
+    STRUCTURE, GROUP, SIDE, m.PRESENCE, *m.METRIC_COLUMNS, m.VOLUME_PREDICTION_MM3, m.VOLUME_REFERENCE_MM3,
+)  # fmt: skip
+_SHEAR_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreSettings:
+    """What can be chosen about the scores of one pair.
+
+    Attributes:
+        tolerance_mm: of the surface Dice.
+        policy: what empty masks mean.
+        merge_sides: left and right as one structure, as in Kim et al. 2024.
+    """
+
+    tolerance_mm: float = DEFAULT_TOLERANCE_MM
+    policy: EmptyPolicy = EmptyPolicy.PENALISE
+    merge_sides: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a tolerance that is no length."""
+        if not (np.isfinite(self.tolerance_mm) and self.tolerance_mm >= 0):
+            raise SettingsError(f"The tolerance must be a length in mm, got {self.tolerance_mm}.")
+
+
+def evaluate_pair(prediction: Volume, reference: Volume, tolerance_mm: float = DEFAULT_TOLERANCE_MM) -> pd.DataFrame:
+    """Score a predicted label map against its reference, with the default policy; see ``score_pair``."""
+    return score_pair(prediction, reference, ScoreSettings(tolerance_mm))
+
+
+def score_pair(prediction: Volume, reference: Volume, settings: ScoreSettings) -> pd.DataFrame:
+    """Score every structure and side of a predicted label map against its reference.
+
+    Args:
+        prediction, reference: label maps (values of ``anatomy.LABELS`` and 0) on one grid.
+        settings: see there.
+
+    Returns:
+        One row a structure and side with ``SCORE_COLUMNS``: 58 rows for maps with sides, 29 for maps without (side
+        ``unknown``); both where a map holds both. Volumes in mm3, 0 for an empty mask. Empty cells by the policy.
+
+    Raises:
+        GeometryError: the grids differ or have skewed axes.
+        LabelError: unknown values, or only one of the maps tells the sides apart.
+    """
+    import pandas as pd
+
+    if not prediction.same_grid(reference):
+        raise GeometryError(f"The grids differ: {prediction.shape} and {reference.shape} voxels, or their affines.")
+    _refuse_skewed(reference)
+    maps = paired_maps(
+        _merged(prediction.array) if settings.merge_sides else prediction.array,
+        _merged(reference.array) if settings.merge_sides else reference.array,
+        reference.spacing_mm,
+    )
+    histogram = joint_histogram(maps)
+    labels = _labels_to_score(histogram)
+    surfaces = dict(label_surface_distances(maps))
+    frame = _Frame(reference.voxel_volume_mm3, _diagonal_mm(reference), settings)
+    rows = [_row(label, label_overlap(histogram, label.value), surfaces.get(label.value), frame) for label in labels]
+    return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    voxel_volume_mm3: float
+    diagonal_mm: float
+    settings: ScoreSettings
+
+
+def _row(label: Label, counts: OverlapCounts, surface: SurfaceDistances | None, frame: _Frame) -> dict[str, Any]:
+    presence = presence_of(counts.prediction, counts.reference)
+    row: dict[str, Any] = {
+        STRUCTURE: label.structure.key,
+        GROUP: label.structure.group.value,
+        SIDE: label.side.value,
+        m.PRESENCE: presence.value,
+        m.VOLUME_PREDICTION_MM3: counts.prediction * frame.voxel_volume_mm3,
+        m.VOLUME_REFERENCE_MM3: counts.reference * frame.voxel_volume_mm3,
+    }
+    if surface is None:
+        row |= _empty_cells(presence, frame)
+    else:
+        row |= {
+            m.DICE.column: counts.dice,
+            m.JACCARD.column: counts.jaccard,
+            m.SENSITIVITY.column: counts.sensitivity,
+            m.PRECISION.column: counts.precision,
+            m.ASSD.column: surface.assd_mm,
+            m.HAUSDORFF.column: surface.hausdorff_mm,
+            m.HD95.column: surface.hd95_mm,
+            m.SURFACE_DICE.column: surface.surface_dice(frame.settings.tolerance_mm),
+            m.RAVD_SIGNED.column: counts.ravd_signed_percent,
+            m.RAVD_ABSOLUTE.column: counts.ravd_absolute_percent,
+        }
+    return row
+
+
+def _empty_cells(presence: Presence, frame: _Frame) -> dict[str, float]:
+    scores = empty_scores(frame.settings.policy, presence, frame.diagonal_mm)
+    cells = {metric.column: scores.overlap for metric in m.OVERLAPS}
+    cells |= {metric.column: scores.distance_mm for metric in m.DISTANCES}
+    return cells | {m.RAVD_SIGNED.column: scores.ravd_percent, m.RAVD_ABSOLUTE.column: abs(scores.ravd_percent)}
+
+
+def _labels_to_score(histogram: NDArray[np.int64]) -> list[Label]:
+    in_prediction = set(np.flatnonzero(histogram.sum(axis=1)).tolist()) - {0}
+    in_reference = set(np.flatnonzero(histogram.sum(axis=0)).tolist()) - {0}
+    unknown = sorted((in_prediction | in_reference) - BY_VALUE.keys())
+    if unknown:
+        raise LabelError(
+            f"Label values that the anatomy table does not know: {', '.join(map(str, unknown))}.",
+            remedy="`vastus classes` lists the values.",
+        )
+    sided = [any(BY_VALUE[v].side is not Side.UNKNOWN for v in values) for values in (in_prediction, in_reference)]
+    if in_prediction and in_reference and sided[0] != sided[1] and not _any_bare_beside(in_prediction, in_reference):
+        raise LabelError(
+            "One label map tells left from right, the other does not.",
+            remedy="Use --merge-sides to score left and right as one structure.",
+        )
+    present = in_prediction | in_reference
+    any_sided = any(sided)
+    wanted = [s.label_value(side) for side in SIDES for s in STRUCTURES] if any_sided else []
+    wanted += [s.class_id for s in STRUCTURES if s.class_id in present or not any_sided]
+    return [BY_VALUE[value] for value in wanted]
+
+
+def _any_bare_beside(first: set[int], second: set[int]) -> bool:
+    """Whether the map with sides also holds bare ids: then it does not tell sides throughout, and both can be met."""
+    return any(
+        any(BY_VALUE[v].side is Side.UNKNOWN for v in values)
+        for values in (first, second)
+        if any(BY_VALUE[v].side is not Side.UNKNOWN for v in values)
+    )
+
+
+def _merged(array: NDArray[Any]) -> NDArray[Any]:
+    """Label values without their side; values that are no label stay and are refused later."""
+    if array.dtype == np.bool_ or array.min() < 0 or array.max() > 255:
+        return array
+    lookup = np.arange(256, dtype=np.uint8)
+    for value, label in BY_VALUE.items():
+        lookup[value] = label.structure.class_id
+    # Indexing the transpose of an F-ordered array keeps its order; indexing the array itself would cost a copy.
+    straight = array.T if array.flags.f_contiguous else array
+    merged = lookup[straight.astype(np.uint8, copy=False)]
+    return merged.T if array.flags.f_contiguous else merged
+
+
+def _refuse_skewed(volume: Volume) -> None:
+    axes = volume.affine[:3, :3] / np.array(volume.spacing_mm)
+    if np.abs(axes.T @ axes - np.eye(3)).max() > _SHEAR_TOLERANCE:
+        raise GeometryError(
+            "The image axes are not at right angles (gantry tilt?): distances along them would be wrong.",
+            remedy="Resample both label maps onto a straight grid first.",
+        )
+
+
+def _diagonal_mm(volume: Volume) -> float:
+    return float(np.linalg.norm(np.array(volume.shape) * volume.spacing_mm))
