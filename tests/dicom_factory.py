@@ -99,6 +99,28 @@ def write_enhanced(path: Path, spec: SeriesSpec) -> None:
     dataset.save_as(path, enforce_file_format=True)
 
 
+def recompress(path: Path, compressor: str) -> None:
+    """Replace the pixels of a slice by the same ones compressed by GDCM: JPEG (lossless) or JPEG2000 (lossless)."""
+    import pydicom
+    import SimpleITK as sitk
+
+    dataset = pydicom.dcmread(path)
+    image = sitk.GetImageFromArray(dataset.pixel_array)
+    writer = sitk.ImageFileWriter()
+    writer.SetImageIO("GDCMImageIO")
+    compressed = path.with_suffix(".compressed")
+    writer.SetFileName(str(compressed))
+    writer.UseCompressionOn()
+    writer.SetCompressor(compressor)
+    writer.Execute(image)
+    other = pydicom.dcmread(compressed)
+    compressed.unlink()
+    dataset.PixelData = other.PixelData
+    dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
+    dataset.file_meta.TransferSyntaxUID = other.file_meta.TransferSyntaxUID
+    dataset.save_as(path, enforce_file_format=True)
+
+
 def _item(**values: Any) -> Dataset:
     item = Dataset()
     for keyword, value in values.items():

@@ -4,7 +4,10 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
+from numpy.typing import NDArray
+
 from dicom_factory import (
     CORONAL,
     MR,
@@ -12,11 +15,11 @@ from dicom_factory import (
     SECONDARY_CAPTURE,
     SeriesSpec,
     ct_values,
+    recompress,
     series,
     write_enhanced,
     write_series,
 )
-from numpy.typing import NDArray
 from vastus.errors import (
     AmbiguousSeriesError,
     GeometryError,
@@ -130,11 +133,20 @@ def test_compressed_signed_slices_give_the_same(tmp_path: Path):
     np.testing.assert_array_equal(read_scan(tmp_path).volume.array, spec.hu.transpose(2, 1, 0))
 
 
+@pytest.mark.parametrize(("compressor", "name"), [("JPEG", "JPEG Lossless"), ("JPEG2000", "JPEG 2000")])
+@pytest.mark.parametrize("signed", [False, True])
+def test_jpeg_slices_give_the_same_without_further_packages(tmp_path: Path, compressor: str, name: str, signed: bool):
+    spec = series(3, hu=ct_values((3, 40, 30)), signed=signed, intercept=0.0 if signed else -1024.0)
+    paths = write_series(tmp_path, spec)
+    for path in paths:
+        recompress(path, compressor)
+    assert pydicom.dcmread(paths[0]).file_meta.TransferSyntaxUID.name.startswith(name)
+    np.testing.assert_array_equal(read_scan(tmp_path).volume.array, spec.hu.transpose(2, 1, 0))
+
+
 def test_bits_above_bits_stored_are_ignored(tmp_path: Path):
     spec = series()
     for path in write_series(tmp_path, spec):
-        import pydicom
-
         dataset = pydicom.dcmread(path)
         stored = np.frombuffer(dataset.PixelData, "<u2") | 0x8000
         dataset.BitsStored, dataset.HighBit, dataset.PixelData = 12, 11, stored.tobytes()
@@ -429,8 +441,6 @@ class TestRefusals:
                 read_scan(tmp_path)
 
     def test_slice_without_position(self, tmp_path: Path):
-        import pydicom
-
         paths = write_series(tmp_path, series())
         dataset = pydicom.dcmread(paths[2])
         del dataset.ImagePositionPatient
@@ -444,8 +454,6 @@ class TestRefusals:
             read_scan(tmp_path)
 
     def test_missing_intercept_is_recognised(self, tmp_path: Path):
-        import pydicom
-
         for path in write_series(tmp_path, series()):
             dataset = pydicom.dcmread(path)
             del dataset.RescaleIntercept
