@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vastus import __version__
-from vastus.cli import classes, cohort, evaluate, preview, segment
+from vastus.cli import classes, cohort, evaluate, measure, preview, segment
 from vastus.errors import VastusError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 # One line a command, in the order of --help.
 app.command("segment")(segment.segment)
 app.command("classes")(classes.classes)
+app.command("measure")(measure.measure)
 app.command("preview")(preview.preview)
 app.command("evaluate")(evaluate.evaluate)
 app.command("cohort")(cohort.cohort)

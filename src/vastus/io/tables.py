@@ -17,8 +17,24 @@ VOLUME_COLUMNS: Final = (SUBJECT, STRUCTURE, GROUP, SIDE, VOLUME_MM3, MEAN_HU, T
 and HU (never 0), ``truncated`` is ``true`` or ``false``; side is ``right`` or ``left`` (``unknown`` rows are added
 only when the side of a structure can't be told)."""
 
+MEASURE: Final = "measure"
+VALUE: Final = "value"
+UNIT: Final = "unit"
+LEVEL: Final = "level"
+
+MEASURE_COLUMNS: Final = (SUBJECT, STRUCTURE, GROUP, SIDE, MEASURE, VALUE, UNIT, TRUNCATED)
+"""Columns of ``measures.csv``, tidy: one row a value. ``structure`` is a key, ``all`` in rows of a group,
+``subcutaneous_fat`` or ``intermuscular_fat``; ``group`` is ``all`` for all muscles together; side may be ``both``."""
+
+LEVEL_COLUMNS: Final = (
+    SUBJECT, SIDE, LEVEL, "position_mm", "percent", "x_mm", "y_mm", "z_mm", STRUCTURE, GROUP, "area_mm2", TRUNCATED,
+)  # fmt: skip
+"""Columns of ``levels.csv``: one row an area. x, y, z are RAS+ millimetres of the point on the femur's axis."""
+
 LABELS_FILE: Final = "labels.nii.gz"
 VOLUMES_FILE: Final = "volumes.csv"
 MEASURES_FILE: Final = "measures.csv"
+LEVELS_FILE: Final = "levels.csv"
+MEASURES_RECORD_FILE: Final = "measures.json"
 RECORD_FILE: Final = "run.json"
 PAGE_FILE: Final = "report.html"

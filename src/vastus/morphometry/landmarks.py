@@ -139,12 +139,14 @@ def _points(upright: Volume, tally: LabelTally, value: int) -> Points | None:
         return None
     first, last = tally.first[row], tally.last[row] + 1
     box = upright.array[first[0] : last[0], first[1] : last[1], first[2] : last[2]] == value
+    box = np.asfortranarray(box)
     parts, count = cc3d.connected_components(box, connectivity=26, return_N=True)
     if count > 1:
         sizes = np.bincount(parts.ravel(order="K"))
         sizes[0] = 0
         box = (sizes >= _PART_SHARE * sizes.sum())[parts]
-    index = np.argwhere(box) + first
+    # Walked the way it lies in memory: the first axis is usually the fastest.
+    index = np.argwhere(box.T)[:, ::-1] + first
     return index @ upright.affine[:3, :3].T + upright.affine[:3, 3]
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from vastus.errors import SettingsError
+from vastus.errors import MissingInputError, SettingsError
 
 HuRange = tuple[float, float]
 
@@ -50,3 +52,29 @@ class MeasureSettings:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return dataclasses.asdict(self)
+
+
+def load_measure_settings(path: Path) -> MeasureSettings:
+    """Settings from a TOML file; what it does not name keeps its default.
+
+    Raises:
+        MissingInputError: no such file.
+        SettingsError: not TOML, an unknown name, or a value that does not fit.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise MissingInputError("There is no such settings file.", path=path) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SettingsError(f"The settings are not valid TOML ({error}).", path=path) from error
+    names = {field.name for field in dataclasses.fields(MeasureSettings)}
+    odd = sorted(set(table) - names)
+    if odd:
+        raise SettingsError(
+            f"Unknown settings: {', '.join(odd)}.", path=path, remedy=f"Known: {', '.join(sorted(names))}."
+        )
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+    try:
+        return MeasureSettings(**values)
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"A setting has a value that does not fit ({error}).", path=path) from error

@@ -11,7 +11,7 @@ from vastus.sarcopenia.clinical import ClinicalFacts
 
 _MM3_IN_CM3 = 1000.0
 _LARGEST_MM3 = 2e7
-_FEMUR_RANGE_MM = (250.0, 650.0)
+FEMUR_RANGE_MM = (250.0, 650.0)
 
 # A whole adult structure below this is not plausible, but its number in cm3 always is: that is how the unit is told.
 _FLOOR_LARGE_MM3 = 5000.0
@@ -55,7 +55,7 @@ def normalise(volume_mm3: float, facts: ClinicalFacts, *, femur_length_mm: float
     """
     if not 0 <= volume_mm3 <= _LARGEST_MM3:
         raise ImplausibleValueError("volume_mm3 lies outside 0 to 20 litres.", remedy="Give mm3.")
-    if femur_length_mm is not None and not _FEMUR_RANGE_MM[0] <= femur_length_mm <= _FEMUR_RANGE_MM[1]:
+    if femur_length_mm is not None and not FEMUR_RANGE_MM[0] <= femur_length_mm <= FEMUR_RANGE_MM[1]:
         raise ImplausibleValueError("femur_length_mm lies outside 250 to 650.", remedy="Give the length in mm.")
     volume_cm3 = volume_mm3 / _MM3_IN_CM3
     height_m = None if facts.height_cm is None else facts.height_cm / 100

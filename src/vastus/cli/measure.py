@@ -1,0 +1,155 @@
+"""``vastus measure``: volumes, density, areas, fat and indices of one labelled scan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from vastus.morphometry import MeasureSettings, ScanMeasures
+    from vastus.sarcopenia import ClinicalFacts, Diagnosis
+
+
+def measure(
+    ct: Annotated[Path, typer.Argument(help="The CT: NIfTI, NRRD, MetaImage, or a DICOM folder or zip.")],
+    labels: Annotated[Path, typer.Argument(help="Its label map, on the same grid.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the tables.")],
+    subject: Annotated[str | None, typer.Option(help="Name in the tables; else that of the scan's file.")] = None,
+    series: Annotated[str | None, typer.Option(help="Which DICOM series, where there are several.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="TOML with HU thresholds and levels.")] = None,
+    criteria: Annotated[
+        str, typer.Option(help="awgs_2019, ewgsop2, fnih, kim_2024, or a TOML file of your own.")
+    ] = "awgs_2019",
+    sex: Annotated[str | None, typer.Option(help="M or F.")] = None,
+    age: Annotated[float | None, typer.Option(help="Years.")] = None,
+    height_cm: Annotated[float | None, typer.Option(help="Centimetres.")] = None,
+    weight_kg: Annotated[float | None, typer.Option(help="Kilograms.")] = None,
+    smi_kg_m2: Annotated[float | None, typer.Option(help="Appendicular muscle mass / height squared.")] = None,
+    asm_kg: Annotated[float | None, typer.Option(help="Appendicular muscle mass.")] = None,
+    mass_method: Annotated[str | None, typer.Option(help="dxa or bia: how the mass was measured.")] = None,
+    grip_kg: Annotated[float | None, typer.Option(help="Grip strength.")] = None,
+    gait_m_s: Annotated[float | None, typer.Option(help="Gait speed.")] = None,
+    chair_stand_s: Annotated[float | None, typer.Option(help="Seconds for five rises.")] = None,
+    sppb: Annotated[float | None, typer.Option(help="Short Physical Performance Battery, 0 to 12.")] = None,
+    tug_s: Annotated[float | None, typer.Option(help="Timed up and go.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Measure a labelled scan; with clinical values also indices and a diagnosis by published criteria."""
+    import json
+
+    from vastus.io.atomic import ensure_folder
+    from vastus.io.labels import read_labels
+    from vastus.io.scans import read_scan
+    from vastus.morphometry import MeasureSettings, load_measure_settings, measure_scan
+    from vastus.sarcopenia import ClinicalFacts, diagnose, load_criteria
+
+    # Whatever the user typed is checked before the scan is read.
+    chosen = load_criteria(criteria)
+    facts = ClinicalFacts(
+        sex=_sex(sex), age_years=age, height_cm=height_cm, weight_kg=weight_kg, smi_kg_m2=smi_kg_m2, asm_kg=asm_kg,
+        mass_method=_mass_method(mass_method), grip_kg=grip_kg, gait_m_s=gait_m_s, chair_stand_s=chair_stand_s,
+        sppb=sppb, tug_s=tug_s,
+    )  # fmt: skip
+    thresholds = MeasureSettings() if settings is None else load_measure_settings(settings)
+    scan = read_scan(ct, series=series)
+    for warning in scan.source.warnings:
+        typer.echo(f"vastus: {warning}", err=True)
+    label_map = read_labels(labels)
+    ensure_folder(output)
+    found = measure_scan(scan.volume, label_map, subject or scan.source.subject, thresholds)
+    diagnosis = None if facts == ClinicalFacts() else diagnose(facts, chosen)
+    summary = _summary(found, thresholds, diagnosis)
+    _write(output, found, facts, thresholds, summary)
+    typer.echo(json.dumps(summary, indent=2) if as_json else _text(found, diagnosis, output))
+
+
+def _sex(given: str | None) -> Any:
+    from vastus.errors import SettingsError
+    from vastus.sarcopenia import Sex
+
+    names = {"m": Sex.MAN, "man": Sex.MAN, "male": Sex.MAN, "f": Sex.WOMAN, "woman": Sex.WOMAN, "female": Sex.WOMAN}
+    if given is not None and given.lower() not in names:
+        raise SettingsError("--sex is M or F.")
+    return None if given is None else names[given.lower()]
+
+
+def _mass_method(given: str | None) -> Any:
+    from vastus.errors import SettingsError
+    from vastus.sarcopenia import MassMethod
+
+    if given is not None and given.lower() not in {method.value for method in MassMethod}:
+        raise SettingsError("--mass-method is dxa or bia.")
+    return None if given is None else MassMethod(given.lower())
+
+
+def _write(
+    output: Path, found: ScanMeasures, facts: ClinicalFacts, settings: MeasureSettings, summary: dict[str, Any]
+) -> None:
+    import json
+
+    from vastus.io.atomic import write_text
+    from vastus.io.csv_tables import write_volume_rows
+    from vastus.io.tables import LEVELS_FILE, MEASURES_FILE, MEASURES_RECORD_FILE, VOLUMES_FILE
+    from vastus.morphometry import measure_rows, write_level_rows, write_measure_rows
+    from vastus.sarcopenia.scan_indices import index_rows
+
+    write_volume_rows(found.volume_rows(), output / VOLUMES_FILE)
+    write_measure_rows([*measure_rows(found, settings), *index_rows(found, facts)], output / MEASURES_FILE)
+    write_level_rows(found.subject, found.areas, output / LEVELS_FILE)
+    write_text(output / MEASURES_RECORD_FILE, json.dumps(summary, indent=2) + "\n")
+
+
+def _summary(found: ScanMeasures, settings: MeasureSettings, diagnosis: Diagnosis | None) -> dict[str, Any]:
+    from vastus import __version__
+
+    record: dict[str, Any] = {
+        "subject": found.subject,
+        "vastus": __version__,
+        "settings": settings.to_dict(),
+        "femora": [
+            {
+                "side": leg.side.value,
+                "length_mm": leg.length_mm,
+                "tilt_degrees": leg.tilt_degrees,
+                "truncated": leg.truncation.any,
+                "levels": [
+                    {"name": level.name, "position_mm": level.position_mm, "percent": level.percent,
+                     "point_mm": list(level.point_mm), "method": level.method}
+                    for level in leg.levels
+                ],
+            }
+            for leg in found.legs
+        ],
+        "posterior_to_anterior": {ratio.side.value: ratio.posterior_to_anterior for ratio in found.ratios},
+        "truncated": [
+            f"{s.structure.key}_{s.side.value}" for s in found.structures if s.truncated
+        ],
+        "absent": [f"{s.structure.key}_{s.side.value}" for s in found.structures if s.volume_mm3 is None],
+    }  # fmt: skip
+    if diagnosis is not None:
+        record["diagnosis"] = {
+            "criteria": diagnosis.criteria,
+            "stage": diagnosis.stage.value,
+            "at_most": diagnosis.at_most.value,
+            "label": diagnosis.label,
+            "has_sarcopenia": diagnosis.has_sarcopenia,
+            "reason": diagnosis.reason,
+            "domains": {domain.value: finding.value for domain, finding in diagnosis.domains.items()},
+            "missing": [measure.value for measure in diagnosis.missing],
+        }
+    return record
+
+
+def _text(found: ScanMeasures, diagnosis: Diagnosis | None, output: Path) -> str:
+    present = sum(s.volume_mm3 is not None for s in found.structures)
+    cut = sum(s.truncated for s in found.structures)
+    lines = [f"{found.subject}: {present} of 58 structures measured, {cut} cut by the edge of the scan."]
+    for leg in found.legs:
+        length = "cut by the scan" if leg.length_mm is None else f"{leg.length_mm:.0f} mm"
+        lines.append(f"Femur {leg.side.value}: {length}.")
+    if diagnosis is not None:
+        lines.append(diagnosis.reason)
+    lines.append(f"Tables: {output}")
+    return "\n".join(lines)
