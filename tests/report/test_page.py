@@ -4,7 +4,7 @@ import base64
 import io
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -14,6 +14,9 @@ from PIL import Image
 from vastus.anatomy import STRUCTURES, Side
 from vastus.errors import OutputError
 from vastus.io.csv_tables import VolumeRow
+from vastus.morphometry.rows import MeasureRow, measure_rows
+from vastus.morphometry.scan import measure_scan
+from vastus.report.measure_lines import LEG_KINDS, MUSCLE_KINDS, set_out_measures
 from vastus.report.page import PageRecord, render_page, write_page
 from vastus.synthesis.phantom import LabelledScan
 from vastus.volume import Volume, crop
@@ -128,7 +131,7 @@ def test_warnings_and_research_note(phantom, rows, record):
     text = " ".join(Reader(page).text.split())
     assert text.index("Metal in view.") < text.index("Pictures")
     assert "For research only." in text
-    assert "were trained on phantoms only." in text
+    assert "were trained on: phantoms only." in text
     assert 'class="warnings"' not in render_page(phantom.ct, phantom.labels, rows, record)
 
 
@@ -144,17 +147,28 @@ def test_right_leg_alone_is_on_the_left_of_the_picture(phantom, right_leg, rows,
 
 
 def test_measures_are_listed(phantom, rows, record):
-    @dataclass(frozen=True)
-    class Measure:
-        name: str
-        side: str
-        value: float | None
-        unit: str
+    measures = [
+        MeasureRow("s1", "femur", "bone", "right", "femur_length", 431.26, "mm", False),
+        MeasureRow("s1", "subcutaneous_fat", "fat", "left", "volume", 2_345_678.0, "mm3", True),
+        MeasureRow("s1", "sartorius", "anterior", "left", "fat_fraction", 0.123, "1", False),
+    ]
+    page = render_page(phantom.ct, phantom.labels, rows, record, measures)
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page[page.index('id="measures-title"') :]))
+    assert "Length of the femur mm 431.3 –" in text
+    assert "Fat under the skin of the thigh cm³ – 2345.7 ▲ cut by the scan's edge" in text
+    assert "Sartorius – – – 12.3 – – – –" in text
+    assert 'id="measures-title"' not in render_page(phantom.ct, phantom.labels, rows, record)
 
-    measures = [Measure("Mid-thigh muscle area", "right", 123.456, "cm²"), Measure("Calf <x>", "left", None, "cm²")]
-    text = " ".join(Reader(render_page(phantom.ct, phantom.labels, rows, record, measures)).text.split())
-    assert "Mid-thigh muscle area right 123.46 cm²".replace(" ", "") in text.replace(" ", "")
-    assert "Calf<x>left–cm²" in text.replace(" ", "")
+
+def test_measures_of_the_morphometry_fill_every_line(phantom):
+    # The names that the page looks for are those that measuring writes.
+    written = measure_rows(measure_scan(phantom.ct, phantom.labels, "s1"))
+    legs, muscles = set_out_measures(written)
+    names = {(r.structure, r.measure) for r in written}
+    assert {(kind.structure, kind.measure) for kind in LEG_KINDS} <= names
+    assert {kind.measure for kind in MUSCLE_KINDS} <= {measure for _, measure in names}
+    assert legs[0].right.value == pytest.approx(430, abs=20)
+    assert len(muscles) == 27
 
 
 def test_side_unknown_is_listed_apart(phantom, rows, record):

@@ -91,7 +91,7 @@ def _band(scan: MontageScan) -> RGB:
     rows = 1 if scan.labels is None else 2
     axial_height, axial_width = axial[0].grey.shape
     band_height = axial_height * rows + _GAP * (rows - 1)
-    coronal = _coronal(scene, (band_height, 2 * axial_width))
+    coronal = _coronal(scene, (max(band_height, 3 * axial_height // 2), 2 * axial_width))
     height = _EDGE + (_TITLE if scan.title else 0) + _CAPTION + max(band_height, coronal[0].shape[0])
     width = 2 * _EDGE + len(axial) * (axial_width + _GAP) + sum(p.shape[1] + _GAP for p in coronal) - _GAP
     canvas, draw = _canvas(width, height)

@@ -10,12 +10,13 @@ import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from vastus.anatomy import BY_ID, Group, structures_of
 from vastus.io.atomic import write_text
 from vastus.io.csv_tables import VolumeRow
+from vastus.morphometry.rows import MeasureRow
 from vastus.report.lines import Block, Line, set_out
+from vastus.report.measure_lines import MUSCLE_KINDS, set_out_measures
 from vastus.report.pictures import SOFT_TISSUE_HU, Picture, encode_grey, encode_overlay, take_picture
 from vastus.report.planes import Plane, View, axial_planes, coronal_planes, make_scene, sagittal_planes
 from vastus.volume import Volume
@@ -39,7 +40,7 @@ class PageRecord:
     Attributes:
         subject: name of the subject as given by the user.
         weights: name and version of the weights bundle.
-        trained_on: one plain sentence on what the weights were trained on.
+        trained_on: in plain words, what the weights were trained on.
         device: what ran the network.
         spacing_mm: voxel size of the input.
         seconds: wall time of each stage.
@@ -55,19 +56,6 @@ class PageRecord:
     seconds: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-
-
-class MeasureLike(Protocol):
-    """One further measure, shown as it is: a name, a side or nothing, a value or ``None``, a unit."""
-
-    @property
-    def name(self) -> str: ...  # noqa: D102
-    @property
-    def side(self) -> str: ...  # noqa: D102
-    @property
-    def value(self) -> float | None: ...  # noqa: D102
-    @property
-    def unit(self) -> str: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +98,7 @@ def write_page(
     labels: Volume,
     rows: Iterable[VolumeRow],
     record: PageRecord,
-    measures: Sequence[MeasureLike] | None = None,
+    measures: Iterable[MeasureRow] | None = None,
 ) -> None:
     """Write the page of one scan, atomically.
 
@@ -120,7 +108,7 @@ def write_page(
         labels: label values on the grid of ``ct``.
         rows: the volume rows of this scan.
         record: about the run.
-        measures: further measures to list below the volumes.
+        measures: rows of ``measures.csv`` of this scan; a choice of them is listed below the volumes.
 
     Raises:
         GeometryError: CT and labels are not on one grid.
@@ -134,7 +122,7 @@ def render_page(
     labels: Volume,
     rows: Iterable[VolumeRow],
     record: PageRecord,
-    measures: Sequence[MeasureLike] | None = None,
+    measures: Iterable[MeasureRow] | None = None,
 ) -> str:
     """The page as a string; see ``write_page``."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -146,12 +134,13 @@ def render_page(
         for p in (*coronal_planes(scene), *sagittal_planes(scene))
     ]
     blocks = set_out(rows)
+    leg_lines, muscle_lines = set_out_measures(measures or ())
     lines = [line for block in blocks for line in block.lines]
     environment = Environment(
         loader=PackageLoader("vastus.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=StrictUndefined,
     )  # fmt: skip
-    environment.filters |= {"rgb": _rgb, "decimal": _decimal, "signed": _signed}
+    environment.filters |= {"rgb": _rgb, "decimal": _decimal, "signed": _signed, "sentence": _sentence}
     return environment.get_template("page.html").render(
         record=record,
         axial=axial,
@@ -164,7 +153,9 @@ def render_page(
         unsided=[line for line in lines if line.unknown.volume_cm3 is not None],
         legend=[(group, list(structures_of(group))) for group in Group],
         titles=_GROUP_TITLES,
-        measures=measures or (),
+        leg_lines=leg_lines,
+        muscle_lines=muscle_lines,
+        muscle_kinds=MUSCLE_KINDS,
     )
 
 
@@ -181,6 +172,10 @@ def _signed(value: float) -> str:
     """One decimal with its sign; zero has none."""
     text = f"{value:+z.1f}".replace("-", "−")
     return "0.0" if text == "+0.0" else text
+
+
+def _sentence(text: str) -> str:
+    return text if text.rstrip().endswith((".", "!", "?")) else f"{text.rstrip()}."
 
 
 def _found(lines: Sequence[Line]) -> _Found:

@@ -1,0 +1,103 @@
+"""The rows of ``measures.csv`` that a reader of the page wants, right and left side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from vastus.anatomy import MUSCLES, Group, Side, Structure
+from vastus.morphometry.rows import ALL, MeasureRow
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A measure as the page names it: ``shown = stored * factor``, in ``unit``."""
+
+    measure: str
+    title: str
+    unit: str
+    factor: float
+
+
+@dataclass(frozen=True, slots=True)
+class LegKind(Kind):
+    """A measure of a whole leg: which structure (and group) its rows are of."""
+
+    structure: str
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureCell:
+    """One value; ``None`` where it is not known. ``truncated``: of the visible part only."""
+
+    value: float | None = None
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A measure on both sides."""
+
+    kind: Kind
+    right: MeasureCell
+    left: MeasureCell
+
+
+@dataclass(frozen=True, slots=True)
+class MuscleLine:
+    """The measures of one muscle, in the order of ``MUSCLE_KINDS``."""
+
+    structure: Structure
+    pairs: tuple[Pair, ...]
+
+
+LEG_KINDS = (
+    LegKind("femur_length", "Length of the femur", "mm", 1.0, "femur"),
+    LegKind("volume", "Fat under the skin of the thigh", "cm³", 1e-3, "subcutaneous_fat"),
+    LegKind("volume", "Fat between the muscles of the thigh", "cm³", 1e-3, "intermuscular_fat"),
+    LegKind("posterior_to_anterior", "Volume of the posterior to the anterior group", "%", 100.0, ALL,
+            Group.POSTERIOR.value),
+)  # fmt: skip
+MUSCLE_KINDS = (
+    Kind("sd_hu", "SD of density", "HU", 1.0),
+    Kind("fat_fraction", "Fat inside", "%", 100.0),
+    Kind("length", "Length", "mm", 1.0),
+    Kind("max_area", "Largest section", "cm²", 1e-2),
+)
+
+
+def set_out_measures(rows: Iterable[MeasureRow]) -> tuple[tuple[Pair, ...], tuple[MuscleLine, ...]]:
+    """The measures of the legs and those of the muscles; both empty when there are no rows."""
+    known = {(r.structure, r.group, r.side, r.measure): r for r in rows}
+    if not known:
+        return (), ()
+
+    def pair(kind: Kind, structure: str, group: str | None) -> Pair:
+        return Pair(kind, *(_cell(_find(known, (structure, group, side), kind), kind) for side in _SIDES))
+
+    legs = tuple(pair(kind, kind.structure, kind.group) for kind in LEG_KINDS)
+    muscles = tuple(
+        MuscleLine(muscle, tuple(pair(kind, muscle.key, muscle.group.value) for kind in MUSCLE_KINDS))
+        for muscle in MUSCLES
+    )
+    return legs, muscles
+
+
+_SIDES = (Side.RIGHT.value, Side.LEFT.value)
+
+
+def _find(
+    known: dict[tuple[str, str, str, str], MeasureRow], of: tuple[str, str | None, str], kind: Kind
+) -> MeasureRow | None:
+    structure, group, side = of
+    if group is not None:
+        return known.get((structure, group, side, kind.measure))
+    matches = (row for key, row in known.items() if (key[0], *key[2:]) == (structure, side, kind.measure))
+    return next(matches, None)
+
+
+def _cell(row: MeasureRow | None, kind: Kind) -> MeasureCell:
+    if row is None or row.value is None:
+        return MeasureCell()
+    return MeasureCell(row.value * kind.factor, row.truncated)
