@@ -35,14 +35,14 @@ def read_itk(path: Path) -> Volume:
         size = tuple(n for n in reader.GetSize())
         _refuse_other_than_grey_volume(reader, size, path)
         image = reader.Execute()
+        while image.GetDimension() > 3:
+            image = image[..., 0]
     except RuntimeError as error:
         raise UnreadableScanError(
             f"The file is truncated, damaged or not of its format ({_last_line(error)}).",
             path=path, remedy="Copy or export it again.",
         ) from error  # fmt: skip
     array = sitk.GetArrayFromImage(image)
-    while array.ndim > 3:
-        array = array[0]
     try:
         return Volume(array.transpose(2, 1, 0), _ras_affine(image))
     except GeometryError as error:

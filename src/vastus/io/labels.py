@@ -96,7 +96,7 @@ def _present(array: NDArray[np.uint8]) -> list[Label]:
 def _label_table(present: list[Label]) -> str:
     """All sided values, and the ones without a side that occur, so that the table of a cohort's files is the same."""
     listed = [label for label in LABELS if label.side is not Side.UNKNOWN or label in present]
-    rows = ['<Label Key="0" Red="0" Green="0" Blue="0" Alpha="0"><![CDATA[background]]></Label>']
+    rows = []
     for label in listed:
         red, green, blue = (f"{channel / 255:.4f}" for channel in label.structure.colour)
         colour = f'Red="{red}" Green="{green}" Blue="{blue}" Alpha="1"'

@@ -22,8 +22,9 @@ from vastus.volume import Volume
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 GZIP_LEVEL = 1
 """Label maps: level 1 costs 0.17 s and twice the bytes of level 6, which takes 0.58 s."""
-CODE_LABEL_TABLE = 30
-"""Extension code of Caret / Connectome Workbench, whose label table is what other programs read."""
+CODES_LABEL_TABLE = (0, 30)
+"""Extension codes under which the label table is written: 0 first, where TotalSegmentator's and other readers on
+nibabel look (nibabel can't give the content of 30), and 30, Caret's own, where Connectome Workbench looks."""
 _INTENT_LABEL = 1002
 _GZIP_WRAPPER = 31
 
@@ -76,10 +77,10 @@ def write_nifti_labels(volume: Volume, path: Path, text: NiftiText, like: Path |
     header.set_xyzt_units("mm")
     header["intent_code"] = _INTENT_LABEL
     header["descrip"] = text.description.encode("ascii", "replace")[:79]
-    header["cal_max"] = 0
     _set_grid(header, volume, like)
     if text.extension:
-        header.extensions.append(nibabel.nifti1.Nifti1Extension(CODE_LABEL_TABLE, text.extension.encode("utf-8")))
+        content = text.extension.encode("utf-8")
+        header.extensions.extend(nibabel.nifti1.Nifti1Extension(code, content) for code in CODES_LABEL_TABLE)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         head = _header_bytes(header)
         body = volume.array.tobytes(order="F")

@@ -9,14 +9,18 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
+
 from vastus.errors import MissingInputError, SettingsError, UnsupportedScanError
 from vastus.io.hounsfield import as_hounsfield
 from vastus.io.itk_images import META_IMAGE_SUFFIXES, NRRD_SUFFIXES, read_itk
 from vastus.io.nifti import NIFTI_SUFFIXES, read_nifti
 from vastus.io.scan_types import Grid, Scan, ScanFormat, ScanSource
+from vastus.volume import Volume
 
 __all__ = ["Grid", "Scan", "ScanFormat", "ScanSource", "read_scan", "scan_format", "subject_name"]
 
+_SHEAR_LIMIT_DEGREES = 1.0
 _SUFFIXES = {
     ScanFormat.NIFTI: NIFTI_SUFFIXES,
     ScanFormat.NRRD: NRRD_SUFFIXES,
@@ -53,7 +57,16 @@ def read_scan(path: Path, *, series: str | None = None) -> Scan:
         volume = read_nifti(path) if kind is ScanFormat.NIFTI else read_itk(path)
         scan = Scan(volume, ScanSource(kind, path, subject_name(path), chosen_because="the only image in the file"))
     volume, warnings = as_hounsfield(scan.volume, path)
+    shear = _shear_degrees(volume)
+    if shear > _SHEAR_LIMIT_DEGREES:
+        warnings += (f"The axes of the image are {shear:.1f} degrees off right angles; shapes may be distorted.",)
     return Scan(volume, dataclasses.replace(scan.source, warnings=scan.source.warnings + warnings))
+
+
+def _shear_degrees(volume: Volume) -> float:
+    axes = volume.affine[:3, :3] / volume.spacing_mm
+    cosines = np.abs(axes.T @ axes - np.eye(3))
+    return float(np.degrees(np.arcsin(min(1.0, cosines.max()))))
 
 
 def scan_format(path: Path) -> ScanFormat:

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from vastus.errors import OutputError
+from vastus.io.atomic import atomic_folder, atomic_path, ensure_folder, write_text
+
+
+def test_file_appears_only_when_whole(tmp_path: Path):
+    target = tmp_path / "labels.nii.gz"
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(b"half")
+        assert not target.exists()
+        assert temporary.parent == tmp_path
+        assert temporary.name.endswith(".nii.gz")
+    assert target.read_bytes() == b"half"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
+def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, failure: type[BaseException]):
+    target = tmp_path / "a.csv"
+    target.write_text("old")
+    with pytest.raises(failure), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise failure
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_full_disk_is_an_output_error(tmp_path: Path):
+    with pytest.raises(OutputError, match=r"No space left.*a\.csv"), atomic_path(tmp_path / "a.csv"):
+        raise OSError(28, os.strerror(28))
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_folder_is_an_output_error(tmp_path: Path):
+    with pytest.raises(OutputError, match=r"a\.csv"):
+        write_text(tmp_path / "none" / "a.csv", "x")
+
+
+def test_permissions_follow_the_umask(tmp_path: Path):
+    old = os.umask(0o027)
+    try:
+        write_text(tmp_path / "a.txt", "ä\n")
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o640
+    assert (tmp_path / "a.txt").read_bytes() == "ä\n".encode()
+
+
+def test_folder_appears_only_when_whole(tmp_path: Path):
+    target = tmp_path / "deep" / "bundle"
+    with atomic_folder(target) as temporary:
+        (temporary / "weights").write_bytes(b"1")
+        assert not target.exists()
+    assert (target / "weights").read_bytes() == b"1"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_folder_failure_leaves_nothing(tmp_path: Path):
+    with pytest.raises(ValueError, match="stop"), atomic_folder(tmp_path / "bundle") as temporary:
+        (temporary / "weights").write_bytes(b"1")
+        raise ValueError("stop")
+    assert not list(tmp_path.iterdir())
+
+
+def test_folder_with_content_is_not_replaced(tmp_path: Path):
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "mine").touch()
+    with pytest.raises(OutputError), atomic_folder(tmp_path / "bundle"):
+        pass
+    assert [p.name for p in tmp_path.rglob("*")] == ["bundle", "mine"]
+
+
+def test_output_folder_is_made_or_refused(tmp_path: Path):
+    assert ensure_folder(tmp_path / "a" / "b").is_dir()
+    assert not list((tmp_path / "a" / "b").iterdir())
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="can't be written"):
+        ensure_folder(tmp_path / "file")
+    with pytest.raises(OutputError):
+        ensure_folder(tmp_path / "file" / "below")
