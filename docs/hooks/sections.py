@@ -11,10 +11,12 @@ SECTIONS = {"start-": "Start", "how-to-": "How to", "reference-": "Reference", "
 def on_config(config: Any) -> Any:
     """Fill ``nav`` before the pages are read."""
     pages = sorted(path.relative_to(config["docs_dir"]) for path in Path(config["docs_dir"]).rglob("*.md"))
-    nav: list[Any] = ["index.md"]
+    nav: list[Any] = []
     for prefix, title in SECTIONS.items():
         members = [path.as_posix() for path in pages if path.name.startswith(prefix)]
-        if members:
+        if title == "Start":
+            nav.append({title: ["index.md", *members] if members else "index.md"})
+        elif members:
             nav.append({title: members})
     config["nav"] = nav
     return config

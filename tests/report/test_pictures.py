@@ -15,6 +15,7 @@ from vastus.report.pictures import (
     colour_table,
     encode_grey,
     encode_overlay,
+    narrower,
     outlines,
     take_picture,
 )
@@ -109,6 +110,14 @@ def test_grey_window_ends_at_its_bounds():
     scene = make_scene(ct, ct.with_array(np.full((5, 5, 5), 101, np.uint8)))
     picture = take_picture(scene, Plane(View.AXIAL, 2, "", ""), longest_px=5)
     assert picture.grey[0, ::-1].tolist() == [0, 0, 128, 255, 255]
+
+
+@pytest.mark.parametrize(("hu", "shown"), [(-57.0, 0.0), (164.0, 1.0), (53.5, 0.5)])
+def test_narrower_window_ends_at_its_bounds(hu, shown):
+    stretch = narrower((-57.0, 164.0))
+    grey = (hu + 160) / 400
+    assert stretch.contrast * stretch.brightness * grey + (1 - stretch.contrast) / 2 == pytest.approx(shown)
+    assert stretch.css == "brightness(0.9368) contrast(1.9321)"
 
 
 def test_outlines_lie_inside_and_around():

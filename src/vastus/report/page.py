@@ -15,9 +15,10 @@ from vastus.anatomy import BY_ID, Group, structures_of
 from vastus.io.atomic import write_text
 from vastus.io.csv_tables import VolumeRow
 from vastus.morphometry.rows import MeasureRow
+from vastus.preprocessing import PreprocessingSettings
 from vastus.report.lines import Block, Line, set_out
 from vastus.report.measure_lines import MUSCLE_KINDS, set_out_measures
-from vastus.report.pictures import SOFT_TISSUE_HU, Picture, encode_grey, encode_overlay, take_picture
+from vastus.report.pictures import SOFT_TISSUE_HU, Picture, encode_grey, encode_overlay, narrower, take_picture
 from vastus.report.planes import Plane, View, axial_planes, coronal_planes, make_scene, sagittal_planes
 from vastus.volume import Volume
 
@@ -147,6 +148,7 @@ def render_page(
         upright=upright,
         levels_by_femur=bool(axial and "%" in axial[0].title),
         window_hu=SOFT_TISSUE_HU,
+        muscle_window=narrower(PreprocessingSettings().hu_window),
         blocks=blocks,
         bars=_bars(blocks),
         found=_found(lines),

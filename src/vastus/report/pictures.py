@@ -101,6 +101,31 @@ def _window(hu: NDArray[np.generic]) -> GreyPixels:
     return np.clip(np.round(scaled), 0, 255).astype(np.uint8)
 
 
+@dataclass(frozen=True, slots=True)
+class GreyStretch:
+    """A narrower window shown by stretching the greys of ``SOFT_TISSUE_HU`` in the browser.
+
+    A pixel v (0 to 1) becomes ``contrast * (brightness * v) + (1 - contrast) / 2``, clipped: the two CSS filters.
+    """
+
+    hu: tuple[float, float]
+    brightness: float
+    contrast: float
+
+    @property
+    def css(self) -> str:
+        """Value of the CSS property ``filter``."""
+        return f"brightness({self.brightness:.4f}) contrast({self.contrast:.4f})"
+
+
+def narrower(hu: tuple[float, float]) -> GreyStretch:
+    """The stretch that shows a window (black and white end in HU) that lies inside the soft-tissue window."""
+    low, high = SOFT_TISSUE_HU
+    width = hu[1] - hu[0]
+    contrast = 1.0 - 2.0 * (low - hu[0]) / width
+    return GreyStretch(hu, (high - low) / width / contrast, contrast)
+
+
 def outlines(classes: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Pixels of a structure that touch another structure or the background (four neighbours)."""
     edge = np.zeros(classes.shape, dtype=bool)
