@@ -10,17 +10,20 @@ import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vastus.anatomy import BY_ID, Group, structures_of
 from vastus.io.atomic import write_text
 from vastus.io.csv_tables import VolumeRow
-from vastus.morphometry.rows import MeasureRow
 from vastus.preprocessing import PreprocessingSettings
 from vastus.report.lines import Block, Line, set_out
-from vastus.report.measure_lines import MUSCLE_KINDS, set_out_measures
 from vastus.report.pictures import SOFT_TISSUE_HU, Picture, encode_grey, encode_overlay, narrower, take_picture
 from vastus.report.planes import Plane, View, axial_planes, coronal_planes, make_scene, sagittal_planes
 from vastus.volume import Volume
+
+if TYPE_CHECKING:
+    from vastus.morphometry.rows import MeasureRow
+    from vastus.report.measure_lines import MuscleLine, Pair
 
 _AXIAL_PX = 440
 _UPRIGHT_PX = 620
@@ -135,7 +138,7 @@ def render_page(
         for p in (*coronal_planes(scene), *sagittal_planes(scene))
     ]
     blocks = set_out(rows)
-    leg_lines, muscle_lines = set_out_measures(measures or ())
+    leg_lines, muscle_lines = _set_out(measures) if measures else ((), ())
     lines = [line for block in blocks for line in block.lines]
     environment = Environment(
         loader=PackageLoader("vastus.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
@@ -157,8 +160,14 @@ def render_page(
         titles=_GROUP_TITLES,
         leg_lines=leg_lines,
         muscle_lines=muscle_lines,
-        muscle_kinds=MUSCLE_KINDS,
     )
+
+
+def _set_out(measures: Iterable[MeasureRow]) -> tuple[tuple[Pair, ...], tuple[MuscleLine, ...]]:
+    # Measuring is compiled code that takes a second to load; a page without measures does without it.
+    from vastus.report.measure_lines import set_out_measures
+
+    return set_out_measures(measures)
 
 
 def _rgb(colour: tuple[int, int, int]) -> str:
