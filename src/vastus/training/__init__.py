@@ -1,0 +1,1 @@
+"""Training: networks, data, loop, cross-validation, export. Needs ``vastus[train]`` (torch, MONAI)."""

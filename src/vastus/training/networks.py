@@ -1,0 +1,146 @@
+"""The one registry of networks: a new network is one entry.
+
+An entry knows how to build its network, its default arguments, the preprocessing it was made for, and which of its
+parameters have one row a class (they are re-mapped by name when the class list changes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from vastus.anatomy import CLASS_COUNT
+from vastus.errors import MissingExtraError, SettingsError
+from vastus.preprocessing import PreprocessingSettings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Builder = Callable[[int, tuple[int, int, int], dict[str, Any]], "nn.Module"]
+"""(class count, window size in voxels, arguments) -> network taking (B, 1, *window)."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkEntry:
+    """One network of the registry.
+
+    Attributes:
+        name: what ``--network`` takes.
+        summary: one line for the documentation and the model card.
+        build: the builder.
+        settings: default preprocessing.
+        arguments: default arguments of the builder; a run's own are laid over them.
+        class_parameters: prefixes of the parameters with one row a class.
+        divisor: each side of the window must be a multiple of it, axis by axis.
+    """
+
+    name: str
+    summary: str
+    build: Builder
+    settings: PreprocessingSettings
+    class_parameters: tuple[str, ...]
+    arguments: dict[str, Any] = field(default_factory=dict)
+    divisor: tuple[int, int, int] = (16, 16, 16)
+
+
+PAPER_SETTINGS = PreprocessingSettings()
+FAST_SETTINGS = PreprocessingSettings(
+    hu_window=(-150.0, 250.0), gamma=1.0, spacing_mm=(2.0, 2.0, 4.0), window_size=(96, 96, 64), antialias=True
+)
+
+
+def _unetr(class_count: int, window: tuple[int, int, int], arguments: dict[str, Any]) -> nn.Module:
+    from monai.networks.nets import UNETR
+
+    return UNETR(in_channels=1, out_channels=class_count, img_size=window, **arguments)
+
+
+def _unet(class_count: int, window: tuple[int, int, int], arguments: dict[str, Any]) -> nn.Module:
+    from monai.networks.nets import UNet
+
+    return UNet(spatial_dims=3, in_channels=1, out_channels=class_count, **arguments)
+
+
+def _resunet(class_count: int, window: tuple[int, int, int], arguments: dict[str, Any]) -> nn.Module:
+    from vastus.training.resunet import ResUNet
+
+    return ResUNet(class_count, **{key: tuple(v) if isinstance(v, list) else v for key, v in arguments.items()})
+
+
+_VIT_BASE = {
+    "feature_size": 16, "hidden_size": 768, "mlp_dim": 3072, "num_heads": 12,
+    "proj_type": "perceptron", "norm_name": "instance", "res_block": True, "dropout_rate": 0.0,
+}  # fmt: skip
+_ENTRIES = (
+    NetworkEntry(
+        "resunet", "residual U-Net with a strided stem, the default: made for speed on a CPU", _resunet, FAST_SETTINGS,
+        class_parameters=("auxiliary.", "logits."), divisor=(32, 32, 16),
+    ),
+    NetworkEntry(
+        "unetr", "UNETR with a ViT-B/16 encoder, as in the paper", _unetr, PAPER_SETTINGS,
+        class_parameters=("out.",), arguments=_VIT_BASE,
+    ),
+    NetworkEntry(
+        "unetr_small", "UNETR with hidden size 192 and 8 features", _unetr, PAPER_SETTINGS,
+        class_parameters=("out.",),
+        arguments=_VIT_BASE | {"feature_size": 8, "hidden_size": 192, "mlp_dim": 768, "num_heads": 6},
+    ),
+    NetworkEntry(
+        "unet", "3D U-Net with 16 to 256 features, the paper's baseline", _unet, PAPER_SETTINGS,
+        class_parameters=("model.2.",),
+        arguments={"channels": (16, 32, 64, 128, 256), "strides": (2, 2, 2, 2), "num_res_units": 2, "norm": "instance"},
+    ),
+)  # fmt: skip
+NETWORKS: dict[str, NetworkEntry] = {entry.name: entry for entry in _ENTRIES}
+DEFAULT_NETWORK = "resunet"
+
+
+def network_entry(name: str) -> NetworkEntry:
+    """The entry of a name; an unknown one is refused with the list of names."""
+    if name not in NETWORKS:
+        raise SettingsError(f"There is no network {name!r}.", remedy=f"Known are: {', '.join(NETWORKS)}.")
+    return NETWORKS[name]
+
+
+def build_network(
+    name: str,
+    *,
+    class_count: int = CLASS_COUNT,
+    window_size: tuple[int, int, int] | None = None,
+    arguments: dict[str, Any] | None = None,
+) -> nn.Module:
+    """Build a network with fresh weights from torch's random state.
+
+    Args:
+        name: of the registry.
+        class_count: logits a voxel, background included.
+        window_size: voxels of a window; the entry's default if not given.
+        arguments: laid over the entry's default arguments.
+
+    Raises:
+        SettingsError: unknown name or arguments, or a window that the network can't halve often enough.
+        MissingExtraError: torch or MONAI are not installed.
+    """
+    entry = network_entry(name)
+    window = window_size or entry.settings.window_size
+    if any(w % d for w, d in zip(window, entry.divisor, strict=True)):
+        raise SettingsError(f"The window {window} of {name!r} must be a multiple of {entry.divisor}.")
+    require_torch()
+    try:
+        return entry.build(class_count, window, entry.arguments | (arguments or {}))
+    except TypeError as error:
+        raise SettingsError(f"The network {name!r} does not take these arguments ({error}).") from error
+
+
+def require_torch() -> None:
+    """Refuse by name when the optional training part is not installed."""
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None or find_spec("monai") is None:
+        raise MissingExtraError("Training", "train")
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Number of trainable numbers."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
