@@ -141,10 +141,11 @@ def _progress(name: str, threads: int) -> Iterator[tuple[Any, OnProgress]]:
             bar.update(task, description=f"{name}: {progress.stage.value}", completed=progress.done, total=total)
             if console.is_terminal or not progress.total:
                 return
-            if progress.done == 0:
+            # The first window is not counted: on a first run it waits for loops to be compiled.
+            if progress.done == 1:
                 started[0] = time.perf_counter()
-            elif progress.done == min(threads, progress.total):
-                left = (time.perf_counter() - started[0]) / progress.done * (progress.total - progress.done)
+            elif progress.done == min(1 + threads, progress.total):
+                left = (time.perf_counter() - started[0]) / (progress.done - 1) * (progress.total - progress.done)
                 typer.echo(f"{name}: {progress.total} windows, about {left:.0f} s left in the network", err=True)
 
         yield on_scan, on_progress

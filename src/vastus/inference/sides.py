@@ -67,7 +67,7 @@ def tell_sides(classes: NDArray[np.uint8], affine: Affine) -> SidedLabels:
         return SidedLabels(np.asfortranarray(classes), (*warnings, _NO_SIDE))
     side = Side.LEFT if medial > 0 else Side.RIGHT
     warnings.append(f"Only one leg was found; from the lie of its muscles it is the {side.value} one.")
-    own = {row: -int(medial) for row in _largest_rows(tracks)}
+    own = {row: -int(medial) for row in _own_rows(tracks)}
     surface = _surface_beside(tracks, list(own), medial, right)
     return SidedLabels(_assign(parts, surface, affine, _signs(parts, tracks, own), whole=True), tuple(warnings))
 
@@ -208,10 +208,19 @@ def _pairs(tracks: Tracks, affine: Affine, right: RightHand) -> TwoSides | None:
     return _two_sides(tracks, rows, affine, right) if rows else None
 
 
-def _largest_rows(tracks: Tracks) -> list[int]:
-    """The largest part of each class: with a single leg in the scan, these belong to it."""
+def _own_rows(tracks: Tracks) -> list[int]:
+    """With a single leg in the scan: of each class the part that belongs to it.
+
+    The largest one; of several of nearly its size the one nearest to the bone.
+    """
     size = tracks.size()
-    return [int(max(tracks.of(int(c)), key=lambda r: size[r])) for c in np.unique(tracks.class_id)]
+    bones = [int(max(tracks.of(c), key=lambda r: size[r])) for c in (FEMUR, HIP) if len(tracks.of(c))]
+    own = []
+    for class_id in np.unique(tracks.class_id):
+        rows = tracks.of(int(class_id))
+        large = [int(r) for r in rows if size[r] >= 0.5 * size[rows].max()]
+        own.append(min(large, key=lambda r: _distance(tracks, bones, [r])) if bones else large[0])
+    return own
 
 
 def _surface_beside(tracks: Tracks, own: list[int], medial: float, right: RightHand) -> MidSurface:
