@@ -33,8 +33,7 @@ MARGIN_MM = 14.0
 FEMORAL_HEAD_RADIUS_MM = 24.0
 
 _CALF = frozenset(
-    "extensor_digitorum_longus flexor_digitorum_longus flexor_hallucis_longus gastrocnemius_lateral "
-    "gastrocnemius_medial peroneus_longus plantaris popliteus soleus tibialis_anterior tibialis_posterior".split()
+    ["extensor_digitorum_longus", "flexor_digitorum_longus", "flexor_hallucis_longus", "gastrocnemius_lateral", "gastrocnemius_medial", "peroneus_longus", "plantaris", "popliteus", "soleus", "tibialis_anterior", "tibialis_posterior"]
 )
 _OTHER_BONES = frozenset(("patella", "tibia", "fibula", "sacrum", "coccyx"))
 

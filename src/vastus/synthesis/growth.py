@@ -388,7 +388,8 @@ def _count(parts, distances, ranks, offset, reach, n):  # type: ignore[no-untype
         if ranks[first] == 0:
             inside[first] += 1
             continue
-        best = np.float32(reach)
+        best = np.float32(0.0)
+        second = np.float32(0.0)
         winner = -1
         for t in range(CANDIDATES):
             index = flat_parts[v, t]
@@ -398,10 +399,14 @@ def _count(parts, distances, ranks, offset, reach, n):  # type: ignore[no-untype
                 continue
             d = flat_distances[v, t] - offset[index]
             if d < best:
+                second = best
                 best = d
                 winner = index
-        if winner >= 0 and best < 0:
+            elif d < second:
+                second = d
+        if winner >= 0:
             inside[winner] += 1
-        if winner >= 0 and abs(best) < reach / 2:
-            shell[winner] += 1
+            # What would be lost if the structure shrank by ``reach``: to fat, or to the runner-up.
+            if second - best < reach:
+                shell[winner] += 1
     return inside, shell

@@ -89,7 +89,7 @@ class Acquisition:
 
 def sample_look(parts: Sequence[PartFacts], rng: np.random.Generator) -> Look:
     """Draw the look of a body."""
-    muscle = float(np.clip(rng.normal(50, 8), 22, 68))
+    muscle = float(np.clip(rng.normal(55, 7), 24, 72))
     mean = np.zeros(256, np.float32)
     fat_inside = np.zeros(256, np.float32)
     share = float(np.clip(np.exp(rng.normal(np.log(0.06), 0.8)), 0.01, 0.4))
@@ -113,8 +113,8 @@ def sample_look(parts: Sequence[PartFacts], rng: np.random.Generator) -> Look:
         elif tissue == Tissue.BOWEL:
             mean[number] = rng.uniform(10, 45)
     return Look(
-        mean, fat_inside, float(rng.normal(-101, 6)), float(rng.uniform(-30, 30)), float(rng.uniform(1.2, 4.0)),
-        float(rng.uniform(0.1, 0.7)), float(rng.uniform(10, 60)), float(rng.uniform(800, 1500)), float(rng.uniform(80, 330)),
+        mean, fat_inside, float(rng.normal(-106, 6)), float(rng.uniform(-30, 30)), float(rng.uniform(1.2, 4.0)),
+        float(rng.uniform(0.0, 0.5)), float(rng.uniform(5, 45)), float(rng.uniform(800, 1500)), float(rng.uniform(80, 330)),
         float(rng.uniform(-70, 60)), (float(rng.uniform(0.8, 2.0)), float(rng.uniform(3.0, 7.0))),
         float(rng.uniform(0, 0.15)), float(rng.uniform(0.25, 0.7)),
     )  # fmt: skip
@@ -181,7 +181,7 @@ def paint_hu(
 
 
 @njit(parallel=True, cache=True, fastmath=True, nogil=True)
-def _paint(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0913, PLR0915, PLR0917  # pragma: no cover
+def _paint(  # type: ignore[no-untyped-def]  # noqa: PLR0913, PLR0917  # pragma: no cover
     part, depth, tissue, mean, bias, shaft, numbers, fibres, blotches, grains, starts
 ):
     fat_hu, skin_hu, septa, sharp, seam, cortex_hu, spongy_hu, marrow_hu, thin, thick, low, high = numbers

@@ -14,15 +14,25 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from vastus.anatomy import BY_ID, BY_KEY, SIDES, Side
+from vastus.anatomy import BY_ID, BY_KEY, SIDES, Group, Side
 from vastus.synthesis.atlas import VOXEL_MM, Atlas, Field, Part
 from vastus.synthesis.clinical import Person, Population, sample_person, target_volumes_mm3
 from vastus.synthesis.deformation import NODE_MM, Deformation, Girth, NodeMap, Pose, backward_map, person_origin
-from vastus.synthesis.growth import NO_PART, Grid, Offsets, Packed, fit_offsets, nearest_parts, pack, paint
+from vastus.synthesis.growth import (
+    NO_PART,
+    Grid,
+    Offsets,
+    Packed,
+    Rank,
+    fit_offsets,
+    nearest_parts,
+    pack,
+    paint,
+    rank_of,
+)  # fmt: skip
 from vastus.synthesis.implants import Implant, implant_parts
 from vastus.synthesis.tissues import CLASS_OF_TISSUE, Tissue
 
-FIT_SPACING_MM = 2.0
 SKIN_MM = 1.8
 
 
@@ -33,12 +43,17 @@ class Variety(Enum):
     WIDE = "wide"
 
 
+_FIT_SPACING_MM = {Variety.WIDE: 2.0, Variety.CLINICAL: 1.5}
+"""Grid on which volumes are fitted; the finer one is for scans whose volumes are reported."""
+_FRAGMENT_SHARE = 0.08
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SubjectPlan:
     """Everything that is decided about a body before it is built.
 
     Attributes:
-        seed: of the plan.
+        seed, variety: of the plan.
         atlas_index: which person of the atlas is deformed.
         mirrored: whether left and right are swapped.
         person: sex, age, size, muscle status; None for shapes beyond the model (``Variety.WIDE``).
@@ -50,6 +65,7 @@ class SubjectPlan:
     """
 
     seed: int
+    variety: Variety
     atlas_index: int
     mirrored: bool
     person: Person | None
@@ -108,6 +124,7 @@ class Body:
         """Evaluate on a grid of the subject's frame."""
         asked = _mirrored(grid) if self.plan.mirrored else grid
         part, depth = paint(self.packed, self.node_map, asked, self.offsets)
+        _drop_fragments(part, np.array([rank_of(p) == Rank.MOVABLE for p in self.parts]))
         outline = sample_nodes(self.outline_mm, self.node_map.origin_mm, asked)
         tissue = np.append(self.packed.tissues, np.zeros(256 - len(self.parts), np.uint8))[part]
         free = part == NO_PART
@@ -116,6 +133,31 @@ class Body:
         if self.plan.mirrored:
             part, depth, tissue = part[::-1], depth[::-1], tissue[::-1]
         return TissueMap(grid, part, depth, tissue)
+
+
+def _drop_fragments(part: NDArray[np.uint8], movable: NDArray[np.bool_]) -> None:
+    """Crumbs that a muscle leaves behind when it shrinks become fat (in place).
+
+    A piece goes when it is smaller than 8% of the muscle's largest and touches neither the first nor the last slice,
+    where it may belong to something out of sight. The two heads of the biceps stay two if they part.
+    """
+    import cc3d
+
+    pieces, count = cc3d.connected_components(part + np.uint8(1), connectivity=26, return_N=True)
+    if count == 0:
+        return
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1)
+    owner = np.full(count + 1, NO_PART, np.uint8)
+    owner[pieces.ravel(order="K")] = part.ravel(order="K")
+    at_edge = np.zeros(count + 1, bool)
+    at_edge[pieces[:, :, 0]] = True
+    at_edge[pieces[:, :, -1]] = True
+    largest = np.zeros(256, np.int64)
+    np.maximum.at(largest, owner, sizes)
+    known = np.append(movable, np.zeros(256 - len(movable), bool))
+    crumb = known[owner] & (sizes < _FRAGMENT_SHARE * largest[owner]) & ~at_edge
+    crumb[0] = False
+    part[crumb[pieces]] = NO_PART
 
 
 def _class_of_implant(part: Part) -> int:
@@ -151,9 +193,10 @@ def sample_plan(seed: int, atlases: Sequence[Atlas], variety: Variety = Variety.
     across = float(np.clip(along * np.exp(rng.normal(0, 0.04)), 0.8, 1.2))
     girth = {}
     # Below 1 the muscles are packed tighter than their volumes ask for and close the gaps of the source.
-    common = float(rng.uniform(0.84, 1.0))
+    common = float(rng.uniform(0.75, 0.97))
     for source, target in zip(SIDES, sides, strict=True):
-        girth[source] = _girth(atlas, source, target, targets, (across, along), common, rng)
+        have = _compartments(atlas, source, target, targets, across * across * along)
+        girth[source] = _girth(have, common, rng)
     deformation = Deformation(
         (across, across * float(np.exp(rng.normal(0, 0.03))), along),
         {side: _pose(rng, wide=wide) for side in SIDES},
@@ -165,7 +208,7 @@ def sample_plan(seed: int, atlases: Sequence[Atlas], variety: Variety = Variety.
     implants = {side: Implant(rng.choice([i.value for i in Implant if i is not Implant.NONE]))
                 for side in SIDES if rng.random() < (0.08 if wide else 0.03)}  # fmt: skip
     share = float(rng.choice([0.0, rng.uniform(0, 0.8)]))
-    return SubjectPlan(seed, index, mirrored, person, targets, deformation, fat, share, implants)
+    return SubjectPlan(seed, variety, index, mirrored, person, targets, deformation, fat, share, implants)
 
 
 def _wider(targets: dict[tuple[str, Side], float], rng: np.random.Generator) -> dict[tuple[str, Side], float]:
@@ -186,28 +229,38 @@ def _pose(rng: np.random.Generator, *, wide: bool) -> Pose:
                 float(np.clip(rng.normal(0, 9 * big), -25, 25)), float(min(knee, 45)))  # fmt: skip
 
 
-def _girth(atlas: Atlas, source: Side, target: Side, targets: dict[tuple[str, Side], float],
-           scale: tuple[float, float], common: float, rng: np.random.Generator) -> Girth:  # fmt: skip
-    """Scale the thigh as a whole so that what is left for single muscles is small."""
-    across, along = scale
+def _compartments(atlas: Atlas, source: Side, target: Side, targets: dict[tuple[str, Side], float],
+                  enlarged: float) -> tuple[float, float]:  # fmt: skip
+    """Root of wanted over present volume, for the thigh's three groups together and for the gluteal group.
 
-    def factor(groups: set[str]) -> float:
+    Args:
+        atlas: the person.
+        source, target: side in the atlas and in the new body.
+        targets: wanted volumes in mm3.
+        enlarged: by how much size alone multiplies the atlas' volumes.
+    """
+    ratios = []
+    for groups in ((Group.ANTERIOR, Group.MEDIAL, Group.POSTERIOR), (Group.GLUTEAL,)):
         have = want = 0.0
         for part in atlas.parts:
             if part.side is source and not part.procedural and 1 <= part.tissue <= 27:
                 structure = BY_ID[part.tissue]
-                if structure.group.value in groups and (structure.key, target) in targets:
-                    have += part.volume_mm3 * across * across * along
+                if structure.group in groups and (structure.key, target) in targets:
+                    have += part.volume_mm3 * enlarged
                     want += targets[structure.key, target]
-        return float(np.clip(np.sqrt(want / have), 0.5, 1.45)) if have else 1.0
+        ratios.append(float(np.clip(np.sqrt(want / have), 0.5, 1.45)) if have else 1.0)
+    return ratios[0], ratios[1]
 
-    thigh = factor({"anterior", "medial", "posterior"})
-    hip = 1.0 + 0.7 * (factor({"gluteal"}) - 1.0)
+
+def _girth(compartments: tuple[float, float], common: float, rng: np.random.Generator) -> Girth:
+    """Scale the thigh as a whole so that what is left for single muscles is small."""
+    thigh, gluteal = compartments
+    hip = 1.0 + 0.7 * (gluteal - 1.0)
     low, middle = thigh * np.exp(rng.normal(0, 0.06, 2))
     ripple = ((float(rng.uniform(0, 0.08)), float(rng.uniform(-np.pi, np.pi))),
               (float(rng.uniform(0, 0.07)), float(rng.uniform(-np.pi, np.pi))))  # fmt: skip
-    along_thigh = (float(1 + 0.75 * (low - 1)) * common, float(middle) * common, float(hip) * (0.5 + 0.5 * common))
-    return Girth((*along_thigh, float(1 + 0.6 * (hip - 1))), ripple)
+    at_knee, at_middle = float(1 + 0.75 * (low - 1)) * common, float(middle) * common
+    return Girth((at_knee, at_middle, hip * (0.5 + 0.5 * common), 1 + 0.6 * (hip - 1)), ripple)
 
 
 def build_body(plan: SubjectPlan, atlas: Atlas) -> Body:
@@ -221,7 +274,9 @@ def build_body(plan: SubjectPlan, atlas: Atlas) -> Body:
     node_map = backward_map(atlas, plan.deformation, low, high)
     parts = (*(p for side, implant in plan.implants.items() for p in implant_parts(implant, atlas, side)), *atlas.parts)
     packed = pack(parts)
-    grid = Grid(low, (FIT_SPACING_MM,) * 3, tuple(int(n) for n in (high - low) / FIT_SPACING_MM))  # type: ignore[arg-type]
+    spacing = _FIT_SPACING_MM[plan.variety]
+    n_x, n_y, n_z = (int(n) for n in (high - low) / spacing)
+    grid = Grid(low, (spacing,) * 3, (n_x, n_y, n_z))
     start = _first_offsets(parts, rng)
     candidates = nearest_parts(packed, node_map, grid, start)
     targets = np.array([_target(p, plan) for p in parts])
@@ -300,7 +355,7 @@ def sample_nodes(values: NDArray[np.float32], node_origin_mm: NDArray[np.float64
 
 
 @njit(parallel=True, cache=True, fastmath=True, nogil=True)
-def _trilinear(values, i, a, j, b, k, c):  # type: ignore[no-untyped-def]  # noqa: PLR0913  # pragma: no cover
+def _trilinear(values, i, a, j, b, k, c):  # type: ignore[no-untyped-def]  # noqa: PLR0913, PLR0917  # pragma: no cover
     out = np.empty((len(i), len(j), len(k)), np.float32)
     for x in prange(len(i)):
         row = values[i[x]] * (1 - a[x]) + values[i[x] + 1] * a[x]
