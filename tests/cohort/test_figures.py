@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+
+from vastus.cohort import figures
+from vastus.cohort.selection import FlowStep
+
+
+def texts(figure):
+    return [t.get_text() for axes in figure.axes for t in axes.texts]
+
+
+def test_heatmap_shows_every_r(results):
+    figure = figures.muscle_heatmap(results.status_correlations)
+    table = results.status_correlations.set_index(["stratum", "feature"])
+    shown = texts(figure)
+    assert figures.signed(table.loc[("Men", "sartorius"), "r"]) + "***" in shown
+    assert shown.count("–") == 8  # four muscles that the scan cuts off, two sexes
+    image = figure.axes[0].images[0].get_array()
+    assert image.shape == (27, 2)
+    assert image[0, 1] == pytest.approx(table.loc[("Men", "sartorius"), "r"])
+
+
+def test_heatmap_labels_counts(results):
+    labels = [t.get_text() for t in figures.group_heatmap(results.status_correlations).axes[0].get_xticklabels()]
+    assert labels == ["Women\n20 with, 23 without", "Men\n21 with, 5 without"]
+
+
+def test_flow_diagram_tells_every_removal(results):
+    steps = [FlowStep("Usable scan", 80, 8, 72), FlowStep("Amputation", 72, 3, 69, "", True), FlowStep("X", 69, 0, 69)]
+    shown = " ".join(texts(figures.flow_diagram(steps, results.counts)))
+    for words in ("n = 80", "Left out: n = 8", "Not met: Usable scan", "Left out: n = 3\nAmputation", "n = 69"):
+        assert words in shown
+    assert "X" not in shown
+
+
+def test_same_figure_same_bytes(results, tmp_path):
+    written = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        paths = figures.save_figure(figures.group_heatmap(results.status_correlations), tmp_path / name / "f")
+        written.append([p.read_bytes() for p in paths])
+    assert [p.suffix for p in paths] == [".svg", ".pdf", ".png"]
+    assert written[0] == written[1]
+
+
+def test_roc_and_change_draw_their_data(results):
+    roc = figures.roc_figure(results.prediction.curves)
+    line = roc.axes[0].lines[1]
+    np.testing.assert_allclose(line.get_xdata(), results.prediction.curves[0].false_positive_rate)
+    change = figures.change_figure(results.change_summary)
+    assert len(change.axes[0].get_yticks()) == 23
+
+
+def test_signs_and_stars():
+    assert figures.signed(-0.004) == "0.00"
+    assert figures.signed(-0.716) == "−0.72"
+    assert [figures.stars(p) for p in (0.0001, 0.005, 0.02, 0.05, float("nan"))] == ["***", "**", "*", "", ""]

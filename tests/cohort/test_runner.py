@@ -1,0 +1,65 @@
+import json
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from vastus.cli.main import app
+from vastus.cohort.runner import criteria_name
+from vastus.errors import SettingsError
+
+
+@pytest.fixture(scope="module")
+def done(example, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("out") / "results"
+    found = CliRunner().invoke(app, ["cohort", str(example[0]), str(example[1]), "-o", str(folder), "--json"])
+    assert found.exit_code == 0, found.output
+    return folder, json.loads(found.stdout)
+
+
+def test_the_papers_finding_has_the_shape_that_was_planted(done):
+    _, record = done
+    rows = {(r["stratum"], r["feature"]): r for r in record["correlation_sarcopenia"]}
+    for group in ("anterior", "medial", "posterior", "gluteal"):
+        assert rows["Men", f"group:{group}"]["r"] < -0.6
+        assert rows["Women", f"group:{group}"]["p"] > 0.05
+    assert record["simulated"] is True
+
+
+def test_everything_is_written_and_agrees(done):
+    folder, record = done
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "This cohort is simulated" in page
+    assert page.count("<svg") == 5
+    assert "http-equiv" not in page
+    assert "<link" not in page
+    assert json.loads((folder / "run.json").read_text(encoding="utf-8")) == record
+    csv = pd.read_csv(folder / "tables/correlation_sarcopenia.csv")
+    parquet = pd.read_parquet(folder / "tables/correlation_sarcopenia.parquet")
+    pd.testing.assert_frame_equal(csv, parquet, check_dtype=False)
+    for stem in ("heatmap_muscles", "heatmap_groups", "flow", "roc", "change"):
+        for suffix in ("svg", "pdf", "png"):
+            assert (folder / f"figures/{stem}.{suffix}").stat().st_size > 1000
+    assert not list(folder.rglob(".vastus-*"))
+
+
+def test_example_is_written_by_the_command(tmp_path):
+    found = CliRunner().invoke(app, ["cohort", "--example", str(tmp_path)])
+    assert found.exit_code == 0
+    assert "simulated" in found.stdout
+    assert (tmp_path / "volumes.csv").exists()
+    assert (tmp_path / "clinical.csv").exists()
+
+
+def test_missing_arguments_are_asked_for():
+    assert CliRunner().invoke(app, ["cohort"]).exit_code == 2
+
+
+def test_names_of_criteria():
+    assert criteria_name("awgs2019") == "awgs_2019"
+    assert criteria_name("AWGS-2019") == "awgs_2019"
+    assert criteria_name("my/own.toml") == "my/own.toml"
+    from vastus.sarcopenia import load_criteria
+
+    with pytest.raises(SettingsError, match="not verified"):
+        load_criteria(criteria_name("awgs2025"))

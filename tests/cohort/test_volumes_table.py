@@ -1,0 +1,86 @@
+import pandas as pd
+import pytest
+
+from vastus.anatomy import SIDES, STRUCTURES
+from vastus.cohort.problems import ProblemKind
+from vastus.cohort.volumes_table import FEATURES, read_volumes, total_muscles_mm3, volumes_from_table, with_groups
+from vastus.errors import MissingInputError
+from vastus.io.tables import VOLUME_COLUMNS
+
+
+def scan(subject, volume=100_000.0):
+    rows = [
+        (subject, s.key, s.group.value, side.value, volume + s.class_id, 40.0, "false")
+        for side in SIDES
+        for s in STRUCTURES
+    ]
+    return pd.DataFrame(rows, columns=list(VOLUME_COLUMNS))
+
+
+def test_folder_of_scans_with_one_broken(tmp_path):
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+    scan("a").to_csv(tmp_path / "a/volumes.csv", index=False)
+    scan("b").drop(columns="truncated").to_csv(tmp_path / "b/volumes.csv", index=False)
+    (tmp_path / "c/volumes.csv").write_bytes(b"")
+    found = read_volumes(tmp_path)
+    assert list(found.sides_mm3.index) == ["a"]
+    assert sorted((p.kind, p.subject) for p in found.problems) == [
+        (ProblemKind.UNREADABLE_SCAN, "b"), (ProblemKind.UNREADABLE_SCAN, "c"),
+    ]  # fmt: skip
+
+
+def test_sum_of_sides_and_groups():
+    muscles = total_muscles_mm3(volumes_from_table(scan("a")))
+    assert muscles.loc["a", "sartorius"] == 2 * 100_001
+    all_features = with_groups(muscles)
+    assert list(all_features.columns) == list(FEATURES)
+    assert all_features.loc["a", "group:posterior"] == 2 * (100_011 + 100_012 + 100_013)
+
+
+def test_cut_off_or_absent_side_leaves_no_total():
+    table = scan("a")
+    table.loc[(table.structure == "sartorius") & (table.side == "left"), "truncated"] = "true"
+    table.loc[(table.structure == "gracilis") & (table.side == "right"), "volume_mm3"] = None
+    found = volumes_from_table(table)
+    features = with_groups(total_muscles_mm3(found))
+    assert features.loc["a", ["sartorius", "gracilis", "group:anterior", "group:medial"]].isna().all()
+    assert features.loc["a", "group:posterior"] > 0
+    assert found.truncated.loc["a", ("sartorius", "left")]
+    assert not found.truncated.loc["a", ("gracilis", "right")]
+
+
+def test_bad_rows_are_told_and_left_out():
+    table = scan("a").astype({"volume_mm3": object})
+    table.loc[0, "structure"] = "soleus"
+    table.loc[1, "volume_mm3"] = "much"
+    table.loc[2, "volume_mm3"] = 0
+    table.loc[3, "side"] = "unknown"
+    table = pd.concat([table, table.iloc[[10]]])
+    found = volumes_from_table(table)
+    assert {p.kind for p in found.problems} == {ProblemKind.BAD_VOLUME}
+    counts = sorted(p.what.split()[0] for p in found.problems)
+    assert counts == ["1", "2", "3"]
+    assert found.sides_mm3.loc["a"].isna().sum() == 5
+
+
+def test_volumes_in_cm3_are_refused():
+    found = volumes_from_table(pd.concat([scan("a"), scan("b", volume=100.0)]))
+    assert list(found.sides_mm3.index) == ["a"]
+    assert "cm3" in found.problems[0].what
+
+
+def test_same_subject_in_two_files_is_left_out(tmp_path):
+    for name in ("x", "y", "z"):
+        (tmp_path / name).mkdir()
+        scan("a" if name != "z" else "z").to_csv(tmp_path / name / "volumes.csv", index=False)
+    found = read_volumes(tmp_path)
+    assert list(found.sides_mm3.index) == ["z"]
+    assert found.problems[0].kind is ProblemKind.DUPLICATE_SCAN
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(MissingInputError, match=r"volumes\.csv"):
+        read_volumes(tmp_path)
+    with pytest.raises(MissingInputError):
+        read_volumes(tmp_path / "no")
