@@ -89,7 +89,8 @@ def measure_thigh_fat(
     hu, values = ct.array[:, :, first : last + 1], labels.array[:, :, first : last + 1]
     grid = _coarse_grid(values.shape, ct.spacing_mm)
     zones = _zones(Volume(hu, affine), grid.sample(values), legs, grid, settings)
-    edge = grid.sample(view.edge)
+    # The zones reach a little into the air: only solid voxels at the edge mean that the body goes on beyond it.
+    solid_edge = grid.sample(view.edge)[:, :, None] & (grid.sample(hu) > PreprocessingSettings().body_threshold_hu)
     result = []
     for leg, (low, high, complete), zone in zip(legs, ends, zones, strict=True):
         if high <= low:
@@ -97,7 +98,7 @@ def measure_thigh_fat(
         line = leg.axis_map(affine)
         profiles = profile_fat((values, hu), settings.fat_hu, (zone, grid.index), line, (low, high))
         in_thigh = _within(line, grid, zone.shape, (low, high))
-        cut = tuple(bool((edge[:, :, None] & in_thigh & (zone == number)).any()) for number in (1, 2))
+        cut = tuple(bool((solid_edge & in_thigh & (zone == number)).any()) for number in (1, 2))
         result.append(ThighFat(leg.side, low, high, complete, (cut[0], cut[1]), profiles))
     return tuple(result)
 

@@ -15,6 +15,8 @@ from vastus.volume import Volume
 _SAMPLED_SLICES = 48
 _CIRCLE_RESIDUAL_PIXELS = 1.5
 _RING_PIXELS = 2
+_SMALLEST_RADIUS = 0.45
+"""Of the image's shorter side: a round leg in noise-free air is smaller than the circle of a scanner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,5 +111,7 @@ def _outside_circle(ct: NDArray[Any]) -> NDArray[np.bool_] | None:
     a, b, c = np.linalg.lstsq(system, (points**2).sum(1), rcond=None)[0]
     radius = np.sqrt(max(c + a * a + b * b, 0.0))
     residual = np.hypot(points[:, 0] - a, points[:, 1] - b) - radius
-    is_circle = np.sqrt((residual**2).mean()) < _CIRCLE_RESIDUAL_PIXELS and radius > min(ct.shape[:2]) / 4
+    is_circle = np.sqrt((residual**2).mean()) < _CIRCLE_RESIDUAL_PIXELS and radius > _SMALLEST_RADIUS * min(
+        ct.shape[:2]
+    )
     return outside if is_circle else None

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import pytest
+from typer.testing import CliRunner
+
+from vastus.cli.main import app
+from vastus.errors import GeometryError, ImplausibleValueError, SettingsError
+from vastus.io.csv_tables import read_volume_rows
+from vastus.io.labels import write_labels
+from vastus.synthesis.phantom import make_phantom
+from vastus.volume import Volume
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    folder = tmp_path_factory.mktemp("case")
+    scan = make_phantom((5, 5, 6))
+    nib.save(nib.Nifti1Image(scan.ct.array, scan.ct.affine), folder / "p7.nii.gz")
+    write_labels(scan.labels, folder / "labels.nii.gz")
+    return str(folder / "p7.nii.gz"), str(folder / "labels.nii.gz")
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(app, ["measure", *arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_all_tables_are_written(case: tuple[str, str], tmp_path: Path) -> None:
+    said = run(*case, "-o", str(tmp_path / "out"))
+    assert "58 of 58" in said
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "levels.csv", "measures.csv", "measures.json", "volumes.csv",
+    ]  # fmt: skip
+    rows = read_volume_rows(tmp_path / "out" / "volumes.csv")
+    assert len(rows) == 58 and {r.subject for r in rows} == {"p7"}
+    record = json.loads((tmp_path / "out" / "measures.json").read_text())
+    assert "diagnosis" not in record
+    assert [femur["side"] for femur in record["femora"]] == ["right", "left"]
+
+
+def test_clinical_values_give_a_diagnosis_and_indices(case: tuple[str, str], tmp_path: Path) -> None:
+    clinical = ["--sex", "F", "--height-cm", "155", "--smi-kg-m2", "5.0", "--grip-kg", "15", "--gait-m-s", "0.7"]
+    record = json.loads(run(*case, "-o", str(tmp_path), *clinical, "--json"))
+    assert record["diagnosis"]["stage"] == "severe"
+    assert record["diagnosis"]["has_sarcopenia"] is True
+    table = (tmp_path / "measures.csv").read_text()
+    assert "p7,gracilis,medial,both,volume_per_height2," in table
+
+
+def test_wrong_input_is_refused_before_anything_is_written(case: tuple[str, str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for options, error in (
+        (["--height-cm", "1.7"], ImplausibleValueError),
+        (["--sex", "x"], SettingsError),
+        (["--mass-method", "mri"], SettingsError),
+        (["--criteria", "awgs_2025"], SettingsError),
+    ):
+        with pytest.raises(error):
+            run(*case, "-o", str(out), *options)
+    assert not out.exists()
+
+
+def test_a_label_map_of_another_grid_is_refused(case: tuple[str, str], tmp_path: Path) -> None:
+    scan = make_phantom((6, 6, 6))
+    write_labels(Volume(scan.labels.array, scan.labels.affine), tmp_path / "other.nii.gz")
+    with pytest.raises(GeometryError, match="same grid"):
+        run(case[0], str(tmp_path / "other.nii.gz"), "-o", str(tmp_path / "out"))
