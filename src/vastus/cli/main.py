@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vastus import __version__
-from vastus.cli import classes, cohort, evaluate, measure, preview, segment
+from vastus.cli import classes, cohort, evaluate, measure, preview, segment, train
 from vastus.errors import VastusError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("measure")(measure.measure)
 app.command("preview")(preview.preview)
 app.command("evaluate")(evaluate.evaluate)
 app.command("cohort")(cohort.cohort)
+app.command("train")(train.train)
 
 
 def _print_version(wanted: bool) -> None:

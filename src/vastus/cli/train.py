@@ -1,0 +1,102 @@
+"""``vastus train``: train a network on labelled scans, on synthetic subjects, or on both."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vastus.errors import SettingsError
+
+if TYPE_CHECKING:
+    from vastus.training.config import TrainConfig
+    from vastus.training.sources import PatchSource
+
+
+def train(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run; the same command continues it.")],
+    data: Annotated[Path | None, typer.Option(help="Labelled scans in nnU-Net layout.")] = None,
+    synthetic: Annotated[Path | None, typer.Option(help="Pool of synthetic subjects.")] = None,
+    held_out: Annotated[Path | None, typer.Option(help="Pool to validate on (default: the training pool).")] = None,
+    fold: Annotated[int, typer.Option(help="Fold of splits_final.json that is held out.")] = 0,
+    mix: Annotated[float, typer.Option(help="Share of synthetic windows when both sources are given.")] = 0.5,
+    config: Annotated[Path | None, typer.Option(help="Settings of the run, TOML or JSON.")] = None,
+    network: Annotated[str | None, typer.Option(help="Network of the registry.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Length of the run in minutes, over all resumes.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Length of the run in steps.")] = None,
+    init: Annotated[Path | None, typer.Option(help="Start from a bundle or another run's folder.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    threads: Annotated[int | None, typer.Option(help="Threads of the network.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes that prepare windows.")] = 1,
+    nice: Annotated[int, typer.Option(help="Lower the priority of the run by this much.")] = 0,
+) -> None:
+    """Train a network, resumable at any moment."""
+    from vastus.training.networks import require_torch
+
+    require_torch()
+    if data is None and synthetic is None:
+        raise SettingsError("Nothing to train on.", remedy="Give --data, --synthetic or both.")
+    # Threads that spin while they wait make a step several times slower as soon as anything else runs.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if nice:
+        os.nice(nice)
+    import torch
+
+    from vastus.training.loop import TrainOptions
+    from vastus.training.loop import train as run_training
+
+    if threads:
+        torch.set_num_threads(threads)
+    settings = read_config(config, output, {"network": network, "minutes": minutes, "steps": steps})
+    source, validation, settings = build_sources(
+        settings, data=data, synthetic=synthetic, held_out=held_out, fold=fold, mix=mix
+    )
+    weights = None
+    if init is not None:
+        from vastus.training.transfer import initial_weights
+
+        weights = initial_weights(init, settings)
+    run_training(
+        settings, source, validation, output, initial_weights=weights,
+        options=TrainOptions(device=device, workers=workers),
+    )  # fmt: skip
+
+
+def read_config(file: Path | None, run: Path, overrides: dict[str, Any]) -> TrainConfig:
+    """The settings: those of the file, or of the run that is continued, or the defaults; options go first."""
+    from vastus.training.config import CONFIG_FILE, TrainConfig, load_config
+
+    if file is None and (run / CONFIG_FILE).is_file():
+        file = run / CONFIG_FILE
+    if file is not None:
+        return load_config(file, **overrides)
+    return TrainConfig.from_dict({name: value for name, value in overrides.items() if value is not None})
+
+
+def build_sources(
+    settings: TrainConfig, *, data: Path | None, synthetic: Path | None, held_out: Path | None, fold: int, mix: float
+) -> tuple[PatchSource, PatchSource, TrainConfig]:
+    """Training windows, validation windows, and the settings with the classes of the data."""
+    from vastus.training.sources import MixedSource, SyntheticSource
+
+    sources: list[PatchSource] = []
+    validation: PatchSource | None = None
+    if data is not None:
+        from vastus.training.folder import open_folder
+
+        folder = open_folder(data, settings, fold=fold)
+        settings = folder.settings_of_run
+        sources.append(folder.training)
+        validation = folder.validation
+    if synthetic is not None:
+        preprocessing = settings.settings
+        sources.append(SyntheticSource(synthetic, preprocessing, settings.seed))
+        if validation is None:
+            # Another seed: looks, crops and noise that training never draws.
+            validation = SyntheticSource(held_out or synthetic, preprocessing, settings.seed + 1_000_003, mirror=False)
+    assert validation is not None
+    if len(sources) == 1:
+        return sources[0], validation, settings
+    return MixedSource(tuple(sources), (1.0 - mix, mix), settings.seed), validation, settings
