@@ -70,8 +70,8 @@ def test_without_a_bump_the_share_is_taken_and_said() -> None:
     assert leg is not None and leg.length_mm is not None
     level = leg.level(LESSER_TROCHANTER)
     assert level is not None
-    assert level.position_mm == pytest.approx(0.82 * leg.length_mm)
-    assert level.method.startswith("18%")
+    assert level.position_mm == pytest.approx(0.83 * leg.length_mm)
+    assert level.method.startswith("17%")
 
 
 def test_a_cut_femur_has_no_length_and_no_percentages_but_keeps_its_axis() -> None:

@@ -4,9 +4,9 @@
   (condyles), its length the extent of the femur along it (condyles to the higher of head and greater trochanter).
 - **Ischial tuberosity**: the lowest point of the hip bone of that side along the axis.
 - **Lesser trochanter**: the farthest reach of the femur from its axis to the back and the middle (45 degrees) shows a
-  peak there, 50 to 120 mm below the upper end. Where no peak of 3 mm stands out, 18% of the length below the upper
-  end. Both figures were read from the four femora of the Visible Human atlas (peak 80 to 86 mm below the upper end,
-  17 to 19% of the length), so this is an estimate.
+  peak there, 50 to 120 mm below the upper end. Where no peak of 3 mm stands out, 17% of the length below the upper
+  end. Both figures were read from the four femora of the Visible Human atlas (peak 69 to 82 mm below the upper end,
+  about 17% of the length), so this is an estimate.
 - **Percentages** of the femur's length, the mid-thigh among them, only when both ends are in the scan.
 """
 
@@ -33,7 +33,7 @@ _SHAFT_END_MM = 15.0
 _PART_SHARE = 0.05
 _TROCHANTER_BELOW_TOP_MM = (50.0, 120.0)
 _TROCHANTER_PROMINENCE_MM = 3.0
-_TROCHANTER_SHARE_BELOW_TOP = 0.18
+_TROCHANTER_SHARE_BELOW_TOP = 0.17
 
 Points = NDArray[np.float64]
 
