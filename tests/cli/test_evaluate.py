@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from vastus.cli import main
+from vastus.io.labels import write_labels
+from vastus.synthesis.phantom import make_phantom
+from vastus.volume import Volume
+
+
+@pytest.fixture(scope="module")
+def maps(tmp_path_factory):
+    root = tmp_path_factory.mktemp("maps")
+    labels = make_phantom((10.0, 10.0, 14.0), noise_hu=0.0).labels
+    write_labels(labels, root / "reference.nii.gz")
+    write_labels(labels.with_array(np.roll(labels.array, 1, axis=2)), root / "first.nii.gz")
+    write_labels(labels.with_array(np.roll(labels.array, 1, axis=0)), root / "second.nii.gz")
+    write_labels(Volume(labels.array[:-1], labels.affine), root / "smaller.nii.gz")
+    return root
+
+
+def test_two_models_are_scored_and_named(maps, tmp_path):
+    arguments = ["evaluate", str(maps / "first.nii.gz"), str(maps / "reference.nii.gz"), "-o", str(tmp_path / "out")]
+    options = ["--second", str(maps / "second.nii.gz"), "--names", "UNETR", "U-Net", "--tolerance-mm", "3"]
+    result = CliRunner().invoke(main.app, arguments + options)
+    assert result.exit_code == 0, result.output
+    assert "UNETR: Dice 0." in result.output
+    assert "U-Net: Dice 0." in result.output
+    assert (tmp_path / "out" / "comparison.csv").is_file()
+    assert "surface Dice at 3 mm" in (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
+
+
+def test_different_grids_end_with_code_2_and_no_output(maps, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["vastus", "evaluate", str(maps / "smaller.nii.gz"), str(maps / "reference.nii.gz"), "-o", str(out)],
+    )
+    with pytest.raises(SystemExit) as ended:
+        main.run()
+    assert ended.value.code == 2
+    message = capsys.readouterr().err
+    assert "GeometryError" in message
+    assert "smaller.nii.gz" in message
+    assert "reference.nii.gz" in message
+    assert not out.exists()
+
+
+def test_resample_brings_them_together(maps, tmp_path):
+    arguments = ["evaluate", str(maps / "smaller.nii.gz"), str(maps / "reference.nii.gz"), "-o", str(tmp_path)]
+    result = CliRunner().invoke(main.app, [*arguments, "--resample", "--merge-sides", "--empty", "exclude"])
+    assert result.exit_code == 0, result.output
+    assert "prediction: Dice 1.000" in result.output
