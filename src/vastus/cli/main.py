@@ -11,6 +11,8 @@ from vastus import __version__
 from vastus.cli import classes, cohort, evaluate, measure, preview, segment, train
 from vastus.errors import VastusError
 
+_INTERRUPTED = 130
+
 app = typer.Typer(
     name="vastus",
     help="Every single thigh and hip muscle from a hip-to-knee CT. For research; not a medical device.",
@@ -52,6 +54,7 @@ def run() -> None:
     except VastusError as error:
         typer.echo(f"vastus: {type(error).__name__}: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("vastus: stopped; nothing half-written is left.", err=True)
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == _INTERRUPTED:  # typer turns Ctrl-C into this exit code
+            typer.echo("vastus: stopped; nothing half-written is left.", err=True)
+        raise

@@ -24,6 +24,7 @@ class OnnxRuntime:
     def __init__(self, bundle: Bundle, threads: int) -> None:
         import onnxruntime
 
+        onnxruntime.disable_telemetry_events()  # Windows builds send events otherwise
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -17,10 +18,21 @@ from vastus.preprocessing import FloatImage
 _POLL_MS = 100  # how long a wait may keep Ctrl-C from being seen
 
 
-def cpu_has_bf16() -> bool:
-    """Whether OpenVINO computes bfloat16 natively on this processor."""
+def load_openvino() -> Any:
+    """Import OpenVINO without its telemetry.
+
+    On import the package ``openvino_telemetry`` sends an event to its maker and, where there is no network, holds the
+    program back for seconds at its end. Scans of patients are labelled here: nothing is sent.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # "not installed": its stub is used
     import openvino
 
+    return openvino
+
+
+def cpu_has_bf16() -> bool:
+    """Whether OpenVINO computes bfloat16 natively on this processor."""
+    openvino = load_openvino()
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
@@ -28,7 +40,7 @@ class OpenVinoRuntime:
     """A network compiled by OpenVINO for the CPU."""
 
     def __init__(self, bundle: Bundle, precision: Precision, threads: int) -> None:
-        import openvino
+        openvino = load_openvino()
         from openvino.preprocess import PrePostProcessor
 
         core = openvino.Core()
@@ -59,8 +71,7 @@ class OpenVinoRuntime:
 
     def run(self, windows: Iterable[FloatImage]) -> Iterator[Scores]:
         """See ``Runtime.run``."""
-        import openvino
-
+        tensor = load_openvino().Tensor
         free = deque(self._requests)
         busy: deque[Any] = deque()
         try:
@@ -70,7 +81,7 @@ class OpenVinoRuntime:
                     yield _scores(finished)
                     free.append(finished)
                 request = free.popleft()
-                request.set_input_tensor(openvino.Tensor(np.ascontiguousarray(window)[None, None]))
+                request.set_input_tensor(tensor(np.ascontiguousarray(window)[None, None]))
                 request.start_async()
                 busy.append(request)
             while busy:
