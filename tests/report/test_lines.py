@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vastus.anatomy import STRUCTURES, Group, Side
+from vastus.morphometry.scan import measure_scan
 from vastus.report.lines import Cell, asymmetry_percent, set_out
 
 
@@ -44,3 +45,14 @@ def test_asymmetry_is_antisymmetric_and_bounded(right, left):
     value = asymmetry_percent(Cell(right), Cell(left))
     assert value == -asymmetry_percent(Cell(left), Cell(right))
     assert abs(value) <= 200
+
+
+def test_asymmetry_is_that_of_measures_csv(phantom):
+    measured = measure_scan(phantom.ct, phantom.labels, "s1")
+    expected = {a.name: a.percent for a in measured.asymmetries}
+    blocks = set_out(measured.volume_rows())
+    for line in (line for block in blocks for line in block.lines):
+        assert line.asymmetry_percent == pytest.approx(expected[line.structure.key], abs=1e-9)
+    for block in blocks:
+        if block.group is not Group.BONE:
+            assert block.asymmetry_percent == pytest.approx(expected[block.group.value], abs=1e-9)

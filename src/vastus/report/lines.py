@@ -54,7 +54,7 @@ class Block:
 
 
 def asymmetry_percent(right: Cell, left: Cell) -> float | None:
-    """Right minus left in percent of their mean; ``None`` where a side is absent or cut off."""
+    """Right minus left in percent of their mean, as in ``measures.csv``; ``None`` where a side is absent or cut off."""
     if not (right.is_whole and left.is_whole) or right.volume_cm3 is None or left.volume_cm3 is None:
         return None
     total = right.volume_cm3 + left.volume_cm3
