@@ -92,7 +92,7 @@ def test_null_cohort_keeps_the_nominal_rate(results):
     people = results.dataset.people
     women = (people["sex"] == "F").to_numpy()
     volumes = results.dataset.index_cm3_m2.loc[women].dropna(axis=1)
-    muscles = volumes[[c for c in volumes if ":" not in c]].to_numpy()
+    muscles = volumes[[c for c in volumes if ":" not in c]].to_numpy()[:, ::3]
     status = people.loc[women, "sarcopenia"].to_numpy()
     runs, p = 250, []
     for _ in range(runs):

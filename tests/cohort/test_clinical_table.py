@@ -44,7 +44,8 @@ def test_bom_semicolons_decimal_commas_blank_rows(tmp_path):
 def test_korean(tmp_path, encoding):
     text = (
         "환자번호,성별,나이,신장(cm),체중(kg),골격근지수,악력(kg),보행속도(m/s),골절측,골절유형,촬영일\n"
-        "P1,여,81,150.2,48,5.1,14.5,0.7,우측,대퇴경부,2023년 3월 5일\nP2,남자,77,166,60,6.2,24,0.8,왼쪽,전자간,2023.04.01\n"
+        "P1,여,81,150.2,48,5.1,14.5,0.7,우측,대퇴경부,2023년 3월 5일\nP2,남자,77,166,60,6.2,24,0.8,왼쪽,전자간,"
+        "2023.04.01\n"
     )
     frame = read(tmp_path, text, encoding).frame
     assert list(frame["sex"]) == ["F", "M"]

@@ -31,7 +31,8 @@ def test_sides_follow_the_fracture(results, tables):
     volumes, clinical = tables
     row = results.changes.query("feature == 'vastus_lateralis' and side == 'fractured'").iloc[0]
     side = clinical.loc[clinical["subject"] == row["subject"], "fracture_side"].iloc[0]
-    own = volumes.query("structure == 'vastus_lateralis' and side == @side").set_index("subject")["volume_mm3"]
+    own = volumes[(volumes["structure"] == "vastus_lateralis") & (volumes["side"] == side)]
+    own = own.set_index("subject")["volume_mm3"]
     assert row["first_cm3"] == pytest.approx(own[f"{row['subject']}_1"] / 1000)
     assert row["last_cm3"] == pytest.approx(own[f"{row['subject']}_2"] / 1000)
 

@@ -1,6 +1,6 @@
 """Correlation of volume / height^2 with sarcopenia and with muscle mass, strength and speed, for each sex.
 
-The statistics are SciPy's (r, p, Fisher-z interval), statsmodels' (Holm, Benjamini-Hochberg) and pingouin's (partial
+The statistics are SciPy's (r, p, Fisher-z interval) and pingouin's (Holm, Benjamini-Hochberg, partial
 correlation, power).
 """
 
@@ -116,12 +116,16 @@ def partial(x: np.ndarray, y: np.ndarray, age: np.ndarray) -> dict[str, float]:
 def adjust(table: pd.DataFrame, family: list[str]) -> pd.DataFrame:
     """Add ``p_holm`` and ``p_fdr`` (Benjamini-Hochberg), over the rows of each family that have a p."""
     import numpy as np
-    from statsmodels.stats.multitest import multipletests
+    import pingouin
 
+    p = table["p"].to_numpy(float)
+    families = [rows[~np.isnan(p[rows])] for rows in table.groupby(family, sort=False).indices.values()]
     for method, column in (("holm", "p_holm"), ("fdr_bh", "p_fdr")):
-        table[column] = np.nan
-        for _, rows in table[table["p"].notna()].groupby(family, sort=False):
-            table.loc[rows.index, column] = multipletests(rows["p"], method=method)[1]
+        adjusted = np.full(len(p), np.nan)
+        for rows in families:
+            if len(rows):
+                adjusted[rows] = pingouin.multicomp(p[rows], method=method)[1]
+        table[column] = adjusted
     return table
 
 

@@ -189,8 +189,8 @@ def _heatmap(correlations: pd.DataFrame, features: list[str], breaks: list[int])
     r = np.array([[table.loc[(s, f), "r"] for s in strata] for f in features], dtype=float)
     with mpl.rc_context(_STYLE):
         figure, axes = plt.subplots(figsize=(92 * _MM, (16 + 5.4 * len(features)) * _MM))
-        colours = plt.get_cmap("RdBu_r").copy()
-        colours.set_bad("#eeeeee")
+        colours = plt.get_cmap("RdBu_r")
+        axes.set_facecolor("#eeeeee")  # seen where there is no r
         image = axes.imshow(np.ma.masked_invalid(r), cmap=colours, vmin=-1, vmax=1, aspect="auto")
         for row, feature in enumerate(features):
             for column, name in enumerate(strata):
