@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -57,4 +58,8 @@ def run() -> None:
     except SystemExit as stop:
         if stop.code == _INTERRUPTED:  # typer turns Ctrl-C into this exit code
             typer.echo("vastus: stopped; nothing half-written is left.", err=True)
+            # All is tidied up by now; the libraries' own unloading would take another second or two.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(_INTERRUPTED)
         raise
