@@ -51,7 +51,8 @@ def test_different_grids_end_with_code_2_and_no_output(maps, tmp_path, monkeypat
     assert not out.exists()
 
 
-def test_resample_brings_them_together(maps, tmp_path):
+def test_resample_brings_them_together(maps, tmp_path, monkeypatch):
+    monkeypatch.setattr("vastus.evaluation.figures.write_figures", lambda *_: [])
     arguments = ["evaluate", str(maps / "smaller.nii.gz"), str(maps / "reference.nii.gz"), "-o", str(tmp_path)]
     result = CliRunner().invoke(main.app, [*arguments, "--resample", "--merge-sides", "--empty", "exclude"])
     assert result.exit_code == 0, result.output

@@ -122,3 +122,18 @@ def test_comparison_tests_each_case_once_and_corrects_over_structures():
     assert row["p_holm"] == pytest.approx(min(1.0, 29 * row["p_value"]))
     assert _one(table, name="foreground", metric="dice")["p_holm"] == pytest.approx(3 * row["p_value"])
     assert compare_models(_scores()).empty
+
+
+@pytest.mark.parametrize("cases", [3, 7, 12, 13, 30])
+@pytest.mark.parametrize("tied", [False, True])
+def test_wilcoxon_as_scipy_has_it(cases, tied):
+    from scipy.stats import PermutationMethod, wilcoxon
+
+    difference = np.random.default_rng(cases).normal(0.3, 1.0, cases)
+    method = "auto"
+    if tied:
+        difference[1] = -difference[0]
+        method = PermutationMethod() if cases <= 7 else "asymptotic"
+    expected = wilcoxon(difference, method=method).pvalue
+    within = 0.02 if tied and cases == 12 else 1e-12
+    assert paired_test(difference, np.zeros(cases)).p_value == pytest.approx(expected, abs=within)

@@ -115,7 +115,7 @@ def test_an_object_cut_by_the_edge_is_measured_to_the_cut():
     assert hausdorff(prediction, reference, (2.0, 1.0, 1.0)) == 6.0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(masks, spacings)
 def test_every_distance_is_that_of_the_definition(pair, spacing_mm):
     prediction, reference = pair
@@ -126,7 +126,7 @@ def test_every_distance_is_that_of_the_definition(pair, spacing_mm):
         np.testing.assert_allclose(np.sort(found.from_reference_mm), expected[1], atol=1e-9)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(masks, spacings)
 def test_the_tree_gives_what_the_shell_gives(pair, spacing_mm):
     prediction, reference = pair

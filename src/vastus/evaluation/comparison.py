@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _HIGHEST_P = 1.0
+_ENUMERATED_PAIRS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,8 @@ class PairedTest:
         ties: of these, pairs without a difference (left out of the ranks, as Wilcoxon did).
         median_difference: first minus second.
         rank_biserial: (sum of positive ranks - sum of negative) / all: -1..1, the size of the effect.
-        p_value: two-sided; exact for small samples without ties; 1 where no pair differs.
+        p_value: two-sided; exact for up to 12 differing pairs and for up to 50 without tied ranks; 1 where no pair
+            differs.
     """
 
     pairs: int
@@ -44,7 +46,7 @@ def paired_test(first: NDArray[Any], second: NDArray[Any]) -> PairedTest:
     Args:
         first, second: shape (n,), the same cases; ``nan`` is no value.
     """
-    from scipy.stats import rankdata, wilcoxon
+    from scipy.stats import rankdata
 
     difference = np.asarray(first, float) - np.asarray(second, float)
     difference = difference[np.isfinite(difference)]
@@ -56,7 +58,23 @@ def paired_test(first: NDArray[Any], second: NDArray[Any]) -> PairedTest:
         return PairedTest(len(difference), ties, median, 0.0, _HIGHEST_P)
     ranks = rankdata(np.abs(moved))
     effect = float((ranks * np.sign(moved)).sum() / ranks.sum())
-    return PairedTest(len(difference), ties, median, effect, float(wilcoxon(moved).pvalue))
+    return PairedTest(len(difference), ties, median, effect, _signed_rank_p(moved, ranks))
+
+
+def _signed_rank_p(moved: NDArray[np.float64], ranks: NDArray[np.float64]) -> float:
+    """Two-sided p: exact for up to 12 pairs, tied ranks or not; SciPy's exact or normal one for more.
+
+    SciPy's own exact test with ties draws permutations: 0.6 s for 13 pairs, too slow for hundreds of tests.
+    """
+    from scipy.stats import wilcoxon
+
+    n = len(moved)
+    if n > _ENUMERATED_PAIRS:
+        tied = len(np.unique(ranks)) < n
+        return float(wilcoxon(moved, method="asymptotic" if tied else "auto").pvalue)
+    signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
+    sums = np.abs(signs @ ranks)
+    return float((sums >= abs(float((ranks * np.sign(moved)).sum())) - 1e-9).mean())
 
 
 def holm(p_values: NDArray[Any]) -> NDArray[np.float64]:
