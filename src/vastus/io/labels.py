@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -15,6 +16,7 @@ from vastus.io.nifti import NIFTI_SUFFIXES, NiftiText, read_nifti, write_nifti_l
 from vastus.volume import Volume
 
 LABEL_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".mha")
+_CHUNK = 1 << 16
 _DESCRIPTION = "Vastus labels: 100+id right, 200+id left; names in the extension"
 
 
@@ -72,7 +74,7 @@ def _as_label_values(array: NDArray[np.generic], path: Path) -> NDArray[np.uint8
     known = np.zeros(256, dtype=bool)
     known[[0, *BY_VALUE]] = True
     if array.dtype == np.uint8:
-        present = np.bincount(array.ravel(order="K"), minlength=256) > 0
+        present = _occurring(array)
         _refuse_unknown([float(v) for v in np.flatnonzero(present & ~known)], path)
         return array  # type: ignore[return-value]
     present_values = [float(v) for v in np.unique(array)]
@@ -89,8 +91,17 @@ def _refuse_unknown(values: list[float], path: Path) -> None:
 
 
 def _present(array: NDArray[np.uint8]) -> list[Label]:
-    counts = np.bincount(array.ravel(order="K"), minlength=256)
-    return [label for label in LABELS if counts[label.value]]
+    occurring = _occurring(array)
+    return [label for label in LABELS if occurring[label.value]]
+
+
+def _occurring(array: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which of the 256 values a uint8 array holds; in chunks, as bincount widens its input eightfold."""
+    flat = array.ravel(order="K")
+    counts = np.zeros(256, dtype=np.int64)
+    for start in range(0, flat.size, _CHUNK):
+        counts += np.bincount(flat[start : start + _CHUNK], minlength=256)
+    return counts > 0
 
 
 def _label_table(present: list[Label]) -> str:
