@@ -46,6 +46,9 @@ def train(
 
     from vastus.training.loop import TrainOptions
     from vastus.training.loop import train as run_training
+    from vastus.training.memory import keep_freed_memory
+
+    keep_freed_memory()
 
     if threads:
         torch.set_num_threads(threads)
