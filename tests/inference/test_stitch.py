@@ -55,7 +55,7 @@ def test_overlapping_windows_are_weighted_by_the_gaussian() -> None:
     stitcher.finish_below(3)
     stitcher.add(second, 0, 0, 3)
     channels = stitcher.result().channels
-    # In the shared planes 3..5 the first window's weights fall and the second's rise: 3 (first), 4 (tie-ish), 5 (second).
+    # In the shared planes 3..5 the first window's weights fall and the second's rise.
     fz = importance(window)[2]
     expected = [1, 1, 1, *[int(fz[k] > fz[k - 3]) for k in (3, 4, 5)], 0, 0, 0]
     np.testing.assert_array_equal(channels[4, 3], expected)

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from toy_bundle import CLASS_STEP_HU, PAINTED, write_toy_bundle
+from vastus.anatomy import BY_KEY
+from vastus.cli.main import app
+from vastus.errors import InputError, MissingInputError, OutputError
+from vastus.synthesis.phantom import make_phantom
+
+FILES = {"labels.nii.gz", "volumes.csv", "report.html", "run.json"}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toy_bundle(tmp_path_factory.mktemp("weights")).folder
+
+
+def _write_scan(path: Path, z: tuple[float, float] = (200.0, 440.0)) -> np.ndarray:
+    phantom = make_phantom(PAINTED.spacing_mm, z_range_mm=z, noise_hu=0)
+    classes = phantom.labels.array % 100
+    outside = np.where(phantom.ct.array > -900, -100.0, -1000.0)
+    hu = np.where(classes > 0, classes * CLASS_STEP_HU, outside).astype(np.int16)
+    nib.save(nib.Nifti1Image(hu, phantom.ct.affine), path)
+    return phantom.labels.array
+
+
+def _run(*arguments: object) -> str:
+    result = CliRunner().invoke(app, ["segment", *map(str, arguments)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_one_scan_gives_four_files_in_the_folder(tmp_path: Path, weights: Path) -> None:
+    truth = _write_scan(tmp_path / "thigh.nii.gz")
+    out = tmp_path / "out"
+    said = _run(tmp_path / "thigh.nii.gz", "-o", out, "--weights", weights, "--threads", 1)
+    assert {p.name for p in out.iterdir()} == FILES
+    assert "OpenVINO on CPU" in said and "windows" in said
+    labels = nib.load(out / "labels.nii.gz")
+    np.testing.assert_array_equal(np.asarray(labels.dataobj), truth)
+    rows = {(r["structure"], r["side"]): r for r in csv.DictReader((out / "volumes.csv").open())}
+    assert len(rows) == 58
+    femur = rows["femur", "left"]
+    assert float(femur["volume_mm3"]) == pytest.approx((truth == 228).sum() * 64.0)
+    assert femur["truncated"] == "true" and femur["subject"] == "thigh"
+    assert rows["psoas", "left"]["volume_mm3"] == ""
+    record = json.loads((out / "run.json").read_text())
+    assert record["weights"]["name"] == "toy" and len(record["weights"]["sha256"]) == 64
+    assert record["input"]["spacing_mm"] == [4.0, 4.0, 4.0]
+    assert set(record["seconds"]) >= {"read", "preprocess", "network", "clean", "restore", "measure", "page", "total"}
+    assert str(tmp_path) not in (out / "run.json").read_text()
+
+
+def test_many_scans_load_the_model_once_and_share_a_table(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vastus.inference import predictor as module
+
+    loads: list[object] = []
+    load = module.open_runtime
+    monkeypatch.setattr(module, "open_runtime", lambda *a: (loads.append(a), load(*a))[1])
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        _write_scan(tmp_path / folder / "scan.nii.gz", (250.0, 330.0))
+    out = tmp_path / "out"
+    _run(tmp_path / "a/scan.nii.gz", tmp_path / "b/scan.nii.gz", "-o", out, "--weights", weights, "-t", 1)
+    assert len(loads) == 1
+    assert {p.name for p in out.iterdir()} == {"scan", "scan_2", "volumes.csv"}
+    assert {p.name for p in (out / "scan_2").iterdir()} == FILES
+    subjects = [row["subject"] for row in csv.DictReader((out / "volumes.csv").open())]
+    assert sorted(set(subjects)) == ["scan", "scan_2"] and len(subjects) == 116
+
+
+def test_a_bad_scan_among_good_ones(tmp_path: Path, weights: Path) -> None:
+    _write_scan(tmp_path / "good.nii.gz", (250.0, 330.0))
+    (tmp_path / "bad.nii.gz").write_bytes(b"nothing")
+    out = tmp_path / "out"
+    result = CliRunner().invoke(
+        app, ["segment", str(tmp_path / "bad.nii.gz"), str(tmp_path / "good.nii.gz"), "-o", str(out),
+              "--weights", str(weights), "-t", "1"],
+    )  # fmt: skip
+    assert result.exit_code == InputError.exit_code
+    assert "bad.nii.gz" in result.output and "1 of 2 scans done" in result.output
+    assert {p.name for p in out.iterdir()} == {"good", "volumes.csv"}
+
+
+def test_a_refused_scan_leaves_nothing(tmp_path: Path, weights: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(MissingInputError):
+        _run(tmp_path / "none.nii.gz", "-o", out, "--weights", weights)
+    assert not out.exists()
+
+
+def test_an_output_that_is_a_file_is_refused(tmp_path: Path, weights: Path) -> None:
+    _write_scan(tmp_path / "scan.nii.gz", (250.0, 330.0))
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(OutputError):
+        _run(tmp_path / "scan.nii.gz", "-o", tmp_path / "out", "--weights", weights)
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_a_failure_while_writing_keeps_the_older_results(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write_scan(tmp_path / "scan.nii.gz", (250.0, 330.0))
+    out = tmp_path / "out"
+    _run(tmp_path / "scan.nii.gz", "-o", out, "--weights", weights, "-t", 1)
+    before = {p.name: p.read_bytes() for p in out.iterdir()}
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("vastus.pipeline.write_volume_rows", fail)
+    with pytest.raises(OutputError, match="No space"):
+        _run(tmp_path / "scan.nii.gz", "-o", out, "--weights", weights, "-t", 1)
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_stops_within_two_seconds_and_leaves_nothing(
+    tmp_path: Path, weights: Path, sent: signal.Signals
+) -> None:
+    _write_scan(tmp_path / "scan.nii.gz", (-20.0, 600.0))
+    big = nib.load(tmp_path / "scan.nii.gz")
+    nib.save(nib.Nifti1Image(np.tile(np.asarray(big.dataobj), (1, 1, 8)), big.affine), tmp_path / "long.nii")
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", "from vastus.cli.main import run; run()", "segment", str(tmp_path / "long.nii"),
+               "-o", str(out), "--weights", str(weights), "-t", "1", "--overlap", "0.8"]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "windows, about" in line:
+            break
+    process.send_signal(sent)
+    start = time.monotonic()
+    assert process.wait(timeout=20) == 130
+    assert time.monotonic() - start < 2.0
+    assert not out.exists()
+
+
+def test_the_network_can_be_named_in_the_anatomy(weights: Path) -> None:
+    described = json.loads((weights / "configs/vastus.json").read_text())
+    assert set(described["classes"][1:]) == set(BY_KEY)
