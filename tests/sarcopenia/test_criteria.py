@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,9 @@ def test_unknown_name_and_missing_file(tmp_path: Path) -> None:
         load_criteria("awgs")
     with pytest.raises(MissingInputError):
         load_criteria(tmp_path / "none.toml")
+
+
+def test_the_form_shown_in_the_documentation_is_valid() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference-criteria.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
+    assert parse_criteria(shown, origin="page").key == "own"

@@ -236,7 +236,8 @@ def profile_fat(
     rows = int(coarse.max(initial=0)) + 1
     lined_up = order.line_up(labels)
     hu, limits = _as_hu(order, ct), np.array([*fat_hu, *reach_mm], dtype=np.float64)
-    lookup = (np.ascontiguousarray(coarse.transpose(order.axes)), a, b, c)
+    lined_zones = np.ascontiguousarray(coarse.transpose(order.axes))
+    lookup = (lined_zones, a, b, c, _spans(lined_zones, c))
     table = (offsets[0], steps[0], starts[0])
     found = _gather(
         in_blocks(
@@ -245,6 +246,14 @@ def profile_fat(
         )
     )
     return _as_profiles((line,), starts, found, [0] * rows)[0]
+
+
+def _spans(zones: NDArray[np.uint8], index: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Along the last axis, the first and last + 1 voxel that can lie in a zone, for every coarse row: (A, B, 2)."""
+    used = (zones > 0)[:, :, index]
+    spans = np.stack([used.argmax(axis=2), used.shape[2] - used[:, :, ::-1].argmax(axis=2)], axis=2)
+    spans[~used.any(axis=2)] = 0
+    return spans.astype(np.int64)
 
 
 def _gather(found: list[Any]) -> tuple[Any, Any, Any]:
@@ -325,7 +334,7 @@ def _profile(labels, row_of, line_of, lines, block):  # type: ignore[no-untyped-
 @njit(cache=True, nogil=True)
 def _profile_fat(arrays, lookup, limits, line, block):  # type: ignore[no-untyped-def]  # pragma: no cover
     labels, hu = arrays
-    coarse, index_a, index_b, index_c = lookup
+    coarse, index_a, index_b, index_c, spans = lookup
     offset, step, first_bin = line
     n_rows, n_bins, start, stop = block
     counts = np.zeros((n_rows, n_bins), np.float64)
@@ -333,7 +342,7 @@ def _profile_fat(arrays, lookup, limits, line, block):  # type: ignore[no-untype
     footprint = max(abs(step[0]), abs(step[1]), abs(step[2]))
     for a in range(start, stop):
         for b in range(labels.shape[1]):
-            for c in range(labels.shape[2]):
+            for c in range(spans[index_a[a], index_b[b], 0], spans[index_a[a], index_b[b], 1]):
                 zone = coarse[index_a[a], index_b[b], index_c[c]]
                 if zone == 0 or labels[a, b, c] != 0:
                     continue
