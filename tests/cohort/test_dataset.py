@@ -28,6 +28,7 @@ def test_everybody_is_accounted_for(tmp_path, tables):
     clinical.loc[clinical["subject"] == ids[1], "scan"] += "x"  # row without a scan
     clinical.loc[clinical["subject"] == ids[2], "sex"] = ""
     clinical.loc[clinical["subject"] == ids[3], "age_years"] = 45
+    clinical.loc[clinical["subject"] == ids[5], "height_cm"] = 1.6
     clinical.loc[clinical["subject"] == ids[4], ["smi_kg_m2", "grip_kg", "gait_m_s", "chair_stand_s"]] = None
     found = build(tmp_path, clinical, volumes)
     assert [s.after for s in found.flow][-1] == found.people[STATUS].notna().sum() == 69 - 5
@@ -36,7 +37,11 @@ def test_everybody_is_accounted_for(tmp_path, tables):
     assert all(s.before == s.removed + s.after for s in found.flow)
     assert {ids[1], ids[2], ids[3], ids[4]} <= set(found.left_out)
     assert found.left_out[ids[3]] == "Age over 50 years"
-    assert {p.kind for p in found.problems} == {ProblemKind.NO_CLINICAL_ROW, ProblemKind.NO_SCAN}
+    assert found.left_out[ids[5]].startswith("height")
+    assert found.index_cm3_m2.loc[ids[5]].isna().all()
+    assert {p.kind for p in found.problems} == {
+        ProblemKind.NO_CLINICAL_ROW, ProblemKind.NO_SCAN, ProblemKind.BAD_VALUE,
+    }  # fmt: skip
     assert pd.isna(found.people.loc[ids[4], STATUS])
 
 

@@ -74,3 +74,4 @@ def test_p_values_in_words():
     assert narrative.format_p(0.314) == "p = 0.31"
     assert narrative.format_p(float("nan")) == "–"
     assert narrative.number(-0.456) == "−0.46"
+    assert narrative.number(-0.0004) == "0.00"

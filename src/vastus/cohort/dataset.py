@@ -70,6 +70,8 @@ def build_dataset(volumes: Volumes, clinical: ClinicalTable, criteria: Criteria,
     steps.append(FlowStep(f"Status by {criteria.name} known", len(people), int((~known).sum()), int(known.sum())))
     for subject, stage_reason in people.loc[~known, REASON].items():
         left_out[str(subject)] = f"status not determined ({stage_reason})"
+    for subject in people.index[known & people[columns.HEIGHT].isna()]:
+        left_out[str(subject)] = "height not known: no volume / height²"
     if people.empty:
         raise InputError("Nobody is left to analyse.", remedy=_summary(steps))
     muscles = total_muscles_mm3(volumes).loc[people[columns.SCAN]].set_axis(people.index)

@@ -27,7 +27,10 @@ def format_p(p: float) -> str:
 
 def number(value: float, digits: int = 2) -> str:
     """A number with a true minus; an en dash where there is none."""
-    return "–" if math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
+    if math.isnan(value):
+        return "–"
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text.replace("-", "−")
 
 
 def methods(results: CohortResults) -> list[str]:
@@ -138,7 +141,8 @@ def measure_sentences(results: CohortResults) -> list[str]:
             best = own.loc[own["r"].abs().idxmax()]
             significant = int((own["p_holm"] < ALPHA).sum())
             parts.append(
-                f"in {name.lower()} {significant} of {len(own)} muscles after Holm's correction (largest: "
+                f"in {name.lower()} {significant} of {len(own)} muscles were significant after Holm's correction "
+                f"(largest: "
                 f"{best['label'].lower()}, r = {number(best['r'])}, rho = {number(best['rho'])}, n = {best['n']})"
             )
         if parts:

@@ -137,8 +137,8 @@ def _cell(row: pd.Series) -> str:
 
 def _prediction(table: pd.DataFrame) -> PageTable:
     rows = [
-        (r.stratum, r.label, f"{r.n_with} / {r.n_without}", narrative.number(r.odds_ratio),
-         _interval(r.or_low, r.or_high), _p(r.p_logistic), _p(r.p_age_adjusted), narrative.number(r.auc),
+        (r.stratum, r.label, f"{r.n_with} / {r.n_without}", _ratio(r.odds_ratio),
+         _ratio_interval(r.or_low, r.or_high), _p(r.p_logistic), _p(r.p_age_adjusted), narrative.number(r.auc),
          _interval(r.auc_low, r.auc_high), r.note)
         for r in table.itertuples()
     ]  # fmt: skip
@@ -177,4 +177,15 @@ def _p(p: float) -> str:
 def _interval(low: float, high: float) -> str:
     if math.isnan(low) or math.isnan(high):
         return "–"
-    return f"{narrative.number(low)} to {narrative.number(high) if high < 1e4 else '> 10,000'}"
+    return f"{narrative.number(low)} to {narrative.number(high)}"
+
+
+def _ratio(value: float) -> str:
+    """An odds ratio; what lies beyond 0.01 or 10,000 is only called so."""
+    if value < 0.01:
+        return "< 0.01"
+    return "> 10,000" if value > 1e4 else narrative.number(value)
+
+
+def _ratio_interval(low: float, high: float) -> str:
+    return "–" if math.isnan(low) or math.isnan(high) else f"{_ratio(low)} to {_ratio(high)}"
