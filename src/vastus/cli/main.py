@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vastus import __version__
-from vastus.cli import classes, cohort, evaluate, measure, preview, segment, train
+from vastus.cli import classes, cohort, evaluate, export, measure, preview, segment, train
 from vastus.errors import VastusError
 
 _INTERRUPTED = 130
@@ -31,6 +31,7 @@ app.command("preview")(preview.preview)
 app.command("evaluate")(evaluate.evaluate)
 app.command("cohort")(cohort.cohort)
 app.command("train")(train.train)
+app.command("export")(export.export)
 
 
 def _print_version(wanted: bool) -> None:

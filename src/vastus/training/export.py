@@ -1,0 +1,227 @@
+"""``vastus export``: from a run to a bundle that the core, MONAI tools and 3D Slicer can use without the run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vastus.errors import BundleError, MissingInputError, TrainingError
+from vastus.inference.bundle import (
+    ONNX_FILE,
+    SAFETENSORS_FILE,
+    BundleInfo,
+    NetworkSpec,
+    write_bundle_files,
+)
+from vastus.io.atomic import atomic_folder
+from vastus.training.checkpoint import TrainState, load_state
+from vastus.training.config import CONFIG_FILE, TrainConfig, load_config
+from vastus.training.networks import build_network, network_entry, parameter_count
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+_LARGEST_DIFFERENCE = 1e-2
+"""Largest allowed difference of a logit between torch and ONNX with the same (rounded) weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class CardFacts:
+    """What only the person who trained can say.
+
+    Attributes:
+        name: of the bundle.
+        trained_on: what data the weights have seen.
+        limits: what they are known not to do well, Markdown; empty if not stated.
+        metrics: name -> value, measured on data that was not trained on.
+    """
+
+    name: str
+    trained_on: str
+    limits: str = ""
+    metrics: dict[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExportResult:
+    """The bundle's description, and the largest difference of a logit between ONNX and torch."""
+
+    info: BundleInfo
+    largest_difference: float
+
+
+def export_run(run: Path, bundle: Path, facts: CardFacts, *, licence: str) -> ExportResult:
+    """Write the averaged weights of a run as a bundle.
+
+    Weights are stored as float16 in both files (arithmetic stays float32). The ONNX file is run and compared with
+    torch before anything is put into place.
+
+    Raises:
+        MissingInputError: no checkpoint in the run.
+        BundleError: the folder exists and is not empty.
+        TrainingError: ONNX and torch disagree.
+    """
+    if not (run / CONFIG_FILE).is_file():
+        raise MissingInputError("There is no run here.", path=run)
+    if bundle.exists() and any(bundle.iterdir()):
+        raise BundleError("The folder is not empty.", path=bundle, remedy="Choose another, or remove it first.")
+    config = load_config(run / CONFIG_FILE)
+    state = load_state(run)
+    if state is None:
+        raise MissingInputError("This run has no checkpoint yet.", path=run)
+    network, tensors = rounded_network(config, state)
+    with atomic_folder(bundle) as folder:
+        (folder / "models").mkdir()
+        model = onnx_model(network, config.settings.window_size)
+        store_as_float16(model)
+        (folder / ONNX_FILE).write_bytes(model.SerializeToString())
+        difference = onnx_difference(folder / ONNX_FILE, network, config.settings.window_size)
+        if not difference <= _LARGEST_DIFFERENCE:
+            raise TrainingError(f"ONNX and torch differ by {difference:.3g} in a logit; nothing was written.")
+        from safetensors.torch import save_file
+
+        save_file(tensors, str(folder / SAFETENSORS_FILE))
+        (folder / SAFETENSORS_FILE).chmod((folder / ONNX_FILE).stat().st_mode)
+        info = BundleInfo(
+            name=facts.name,
+            network=NetworkSpec(config.network, network_entry(config.network).arguments | config.network_arguments),
+            preprocessing=config.settings, classes=config.classes, trained_on=facts.trained_on,
+            metrics=facts.metrics or {},
+        )  # fmt: skip
+        card = model_card(info, config, state, facts, parameter_count(network), difference)
+        written = write_bundle_files(folder, info, card=card, licence=licence, inference=_monai_entries(config))
+    return ExportResult(written, difference)
+
+
+def rounded_network(config: TrainConfig, state: TrainState) -> tuple[nn.Module, dict[str, Tensor]]:
+    """The averaged network with its weights rounded to float16, in evaluation mode, and those weights."""
+    network = build_network(
+        config.network, class_count=config.class_count, window_size=config.settings.window_size,
+        arguments=config.network_arguments,
+    )  # fmt: skip
+    tensors = {
+        name: (t.half() if t.is_floating_point() else t).contiguous().clone() for name, t in state.average.items()
+    }
+    network.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in tensors.items()})
+    network.eval().requires_grad_(False)
+    return network, tensors
+
+
+def onnx_model(network: nn.Module, window_size: tuple[int, int, int]) -> ModelProto:
+    """Export to ONNX: ``image`` (N, 1, X, Y, Z) -> ``logits`` (N, classes, X, Y, Z), N free, float32."""
+    import logging
+    import warnings
+
+    # It reports the absence of torchvision, which nothing here uses.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    example = torch.zeros(2, 1, *window_size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            network, (example,), dynamo=True, input_names=["image"], output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=64)},), verbose=False,
+        )  # fmt: skip
+    assert program is not None
+    program.optimize()
+    model: ModelProto = program.model_proto
+    return model
+
+
+def store_as_float16(model: ModelProto) -> None:
+    """Halve the file: float32 initializers become float16 with a Cast in front of their use, in place.
+
+    Runtimes fold the casts when the model is loaded, so that the arithmetic is float32 as before.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = model.graph
+    casts = []
+    for index, tensor in enumerate(list(graph.initializer)):
+        if tensor.data_type != TensorProto.FLOAT or math.prod(tensor.dims) < 64:
+            continue
+        values = numpy_helper.to_array(tensor)
+        if np.abs(values).max(initial=0.0) > np.finfo(np.float16).max:
+            continue
+        name = tensor.name
+        graph.initializer[index].CopyFrom(numpy_helper.from_array(values.astype(np.float16), name + "_fp16"))
+        casts.append(helper.make_node("Cast", [name + "_fp16"], [name], name=name + "_cast", to=TensorProto.FLOAT))
+    nodes = list(graph.node)
+    del graph.node[:]
+    graph.node.extend([*casts, *nodes])
+    # Value infos of the former initializers would contradict nothing, but shape tools complain about duplicates.
+    produced = {c.output[0] for c in casts}
+    kept = [v for v in graph.value_info if v.name not in produced]
+    del graph.value_info[:]
+    graph.value_info.extend(kept)
+
+
+def onnx_difference(path: Path, network: nn.Module, window_size: tuple[int, int, int]) -> float:
+    """Largest difference of a logit between ONNX Runtime and torch, float32, on one random window."""
+    import onnxruntime
+
+    rng = np.random.default_rng(0)
+    image = rng.random((1, 1, *window_size), dtype=np.float32)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (found,) = session.run(["logits"], {"image": image})
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(image)).numpy()
+    return float(np.abs(found - expected).max())
+
+
+def _monai_entries(config: TrainConfig) -> dict[str, Any]:
+    """``network_def`` for MONAI's bundle runner: the registry's builder, so that Vastus must be installed there."""
+    return {
+        "imports": ["$from vastus.training.networks import build_network"],
+        "network_def": {
+            "_target_": "vastus.training.networks.build_network",
+            "name": config.network,
+            "class_count": config.class_count,
+            "window_size": list(config.settings.window_size),
+            "arguments": dict(config.network_arguments),
+        },
+    }
+
+
+def model_card(
+    info: BundleInfo, config: TrainConfig, state: TrainState, facts: CardFacts, parameters: int, difference: float
+) -> str:  # noqa: PLR0913
+    """The model card, Markdown."""
+    entry = network_entry(config.network)
+    settings = config.settings
+    low, high = settings.hu_window
+    metrics = "\n".join(f"| {name} | {value:.4g} |" for name, value in info.metrics.items())
+    measured = f"| measure | value |\n|---|---|\n{metrics}\n" if metrics else "No held-out measurement was stated.\n"
+    return f"""# {info.name}
+
+For research; not a medical device.
+
+**Network.** {config.network}: {entry.summary}. {parameters / 1e6:.2f} million parameters, stored as float16.
+**Input.** CT in Hounsfield units, window {low:g}..{high:g} HU, gamma {settings.gamma:g}, voxels of
+{" x ".join(f"{s:g}" for s in settings.spacing_mm)} mm, windows of {" x ".join(str(w) for w in settings.window_size)}.
+**Output.** {len(info.classes) - 1} structures and background; left and right are told apart afterwards by geometry.
+
+## Trained on
+
+{facts.trained_on}
+
+{state.step} steps of {config.batch_size} windows, {state.seconds / 3600:.2f} hours, {config.optimiser}, seed {config.seed}.
+
+## Measured
+
+{measured}
+The ONNX file was compared with torch when it was written: largest difference of a logit {difference:.1e}.
+
+## Limits
+
+{facts.limits or "None were stated by whoever trained it. Check results by eye before use."}
+
+## Licence
+
+{info.licence}
+"""

@@ -1,0 +1,120 @@
+"""Starting weights: from a bundle or another run, also when the class list differs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vastus.errors import MissingInputError, SettingsError
+from vastus.preprocessing import PreprocessingSettings
+from vastus.training.checkpoint import load_state
+from vastus.training.config import CONFIG_FILE, TrainConfig, load_config
+from vastus.training.networks import build_network, network_entry
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainedWeights:
+    """Weights with what is needed to fit them into another network.
+
+    Attributes:
+        network: registry name.
+        classes: names in the order of the output channels.
+        preprocessing: what they were trained with.
+        tensors: the ``state_dict``.
+    """
+
+    network: str
+    classes: tuple[str, ...]
+    preprocessing: PreprocessingSettings
+    tensors: dict[str, Tensor]
+
+
+def read_weights(path: Path) -> TrainedWeights:
+    """Read the averaged weights of a run's folder, or those of a bundle."""
+    if (path / CONFIG_FILE).is_file():
+        state = load_state(path)
+        if state is None:
+            raise MissingInputError("This run has no checkpoint yet.", path=path)
+        config = load_config(path / CONFIG_FILE)
+        return TrainedWeights(config.network, config.classes, config.settings, state.average)
+    from safetensors.torch import load_file
+
+    from vastus.inference.bundle import load_bundle
+
+    bundle = load_bundle(path)
+    if not bundle.safetensors_path.is_file():
+        raise MissingInputError("The bundle holds no weights for torch.", path=bundle.safetensors_path)
+    tensors = {name: t.float() for name, t in load_file(str(bundle.safetensors_path)).items()}
+    return TrainedWeights(bundle.info.network.name, bundle.info.classes, bundle.info.preprocessing, tensors)
+
+
+def initial_weights(path: Path, config: TrainConfig) -> dict[str, Tensor]:
+    """Weights of a bundle or run, fitted to the network and classes of a new run.
+
+    Raises:
+        SettingsError: another network, or shapes that differ for another reason than the classes.
+    """
+    given = read_weights(path)
+    if given.network != config.network:
+        raise SettingsError(
+            f"The weights belong to the network {given.network!r}, the run trains {config.network!r}.",
+            path=path, remedy=f"Use --network {given.network}.",
+        )  # fmt: skip
+    torch.manual_seed(config.seed)
+    fresh = build_network(
+        config.network, class_count=config.class_count, window_size=config.settings.window_size,
+        arguments=config.network_arguments,
+    ).state_dict()  # fmt: skip
+    prefixes = network_entry(config.network).class_parameters
+    return fit_weights(given.tensors, fresh, given.classes, config.classes, prefixes)
+
+
+def fit_weights(
+    given: dict[str, Tensor],
+    fresh: dict[str, Tensor],
+    given_classes: tuple[str, ...],
+    classes: tuple[str, ...],
+    prefixes: tuple[str, ...],
+) -> dict[str, Tensor]:
+    """Take ``given`` into the shapes of ``fresh``; rows of classes are matched by name, new classes stay fresh.
+
+    Args:
+        given, fresh: ``state_dict``s of the trained and the new network.
+        given_classes, classes: their class names in order.
+        prefixes: of the parameters that have one row a class; the others must have equal shapes.
+    """
+    pairs = [(classes.index(name), row) for row, name in enumerate(given_classes) if name in classes]
+    result = {}
+    for name, target in fresh.items():
+        if name not in given:
+            raise SettingsError(f"The weights have no {name}: other network arguments?")
+        source = given[name]
+        if not name.startswith(prefixes):
+            if source.shape != target.shape:
+                raise SettingsError(f"{name} has shape {tuple(source.shape)}, not {tuple(target.shape)}.")
+            result[name] = source.clone()
+            continue
+        result[name] = _fit_rows(source, target, len(given_classes), len(classes), pairs)
+    return result
+
+
+def _fit_rows(source: Tensor, target: Tensor, n_given: int, n_new: int, pairs: list[tuple[int, int]]) -> Tensor:
+    """Move the rows of common classes along every axis that counts classes in both tensors."""
+    fitted = source
+    for axis in range(source.ndim):
+        if source.shape[axis] == n_given and target.shape[axis] == n_new:
+            # Rows of new classes come from the fresh network where the shape allows it, else they start at zero.
+            base = target if fitted.shape[:axis] + fitted.shape[axis + 1 :] == target.shape[:axis] + target.shape[axis + 1 :] \
+                else torch.zeros(*fitted.shape[:axis], n_new, *fitted.shape[axis + 1 :])  # fmt: skip
+            moved = base.clone()
+            moved.index_copy_(
+                axis, torch.tensor([new for new, _ in pairs]),
+                fitted.index_select(axis, torch.tensor([old for _, old in pairs])),
+            )  # fmt: skip
+            fitted = moved
+    if fitted.shape != target.shape:
+        raise SettingsError(f"A logit layer of shape {tuple(source.shape)} can't be fitted to {tuple(target.shape)}.")
+    return fitted
