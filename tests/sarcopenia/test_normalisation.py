@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vastus.errors import ImplausibleValueError
@@ -33,6 +33,7 @@ def test_unknown_divisors_leave_none() -> None:
 
 
 @given(volume=st.floats(0, 5e6), height=st.floats(100, 230))
+@settings(deadline=None)
 def test_height_index_inverts(volume: float, height: float) -> None:
     index = normalise(volume, ClinicalFacts(height_cm=height)).per_height2_cm3_m2
     assert index is not None
