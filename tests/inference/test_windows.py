@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vastus.inference.windows import cover, importance, pad_to_window, plan_windows
+from vastus.inference.windows import LEAN_MARGIN_MM, cover, importance, lean_region, pad_to_window, plan_windows
 
 
 def _mask(n: int, *runs: tuple[int, int]) -> np.ndarray:
@@ -82,3 +82,21 @@ def test_padding_keeps_what_is_there() -> None:
     padded = pad_to_window(image, (4, 4, 4))
     assert padded.shape == (4, 5, 4) and padded.sum() == image.sum() and (padded[:3, :5, :4] == 1).all()
     assert pad_to_window(padded, (4, 4, 4)) is padded
+
+
+def test_lean_region_leaves_out_fat_and_skin_but_keeps_a_margin() -> None:
+    spacing = (2.0, 2.0, 4.0)
+    axes = [(np.arange(n) - n / 2 + 0.5) * s for n, s in zip((150, 150, 20), spacing, strict=True)]
+    radius = np.hypot(axes[0][:, None, None], axes[1][None, :, None]) + 0 * axes[2]
+    body, muscle = radius < 140, radius < 70
+    skin = (radius > 136) & body
+    region = lean_region(muscle | skin, body, spacing)
+    assert (region[muscle]).all()
+    assert region[radius < 70 + LEAN_MARGIN_MM - 4].all()
+    assert not region[radius > np.hypot(70, 70) + LEAN_MARGIN_MM * 1.5].any()
+    assert region.sum() < 0.75 * body.sum()
+
+
+def test_without_anything_lean_the_whole_body_is_looked_at() -> None:
+    body = np.ones((10, 10, 10), bool)
+    assert lean_region(np.zeros_like(body), body, (2.0, 2.0, 4.0)).all()

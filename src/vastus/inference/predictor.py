@@ -20,8 +20,8 @@ from vastus.inference.restore import restore
 from vastus.inference.runtime import Runtime, open_runtime, thread_count
 from vastus.inference.sides import tell_sides
 from vastus.inference.stitch import ScoreMap, Stitcher
-from vastus.inference.windows import WindowPlan, pad_to_window, plan_windows
-from vastus.preprocessing import FloatImage, Preprocessed, preprocess
+from vastus.inference.windows import LEAN_HU, WindowPlan, lean_region, pad_to_window, plan_windows
+from vastus.preprocessing import FloatImage, Preprocessed, normalise_hu, preprocess
 from vastus.volume import Volume, to_ras
 
 
@@ -121,7 +121,9 @@ class Predictor:
     def _predict(self, seen: Preprocessed, tell: OnProgress, clock: _Clock) -> tuple[ScoreMap, int]:
         window = self.bundle.info.preprocessing.window_size
         image = pad_to_window(seen.image, window)
-        plan = plan_windows(pad_to_window(seen.body, window), window, self.overlap)
+        lean = seen.image > normalise_hu(np.array([LEAN_HU]), self.bundle.info.preprocessing)
+        region = lean_region(lean, seen.body, self.bundle.info.preprocessing.spacing_mm)
+        plan = plan_windows(pad_to_window(region, window), window, self.overlap)
         stitcher = Stitcher(image.shape, len(self.bundle.info.classes), plan)
         results = self._runtime.run(_cut(image, plan))
         done = 0
