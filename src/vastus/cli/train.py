@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,7 +55,7 @@ def train(
         torch.set_num_threads(threads)
     settings = read_config(config, output, {"network": network, "minutes": minutes, "steps": steps})
     source, validation, settings = build_sources(
-        settings, data=data, synthetic=synthetic, held_out=held_out, fold=fold, mix=mix
+        settings, Inputs(data, synthetic, held_out, fold, mix, output / "cache")
     )
     weights = None
     if init is not None:
@@ -78,28 +79,44 @@ def read_config(file: Path | None, run: Path, overrides: dict[str, Any]) -> Trai
     return TrainConfig.from_dict({name: value for name, value in overrides.items() if value is not None})
 
 
-def build_sources(
-    settings: TrainConfig, *, data: Path | None, synthetic: Path | None, held_out: Path | None, fold: int, mix: float
-) -> tuple[PatchSource, PatchSource, TrainConfig]:
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Where the windows come from: a data set with its fold, a pool, a pool to validate on, or a mix."""
+
+    data: Path | None
+    synthetic: Path | None
+    held_out: Path | None
+    fold: int
+    mix: float
+    cache: Path
+
+
+def build_sources(settings: TrainConfig, inputs: Inputs) -> tuple[PatchSource, PatchSource, TrainConfig]:
     """Training windows, validation windows, and the settings with the classes of the data."""
     from vastus.training.sources import MixedSource, SyntheticSource
 
     sources: list[PatchSource] = []
     validation: PatchSource | None = None
-    if data is not None:
+    if inputs.data is not None:
         from vastus.training.folder import open_folder
 
-        folder = open_folder(data, settings, fold=fold)
+        # A pool holds all of the anatomy: beside one, a data set with fewer structures can't set the classes.
+        folder = open_folder(
+            inputs.data, settings, fold=inputs.fold, cache=inputs.cache, keep_classes=inputs.synthetic is not None
+        )
+        for notice in folder.notices:
+            typer.echo(notice, err=True)
         settings = folder.settings_of_run
         sources.append(folder.training)
         validation = folder.validation
-    if synthetic is not None:
+    if inputs.synthetic is not None:
         preprocessing = settings.settings
-        sources.append(SyntheticSource(synthetic, preprocessing, settings.seed))
+        sources.append(SyntheticSource(inputs.synthetic, preprocessing, settings.seed))
         if validation is None:
             # Another seed: looks, crops and noise that training never draws.
-            validation = SyntheticSource(held_out or synthetic, preprocessing, settings.seed + 1_000_003, mirror=False)
+            held_out = inputs.held_out or inputs.synthetic
+            validation = SyntheticSource(held_out, preprocessing, settings.seed + 1_000_003, mirror=False)
     assert validation is not None
     if len(sources) == 1:
         return sources[0], validation, settings
-    return MixedSource(tuple(sources), (1.0 - mix, mix), settings.seed), validation, settings
+    return MixedSource(tuple(sources), (1.0 - inputs.mix, inputs.mix), settings.seed), validation, settings

@@ -1,0 +1,107 @@
+"""Variation of labelled scans: how a window is cut, turned and scaled, and how its grey values change.
+
+No change can swap sides unnoticed: the only mirror is left-right, and the classes of a network do not name a side (both
+sides of a structure share a class), so that a mirrored window is as true as the original. Front-back and head-foot are
+never mirrored.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+_TURN_DEGREES = 10.0
+_SCALE = 0.12
+_MIRROR = 0.5
+_SOME = 0.25
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cut:
+    """Where a window lies: voxel of the scan = ``matrix @ (voxel of the window) + offset``."""
+
+    matrix: NDArray[np.float64]
+    offset: NDArray[np.float64]
+
+
+def plain_cut(centre: NDArray[np.float64], window: tuple[int, int, int]) -> Cut:
+    """A window around a voxel, neither turned nor scaled, on whole voxels."""
+    return Cut(np.eye(3), np.round(centre - (np.array(window) - 1) / 2))
+
+
+def varied_cut(
+    centre: NDArray[np.float64],
+    window: tuple[int, int, int],
+    spacing_mm: tuple[float, float, float],
+    rng: np.random.Generator,
+) -> Cut:
+    """A window around a voxel, turned a little about every axis, scaled a little, mirrored left-right half the time."""
+    angles = np.radians(rng.normal(0.0, _TURN_DEGREES / 2, 3))
+    zoom = math.exp(rng.normal(0.0, _SCALE / 2))
+    mirror = np.diag([-1.0 if rng.random() < _MIRROR else 1.0, 1.0, 1.0])
+    spacing = np.diag(spacing_mm)
+    matrix = np.linalg.inv(spacing) @ _rotation(angles) @ mirror @ spacing * zoom
+    return Cut(matrix, centre - matrix @ ((np.array(window) - 1) / 2))
+
+
+def take(array: NDArray[np.generic], cut: Cut, window: tuple[int, int, int], *, order: int, outside: float):  # type: ignore[no-untyped-def]
+    """The window of an array (order 0: nearest, 1: linear); ``outside`` where it leaves the scan."""
+    from scipy.ndimage import affine_transform
+
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in window], indexing="ij")).reshape(3, -1)
+    reached = cut.matrix @ corners + cut.offset[:, None]
+    low = np.maximum(np.floor(reached.min(axis=1)).astype(int) - 1, 0)
+    high = np.minimum(np.ceil(reached.max(axis=1)).astype(int) + 2, array.shape)
+    if (high <= low).any():
+        return np.full(window, outside, dtype=array.dtype)
+    # Only the part in reach is read from disk.
+    part = np.asarray(array[low[0] : high[0], low[1] : high[1], low[2] : high[2]])
+    working = part.astype(np.float32) if order else part
+    return affine_transform(
+        working, cut.matrix, offset=cut.offset - low, output_shape=window, order=order, mode="constant", cval=outside,
+        prefilter=False,
+    )  # fmt: skip
+
+
+def vary_intensity(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Gamma, brightness, contrast, blur, coarse slices and noise, each now and then.
+
+    Args:
+        image: 0..1.
+        rng: source of chance.
+
+    Returns:
+        0..1, same shape.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    varied = image
+    if rng.random() < _SOME:
+        varied = np.power(varied, np.float32(math.exp(rng.normal(0.0, 0.2))))
+    if rng.random() < _SOME:
+        varied = (varied - np.float32(0.5)) * np.float32(rng.uniform(0.85, 1.15)) + np.float32(0.5)
+    if rng.random() < _SOME:
+        varied = varied + np.float32(rng.normal(0.0, 0.03))
+    if rng.random() < _SOME:
+        varied = gaussian_filter(varied, rng.uniform(0.3, 1.0))
+    if rng.random() < _SOME:
+        step = int(rng.integers(2, 4))
+        slices = np.minimum(np.arange(varied.shape[2]) // step * step + step // 2, varied.shape[2] - 1)
+        varied = varied[:, :, slices]
+    if rng.random() < 2 * _SOME:
+        varied = varied + rng.normal(0.0, rng.uniform(0.01, 0.06), varied.shape).astype(np.float32)
+    return np.clip(varied, 0.0, 1.0).astype(np.float32, copy=False)
+
+
+def _rotation(angles_rad: NDArray[np.float64]) -> NDArray[np.float64]:
+    result = np.eye(3)
+    for axis, angle in enumerate(angles_rad):
+        i, j = (a for a in range(3) if a != axis)
+        turn = np.eye(3)
+        turn[i, i] = turn[j, j] = math.cos(angle)
+        turn[i, j], turn[j, i] = -math.sin(angle), math.sin(angle)
+        result = result @ turn
+    return result

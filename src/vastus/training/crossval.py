@@ -1,0 +1,139 @@
+"""k-fold cross-validation: train, predict the held-out scans, score them together, one network beside another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vastus.io.atomic import ensure_folder
+from vastus.training.config import TrainConfig
+from vastus.training.dataset import Case, Dataset, read_pair, require_sound
+from vastus.training.folder import open_folder
+from vastus.training.folds import Fold, folds_of
+
+if TYPE_CHECKING:
+    from vastus.evaluation.runner import Evaluation
+    from vastus.training.loop import TrainOptions
+
+REFERENCE_FOLDER = "reference"
+PREDICTION_FOLDER = "predictions"
+_LABELS = ".nii.gz"
+
+
+@dataclass(frozen=True, slots=True)
+class CrossvalPlan:
+    """What is compared.
+
+    Attributes:
+        configs: one or two runs' settings by the name under which they appear in table and figure.
+        fold_count: folds to make when the data set has no ``splits_final.json``; ``None``: five.
+    """
+
+    configs: dict[str, TrainConfig]
+    fold_count: int | None = None
+
+
+def cross_validate(
+    data: Path, output: Path, plan: CrossvalPlan, options: TrainOptions, tell: Callable[[str], None] = lambda _: None
+) -> Evaluation:
+    """Train every network on every fold, predict the held-out cases on their own grid, score all cases.
+
+    Everything finished is kept: the same command continues after a stop, inside the run in which it stopped.
+
+    Args:
+        data: nnU-Net layout.
+        output: gets ``<network>/fold_<n>/`` (run and bundle), ``predictions/<network>/``, ``reference/``, and the tables
+            and figures of ``vastus.evaluation``.
+        plan: see there.
+        options: how training is carried out.
+        tell: told one line a stage.
+    """
+    from vastus.evaluation.files import write_evaluation
+    from vastus.evaluation.runner import Rater, RunSettings, evaluate
+    from vastus.evaluation.table import ScoreSettings
+
+    dataset, notices = require_sound(data)
+    for notice in notices:
+        tell(notice)
+    folds = folds_of(data, tuple(c.name for c in dataset.cases), plan.fold_count)
+    ensure_folder(output)
+    held_out = [name for fold in folds for name in fold.validation]
+    _write_references([c for c in dataset.cases if c.name in held_out], dataset, output / REFERENCE_FOLDER)
+    for name, config in plan.configs.items():
+        for number, fold in enumerate(folds):
+            tell(
+                f"{name}, fold {number + 1} of {len(folds)}: {len(fold.training)} cases, {len(fold.validation)} held out"
+            )
+            _one_fold(data, dataset, config, number, fold, _Places(output, name), options)
+    raters = tuple(Rater(name, output / PREDICTION_FOLDER / name) for name in plan.configs)
+    # Both sides of a structure as one, as in the paper: labels without sides can be compared too.
+    settings = RunSettings(ScoreSettings(merge_sides=True))
+    result = evaluate(raters, output / REFERENCE_FOLDER, settings, progress=lambda case: tell(f"scoring {case}"))
+    write_evaluation(result, output)
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    output: Path
+    network: str
+
+    def run(self, fold: int) -> Path:
+        return self.output / self.network / f"fold_{fold}"
+
+    @property
+    def predictions(self) -> Path:
+        return self.output / PREDICTION_FOLDER / self.network
+
+    @property
+    def cache(self) -> Path:
+        return self.output / "cache"
+
+
+def _one_fold(  # noqa: PLR0913
+    data: Path, dataset: Dataset, config: TrainConfig, number: int, fold: Fold, places: _Places, options: TrainOptions
+) -> None:
+    from vastus.training.loop import train
+
+    missing = [n for n in fold.validation if not (places.predictions / f"{n}{_LABELS}").is_file()]
+    if not missing:
+        return
+    run = places.run(number)
+    folder = open_folder(data, config, fold=number, cache=places.cache)
+    train(folder.settings_of_run, folder.training, folder.validation, run, options=options)
+    cases = {c.name: c for c in dataset.cases}
+    predict_cases(run, [cases[n] for n in missing], places.predictions)
+
+
+def predict_cases(run: Path, cases: list[Case], folder: Path) -> None:
+    """Export a run next to it and segment cases with it as any user would; label maps on the cases' own grids."""
+    from vastus.inference.bundle import load_bundle
+    from vastus.inference.predictor import Predictor
+    from vastus.io.labels import write_labels
+    from vastus.io.scans import read_scan
+    from vastus.training.export import CardFacts, export_run
+
+    bundle = run / "bundle"
+    if not bundle.is_dir():
+        facts = CardFacts(run.parent.name, "One fold of a cross-validation.")
+        export_run(run, bundle, facts, licence="Not for distribution: one fold of a cross-validation.\n")
+    predictor = Predictor(load_bundle(bundle))
+    ensure_folder(folder)
+    for case in cases:
+        result = predictor.segment(read_scan(case.image).volume)
+        write_labels(result.labels, folder / f"{case.name}{_LABELS}")
+
+
+def _write_references(cases: list[Case], dataset: Dataset, folder: Path) -> None:
+    """Label maps of the data set with the values of the anatomy table."""
+    from vastus.io.labels import write_labels
+
+    ensure_folder(folder)
+    table = dataset.anatomy_lookup()
+    for case in cases:
+        path = folder / f"{case.name}{_LABELS}"
+        if not path.is_file():
+            _, labels = read_pair(case)
+            write_labels(labels.with_array(table[labels.array]), path)

@@ -1,0 +1,241 @@
+"""A labelled data set in nnU-Net layout: read and checked as a whole, every problem named at once.
+
+``imagesTr/case_0000.nii.gz``, ``labelsTr/case.nii.gz`` and ``dataset.json`` with ``labels`` (name -> value). A name is a
+structure of the anatomy table, with ``_right`` or ``_left`` appended where the sides have values of their own.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vastus.anatomy import BACKGROUND_ID, BY_KEY, STRUCTURES, Side
+from vastus.errors import MissingInputError, TrainingError, VastusError
+from vastus.training.losses import IGNORE
+from vastus.volume import Volume
+
+DATASET_FILE = "dataset.json"
+IMAGES, LABELS = "imagesTr", "labelsTr"
+_CHANNEL = "_0000"
+_IGNORE_NAME = "ignore"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One labelled scan."""
+
+    name: str
+    image: Path
+    labels: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A data set as its files say.
+
+    Attributes:
+        folder: where it lies.
+        cases: sorted by name; only those with both files.
+        values: label value -> (structure key, side); background and ignored voxels are not in it.
+        ignore_value: value of unlabelled voxels, or ``None``.
+    """
+
+    folder: Path
+    cases: tuple[Case, ...]
+    values: dict[int, tuple[str, Side]]
+    ignore_value: int | None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Background and the structures that have a value, in the order of the anatomy table."""
+        named = {key for key, _ in self.values.values()}
+        return ("background", *(s.key for s in STRUCTURES if s.key in named))
+
+    def lookup(self, classes: tuple[str, ...]) -> NDArray[np.uint8]:
+        """Table value -> class id (index in ``classes``); structures that are not in ``classes`` become background."""
+        ids = {name: i for i, name in enumerate(classes)}
+        table = np.zeros(256, dtype=np.uint8)
+        for value, (key, _) in self.values.items():
+            table[value] = ids.get(key, BACKGROUND_ID)
+        if self.ignore_value is not None:
+            table[self.ignore_value] = IGNORE
+        return table
+
+    def anatomy_lookup(self) -> NDArray[np.uint8]:
+        """Table value -> label value of the anatomy table."""
+        table = np.zeros(256, dtype=np.uint8)
+        for value, (key, side) in self.values.items():
+            table[value] = BY_KEY[key].label_value(side)
+        return table
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetReport:
+    """What a check found: ``problems`` stop training, ``notices`` do not."""
+
+    problems: tuple[str, ...]
+    notices: tuple[str, ...]
+
+
+def read_dataset(folder: Path) -> Dataset:
+    """Read the description and the list of cases; nothing is opened but ``dataset.json``.
+
+    Raises:
+        MissingInputError: no such folder or no case in it.
+        TrainingError: everything wrong with the description and the list, in one message.
+    """
+    dataset, problems = _read(folder)
+    _refuse(problems, folder)
+    return dataset
+
+
+def check_dataset(folder: Path) -> DatasetReport:
+    """Open every file and list all problems at once: missing pairs, geometry, label values, unreadable scans.
+
+    Raises:
+        MissingInputError: no such folder or no case in it.
+    """
+    dataset, problems = _read(folder)
+    notices: list[str] = []
+    seen: set[int] = set()
+    for case in dataset.cases:
+        found, values = _check_case(case, dataset)
+        problems += found
+        seen |= values
+        if not found and not values & dataset.values.keys():
+            notices.append(f"{case.name}: all background; it only teaches what is no muscle")
+    keys = {dataset.values[v][0] for v in seen if v in dataset.values}
+    absent = [name for name in dataset.classes[1:] if name not in keys]
+    if absent and not problems:
+        notices.append(f"never labelled in any case, so never learnt: {', '.join(absent)}")
+    return DatasetReport(tuple(problems), tuple(notices))
+
+
+def require_sound(folder: Path) -> tuple[Dataset, tuple[str, ...]]:
+    """The data set and the notices, or one ``TrainingError`` that lists every problem."""
+    report = check_dataset(folder)
+    _refuse(list(report.problems), folder)
+    return read_dataset(folder), report.notices
+
+
+def read_pair(case: Case) -> tuple[Volume, Volume]:
+    """CT in HU and label map with the data set's own values, on one grid."""
+    from vastus.io.scans import read_scan
+
+    return read_scan(case.image).volume, _read_values(case.labels)
+
+
+def _refuse(problems: list[str], folder: Path) -> None:
+    if problems:
+        listed = "\n".join(f"  - {p}" for p in problems)
+        raise TrainingError(f"The data set has {len(problems)} problem(s):\n{listed}\n", path=folder)
+
+
+def _read(folder: Path) -> tuple[Dataset, list[str]]:
+    if not folder.is_dir():
+        raise MissingInputError("There is no such data set.", path=folder)
+    problems: list[str] = []
+    description = _description(folder, problems)
+    ending = str(description.get("file_ending", ".nii.gz"))
+    values, ignore = _values(description, problems)
+    images = _files(folder / IMAGES, ending)
+    labels = _files(folder / LABELS, ending)
+    if not images and not labels:
+        raise MissingInputError(
+            f"No cases: looked for {IMAGES}/*{_CHANNEL}{ending} and {LABELS}/*{ending}.", path=folder
+        )
+    others = sorted(name for name in images if not name.endswith(_CHANNEL))
+    problems += [f"{IMAGES}/{name}{ending}: must end in {_CHANNEL}{ending}, one channel" for name in others]
+    named = {name.removesuffix(_CHANNEL): path for name, path in images.items() if name.endswith(_CHANNEL)}
+    problems += [f"{name}: an image without labels" for name in sorted(named.keys() - labels.keys())]
+    problems += [f"{name}: labels without an image" for name in sorted(labels.keys() - named.keys())]
+    cases = tuple(Case(name, named[name], labels[name]) for name in sorted(named.keys() & labels.keys()))
+    return Dataset(folder, cases, values, ignore), problems
+
+
+def _description(folder: Path, problems: list[str]) -> dict[str, Any]:
+    path = folder / DATASET_FILE
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        problems.append(f"{DATASET_FILE} is missing")
+        return {}
+    except (OSError, ValueError) as error:
+        problems.append(f"{DATASET_FILE} can't be read ({error})")
+        return {}
+    if not isinstance(description, dict) or not isinstance(description.get("labels"), dict):
+        problems.append(f"{DATASET_FILE} has no table 'labels' (name: value)")
+        return {}
+    return description
+
+
+def _values(description: dict[str, Any], problems: list[str]) -> tuple[dict[int, tuple[str, Side]], int | None]:
+    values: dict[int, tuple[str, Side]] = {}
+    ignore = None
+    for name, value in description.get("labels", {}).items():
+        if not isinstance(value, int) or not 0 <= value <= 255:
+            problems.append(f"{DATASET_FILE}: the value of {name!r} must be a whole number of 0..255, not {value!r}")
+        elif name == "background":
+            if value != 0:
+                problems.append(f"{DATASET_FILE}: the background must be 0, not {value}")
+        elif name == _IGNORE_NAME:
+            ignore = value
+        elif value in values or value == 0:
+            problems.append(f"{DATASET_FILE}: the value {value} has two names")
+        else:
+            key, side = split_name(name)
+            if key in BY_KEY:
+                values[value] = (key, side)
+            else:
+                problems.append(f"{DATASET_FILE}: {name!r} is no structure (see `vastus classes`)")
+    return values, ignore
+
+
+def split_name(name: str) -> tuple[str, Side]:
+    """``femur_left`` -> (``femur``, LEFT); without a side it is unknown."""
+    for side in (Side.RIGHT, Side.LEFT):
+        if name.endswith(f"_{side.value}"):
+            return name.removesuffix(f"_{side.value}"), side
+    return name, Side.UNKNOWN
+
+
+def _files(folder: Path, ending: str) -> dict[str, Path]:
+    if not folder.is_dir():
+        return {}
+    return {p.name.removesuffix(ending): p for p in sorted(folder.iterdir()) if p.name.endswith(ending)}
+
+
+def _check_case(case: Case, dataset: Dataset) -> tuple[list[str], set[int]]:
+    try:
+        image, labels = read_pair(case)
+    except VastusError as error:
+        return [f"{case.name}: {error.problem}"], set()
+    if not image.same_grid(labels):
+        return [f"{case.name}: image {image.shape} and labels {labels.shape} do not share a grid"], set()
+    values = {int(v) for v in np.flatnonzero(np.bincount(labels.array.ravel(order="K"), minlength=256))}
+    allowed = {0, *dataset.values} | ({dataset.ignore_value} if dataset.ignore_value is not None else set())
+    unknown = sorted(values - allowed)
+    if unknown:
+        return [f"{case.name}: label values without a name: {', '.join(map(str, unknown))}"], values
+    return [], values
+
+
+def _read_values(path: Path) -> Volume:
+    """A label map with any whole values of 0..255."""
+    from vastus.errors import LabelError
+    from vastus.io.itk_images import read_itk
+    from vastus.io.nifti import NIFTI_SUFFIXES, read_nifti
+
+    volume = read_nifti(path) if path.name.lower().endswith(NIFTI_SUFFIXES) else read_itk(path)
+    array = volume.array
+    if array.dtype != np.uint8:
+        whole = np.asarray(np.rint(array))
+        if not np.array_equal(whole, array) or whole.min() < 0 or whole.max() > 255:
+            raise LabelError("Label values must be whole numbers of 0..255.", path=path)
+        array = whole.astype(np.uint8)
+    return volume.with_array(array)
