@@ -23,6 +23,12 @@ def maps(tmp_path_factory):
     return root
 
 
+@pytest.fixture(autouse=True)
+def _no_figures(monkeypatch):
+    """Figures are tested beside their module; here they would only cost time."""
+    monkeypatch.setattr("vastus.evaluation.figures.write_figures", lambda *_: [])
+
+
 def test_two_models_are_scored_and_named(maps, tmp_path):
     arguments = ["evaluate", str(maps / "first.nii.gz"), str(maps / "reference.nii.gz"), "-o", str(tmp_path / "out")]
     options = ["--second", str(maps / "second.nii.gz"), "--names", "UNETR", "U-Net", "--tolerance-mm", "3"]
@@ -51,8 +57,7 @@ def test_different_grids_end_with_code_2_and_no_output(maps, tmp_path, monkeypat
     assert not out.exists()
 
 
-def test_resample_brings_them_together(maps, tmp_path, monkeypatch):
-    monkeypatch.setattr("vastus.evaluation.figures.write_figures", lambda *_: [])
+def test_resample_brings_them_together(maps, tmp_path):
     arguments = ["evaluate", str(maps / "smaller.nii.gz"), str(maps / "reference.nii.gz"), "-o", str(tmp_path)]
     result = CliRunner().invoke(main.app, [*arguments, "--resample", "--merge-sides", "--empty", "exclude"])
     assert result.exit_code == 0, result.output
