@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vastus import __version__
-from vastus.cli import classes, cohort, evaluate, export, measure, preview, segment, train
+from vastus.cli import classes, cohort, evaluate, export, measure, preview, segment, synth, train
 from vastus.errors import VastusError
 
 _INTERRUPTED = 130
@@ -30,6 +30,8 @@ app.command("measure")(measure.measure)
 app.command("preview")(preview.preview)
 app.command("evaluate")(evaluate.evaluate)
 app.command("cohort")(cohort.cohort)
+app.command("atlas")(synth.atlas)
+app.command("synth")(synth.synth)
 app.command("train")(train.train)
 app.command("export")(export.export)
 

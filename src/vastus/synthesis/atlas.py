@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,18 +24,20 @@ from numpy.typing import NDArray
 from vastus.anatomy import BY_KEY, SIDES, Side
 from vastus.errors import MissingInputError
 from vastus.io.atomic import atomic_path
+from vastus.synthesis.kernels import VOXEL_MM
 from vastus.synthesis.meshes import read_mesh, signed_distance_mm, voxelise
 from vastus.synthesis.tissues import Tissue
 
-VOXEL_MM = 1.5
 UNIT_MM = 0.125
 """Distances are stored as int8 in steps of 1/8 mm, cut at +-15.9 mm."""
 MARGIN_MM = 14.0
 FEMORAL_HEAD_RADIUS_MM = 24.0
 
-_CALF = frozenset(
-    ["extensor_digitorum_longus", "flexor_digitorum_longus", "flexor_hallucis_longus", "gastrocnemius_lateral", "gastrocnemius_medial", "peroneus_longus", "plantaris", "popliteus", "soleus", "tibialis_anterior", "tibialis_posterior"]
-)
+_CALF = frozenset((
+    "extensor_digitorum_longus", "flexor_digitorum_longus", "flexor_hallucis_longus", "gastrocnemius_lateral",
+    "gastrocnemius_medial", "peroneus_longus", "plantaris", "popliteus", "soleus", "tibialis_anterior",
+    "tibialis_posterior",
+))  # fmt: skip
 _OTHER_BONES = frozenset(("patella", "tibia", "fibula", "sacrum", "coccyx"))
 
 
@@ -241,11 +244,12 @@ def save_atlas(atlas: Atlas, path: Path) -> None:
             for name, f in (("skin", atlas.skin), ("deep", atlas.deep))
         },
     }
-    arrays = {f"part{i:03d}": p.distance for i, p in enumerate(atlas.parts)}
+    arrays: dict[str, Any] = {f"part{i:03d}": p.distance for i, p in enumerate(atlas.parts)}
+    arrays |= {name: f.values.astype(np.float16) for name, f in (("skin", atlas.skin), ("deep", atlas.deep))}
     with atomic_path(path) as temporary:
         np.savez_compressed(
             temporary, head=np.frombuffer(json.dumps(head).encode(), np.uint8),
-            skin=atlas.skin.values.astype(np.float16), deep=atlas.deep.values.astype(np.float16), **arrays,
+            **arrays,
         )  # fmt: skip
 
 

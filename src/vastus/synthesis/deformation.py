@@ -15,8 +15,8 @@ from scipy.ndimage import gaussian_filter
 
 from vastus.anatomy import SIDES, Side
 from vastus.synthesis.atlas import Atlas
+from vastus.synthesis.kernels import NODE_MM
 
-NODE_MM = 6.0
 _RIGID_RADIUS_MM = 17.0
 """Inside this distance from the femur's axis girth does not scale: bone keeps its size."""
 
@@ -171,7 +171,7 @@ def _unbend(points: Points, atlas: Atlas, side: Side, pose: Pose) -> Points:
     head = np.array(atlas.landmarks.head_mm[side], np.float32)
     knee = np.array(atlas.landmarks.knee_mm[side], np.float32)
     weight = _smooth((head[2] + 25.0 - points[..., 2]) / 130.0)
-    # Lifting the thigh forward turns -z towards +y: a positive angle about x. The map runs backward, so signs are reversed.
+    # Lifting the thigh forward turns -z towards +y: a positive angle about x. The map runs backward: signs reversed.
     vector = _rotation(
         -pose.hip_flexion_deg * weight,
         outwards * pose.hip_abduction_deg * weight,

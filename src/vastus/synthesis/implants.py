@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.anatomy import Side
-from vastus.synthesis.atlas import VOXEL_MM, Atlas, Part, part_from_mask
+from vastus.synthesis.atlas import Atlas, Part, part_from_mask
+from vastus.synthesis.kernels import VOXEL_MM
 from vastus.synthesis.tissues import Tissue
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from vastus.errors import GeometryError, UnreadableScanError
+from vastus.synthesis.kernels import column_crossings
 
 # The scan columns are shifted by less than a micrometre's worth of accuracy so that none runs exactly through a vertex.
 _JITTER_MM = (3.1e-4, 7.3e-4)
@@ -46,7 +46,7 @@ def voxelise(
     corners = ((vertices_mm - origin_mm) / voxel_mm)[triangles]
     corners[..., 0] += _JITTER_MM[0]
     corners[..., 1] += _JITTER_MM[1]
-    toggles = _crossings(corners, shape[0], shape[1], shape[2])
+    toggles = column_crossings(corners, shape[0], shape[1], shape[2])
     inside = np.bitwise_xor.accumulate(toggles, axis=2)
     if inside[:, :, -1].any():
         raise GeometryError("The surface is not closed, or reaches beyond the top of the grid.")
@@ -62,29 +62,3 @@ def signed_distance_mm(inside: NDArray[np.bool_], voxel_mm: float) -> NDArray[np
     distance = np.where(inside, -(within - voxel_mm / 2), outside - voxel_mm / 2).astype(np.float32)
     # Smooths the staircase of the voxels; more would make holes in the thin wing of the ilium.
     return gaussian_filter(distance, 0.4)
-
-
-@njit(cache=True)
-def _crossings(corners, n_x, n_y, n_z):  # type: ignore[no-untyped-def]  # pragma: no cover
-    toggles = np.zeros((n_x, n_y, n_z + 1), np.uint8)
-    for t in range(corners.shape[0]):
-        ax, ay, az = corners[t, 0]
-        bx, by, bz = corners[t, 1]
-        cx, cy, cz = corners[t, 2]
-        area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
-        if area == 0.0:
-            continue
-        i_low = max(0, int(np.ceil(min(ax, bx, cx))))
-        i_high = min(n_x - 1, int(np.floor(max(ax, bx, cx))))
-        j_low = max(0, int(np.ceil(min(ay, by, cy))))
-        j_high = min(n_y - 1, int(np.floor(max(ay, by, cy))))
-        for i in range(i_low, i_high + 1):
-            for j in range(j_low, j_high + 1):
-                u = ((bx - i) * (cy - j) - (cx - i) * (by - j)) / area
-                v = ((cx - i) * (ay - j) - (ax - i) * (cy - j)) / area
-                w = 1.0 - u - v
-                if u >= 0 and v >= 0 and w >= 0:
-                    height = u * az + v * bz + w * cz
-                    k = min(max(int(np.ceil(height)), 0), n_z)
-                    toggles[i, j, k] ^= 1
-    return toggles

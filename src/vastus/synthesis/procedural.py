@@ -1,7 +1,7 @@
-"""What the meshes lack, modelled: abdominal wall, back muscles, spine, organs, vessels, tendons, and the outline fields.
+"""What the meshes lack, modelled: abdominal wall, back muscles, spine, organs, vessels, tendons, the outline fields.
 
-Nothing here is measured. Places and sizes follow textbook proportions, in mm of an adult, and are anchored on the bones:
-midline, femoral heads, iliac crest, sacrum, psoas. Every part made here is marked ``procedural``.
+Nothing here is measured. Places and sizes follow textbook proportions, in mm of an adult, and are anchored on the
+bones: midline, femoral heads, iliac crest, sacrum, psoas. Every part made here is marked ``procedural``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from vastus.anatomy import BY_KEY, SIDES, Side
-from vastus.synthesis.atlas import VOXEL_MM, Atlas, Field, Landmarks, Part, PersonName, part_from_mask
+from vastus.synthesis.atlas import Atlas, Field, Landmarks, Part, PersonName, part_from_mask
+from vastus.synthesis.kernels import VOXEL_MM
 from vastus.synthesis.tissues import Tissue
 
 GRID_MM = 3.0
@@ -183,8 +184,8 @@ def _scene(
     deep_mm = _signed(deep)
     psoas = _paint([p for p in parts if p.name == "psoas"], low, shape)
     spine_y = np.full(shape[2], np.nan)
-    for k in np.flatnonzero(psoas.any(axis=(0, 1))):
-        spine_y[k] = axes[1][np.nonzero(psoas[..., k])[1]].mean()
+    for level in np.flatnonzero(psoas.any(axis=(0, 1))):
+        spine_y[level] = axes[1][np.nonzero(psoas[..., level])[1]].mean()
     known = np.flatnonzero(~np.isnan(spine_y))
     spine_y = np.interp(np.arange(shape[2]), known, spine_y[known])
     sacrum = next(p for p in parts if p.name == "sacrum")
@@ -304,9 +305,9 @@ def _vessels(scene: _Scene, parts: list[Part]) -> Made:
                 (middle + sign * (12 - shift * 0.2), spine + 26, crest + 10),
             ]
             yield name, int(Tissue.VESSEL), side, scene.tube(points, radius), True
-    yield ("great_vessels", int(Tissue.VESSEL), Side.UNKNOWN,
-           scene.tube([(middle + 14, spine + 26, crest + 6), (middle + 16, spine + 24, crest + 300)], 10.0)
-           | scene.tube([(middle - 12, spine + 26, crest + 6), (middle - 12, spine + 24, crest + 300)], 8.5), False)  # fmt: skip
+    vena_cava = scene.tube([(middle + 14, spine + 26, crest + 6), (middle + 16, spine + 24, crest + 300)], 10.0)
+    aorta = scene.tube([(middle - 12, spine + 26, crest + 6), (middle - 12, spine + 24, crest + 300)], 8.5)
+    yield "great_vessels", int(Tissue.VESSEL), Side.UNKNOWN, vena_cava | aorta, False
 
 
 def _organs(scene: _Scene, parts: list[Part]) -> Made:

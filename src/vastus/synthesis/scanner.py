@@ -1,7 +1,7 @@
 """From tissues to Hounsfield units: what a CT would show of a body, with its blur, noise, streaks and table.
 
-Values and spreads: muscle, fat and noise were set against the 34 real thigh CTs of the docs (medians of muscle 33..57 HU, of fat
--108..-82 HU); bone, contrast and metal are textbook values; textures are modelled.
+Values and spreads: muscle, fat and noise were set against 34 real thigh CTs (see the docs; medians of muscle 33..57 HU,
+of fat -108..-82 HU); bone, contrast and metal are textbook values; textures are modelled.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numba import njit, prange
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from scipy.special import ndtri
 
+from vastus.synthesis.kernels import paint_tissues
 from vastus.synthesis.subject import TissueMap
 from vastus.synthesis.tissues import Tissue
 
@@ -112,12 +112,22 @@ def sample_look(parts: Sequence[PartFacts], rng: np.random.Generator) -> Look:
             mean[number] = _METAL_HU
         elif tissue == Tissue.BOWEL:
             mean[number] = rng.uniform(10, 45)
+    cortex_mm = (float(rng.uniform(0.8, 2.0)), float(rng.uniform(3.0, 7.0)))
     return Look(
-        mean, fat_inside, float(rng.normal(-106, 6)), float(rng.uniform(-30, 30)), float(rng.uniform(1.2, 4.0)),
-        float(rng.uniform(0.0, 0.5)), float(rng.uniform(5, 45)), float(rng.uniform(800, 1500)), float(rng.uniform(80, 330)),
-        float(rng.uniform(-70, 60)), (float(rng.uniform(0.8, 2.0)), float(rng.uniform(3.0, 7.0))),
-        float(rng.uniform(0, 0.15)), float(rng.uniform(0.25, 0.7)),
-    )  # fmt: skip
+        mean_hu=mean,
+        infiltration=fat_inside,
+        fat_hu=float(rng.normal(-106, 6)),
+        skin_hu=float(rng.uniform(-30, 30)),
+        fibre_contrast=float(rng.uniform(1.2, 4.0)),
+        seam=float(rng.uniform(0.0, 0.5)),
+        septa_hu=float(rng.uniform(5, 45)),
+        cortex_hu=float(rng.uniform(800, 1500)),
+        spongy_hu=float(rng.uniform(80, 330)),
+        marrow_hu=float(rng.uniform(-70, 60)),
+        cortex_mm=cortex_mm,
+        gas=float(rng.uniform(0, 0.15)),
+        bowel_fat=float(rng.uniform(0.25, 0.7)),
+    )
 
 
 def sample_acquisition(rng: np.random.Generator) -> Acquisition:
@@ -149,16 +159,32 @@ class Textures:
         noise = gaussian_filter(noise, [s / d for s, d in zip(sigma_mm, spacing_mm, strict=True)], mode="wrap")
         return np.asarray(noise / noise.std(), np.float32)
 
-    def take(self, texture: Image, shape: tuple[int, int, int], rng: np.random.Generator) -> Image:
+    def take(
+        self, texture: Image, shape: tuple[int, int, int], rng: np.random.Generator, *, first_slice: int = 0
+    ) -> Image:
         """A piece of the given shape at a random place, repeated where it is larger than the tile."""
-        index = [(int(rng.integers(self.size)) + np.arange(n)) % self.size for n in shape]
+        start = rng.integers(self.size, size=3) + np.array([0, 0, first_slice])
+        index = [(int(s) + np.arange(n)) % self.size for s, n in zip(start, shape, strict=True)]
         return texture[np.ix_(*index)]
 
 
 def paint_hu(
-    tissue_map: TissueMap, length_mm: float, look: Look, textures: Textures, rng: np.random.Generator
+    tissue_map: TissueMap,
+    length_mm: float,
+    look: Look,
+    textures: Textures,
+    rng: np.random.Generator,
+    *,
+    first_slice: int = 0,
 ) -> Image:
-    """The body without a scanner: HU of every voxel, float32, air -1000; ``length_mm`` from knee to femoral head.
+    """The body without a scanner: HU of every voxel, float32, air -1000.
+
+    Args:
+        tissue_map: the body on a grid; also one slab of it.
+        length_mm: from knee to femoral head.
+        look, textures: see there.
+        rng: where the textures are taken from; the same state in every slab.
+        first_slice: number of the slab's first slice in the scan.
 
     Muscle: streaks of fat along the fibres, in patches, and more of it towards the edge. Fat: fine strands. Bone: a
     cortex that is thickest in mid-shaft, around spongy bone and marrow. Bowel: fat, content and gas by quantiles.
@@ -175,62 +201,19 @@ def paint_hu(
         look.fat_hu, look.skin_hu, look.septa_hu, look.fibre_contrast, look.seam, look.cortex_hu, look.spongy_hu,
         look.marrow_hu, *look.cortex_mm, low, high,
     ], np.float32)  # fmt: skip
-    starts = rng.integers(textures.size, size=(3, 3))
-    return _paint(tissue_map.part, tissue_map.depth, tissue_map.tissue, look.mean_hu, bias, shaft, numbers,
+    starts = rng.integers(textures.size, size=(3, 3)) + np.array([0, 0, first_slice])
+    return paint_tissues(tissue_map.part, tissue_map.depth, tissue_map.tissue, look.mean_hu, bias, shaft, numbers,
                   textures.fibre, textures.blotch, textures.grain, starts)  # fmt: skip
 
 
-@njit(parallel=True, cache=True, fastmath=True, nogil=True)
-def _paint(  # type: ignore[no-untyped-def]  # noqa: PLR0913, PLR0917  # pragma: no cover
-    part, depth, tissue, mean, bias, shaft, numbers, fibres, blotches, grains, starts
-):
-    fat_hu, skin_hu, septa, sharp, seam, cortex_hu, spongy_hu, marrow_hu, thin, thick, low, high = numbers
-    size = fibres.shape[0]
-    out = np.empty(part.shape, np.float32)
-    for i in prange(part.shape[0]):
-        for j in range(part.shape[1]):
-            for k in range(part.shape[2]):
-                what = tissue[i, j, k]
-                if what == 0:
-                    out[i, j, k] = -1000.0
-                    continue
-                if what == 31:
-                    out[i, j, k] = skin_hu
-                    continue
-                fibre = fibres[(i + starts[0, 0]) % size, (j + starts[0, 1]) % size, (k + starts[0, 2]) % size]
-                blotch = blotches[(i + starts[1, 0]) % size, (j + starts[1, 1]) % size, (k + starts[1, 2]) % size]
-                if what == 30:
-                    strand = fibre + 0.5 * blotch
-                    out[i, j, k] = fat_hu + septa * np.exp(-14.0 * strand * strand) + 3.0 * blotch
-                    continue
-                grain = grains[(i + starts[2, 0]) % size, (j + starts[2, 1]) % size, (k + starts[2, 2]) % size]
-                deep = depth[i, j, k] * np.float32(0.125)
-                number = part[i, j, k]
-                value = mean[number]
-                if what in (28, 29, 33):
-                    middle = shaft[k] if what == 28 else np.float32(0.0)
-                    spongy = spongy_hu + 55 * blotch + 45 * grain + 25 * fibre
-                    inner = spongy * (1 - middle) + (marrow_hu + 12 * blotch) * middle
-                    wall = min(max(deep + thin + (thick - thin) * middle + np.float32(0.5), 0.0), 1.0)
-                    dense = cortex_hu * (0.62 + 0.38 * middle)
-                    value = inner + (dense - inner) * wall
-                elif bias[number] > -50.0:
-                    mixture = 0.75 * fibre + 0.45 * blotch + 0.35 * grain
-                    inside = 1.0 / (1.0 + np.exp(-sharp * (mixture + bias[number])))
-                    inside += seam * np.exp(deep / 1.2) * (1 - inside)
-                    value += min(inside, 1.0) * (fat_hu - value)
-                elif what == 35:
-                    cavity = 0.97 * blotch + 0.24 * fibre
-                    if cavity < low:
-                        value = fat_hu + 6
-                    elif cavity > high:
-                        value = -850.0
-                out[i, j, k] = value
-    return out
-
-
 def acquire(
-    hu: Image, tissue_map: TissueMap, acquisition: Acquisition, textures: Textures, rng: np.random.Generator
+    hu: Image,
+    tissue_map: TissueMap,
+    acquisition: Acquisition,
+    textures: Textures,
+    rng: np.random.Generator,
+    *,
+    first_slice: int = 0,
 ) -> Image:
     """Blur, beam hardening, metal streaks and noise; the result is cut to the CT's range."""
     spacing = tissue_map.grid.spacing_mm
@@ -244,11 +227,15 @@ def acquire(
         image = image + metal_streaks(metal, spacing, rng)
     if acquisition.cupping_hu > 1:
         image = image - np.float32(acquisition.cupping_hu) * _between_bones(tissue_map)
-    noise = np.float32(acquisition.noise_hu) * textures.take(textures.grain, tissue_map.grid.shape, rng)
+    noise = np.float32(acquisition.noise_hu) * textures.take(
+        textures.grain, tissue_map.grid.shape, rng, first_slice=first_slice
+    )
     if acquisition.streak_hu > 0:
         width = (tissue_map.tissue != Tissue.AIR).any(axis=1).sum(axis=0) * spacing[0]
         strength = np.clip((width - 200.0) / 180.0, 0, 1.3).astype(np.float32) * np.float32(acquisition.streak_hu)
-        noise = noise + strength[None, None, :] * textures.take(textures.streak, tissue_map.grid.shape, rng)
+        noise = noise + strength[None, None, :] * textures.take(
+            textures.streak, tissue_map.grid.shape, rng, first_slice=first_slice
+        )
     return np.clip(image + noise, *HU_RANGE).astype(np.float32)
 
 

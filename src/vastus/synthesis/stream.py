@@ -1,8 +1,8 @@
 """Training patches without end: a pool of bodies on disk, and a new look, crop and scanner for every patch.
 
 A body costs seconds, a patch a fraction of one. The pool holds part numbers and depths of each body at 2 mm, not
-images; everything that a scanner or a patient's fat changes is drawn anew for each patch. While a pool grows, later patches see
-more bodies; for a finished pool ``patch`` depends on nothing but its arguments.
+images; everything that a scanner or a patient's fat changes is drawn anew for each patch. While a pool grows, later
+patches see more bodies; for a finished pool ``patch`` depends on nothing but its arguments.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from vastus.anatomy import CLASS_COUNT
 from vastus.errors import MissingInputError
 from vastus.io.atomic import atomic_folder
 from vastus.synthesis.atlas import Atlas
+from vastus.synthesis.extras import add_couch
 from vastus.synthesis.growth import NO_PART, Grid
+from vastus.synthesis.kernels import gather_affine
 from vastus.synthesis.scanner import Acquisition, Textures, acquire, paint_hu, sample_look
 from vastus.synthesis.subject import Body, TissueMap, Variety, build_body, sample_plan
 from vastus.synthesis.tissues import CLASS_OF_TISSUE, Tissue
@@ -183,9 +184,11 @@ class Pool:
         matrix = view.matrix.copy()
         matrix[:, 2] /= halves
         shift = view.shift - matrix[:, 2] * np.float32((halves - 1) / 2)
-        part, depth = _gather(body.part, body.depth, matrix, shift, np.array(tall))
+        part, depth = gather_affine(body.part, body.depth, matrix, shift, np.array(tall))
         centre, _ = (
-            (part, depth) if halves == 1 else _gather(body.part, body.depth, view.matrix, view.shift, np.array(size))
+            (part, depth)
+            if halves == 1
+            else gather_affine(body.part, body.depth, view.matrix, view.shift, np.array(size))
         )
         tissues = body.tissues
         height = POOL_SPACING_MM * (view.shift[2] + view.matrix[2] @ np.array([size[0] / 2, size[1] / 2, 0]))
@@ -199,7 +202,8 @@ class Pool:
         hu = paint_hu(tissue_map, body.length_mm, sample_look(body.parts, rng), textures, rng)
         labels = CLASS_OF_TISSUE[tissues[centre]]
         labels[tissues[centre] == Tissue.METAL] = 28
-        _add_table(hu, tissue_map, rng)
+        if rng.random() < 0.7:
+            add_couch(hu, tissue_map.tissue, rng)
         lesion = _lesion(tall, fine, rng)
         if lesion is not None:
             soft = lesion & (hu > -150) & (hu < 250)
@@ -291,20 +295,6 @@ def _rotation(angles_rad: NDArray[np.float64]) -> NDArray[np.float64]:
     return result
 
 
-def _add_table(hu: NDArray[np.float32], tissue_map: TissueMap, rng: np.random.Generator) -> None:
-    """A couch below the body: two thin sheets with foam between them."""
-    solid = np.flatnonzero((tissue_map.tissue != Tissue.AIR).any(axis=(0, 2)))
-    if len(solid) == 0 or rng.random() < 0.3:
-        return
-    y0 = solid[0] - rng.integers(1, 5)
-    thick = int(rng.integers(4, 16))
-    for y, value in ((y0, rng.uniform(-500, 150)), (y0 - thick, rng.uniform(-500, 150))):
-        if y >= 0:
-            hu[:, y, :] = np.where(tissue_map.tissue[:, y, :] == Tissue.AIR, value, hu[:, y, :])
-    inner = slice(max(y0 - thick + 1, 0), max(y0, 0))
-    hu[:, inner, :] = np.where(tissue_map.tissue[:, inner, :] == Tissue.AIR, rng.uniform(-990, -850), hu[:, inner, :])
-
-
 def _lesion(
     shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], rng: np.random.Generator
 ) -> NDArray[np.bool_] | None:
@@ -317,23 +307,3 @@ def _lesion(
         (z - centre[2]) / radius[2]
     ) ** 2 < 1
     return inside
-
-
-@njit(cache=True, fastmath=True, nogil=True)
-def _gather(part, depth, matrix, shift, size):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Nearest values along an affine map; outside the body's box there is air."""
-    out = np.full((size[0], size[1], size[2]), np.uint8(NO_PART))
-    deep = np.full((size[0], size[1], size[2]), np.int8(127))
-    for i in range(size[0]):
-        for j in range(size[1]):
-            x = matrix[0, 0] * i + matrix[0, 1] * j + shift[0] + 0.5
-            y = matrix[1, 0] * i + matrix[1, 1] * j + shift[1] + 0.5
-            z = matrix[2, 0] * i + matrix[2, 1] * j + shift[2] + 0.5
-            for k in range(size[2]):
-                a = int(np.floor(x + matrix[0, 2] * k))
-                b = int(np.floor(y + matrix[1, 2] * k))
-                c = int(np.floor(z + matrix[2, 2] * k))
-                if a >= 0 and b >= 0 and c >= 0 and a < part.shape[0] and b < part.shape[1] and c < part.shape[2]:
-                    out[i, j, k] = part[a, b, c]
-                    deep[i, j, k] = depth[a, b, c]
-    return out, deep

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
-from numba import njit, prange
 from numpy.typing import NDArray
 
 from vastus.anatomy import BY_ID, BY_KEY, SIDES, Group, Side
-from vastus.synthesis.atlas import VOXEL_MM, Atlas, Field, Part
+from vastus.synthesis.atlas import Atlas, Field, Part
 from vastus.synthesis.clinical import Person, Population, sample_person, target_volumes_mm3
-from vastus.synthesis.deformation import NODE_MM, Deformation, Girth, NodeMap, Pose, backward_map, person_origin
+from vastus.synthesis.deformation import Deformation, Girth, NodeMap, Pose, backward_map, person_origin
 from vastus.synthesis.growth import (
     NO_PART,
     Grid,
@@ -31,6 +30,7 @@ from vastus.synthesis.growth import (
     rank_of,
 )  # fmt: skip
 from vastus.synthesis.implants import Implant, implant_parts
+from vastus.synthesis.kernels import NODE_MM, VOXEL_MM, trilinear
 from vastus.synthesis.tissues import CLASS_OF_TISSUE, Tissue
 
 SKIN_MM = 1.8
@@ -56,7 +56,7 @@ class SubjectPlan:
         seed, variety: of the plan.
         atlas_index: which person of the atlas is deformed.
         mirrored: whether left and right are swapped.
-        person: sex, age, size, muscle status; None for shapes beyond the model (``Variety.WIDE``).
+        person: sex, age, size, muscle status; with ``Variety.WIDE`` the volumes stray from what they predict.
         target_mm3: wanted volume of muscles, by (structure key, side) of the new body.
         deformation: see there; sides are those of the atlas person.
         fat_mm: mean thickness of subcutaneous fat.
@@ -68,7 +68,7 @@ class SubjectPlan:
     variety: Variety
     atlas_index: int
     mirrored: bool
-    person: Person | None
+    person: Person
     target_mm3: dict[tuple[str, Side], float]
     deformation: Deformation
     fat_mm: float
@@ -95,7 +95,15 @@ class TissueMap:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Body:
-    """A deformed person, ready to be put on a grid."""
+    """A deformed person, ready to be put on a grid.
+
+    Attributes:
+        plan, parts, packed, node_map, offsets: what it was made from.
+        outline_mm: signed distance to the skin, on the nodes.
+        low_mm, high_mm: the box that is modelled.
+        length_mm: from the knee joint to the middle of the femoral head.
+        volumes_mm3: by label value, of the whole body, measured on the grid of the fit.
+    """
 
     plan: SubjectPlan
     parts: tuple[Part, ...]
@@ -106,6 +114,7 @@ class Body:
     low_mm: NDArray[np.float64]
     high_mm: NDArray[np.float64]
     length_mm: float
+    volumes_mm3: dict[int, float]
 
     def side_of(self, part: Part) -> Side:
         """Side of a part in the new body."""
@@ -119,6 +128,21 @@ class Body:
             if class_id:
                 table[number] = BY_ID[class_id].label_value(self.side_of(part))
         return table
+
+    def skin_box_mm(self, z_range_mm: tuple[float, float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The box of the body between two heights, cut to what is modelled."""
+        z = self.node_map.origin_mm[2] + NODE_MM * np.arange(self.outline_mm.shape[2])
+        bottom, top = max(z_range_mm[0], self.low_mm[2]), min(z_range_mm[1], self.high_mm[2])
+        inside = self.outline_mm[:, :, (z >= bottom - NODE_MM) & (z <= top + NODE_MM)] < NODE_MM
+        low, high = np.zeros(3), np.zeros(3)
+        for axis in range(2):
+            hit = np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis)))
+            low[axis] = self.node_map.origin_mm[axis] + NODE_MM * (hit[0] - 1)
+            high[axis] = self.node_map.origin_mm[axis] + NODE_MM * (hit[-1] + 1)
+        if self.plan.mirrored:
+            low[0], high[0] = -high[0], -low[0]
+        low[2], high[2] = bottom, top
+        return low, high
 
     def tissue_map(self, grid: Grid) -> TissueMap:
         """Evaluate on a grid of the subject's frame."""
@@ -280,10 +304,14 @@ def build_body(plan: SubjectPlan, atlas: Atlas) -> Body:
     start = _first_offsets(parts, rng)
     candidates = nearest_parts(packed, node_map, grid, start)
     targets = np.array([_target(p, plan) for p in parts])
-    offsets, _ = fit_offsets(candidates, packed, start, targets, grid.spacing_mm)
+    offsets, volumes = fit_offsets(candidates, packed, start, targets, grid.spacing_mm)
     outline = _outline(atlas, node_map, plan, rng)
     length = float(np.mean([atlas.landmarks.head_mm[s][2] - atlas.landmarks.knee_mm[s][2] for s in SIDES])) * along
-    return Body(plan, parts, packed, node_map, offsets, outline, low, high, length)
+    body = Body(plan, parts, packed, node_map, offsets, outline, low, high, length, {})
+    for value, volume in zip(body.label_values(), volumes, strict=False):
+        if value:
+            body.volumes_mm3[int(value)] = body.volumes_mm3.get(int(value), 0.0) + float(volume)
+    return body
 
 
 def _target(part: Part, plan: SubjectPlan) -> float:
@@ -351,16 +379,4 @@ def sample_nodes(values: NDArray[np.float32], node_origin_mm: NDArray[np.float64
         first = np.clip(at.astype(np.int64), 0, values.shape[axis] - 2)
         tables.append((first, (at - first).astype(np.float32)))
     (i, a), (j, b), (k, c) = tables
-    return _trilinear(values, i, a, j, b, k, c)
-
-
-@njit(parallel=True, cache=True, fastmath=True, nogil=True)
-def _trilinear(values, i, a, j, b, k, c):  # type: ignore[no-untyped-def]  # noqa: PLR0913, PLR0917  # pragma: no cover
-    out = np.empty((len(i), len(j), len(k)), np.float32)
-    for x in prange(len(i)):
-        row = values[i[x]] * (1 - a[x]) + values[i[x] + 1] * a[x]
-        for y in range(len(j)):
-            line = row[j[y]] * (1 - b[y]) + row[j[y] + 1] * b[y]
-            for z in range(len(k)):
-                out[x, y, z] = line[k[z]] * (1 - c[z]) + line[k[z] + 1] * c[z]
-    return out
+    return trilinear(values, i, a, j, b, k, c)

@@ -1,0 +1,78 @@
+"""``vastus atlas`` and ``vastus synth``: labelled CT from meshes of real anatomy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vastus.errors import MissingInputError, SettingsError
+
+if TYPE_CHECKING:
+    from vastus.synthesis.atlas import Atlas
+
+
+def atlas(
+    meshes: Annotated[
+        Path, typer.Argument(help="Folder with meshes/<person>/<side>/<structure>.ply and manifest.json.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the atlas files.")],
+) -> None:
+    """Build the atlas of both people from their meshes; once, about a minute each."""
+    from vastus.io.atomic import ensure_folder
+    from vastus.synthesis.atlas import PersonName, build_atlas, save_atlas
+
+    ensure_folder(output)
+    for person in PersonName:
+        built = build_atlas(meshes, person)
+        path = output / f"atlas_{person.value}.npz"
+        save_atlas(built, path)
+        typer.echo(f"{path}: {len(built.parts)} structures")
+
+
+def synth(
+    atlas_folder: Annotated[Path, typer.Option("--atlas", help="Folder that `vastus atlas` wrote.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the data set, or of the pool.")],
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many scans (or bodies of the pool).")] = 20,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the first; the others follow.")] = 0,
+    spacing: Annotated[
+        str | None, typer.Option("--spacing", help="Voxel in mm, e.g. 0.8,0.8,1; default: drawn for each scan.")
+    ] = None,
+    wide: Annotated[bool, typer.Option("--wide", help="Shapes beyond the clinical model, for training.")] = False,
+    pool: Annotated[bool, typer.Option("--pool", help="Bodies for `vastus train --synthetic`, not scans.")] = False,
+    person: Annotated[str | None, typer.Option("--person", help="Use only vhf or vhm.")] = None,
+) -> None:
+    """Write labelled synthetic CT in nnU-Net layout with clinical.csv, or a pool of bodies to train from."""
+    from vastus.synthesis.subject import Variety
+
+    atlases = _load(atlas_folder, person)
+    variety = Variety.WIDE if wide or pool else Variety.CLINICAL
+    if pool:
+        from vastus.synthesis.stream import fill_pool
+
+        made = fill_pool(output, atlases, count, first_seed=seed, variety=variety)
+        typer.echo(f"{output}: {made} bodies made, {count - made} were there")
+        return
+    from vastus.synthesis.dataset import DatasetOptions, write_dataset
+    from vastus.synthesis.scan import ScanSpec
+
+    spec = ScanSpec(_spacing(spacing)) if spacing else None
+    write_dataset(output, atlases, DatasetOptions(count, seed, variety, spec), typer.echo)
+
+
+def _spacing(text: str) -> tuple[float, float, float]:
+    try:
+        x, y, z = (float(v) for v in text.split(","))
+    except ValueError as error:
+        raise SettingsError(f"--spacing takes three numbers, not {text!r}.", remedy="For example 0.8,0.8,1.") from error
+    return x, y, z
+
+
+def _load(folder: Path, person: str | None) -> list[Atlas]:
+    from vastus.synthesis.atlas import load_atlas
+
+    paths = sorted(folder.glob(f"atlas_{person or '*'}.npz"))
+    if not paths:
+        raise MissingInputError("No atlas file here.", path=folder, remedy="Make them with `vastus atlas`.")
+    return [load_atlas(path) for path in paths]

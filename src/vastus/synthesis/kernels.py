@@ -1,0 +1,384 @@
+"""Compiled loops of the synthesis. They take plain arrays; the modules that call them say what the arrays mean.
+
+``values, starts, shapes, origins, ranks`` are the fields of ``growth.Packed``; ``source, stretch, node_origin`` those
+of ``deformation.NodeMap``; distances are in steps of 1/8 mm, coordinates in mm.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+CANDIDATES = 4
+"""How many parts are kept next to a voxel while volumes are fitted."""
+NO_PART = 255
+NODE_MM = 6.0
+"""Distance of the nodes of a backward map."""
+VOXEL_MM = 1.5
+"""Voxel of the atlas' distance blocks."""
+_CELL = 8
+_FAR = 127
+
+
+@njit(inline="always")
+def _node(field, node, f, component):  # type: ignore[no-untyped-def]  # pragma: no cover
+    i, j, k = node
+    a, b, c = f
+    low = (field[i, j, k, component] * (1 - c) + field[i, j, k + 1, component] * c) * (1 - b) + (
+        field[i, j + 1, k, component] * (1 - c) + field[i, j + 1, k + 1, component] * c
+    ) * b
+    high = (field[i + 1, j, k, component] * (1 - c) + field[i + 1, j, k + 1, component] * c) * (1 - b) + (
+        field[i + 1, j + 1, k, component] * (1 - c) + field[i + 1, j + 1, k + 1, component] * c
+    ) * b
+    return low * (1 - a) + high * a
+
+
+@njit(inline="always")
+def _sample(values, start, n_y, n_z, x, y, z):  # type: ignore[no-untyped-def]  # pragma: no cover
+    i, j, k = int(x), int(y), int(z)
+    a, b, c = x - i, y - j, z - k
+    at = start + (i * n_y + j) * n_z + k
+    up = at + n_y * n_z
+    low = (values[at] * (1 - c) + values[at + 1] * c) * (1 - b) + (
+        values[at + n_z] * (1 - c) + values[at + n_z + 1] * c
+    ) * b
+    high = (values[up] * (1 - c) + values[up + 1] * c) * (1 - b) + (
+        values[up + n_z] * (1 - c) + values[up + n_z + 1] * c
+    ) * b
+    return low * (1 - a) + high * a
+
+
+@njit(cache=True)
+def _parts_near(shapes, origins, source, node_origin, low, high):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Parts whose block may hold a point of the cell low..high (subject's frame)."""
+    box_low = np.full(3, np.float32(1e9))
+    box_high = np.full(3, np.float32(-1e9))
+    first = np.empty(3, np.int64)
+    last = np.empty(3, np.int64)
+    for a in range(3):
+        first[a] = min(max(int((low[a] - node_origin[a]) / NODE_MM), 0), source.shape[a] - 1)
+        last[a] = min(max(int((high[a] - node_origin[a]) / NODE_MM) + 1, 0), source.shape[a] - 1)
+    for i in range(first[0], last[0] + 1):
+        for j in range(first[1], last[1] + 1):
+            for k in range(first[2], last[2] + 1):
+                for a in range(3):
+                    box_low[a] = min(box_low[a], source[i, j, k, a])
+                    box_high[a] = max(box_high[a], source[i, j, k, a])
+    count = 0
+    found = np.empty(len(origins), np.int64)
+    for p in range(len(origins)):
+        meets = True
+        for a in range(3):
+            if box_high[a] < origins[p, a] or box_low[a] > origins[p, a] + VOXEL_MM * (shapes[p, a] - 1):
+                meets = False
+        if meets:
+            found[count] = p
+            count += 1
+    return found[:count]
+
+
+@njit(parallel=True, cache=True, fastmath=True, nogil=True)
+def find_nearest(  # type: ignore[no-untyped-def] # pragma: no cover
+    values, starts, shapes, origins, ranks, source, stretch, node_origin, origin, spacing, shape, slope, centre_z
+):
+    """See ``growth.nearest_parts``."""
+    out = np.full((shape[0], shape[1], shape[2], CANDIDATES), np.uint8(NO_PART))
+    dist = np.full((shape[0], shape[1], shape[2], CANDIDATES), np.int8(_FAR))
+    cells = (shape + _CELL - 1) // _CELL
+    for cell in prange(cells[0] * cells[1] * cells[2]):
+        first = np.array([cell // (cells[1] * cells[2]), cell // cells[2] % cells[1], cell % cells[2]]) * _CELL
+        last = np.minimum(first + _CELL, shape)
+        near = _parts_near(shapes, origins, source, node_origin, origin + first * spacing, origin + last * spacing)
+        if len(near) == 0:
+            continue
+        p = np.empty(3, np.float32)
+        node = np.empty(3, np.int64)
+        part_of = np.empty(3, np.float32)
+        for i in range(first[0], last[0]):
+            for j in range(first[1], last[1]):
+                for k in range(first[2], last[2]):
+                    p[0], p[1], p[2] = i, j, k
+                    for a in range(3):
+                        at = (origin[a] + p[a] * spacing[a] - node_origin[a]) / np.float32(NODE_MM)
+                        node[a] = min(max(int(at), 0), source.shape[a] - 2)
+                        part_of[a] = at - node[a]
+                    f = (part_of[0], part_of[1], part_of[2])
+                    n = (node[0], node[1], node[2])
+                    sx = _node(source, n, f, 0)
+                    sy = _node(source, n, f, 1)
+                    sz = _node(source, n, f, 2)
+                    wide = stretch[n[0], n[1], n[2]]
+                    for index in near:
+                        x = (sx - origins[index, 0]) / VOXEL_MM
+                        y = (sy - origins[index, 1]) / VOXEL_MM
+                        z = (sz - origins[index, 2]) / VOXEL_MM
+                        if (
+                            x < 0
+                            or y < 0
+                            or z < 0
+                            or x >= shapes[index, 0] - 1
+                            or y >= shapes[index, 1] - 1
+                            or z >= shapes[index, 2] - 1
+                        ):
+                            continue
+                        raw = _sample(values, starts[index], shapes[index, 1], shapes[index, 2], x, y, z)
+                        if raw > 120:
+                            continue
+                        if ranks[index] == 0:
+                            if raw < 0:
+                                out[i, j, k, 0] = index
+                                dist[i, j, k, 0] = np.int8(max(raw, -127))
+                                for t in range(1, CANDIDATES):
+                                    out[i, j, k, t] = NO_PART
+                                break
+                            continue
+                        d = raw * wide - slope[index] * (sz - centre_z[index]) * 8.0
+                        d = min(max(d, -127.0), 126.0)
+                        if ranks[index] == 2:
+                            d = 126.0 if d < 0 else 127.0
+                        if d > 126.5:
+                            continue
+                        if d >= dist[i, j, k, CANDIDATES - 1]:
+                            continue
+                        t = CANDIDATES - 1
+                        while t > 0 and dist[i, j, k, t - 1] > d:
+                            dist[i, j, k, t] = dist[i, j, k, t - 1]
+                            out[i, j, k, t] = out[i, j, k, t - 1]
+                            t -= 1
+                        dist[i, j, k, t] = np.int8(d)
+                        out[i, j, k, t] = index
+    return out, dist
+
+
+@njit(parallel=True, cache=True, fastmath=True, nogil=True)
+def paint_winners(  # type: ignore[no-untyped-def] # pragma: no cover
+    values,
+    starts,
+    shapes,
+    origins,
+    ranks,
+    source,
+    stretch,
+    node_origin,
+    origin,
+    spacing,
+    shape,
+    middle,
+    slope,
+    centre_z,
+):
+    """See ``growth.paint``."""
+    out = np.full((shape[0], shape[1], shape[2]), np.uint8(NO_PART))
+    depth = np.full((shape[0], shape[1], shape[2]), np.int8(_FAR))
+    cells = (shape + _CELL - 1) // _CELL
+    for cell in prange(cells[0] * cells[1] * cells[2]):
+        first = np.array([cell // (cells[1] * cells[2]), cell // cells[2] % cells[1], cell % cells[2]]) * _CELL
+        last = np.minimum(first + _CELL, shape)
+        near = _parts_near(shapes, origins, source, node_origin, origin + first * spacing, origin + last * spacing)
+        if len(near) == 0:
+            continue
+        p = np.empty(3, np.float32)
+        node = np.empty(3, np.int64)
+        part_of = np.empty(3, np.float32)
+        for i in range(first[0], last[0]):
+            for j in range(first[1], last[1]):
+                for k in range(first[2], last[2]):
+                    p[0], p[1], p[2] = i, j, k
+                    for a in range(3):
+                        at = (origin[a] + p[a] * spacing[a] - node_origin[a]) / np.float32(NODE_MM)
+                        node[a] = min(max(int(at), 0), source.shape[a] - 2)
+                        part_of[a] = at - node[a]
+                    f = (part_of[0], part_of[1], part_of[2])
+                    n = (node[0], node[1], node[2])
+                    sx = _node(source, n, f, 0)
+                    sy = _node(source, n, f, 1)
+                    sz = _node(source, n, f, 2)
+                    wide = stretch[n[0], n[1], n[2]]
+                    best = np.float32(0.0)
+                    winner = -1
+                    fallback = -1
+                    for index in near:
+                        x = (sx - origins[index, 0]) / VOXEL_MM
+                        y = (sy - origins[index, 1]) / VOXEL_MM
+                        z = (sz - origins[index, 2]) / VOXEL_MM
+                        if (
+                            x < 0
+                            or y < 0
+                            or z < 0
+                            or x >= shapes[index, 0] - 1
+                            or y >= shapes[index, 1] - 1
+                            or z >= shapes[index, 2] - 1
+                        ):
+                            continue
+                        raw = _sample(values, starts[index], shapes[index, 1], shapes[index, 2], x, y, z)
+                        if ranks[index] == 0:
+                            if raw < 0:
+                                winner = index
+                                best = raw
+                                break
+                            continue
+                        if raw > 120:
+                            continue
+                        if ranks[index] == 2:
+                            if raw < 0:
+                                fallback = index
+                            continue
+                        d = raw * wide - (slope[index] * (sz - centre_z[index]) + middle[index]) * 8.0
+                        if d < best:
+                            best = d
+                            winner = index
+                    if winner < 0 and fallback >= 0:
+                        winner = fallback
+                        best = np.float32(-127.0)
+                    if winner >= 0:
+                        out[i, j, k] = winner
+                        depth[i, j, k] = np.int8(max(best, np.float32(-127.0)))
+    return out, depth
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def count_voxels(parts, distances, ranks, offset, reach, n):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Voxels of each part with the given offsets, and how many of them a shrinkage by ``reach`` would lose."""
+    inside = np.zeros(n, np.int64)
+    shell = np.zeros(n, np.int64)
+    flat_parts = parts.reshape(-1, CANDIDATES)
+    flat_distances = distances.reshape(-1, CANDIDATES)
+    for v in range(len(flat_parts)):
+        first = flat_parts[v, 0]
+        if first == NO_PART:
+            continue
+        if ranks[first] == 0:
+            inside[first] += 1
+            continue
+        best = np.float32(0.0)
+        second = np.float32(0.0)
+        winner = -1
+        for t in range(CANDIDATES):
+            index = flat_parts[v, t]
+            if index == NO_PART:
+                break
+            if ranks[index] == 2:
+                continue
+            d = flat_distances[v, t] - offset[index]
+            if d < best:
+                second = best
+                best = d
+                winner = index
+            elif d < second:
+                second = d
+        if winner >= 0:
+            inside[winner] += 1
+            # What would be lost if the structure shrank by ``reach``: to fat, or to the runner-up.
+            if second - best < reach:
+                shell[winner] += 1
+    return inside, shell
+
+
+@njit(parallel=True, cache=True, fastmath=True, nogil=True)
+def paint_tissues(  # type: ignore[no-untyped-def] # pragma: no cover
+    part, depth, tissue, mean, bias, shaft, numbers, fibres, blotches, grains, starts
+):
+    """See ``scanner.paint_hu``; ``numbers`` are the fields of a ``Look`` in order."""
+    fat_hu, skin_hu, septa, sharp, seam, cortex_hu, spongy_hu, marrow_hu, thin, thick, low, high = numbers
+    size = fibres.shape[0]
+    out = np.empty(part.shape, np.float32)
+    for i in prange(part.shape[0]):
+        for j in range(part.shape[1]):
+            for k in range(part.shape[2]):
+                what = tissue[i, j, k]
+                if what == 0:
+                    out[i, j, k] = -1000.0
+                    continue
+                if what == 31:
+                    out[i, j, k] = skin_hu
+                    continue
+                fibre = fibres[(i + starts[0, 0]) % size, (j + starts[0, 1]) % size, (k + starts[0, 2]) % size]
+                blotch = blotches[(i + starts[1, 0]) % size, (j + starts[1, 1]) % size, (k + starts[1, 2]) % size]
+                if what == 30:
+                    strand = fibre + 0.5 * blotch
+                    out[i, j, k] = fat_hu + septa * np.exp(-14.0 * strand * strand) + 3.0 * blotch
+                    continue
+                grain = grains[(i + starts[2, 0]) % size, (j + starts[2, 1]) % size, (k + starts[2, 2]) % size]
+                deep = depth[i, j, k] * np.float32(0.125)
+                number = part[i, j, k]
+                value = mean[number]
+                if what in (28, 29, 33):
+                    middle = shaft[k] if what == 28 else np.float32(0.0)
+                    spongy = spongy_hu + 55 * blotch + 45 * grain + 25 * fibre
+                    inner = spongy * (1 - middle) + (marrow_hu + 12 * blotch) * middle
+                    wall = min(max(deep + thin + (thick - thin) * middle + np.float32(0.5), 0.0), 1.0)
+                    dense = cortex_hu * (0.62 + 0.38 * middle)
+                    value = inner + (dense - inner) * wall
+                elif bias[number] > -50.0:
+                    mixture = 0.75 * fibre + 0.45 * blotch + 0.35 * grain
+                    inside = 1.0 / (1.0 + np.exp(-sharp * (mixture + bias[number])))
+                    inside += seam * np.exp(deep / 1.2) * (1 - inside)
+                    value += min(inside, 1.0) * (fat_hu - value)
+                elif what == 35:
+                    cavity = 0.97 * blotch + 0.24 * fibre
+                    if cavity < low:
+                        value = fat_hu + 6
+                    elif cavity > high:
+                        value = -850.0
+                out[i, j, k] = value
+    return out
+
+
+@njit(parallel=True, cache=True, fastmath=True, nogil=True)
+def trilinear(values, i, a, j, b, k, c):  # type: ignore[no-untyped-def] # pragma: no cover
+    """Node values on a grid; ``i, j, k`` the lower nodes of its lines and ``a, b, c`` the shares of the upper ones."""
+    out = np.empty((len(i), len(j), len(k)), np.float32)
+    for x in prange(len(i)):
+        row = values[i[x]] * (1 - a[x]) + values[i[x] + 1] * a[x]
+        for y in range(len(j)):
+            line = row[j[y]] * (1 - b[y]) + row[j[y] + 1] * b[y]
+            for z in range(len(k)):
+                out[x, y, z] = line[k[z]] * (1 - c[z]) + line[k[z] + 1] * c[z]
+    return out
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def gather_affine(part, depth, matrix, shift, size):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Nearest values along an affine map; outside the body's box there is air."""
+    out = np.full((size[0], size[1], size[2]), np.uint8(NO_PART))
+    deep = np.full((size[0], size[1], size[2]), np.int8(127))
+    for i in range(size[0]):
+        for j in range(size[1]):
+            x = matrix[0, 0] * i + matrix[0, 1] * j + shift[0] + 0.5
+            y = matrix[1, 0] * i + matrix[1, 1] * j + shift[1] + 0.5
+            z = matrix[2, 0] * i + matrix[2, 1] * j + shift[2] + 0.5
+            for k in range(size[2]):
+                a = int(np.floor(x + matrix[0, 2] * k))
+                b = int(np.floor(y + matrix[1, 2] * k))
+                c = int(np.floor(z + matrix[2, 2] * k))
+                if a >= 0 and b >= 0 and c >= 0 and a < part.shape[0] and b < part.shape[1] and c < part.shape[2]:
+                    out[i, j, k] = part[a, b, c]
+                    deep[i, j, k] = depth[a, b, c]
+    return out, deep
+
+
+@njit(cache=True)
+def column_crossings(corners, n_x, n_y, n_z):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Where columns along z enter or leave a closed surface: toggles, to be accumulated with exclusive or."""
+    toggles = np.zeros((n_x, n_y, n_z + 1), np.uint8)
+    for t in range(corners.shape[0]):
+        ax, ay, az = corners[t, 0]
+        bx, by, bz = corners[t, 1]
+        cx, cy, cz = corners[t, 2]
+        area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
+        if area == 0.0:
+            continue
+        i_low = max(0, int(np.ceil(min(ax, bx, cx))))
+        i_high = min(n_x - 1, int(np.floor(max(ax, bx, cx))))
+        j_low = max(0, int(np.ceil(min(ay, by, cy))))
+        j_high = min(n_y - 1, int(np.floor(max(ay, by, cy))))
+        for i in range(i_low, i_high + 1):
+            for j in range(j_low, j_high + 1):
+                u = ((bx - i) * (cy - j) - (cx - i) * (by - j)) / area
+                v = ((cx - i) * (ay - j) - (ax - i) * (cy - j)) / area
+                w = 1.0 - u - v
+                if u >= 0 and v >= 0 and w >= 0:
+                    height = u * az + v * bz + w * cz
+                    k = min(max(int(np.ceil(height)), 0), n_z)
+                    toggles[i, j, k] ^= 1
+    return toggles
