@@ -5,15 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-SECTIONS = {"start-": "Start", "how-to-": "How to", "reference-": "Reference", "why-": "Why"}
+SECTIONS = {
+    "Start": ("start-", "example-"),
+    "How to": ("how-to-",),
+    "Reference": ("reference-",),
+    "Why": ("why-",),
+}
 
 
 def on_config(config: Any) -> Any:
     """Fill ``nav`` before the pages are read."""
     pages = sorted(path.relative_to(config["docs_dir"]) for path in Path(config["docs_dir"]).rglob("*.md"))
     nav: list[Any] = []
-    for prefix, title in SECTIONS.items():
-        members = [path.as_posix() for path in pages if path.name.startswith(prefix)]
+    for title, prefixes in SECTIONS.items():
+        members = [path.as_posix() for path in pages if path.name.startswith(prefixes)]
         if title == "Start":
             nav.append({title: ["index.md", *members] if members else "index.md"})
         elif members:

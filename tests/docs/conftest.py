@@ -26,24 +26,23 @@ def sandbox_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     - ``scan.nii.gz``, ``labels.nii.gz``: a phantom from hip to knee and its labels; ``dicom_folder/``: the same scan
     - ``scans/first.nii.gz``, ``scans/second.nii.gz``: two scans in one folder
     - ``first/``, ``second/``: ``scan.nii.gz``, ``labels.nii.gz``, ``volumes.csv`` of each
-    - ``pred/``, ``ref/``: label maps of one name to compare, the predicted ones a voxel off
+    - ``reference.nii.gz``, ``prediction.nii.gz``: label maps to compare, the predicted one a voxel off
+    - ``references/``, ``predictions/``, ``unetr/``, ``unet/``: the same for three scans, ``unet/`` two voxels off
     - ``volumes.csv``, ``clinical.csv``: a simulated cohort
     """
     folder = tmp_path_factory.mktemp("sandbox")
-    first, second = make_phantom((3.0, 3.0, 5.0)), make_phantom((3.0, 3.0, 5.0), z_range_mm=(-20.0, 520.0), seed=1)
-    for name in ("scans", "first", "second", "pred", "ref"):
-        (folder / name).mkdir()
+    first = make_phantom((3.0, 3.0, 5.0))
     _save_ct(first.ct, folder / "scan.nii.gz")
     write_labels(first.labels, folder / "labels.nii.gz")
     _save_dicom(first.ct, folder / "dicom_folder")
-    for name, scan in {"first": first, "second": second}.items():
-        _save_ct(scan.ct, folder / "scans" / f"{name}.nii.gz")
-        _save_ct(scan.ct, folder / name / "scan.nii.gz")
+    for name, height in {"first": 610.0, "second": 520.0}.items():
+        scan = make_phantom((4.0, 4.0, 6.0), z_range_mm=(-20.0, height))
+        for target in (folder / "scans" / f"{name}.nii.gz", folder / name / "scan.nii.gz"):
+            target.parent.mkdir(exist_ok=True)
+            _save_ct(scan.ct, target)
         write_labels(scan.labels, folder / name / "labels.nii.gz")
         write_volume_rows(_measure(name, scan), folder / name / "volumes.csv")
-        write_labels(scan.labels, folder / "ref" / f"{name}.nii.gz")
-        moved = scan.labels.with_array(np.roll(scan.labels.array, 1, axis=1))
-        write_labels(moved, folder / "pred" / f"{name}.nii.gz")
+    _save_label_maps_to_compare(folder)
     write_example(folder)
     return folder
 
@@ -81,6 +80,17 @@ def _measure(subject: str, scan: LabelledScan) -> list[VolumeRow]:
             cut = bool(inside[:, :, [0, -1]].any())
             rows.append(VolumeRow(subject, label.structure.key, label.structure.group, label.side, volume, mean, cut))
     return rows
+
+
+def _save_label_maps_to_compare(folder: Path) -> None:
+    for number, height in enumerate((480.0, 540.0, 610.0), start=1):
+        reference = make_phantom((4.0, 4.0, 6.0), z_range_mm=(-20.0, height)).labels
+        for name, voxels in {"references": 0, "predictions": 1, "unetr": 1, "unet": 2}.items():
+            (folder / name).mkdir(exist_ok=True)
+            moved = reference.with_array(np.roll(reference.array, voxels, axis=1))
+            write_labels(moved, folder / name / f"case{number}.nii.gz")
+    shutil.copy(folder / "references" / "case1.nii.gz", folder / "reference.nii.gz")
+    shutil.copy(folder / "predictions" / "case1.nii.gz", folder / "prediction.nii.gz")
 
 
 def _save_dicom(volume: Volume, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Every command in the README and under docs/ runs.
 
-Of each page all ``bash`` and ``python`` blocks are run in their order, and the ``$`` lines of ``console`` blocks, in
-one folder that holds small synthetic files (see ``sandbox_files``). A block that can't run in a test has a line
+Of each page all ``bash`` (``sh``) and ``python`` blocks and the ``$`` lines of ``console`` blocks are run in their
+order, in one folder that holds small synthetic files (see ``sandbox_files``). A block that can't run in a test has a line
 ``<!-- test: skip REASON -->`` right above it; the reason is required.
 """
 
@@ -52,7 +52,7 @@ def blocks_of(page: Path, text: str) -> list[Block]:
             start, _, language = opened
             if language == "console":
                 body = [entry[2:] for entry in body if entry.startswith("$ ")]
-                language = "bash"
+            language = "bash" if language in {"console", "sh", "shell"} else language
             if language in {"bash", "python"} and any(body):
                 found.append(Block(page, start, language, "\n".join(body), skip))
             opened, skip = None, None
@@ -80,17 +80,16 @@ def test_block_runs(block: Block, sandbox) -> None:
         else [sys.executable, "-c", block.code]
     )
     result = subprocess.run(
-        command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=LIMIT_S, check=False
+        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=LIMIT_S, check=False
     )
     assert result.returncode == 0, f"{block.name}\n{block.code}\n{result.stdout[-2000:]}\n{result.stderr[-4000:]}"
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """The caller's, with this interpreter's programs first and a home of its own."""
+def environment() -> dict[str, str]:
+    """The caller's, with this interpreter's programs first."""
     return {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "HOME": str(folder.parent),
         "OMP_NUM_THREADS": "2",
         "MPLBACKEND": "Agg",
         "COLUMNS": "120",

@@ -25,7 +25,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_page_is_of_one_of_the_four_kinds():
     names = [p.name for p in (ROOT / "docs").rglob("*.md") if p.name != "index.md"]
     assert names
-    assert [n for n in names if not n.startswith(("start-", "how-to-", "reference-", "why-"))] == []
+    assert [n for n in names if not n.startswith(("start-", "example-", "how-to-", "reference-", "why-"))] == []
 
 
 def test_every_page_is_built_and_in_the_navigation(site):
