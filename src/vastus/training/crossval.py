@@ -44,8 +44,8 @@ def cross_validate(
 
     Args:
         data: nnU-Net layout.
-        output: gets ``<network>/fold_<n>/`` (run and bundle), ``predictions/<network>/``, ``reference/``, and the tables
-            and figures of ``vastus.evaluation``.
+        output: gets ``<network>/fold_<n>/`` (run and bundle), ``predictions/<network>/``, ``reference/``, and the
+            tables and figures of ``vastus.evaluation``.
         plan: see there.
         options: how training is carried out.
         tell: told one line a stage.
@@ -63,10 +63,9 @@ def cross_validate(
     _write_references([c for c in dataset.cases if c.name in held_out], dataset, output / REFERENCE_FOLDER)
     for name, config in plan.configs.items():
         for number, fold in enumerate(folds):
-            tell(
-                f"{name}, fold {number + 1} of {len(folds)}: {len(fold.training)} cases, {len(fold.validation)} held out"
-            )
-            _one_fold(data, dataset, config, number, fold, _Places(output, name), options)
+            sizes = f"{len(fold.training)} cases, {len(fold.validation)} held out"
+            tell(f"{name}, fold {number + 1} of {len(folds)}: {sizes}")
+            _one_fold(dataset, config, number, fold, places=_Places(output, name), options=options)
     raters = tuple(Rater(name, output / PREDICTION_FOLDER / name) for name in plan.configs)
     # Both sides of a structure as one, as in the paper: labels without sides can be compared too.
     settings = RunSettings(ScoreSettings(merge_sides=True))
@@ -92,8 +91,8 @@ class _Places:
         return self.output / "cache"
 
 
-def _one_fold(  # noqa: PLR0913
-    data: Path, dataset: Dataset, config: TrainConfig, number: int, fold: Fold, places: _Places, options: TrainOptions
+def _one_fold(
+    dataset: Dataset, config: TrainConfig, number: int, fold: Fold, *, places: _Places, options: TrainOptions
 ) -> None:
     from vastus.training.loop import train
 
@@ -101,7 +100,7 @@ def _one_fold(  # noqa: PLR0913
     if not missing:
         return
     run = places.run(number)
-    folder = open_folder(data, config, fold=number, cache=places.cache)
+    folder = open_folder(dataset.folder, config, fold=number, cache=places.cache)
     train(folder.settings_of_run, folder.training, folder.validation, run, options=options)
     cases = {c.name: c for c in dataset.cases}
     predict_cases(run, [cases[n] for n in missing], places.predictions)

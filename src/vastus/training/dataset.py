@@ -1,7 +1,7 @@
 """A labelled data set in nnU-Net layout: read and checked as a whole, every problem named at once.
 
-``imagesTr/case_0000.nii.gz``, ``labelsTr/case.nii.gz`` and ``dataset.json`` with ``labels`` (name -> value). A name is a
-structure of the anatomy table, with ``_right`` or ``_left`` appended where the sides have values of their own.
+``imagesTr/case_0000.nii.gz``, ``labelsTr/case.nii.gz`` and ``dataset.json`` with ``labels`` (name -> value). A name is
+a structure of the anatomy table, with ``_right`` or ``_left`` appended where the sides have values of their own.
 """
 
 from __future__ import annotations
@@ -57,9 +57,15 @@ class Dataset:
         return ("background", *(s.key for s in STRUCTURES if s.key in named))
 
     def lookup(self, classes: tuple[str, ...]) -> NDArray[np.uint8]:
-        """Table value -> class id (index in ``classes``); structures that are not in ``classes`` become background."""
+        """Table value -> class id (index in ``classes``); structures that are not in ``classes`` become background.
+
+        Where ``classes`` names structures that this data set has no value for, its background may be one of them:
+        nobody looked, so that those voxels are ignored.
+        """
         ids = {name: i for i, name in enumerate(classes)}
         table = np.zeros(256, dtype=np.uint8)
+        if set(classes) - set(self.classes):
+            table[0] = IGNORE
         for value, (key, _) in self.values.items():
             table[value] = ids.get(key, BACKGROUND_ID)
         if self.ignore_value is not None:

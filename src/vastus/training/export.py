@@ -190,7 +190,7 @@ def _monai_entries(config: TrainConfig) -> dict[str, Any]:
 
 def model_card(
     info: BundleInfo, config: TrainConfig, state: TrainState, facts: CardFacts, parameters: int, difference: float
-) -> str:  # noqa: PLR0913
+) -> str:
     """The model card, Markdown."""
     entry = network_entry(config.network)
     settings = config.settings
@@ -210,7 +210,8 @@ For research; not a medical device.
 
 {facts.trained_on}
 
-{state.step} steps of {config.batch_size} windows, {state.seconds / 3600:.2f} hours, {config.optimiser}, seed {config.seed}.
+{state.step} steps of {config.batch_size} windows in {state.seconds / 3600:.2f} hours, {config.optimiser}, seed
+{config.seed}.
 
 ## Measured
 

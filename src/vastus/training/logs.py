@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import sys
 import time
 from dataclasses import astuple, dataclass, fields
@@ -92,7 +93,7 @@ class RunLog:
         _append(self.run / VALIDATION_FILE, [step, _short(mean_dice), *(_short(d) for d in dice[1:])])
         self._board.add_scalar("dice/mean", mean_dice, step)
         for name, value in zip(self.classes[1:], dice[1:], strict=True):
-            if value == value:
+            if not math.isnan(value):
                 self._board.add_scalar(f"dice/{name}", value, step)
         self._board.flush()
         self.say(f"validation at step {step}: mean Dice {mean_dice:.3f}")
@@ -143,5 +144,5 @@ def _append(path: Path, values: list[Any]) -> None:
 
 def _short(value: Any) -> Any:
     if isinstance(value, float):
-        return "" if value != value else f"{value:.6g}"
+        return "" if math.isnan(value) else f"{value:.6g}"
     return value

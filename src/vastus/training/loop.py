@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import os
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +209,7 @@ class _Trainer:
             before = self.seconds
             clock = _Clock(config.log_steps)
             last_save = time.monotonic()
+            data: Iterator[tuple[Tensor, Tensor]]
             data = iter(()) if self.share(before) >= 1.0 else iter(
                 batches(source, place, first_step=self.step, workers=options.workers)
             )  # fmt: skip
@@ -245,7 +248,7 @@ class _Trainer:
             output = model(image)
         loss = total_loss(output, labels, config)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         limit = config.gradient_clip if config.gradient_clip > 0 else math.inf
         norm = float(nn.utils.clip_grad_norm_(self.network.parameters(), limit))
         value = float(loss.detach())
@@ -373,25 +376,24 @@ def _claim_folder(config: TrainConfig, run: Path) -> None:
         save_config(config, path)
         return
     saved = load_config(path)
-    changed = {name: value for name, value in config.to_dict().items() if name in _FREE_TO_CHANGE}
-    if saved.to_dict() | changed != config.to_dict():
-        odd = sorted(n for n, v in saved.to_dict().items() if n not in _FREE_TO_CHANGE and config.to_dict()[n] != v)
+    # Compared as they are written, so that a list and a tuple count as the same.
+    before, now = (json.loads(json.dumps(c.to_dict())) for c in (saved, config))
+    odd = sorted(name for name in now if name not in _FREE_TO_CHANGE and before[name] != now[name])
+    if odd:
         raise SettingsError(
             f"The folder holds a run with other settings ({', '.join(odd)}).",
             path=run, remedy="Choose another folder with -o, or give the settings of the run to continue it.",
         )  # fmt: skip
     if saved != config:
-        save_config(replace(config), path)
+        save_config(config, path)
 
 
 def _opening(trainer: _Trainer, options: TrainOptions) -> str:
     config = trainer.config
-    length = " or ".join(
-        text for text in (f"{config.minutes:g} min" if config.minutes else "", f"{config.steps} steps" if config.steps else "")
-        if text
-    )  # fmt: skip
+    limits = [f"{config.minutes:g} min"] if config.minutes else []
+    limits += [f"{config.steps} steps"] if config.steps else []
     begun = f"continues at step {trainer.step}" if trainer.step else "starts"
     return (
-        f"Training {begun}: {config.network}, {length}, batch {config.batch_size}, device {trainer.team.device}, "
+        f"Training {begun}: {config.network}, {' or '.join(limits)}, batch {config.batch_size}, device {trainer.team.device}, "
         f"{torch.get_num_threads()} threads, {options.workers} loader processes, {trainer.team.ranks} process(es)."
     )

@@ -51,13 +51,13 @@ FAST_SETTINGS = PreprocessingSettings(
 
 
 def _unetr(class_count: int, window: tuple[int, int, int], arguments: dict[str, Any]) -> nn.Module:
-    from monai.networks.nets import UNETR
+    from monai.networks.nets import UNETR  # type: ignore[attr-defined]
 
     return UNETR(in_channels=1, out_channels=class_count, img_size=window, **arguments)
 
 
 def _unet(class_count: int, window: tuple[int, int, int], arguments: dict[str, Any]) -> nn.Module:
-    from monai.networks.nets import UNet
+    from monai.networks.nets import UNet  # type: ignore[attr-defined]
 
     return UNet(spatial_dims=3, in_channels=1, out_channels=class_count, **arguments)
 
@@ -65,7 +65,8 @@ def _unet(class_count: int, window: tuple[int, int, int], arguments: dict[str, A
 def _resunet(class_count: int, window: tuple[int, int, int], arguments: dict[str, Any]) -> nn.Module:
     from vastus.training.resunet import ResUNet
 
-    return ResUNet(class_count, **{key: tuple(v) if isinstance(v, list) else v for key, v in arguments.items()})
+    plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in arguments.items()}
+    return ResUNet(class_count, **plain)
 
 
 _VIT_BASE = {

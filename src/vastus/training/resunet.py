@@ -8,6 +8,8 @@ Group norm, leaky ReLU and plain convolutions only: all of it runs in ONNX Runti
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -63,7 +65,7 @@ class ResUNet(nn.Module):
             first = ResidualBlock(channels[max(level - 1, 0)], width, stride=1 if level == 0 else 2)
             more = [ResidualBlock(width, width) for _ in range(encoder_blocks[level] - 1)]
             self.encoder.append(nn.Sequential(first, *more))
-        self.up = nn.ModuleList(nn.ConvTranspose3d(b, a, 2, stride=2) for a, b in zip(channels, channels[1:]))  # noqa: B905
+        self.up = nn.ModuleList(nn.ConvTranspose3d(b, a, 2, stride=2) for a, b in pairwise(channels))
         self.decoder = nn.ModuleList(ResidualBlock(width, width) for width in channels[:-1])
         self.auxiliary = nn.Conv3d(channels[0], class_count, 1)
         self.up_full = nn.ConvTranspose3d(channels[0], head_channels, (2, 2, 1), stride=(2, 2, 1))
@@ -79,8 +81,8 @@ class ResUNet(nn.Module):
         """(B, 1, X, Y, Z) normalised image -> (B, classes, X, Y, Z) logits."""
         y = self.stem(x)
         features: list[Tensor] = []
-        for level in self.encoder:
-            y = level(y)
+        for stage in self.encoder:
+            y = stage(y)
             features.append(y)
         for level in reversed(range(len(self.up))):
             # Adding the skip instead of appending it halves the cost of the decoder's first convolution.

@@ -84,7 +84,8 @@ def open_pool(folder: Path) -> Pool:
         raise SettingsError("There is no such pool of synthetic subjects.", path=folder)
     from vastus.synthesis import stream
 
-    return stream.open_pool(folder)
+    pool: Pool = stream.open_pool(folder)
+    return pool
 
 
 class MixedSource:

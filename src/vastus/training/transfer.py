@@ -107,12 +107,11 @@ def _fit_rows(source: Tensor, target: Tensor, n_given: int, n_new: int, pairs: l
     for axis in range(source.ndim):
         if source.shape[axis] == n_given and target.shape[axis] == n_new:
             # Rows of new classes come from the fresh network where the shape allows it, else they start at zero.
-            base = target if fitted.shape[:axis] + fitted.shape[axis + 1 :] == target.shape[:axis] + target.shape[axis + 1 :] \
-                else torch.zeros(*fitted.shape[:axis], n_new, *fitted.shape[axis + 1 :])  # fmt: skip
-            moved = base.clone()
+            wanted = (*fitted.shape[:axis], n_new, *fitted.shape[axis + 1 :])
+            moved = target.clone() if wanted == tuple(target.shape) else torch.zeros(wanted)
             moved.index_copy_(
-                axis, torch.tensor([new for new, _ in pairs]),
-                fitted.index_select(axis, torch.tensor([old for _, old in pairs])),
+                axis, torch.tensor([new for new, _ in pairs], dtype=torch.long),
+                fitted.index_select(axis, torch.tensor([old for _, old in pairs], dtype=torch.long)),
             )  # fmt: skip
             fitted = moved
     if fitted.shape != target.shape:

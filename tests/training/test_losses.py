@@ -1,0 +1,69 @@
+import pytest
+
+pytest.importorskip("torch")
+import torch
+from monai.losses import DiceLoss
+
+from vastus.training.losses import IGNORE, dice_cross_entropy, reduce_labels
+
+
+def _case(seed: int = 0, classes: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(2, classes, 6, 5, 4, generator=generator)
+    labels = torch.randint(0, classes, (2, 6, 5, 4), generator=generator, dtype=torch.uint8)
+    return logits, labels
+
+
+def test_equals_monai_and_torch_where_nothing_is_ignored() -> None:
+    logits, labels = _case()
+    theirs = DiceLoss(
+        softmax=True, to_onehot_y=True, batch=True, include_background=False, smooth_nr=0.0, smooth_dr=0.0
+    )
+    expected = theirs(logits, labels[:, None]) + torch.nn.functional.cross_entropy(logits, labels.long())
+    assert dice_cross_entropy(logits, labels) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_ignored_voxels_carry_neither_loss_nor_gradient() -> None:
+    logits, labels = _case()
+    labels[:, :3] = IGNORE
+    logits.requires_grad_()
+    dice_cross_entropy(logits, labels).backward()
+    assert float(logits.grad[:, :, :3].abs().max()) == 0.0
+    assert float(logits.grad[:, :, 3:].abs().min()) > 0.0
+    kept = dice_cross_entropy(logits[:, :, 3:], labels[:, 3:])
+    assert float(dice_cross_entropy(logits, labels)) == pytest.approx(float(kept), rel=1e-6)
+
+
+def test_an_absent_class_does_not_count() -> None:
+    logits, labels = _case()
+    labels[labels == 3] = 2
+    without = torch.cat((logits[:, :3], logits[:, 4:]), dim=1)
+    relabelled = labels.clone()
+    relabelled[labels == 4] = 3
+    confident = logits.clone()
+    confident[:, 3] = -1e4
+    assert float(dice_cross_entropy(confident, labels)) == pytest.approx(
+        float(dice_cross_entropy(without, relabelled)), rel=1e-5
+    )
+
+
+def test_nothing_labelled_is_no_loss() -> None:
+    logits, labels = _case()
+    logits.requires_grad_()
+    loss = dice_cross_entropy(logits, torch.full_like(labels, IGNORE))
+    loss.backward()
+    assert float(loss) == 0.0
+    assert float(logits.grad.abs().max()) == 0.0
+
+
+def test_a_perfect_prediction_costs_nothing() -> None:
+    _, labels = _case()
+    logits = 100.0 * torch.nn.functional.one_hot(labels.long(), 5).movedim(-1, 1).float()
+    assert float(dice_cross_entropy(logits, labels)) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_reduced_labels_are_nearest_neighbours() -> None:
+    labels = torch.arange(8, dtype=torch.uint8).repeat_interleave(2)[None, :, None, None].expand(1, 16, 2, 3)
+    reduced = reduce_labels(labels, (8, 1, 3))
+    assert reduced[0, :, 0, 0].tolist() == list(range(8))
+    assert reduced.dtype == torch.uint8
