@@ -84,7 +84,7 @@ def _measure(subject: str, scan: LabelledScan) -> list[VolumeRow]:
 
 def _save_label_maps_to_compare(folder: Path) -> None:
     for number, height in enumerate((480.0, 540.0, 610.0), start=1):
-        reference = make_phantom((4.0, 4.0, 6.0), z_range_mm=(-20.0, height)).labels
+        reference = make_phantom((5.0, 5.0, 10.0), z_range_mm=(-20.0, height)).labels
         for name, voxels in {"references": 0, "predictions": 1, "unetr": 1, "unet": 2}.items():
             (folder / name).mkdir(exist_ok=True)
             moved = reference.with_array(np.roll(reference.array, voxels, axis=1))

@@ -1,8 +1,8 @@
 """Every command in the README and under docs/ runs.
 
 Of each page all ``bash`` (``sh``) and ``python`` blocks and the ``$`` lines of ``console`` blocks are run in their
-order, in one folder that holds small synthetic files (see ``sandbox_files``). A block that can't run in a test has a line
-``<!-- test: skip REASON -->`` right above it; the reason is required.
+order, in one folder that holds small synthetic files (see ``sandbox_files``). A block that can't run in a test has a
+line ``<!-- test: skip REASON -->`` right above it; the reason is required.
 """
 
 from __future__ import annotations
