@@ -1,0 +1,24 @@
+"""All benchmarks of the project, into one Markdown file: ``make bench``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results.md"
+
+
+def main() -> None:
+    result = subprocess.run(
+        [sys.executable, HERE / "bench_segment.py", *sys.argv[1:]], check=True, stdout=subprocess.PIPE
+    )
+    text = "# Benchmarks\n\nMade by `make bench`.\n\n" + result.stdout.decode()
+    RESULTS.write_text(text, encoding="utf-8")
+    print(text)
+    print(f"written to {RESULTS}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""``python -m vastus``."""
+
+from vastus.cli.main import run
+
+run()
