@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from tests.training.tiny import Stripes, tiny_config
+from training.tiny import Stripes, tiny_config
 from vastus.training.loop import TrainOptions, train
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from tests.training.tiny import tiny_config
+from training.tiny import tiny_config
 from vastus.errors import MissingInputError, SettingsError
 from vastus.training.config import TrainConfig, load_config, save_config
 from vastus.training.networks import FAST_SETTINGS, PAPER_SETTINGS

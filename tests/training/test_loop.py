@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("torch")
 import torch
 
-from tests.training.tiny import SETTINGS, Stripes, tiny_config
+from training.tiny import SETTINGS, Stripes, tiny_config
 from vastus.errors import SettingsError, TrainingError
 from vastus.training.checkpoint import CHECKPOINT_FILE, load_state
 from vastus.training.config import CONFIG_FILE
@@ -51,7 +51,7 @@ def test_a_run_writes_its_settings_logs_picture_and_checkpoint(tmp_path: Path) -
 
 
 def test_it_learns(tmp_path: Path) -> None:
-    config = tiny_config(steps=60, validation_steps=60, ema_decay=0.8, checkpoint_steps=100)
+    config = tiny_config(steps=40, validation_steps=40, ema_decay=0.8, checkpoint_steps=100)
     result = train(config, Stripes(), Stripes(seed=9), tmp_path, options=QUIET)
     assert result.mean_dice > 0.8
 
@@ -70,10 +70,10 @@ def test_the_same_seed_gives_the_same_run_whatever_the_number_of_workers(tmp_pat
 @pytest.mark.parametrize("optimiser", ["muon", "adamw"])
 def test_killed_at_random_it_ends_bit_by_bit_like_a_run_that_was_not(tmp_path: Path, optimiser: str) -> None:
     def run(folder: Path) -> subprocess.Popen[bytes]:
-        environment = os.environ | {"PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "tests.training.run_tiny", str(folder), optimiser, "0.02"]
+        environment = os.environ | {"PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "training.run_tiny", str(folder), optimiser, "0.02"]
         return subprocess.Popen(
-            command, cwd=HERE.parents[1], env=environment, stderr=subprocess.PIPE, start_new_session=True
+            command, cwd=HERE.parent, env=environment, stderr=subprocess.PIPE, start_new_session=True
         )
 
     straight = run(tmp_path / "straight")
@@ -164,13 +164,13 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_train_like_one_with_twice_the_batch(tmp_path: Path) -> None:
-    environment = os.environ | {"PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"}
     command = [
         sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_addr=127.0.0.1",
-        "--master_port=29631", "-m", "tests.training.run_tiny", str(tmp_path / "two"), "adamw", "0.001",
+        "--master_port=29631", "-m", "training.run_tiny", str(tmp_path / "two"), "adamw", "0.001",
     ]  # fmt: skip
     done = subprocess.run(
-        command, cwd=HERE.parents[1], env=environment, capture_output=True, text=True, timeout=300, check=False
+        command, cwd=HERE.parent, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
     state = load_state(tmp_path / "two")
