@@ -59,12 +59,14 @@ class ScanRequest:
         folder: where the results go; made if needed, older results in it are replaced.
         subject: name in the tables; None: taken from the path.
         series: DICOM series to take.
+        page: draw the page too.
     """
 
     path: Path
     folder: Path
     subject: str | None = None
     series: str | None = None
+    page: bool = True
 
 
 def segment_to_folder(
@@ -108,7 +110,9 @@ def segment_to_folder(
             rows, seconds["measure"] = _timed(_measure, scan, segmentation, subject)
             write_volume_rows(rows, staging / VOLUMES_FILE)
             details = _details(predictor, scan, segmentation, subject)
-            _, seconds["page"] = _timed(_write_page, staging / PAGE_FILE, (scan, segmentation, rows), details, seconds)
+            if request.page:
+                content = (scan, segmentation, rows)
+                _, seconds["page"] = _timed(_write_page, staging / PAGE_FILE, content, details, seconds)
             _, seconds["write"] = written.result()
         record = details | {"seconds": _rounded(seconds | {"total": time.perf_counter() - start})}
         (staging / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
@@ -189,7 +193,10 @@ def _move(staging: Path, folder: Path) -> None:
     """Put finished files in place; an older record goes first, so that no mixture ever carries one."""
     (folder / RECORD_FILE).unlink(missing_ok=True)
     for name in (LABELS_FILE, VOLUMES_FILE, PAGE_FILE, RECORD_FILE):
-        (staging / name).replace(folder / name)
+        if (staging / name).exists():
+            (staging / name).replace(folder / name)
+        else:  # an older run's page would not belong to these labels
+            (folder / name).unlink(missing_ok=True)
 
 
 def _timed(call: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, float]:
