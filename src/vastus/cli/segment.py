@@ -15,6 +15,7 @@ from vastus.errors import InputError, SettingsError
 from vastus.inference.choices import Device, PrecisionChoice, RuntimeName, RuntimeOptions
 
 if TYPE_CHECKING:
+    from vastus.dicom.outputs import DicomFormat
     from vastus.inference.predictor import OnProgress, Predictor, Progress
     from vastus.io.csv_tables import VolumeRow
     from vastus.io.scans import Scan
@@ -43,6 +44,12 @@ def segment(
     overlap: Annotated[
         float | None, typer.Option("--overlap", min=0.0, max=0.9, help="Overlap of windows; default: the bundle's.")
     ] = None,
+    formats: Annotated[
+        str | None,
+        typer.Option(
+            "--format", "-f", help="Also DICOM: dicom-seg, dicom-labelmap, sr, rtstruct, pdf (with commas)."
+        ),
+    ] = None,
 ) -> None:
     """Label 27 muscles, femur and hip bone in CT scans; measure their volumes; draw a page to judge them by."""
     from vastus.inference.bundle import default_bundle, load_bundle
@@ -51,22 +58,43 @@ def segment(
 
     if series is not None and len(inputs) > 1:
         raise SettingsError("--series goes with a single input.")
+    dicom = _dicom_formats(formats, inputs)
     _stop_politely()
     bundle = load_bundle(weights) if weights else default_bundle()
     predictor = Predictor(bundle, RuntimeOptions(device, runtime, precision, threads), overlap=overlap)
     typer.echo(f"device: {predictor.device}", err=True)
     typer.echo(f"weights: {bundle.info.name} ({bundle.digest[:12]}), {bundle.info.trained_on}", err=True)
     if len(inputs) == 1:
-        _one(predictor, ScanRequest(inputs[0], output, series=series))
+        _one(predictor, ScanRequest(inputs[0], output, series=series), dicom)
         return
-    _many(predictor, inputs, output)
+    _many(predictor, inputs, output, dicom)
 
 
-def _one(predictor: Predictor, request: ScanRequest) -> SegmentedScan:
+def _dicom_formats(text: str | None, inputs: list[Path]) -> tuple[DicomFormat, ...]:
+    """The DICOM results asked for; an input that is not DICOM is refused before any work."""
+    if text is None:
+        return ()
+    from vastus.dicom.outputs import parse_formats
+    from vastus.dicom.source import refuse_unless_dicom
+    from vastus.io.scans import ScanSource, scan_format, subject_name
+
+    formats = parse_formats(text)
+    for path in inputs:
+        if path.exists():
+            refuse_unless_dicom(ScanSource(scan_format(path), path, subject_name(path)))
+    return formats
+
+
+def _one(predictor: Predictor, request: ScanRequest, dicom: tuple[DicomFormat, ...] = ()) -> SegmentedScan:
     from vastus.pipeline import segment_to_folder
 
     with _progress(request.path.name, predictor.threads) as (on_scan, on_progress):
         done = segment_to_folder(predictor, request, on_scan=on_scan, on_progress=on_progress)
+    if dicom:
+        from vastus.dicom.outputs import write_dicom_of
+
+        for path in write_dicom_of(done, dicom):
+            typer.echo(f"DICOM: {path}", err=True)
     for warning in done.record["warnings"]:
         typer.echo(f"warning: {warning}", err=True)
     found = sum(row.volume_mm3 is not None for row in done.rows)
@@ -75,7 +103,7 @@ def _one(predictor: Predictor, request: ScanRequest) -> SegmentedScan:
     return done
 
 
-def _many(predictor: Predictor, inputs: list[Path], output: Path) -> None:
+def _many(predictor: Predictor, inputs: list[Path], output: Path, dicom: tuple[DicomFormat, ...]) -> None:
     """One folder a scan, and one table of all. A scan that fails does not stop the others."""
     from vastus.io.atomic import ensure_folder
     from vastus.io.csv_tables import write_volume_rows
@@ -91,7 +119,7 @@ def _many(predictor: Predictor, inputs: list[Path], output: Path) -> None:
         subject = _unused(subject_name(path), taken)
         typer.echo(f"[{number}/{len(inputs)}] {path.name}", err=True)
         try:
-            rows.extend(_one(predictor, ScanRequest(path, output / subject, subject=subject)).rows)
+            rows.extend(_one(predictor, ScanRequest(path, output / subject, subject=subject), dicom).rows)
         except InputError as error:
             failed.append(error)
             typer.echo(f"vastus: {type(error).__name__}: {error}", err=True)

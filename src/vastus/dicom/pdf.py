@@ -1,0 +1,110 @@
+"""Encapsulated PDF: the montage and the table of volumes on two pages, for a PACS that shows documents."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from vastus.anatomy import STRUCTURES, Side
+from vastus.dicom.objects import Algorithm, new_object
+from vastus.dicom.source import LabelledSeries
+from vastus.io.csv_tables import VolumeRow
+from vastus.volume import Volume
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+SERIES_NUMBER = 7304
+_SOP_CLASS = "1.2.840.10008.5.1.4.1.1.104.1"
+_TITLE = "Muscles and bones from hip to knee"
+_NOTE = "For research; not a medical device. * cut by the edge of the scan."
+
+
+def make_pdf_object(series: LabelledSeries, pdf: bytes) -> Dataset:
+    """Wrap a PDF for the study of a series."""
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    result = new_object(series, _SOP_CLASS, ExplicitVRLittleEndian)
+    result.Modality, result.SeriesNumber, result.ConversionType = "DOC", SERIES_NUMBER, "WSD"
+    result.SeriesDescription = "Vastus report"
+    result.ContentDate, result.ContentTime = result.InstanceCreationDate, result.InstanceCreationTime
+    result.AcquisitionDateTime = ""
+    result.BurnedInAnnotation, result.DocumentTitle = "NO", _TITLE
+    result.ConceptNameCodeSequence = []
+    result.MIMETypeOfEncapsulatedDocument = "application/pdf"
+    result.EncapsulatedDocumentLength = len(pdf)
+    result.EncapsulatedDocument = pdf + b"\0" * (len(pdf) % 2)
+    return result
+
+
+def draw_pdf(ct: Volume, labels: Volume, rows: Iterable[VolumeRow], algorithm: Algorithm) -> bytes:
+    """The PDF itself: no patient data is in it, the DICOM header carries them."""
+    from PIL import Image
+    from reportlab.lib.pagesizes import A4
+    from reportlab.lib.units import mm
+    from reportlab.lib.utils import ImageReader
+    from reportlab.pdfgen.canvas import Canvas
+
+    from vastus.report.montage import MontageScan, draw_montage
+
+    stream = io.BytesIO()
+    page = Canvas(stream, pagesize=A4)
+    page.setTitle(_TITLE)
+    page.setCreator(f"{algorithm.name} {algorithm.version}")
+    width, height = A4
+    _heading(page, height, algorithm)
+    table = _table(rows)
+    _, table_height = table.wrapOn(page, width - 30 * mm, height)
+    table.drawOn(page, 15 * mm, height - 36 * mm - table_height)
+    page.showPage()
+    _heading(page, height, algorithm)
+    jpeg = io.BytesIO()
+    Image.fromarray(draw_montage([MontageScan("", ct, labels)])).save(jpeg, "JPEG", quality=85)
+    picture = ImageReader(jpeg)
+    across, down = picture.getSize()
+    scale = min((width - 20 * mm) / across, (height - 60 * mm) / down)
+    page.drawImage(picture, 10 * mm, height - 36 * mm - down * scale, across * scale, down * scale)
+    page.showPage()
+    page.save()
+    return stream.getvalue()
+
+
+def _heading(page: Any, height: float, algorithm: Algorithm) -> None:
+    from reportlab.lib.units import mm
+
+    page.setFont("Helvetica-Bold", 14)
+    page.drawString(15 * mm, height - 18 * mm, _TITLE)
+    page.setFont("Helvetica", 8)
+    page.drawString(15 * mm, height - 24 * mm, f"{algorithm.name} {algorithm.version}, weights {algorithm.weights}")
+    page.drawString(15 * mm, height - 29 * mm, _NOTE)
+
+
+def _table(rows: Iterable[VolumeRow]) -> Any:
+    from reportlab.lib import colors
+    from reportlab.platypus import Table, TableStyle
+
+    by_label = {(row.structure, row.side): row for row in rows}
+    sides = [Side.RIGHT, Side.LEFT]
+    if any(side is Side.UNKNOWN and row.volume_mm3 is not None for (_, side), row in by_label.items()):
+        sides.append(Side.UNKNOWN)
+    lines = [["Structure", *(f"{side.value}: {what}" for side in sides for what in ("cm³", "mean HU"))]]
+    for structure in STRUCTURES:
+        cells = [cell for side in sides for cell in _cells(by_label.get((structure.key, side)))]
+        lines.append([structure.english, *cells])
+    style = [
+        ("FONT", (0, 0), (-1, 0), "Helvetica-Bold", 8),
+        ("FONT", (0, 1), (-1, -1), "Helvetica", 8),
+        ("ALIGN", (1, 0), (-1, -1), "RIGHT"),
+        ("LINEBELOW", (0, 0), (-1, -1), 0.25, colors.lightgrey),
+        ("TOPPADDING", (0, 0), (-1, -1), 2),
+        ("BOTTOMPADDING", (0, 0), (-1, -1), 2),
+    ]
+    return Table(lines, style=TableStyle(style))
+
+
+def _cells(row: VolumeRow | None) -> tuple[str, str]:
+    if row is None or row.volume_mm3 is None:
+        return "-", "-"
+    mark = " *" if row.truncated else ""
+    return f"{row.volume_mm3 / 1000:.1f}{mark}", "-" if row.mean_hu is None else f"{row.mean_hu:.1f}"

@@ -1,0 +1,151 @@
+"""The DICOM images a label map belongs to, with the labels on exactly their slices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vastus.anatomy import BY_VALUE, Label
+from vastus.errors import GeometryError, LabelError, UnsupportedScanError
+from vastus.io.scan_types import ScanFormat, ScanSource
+from vastus.volume import Affine, Volume, resample_like
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+# Type 2 attributes: they must be in every result, empty where the source has none.
+_PATIENT_AND_STUDY = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "ReferringPhysicianName",
+    "StudyID", "AccessionNumber",
+)  # fmt: skip
+_NEEDED = (
+    "StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID", "FrameOfReferenceUID", "Rows", "Columns",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class SliceReference:
+    """The image of one slice: ``frame`` (from 1) only for a multi-frame object."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    frame: int | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledSeries:
+    """A CT series and the labels on its own slices.
+
+    Attributes:
+        datasets: headers without pixels, in slice order; one only for a multi-frame object.
+        slices: the image of each slice.
+        values: uint8 label values, shape (slices, rows, columns).
+        affine: (column, row, slice) -> RAS+ mm, sheared for a tilted gantry.
+        labels: the values that occur, in the order of ``anatomy.LABELS``.
+    """
+
+    datasets: tuple[Dataset, ...]
+    slices: tuple[SliceReference, ...]
+    values: NDArray[np.uint8]
+    affine: Affine
+    labels: tuple[Label, ...]
+
+    @property
+    def header(self) -> Dataset:
+        """The first slice's header: patient, study, frame of reference."""
+        return self.datasets[0]
+
+    def counts(self) -> NDArray[np.int64]:
+        """Voxels of each label value in each slice, shape (slices, 256)."""
+        return np.stack([np.bincount(s.ravel(), minlength=256) for s in self.values])
+
+
+def refuse_unless_dicom(source: ScanSource) -> None:
+    """Refuse a scan that DICOM results can't refer to.
+
+    Raises:
+        UnsupportedScanError: it was not read from DICOM.
+    """
+    if source.kind is not ScanFormat.DICOM:
+        raise UnsupportedScanError(
+            f"DICOM results need a DICOM scan: patient, study and image references are not in {source.kind.value}.",
+            path=source.path, remedy="Give the DICOM folder, or leave -f away.",
+        )  # fmt: skip
+
+
+def labelled_series(source: ScanSource, labels: Volume) -> LabelledSeries:
+    """Bring labels and source images together.
+
+    Args:
+        source: where the scan came from.
+        labels: uint8 label map on the grid of the scan as it was read.
+
+    Raises:
+        UnsupportedScanError: not DICOM, or a header without what every result must repeat.
+        GeometryError: the labels do not lie on the slices of the files.
+        LabelError: a value that the anatomy table does not know, or no label at all.
+    """
+    refuse_unless_dicom(source)
+    from vastus.io.dicom_series import read_headers
+
+    datasets = tuple(_complete(dataset, source) for dataset in read_headers(source))
+    if source.acquired_grid is not None:
+        grid = source.acquired_grid
+        target = Volume(np.broadcast_to(np.uint8(0), grid.shape), grid.affine)
+        labels = resample_like(labels, target, order=0)
+    slices = _slice_references(datasets, labels, source)
+    values = np.ascontiguousarray(labels.array.transpose(2, 1, 0), dtype=np.uint8)
+    occurring = np.flatnonzero(np.bincount(values.ravel(), minlength=256)[1:]) + 1
+    unknown = [int(v) for v in occurring if int(v) not in BY_VALUE]
+    if unknown:
+        raise LabelError(f"The label map holds unknown values: {unknown[:5]}.", path=source.path)
+    if not len(occurring):
+        raise LabelError("Nothing was found in this scan: there is nothing to store as DICOM.", path=source.path)
+    present = set(occurring.tolist())
+    found = tuple(label for value, label in BY_VALUE.items() if value in present)
+    return LabelledSeries(datasets, slices, values, labels.affine, found)
+
+
+def _complete(dataset: Dataset, source: ScanSource) -> Dataset:
+    missing = [keyword for keyword in _NEEDED if not dataset.get(keyword)]
+    if missing:
+        raise UnsupportedScanError(
+            f"The DICOM header lacks {', '.join(missing)}, which DICOM results must repeat.", path=source.path,
+            remedy="Leave -f away: labels and tables do not need it.",
+        )  # fmt: skip
+    for keyword in _PATIENT_AND_STUDY:
+        if keyword not in dataset:
+            setattr(dataset, keyword, "")
+    return dataset
+
+
+def _slice_references(datasets: tuple[Dataset, ...], labels: Volume, source: ScanSource) -> tuple[SliceReference, ...]:
+    """One image a slice, checked by place: the k-th position must lie at voxel (0, 0, k)."""
+    found: dict[int, SliceReference] = {}
+    to_voxel = np.linalg.inv(labels.affine)
+    for dataset in datasets:
+        for frame, position in _positions(dataset):
+            x, y, z = position
+            voxel = to_voxel @ np.array([-x, -y, z, 1.0])
+            k = round(float(voxel[2]))
+            if np.abs(voxel[:3] - (0, 0, k)).max() < 0.5 and 0 <= k < labels.shape[2]:
+                reference = SliceReference(str(dataset.SOPClassUID), str(dataset.SOPInstanceUID), frame)
+                found.setdefault(k, reference)
+    fits = all((int(d.Columns), int(d.Rows)) == labels.shape[:2] for d in datasets)
+    if len(found) != labels.shape[2] or not fits:
+        raise GeometryError("The labels do not lie on the slices of the DICOM files.", path=source.path)
+    return tuple(found[k] for k in range(labels.shape[2]))
+
+
+def _positions(dataset: Dataset) -> list[tuple[int | None, list[float]]]:
+    if "PerFrameFunctionalGroupsSequence" not in dataset:
+        return [(None, [float(v) for v in dataset.ImagePositionPatient])]
+    shared: Any = dataset.SharedFunctionalGroupsSequence[0]
+    found: list[tuple[int | None, list[float]]] = []
+    for number, groups in enumerate(dataset.PerFrameFunctionalGroupsSequence, start=1):
+        holder = groups if "PlanePositionSequence" in groups else shared
+        found.append((number, [float(v) for v in holder.PlanePositionSequence[0].ImagePositionPatient]))
+    return found

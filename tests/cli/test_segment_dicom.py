@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import dicom_factory as factory
+import numpy as np
+import pydicom
+import pytest
+from labelled_dicom import FULL_HEADER
+from toy_bundle import write_toy_bundle
+from typer.testing import CliRunner
+
+from vastus.cli.main import app
+from vastus.errors import SettingsError, UnsupportedScanError
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights") / "toy"
+    write_toy_bundle(folder)
+    return folder
+
+
+def _run(*args: object):
+    return CliRunner().invoke(app, ["segment", *map(str, args)], catch_exceptions=False)
+
+
+def test_a_dicom_folder_becomes_dicom_results(tmp_path: Path, weights: Path) -> None:
+    hu = np.full((16, 40, 40), -1000, np.int16)
+    hu[:, 4:36, 4:36] = 40
+    hu[3:13, 10:30, 10:30] = 600  # class 6 of the toy network
+    spec = factory.series(16, hu=hu, step=4.0, pixel_spacing=(4.0, 4.0), extra=FULL_HEADER)
+    factory.write_series(tmp_path / "ct", spec)
+    out = tmp_path / "out"
+    done = _run(tmp_path / "ct", "-o", out, "--weights", weights, "-t", 1, "-f", "dicom-seg,sr,rtstruct")
+    assert done.exit_code == 0, done.output
+    assert sorted(p.name for p in (out / "dicom").iterdir()) == ["rtstruct.dcm", "seg.dcm", "sr.dcm"]
+    seg = pydicom.dcmread(out / "dicom" / "seg.dcm")
+    assert any(s.TrackingID.startswith("adductor_magnus") for s in seg.SegmentSequence)
+    assert seg.StudyInstanceUID == spec.study_uid
+
+
+def test_an_input_that_is_not_dicom_is_refused_before_any_work(tmp_path: Path, weights: Path) -> None:
+    (tmp_path / "scan.nii.gz").write_bytes(b"never read")
+    with pytest.raises(UnsupportedScanError, match="NIfTI"):
+        _run(tmp_path / "scan.nii.gz", "-o", tmp_path / "out", "--weights", weights, "-f", "sr")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_format_is_refused(tmp_path: Path, weights: Path) -> None:
+    with pytest.raises(SettingsError, match="dicom-rt"):
+        _run(tmp_path, "-o", tmp_path / "out", "--weights", weights, "-f", "dicom-rt")
