@@ -10,7 +10,6 @@ from vastus.preprocessing import PreprocessingSettings
 from vastus.training.config import TrainConfig
 from vastus.training.sources import Patch
 
-WINDOW = (16, 16, 8)
 SETTINGS = PreprocessingSettings(spacing_mm=(8.0, 8.0, 8.0), window_size=(32, 32, 16))
 ARGUMENTS = {"channels": [8, 16], "encoder_blocks": [1, 1], "head_channels": 8}
 

@@ -1,0 +1,92 @@
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from training.nnunet_folder import write_data_set
+
+pytest.importorskip("torch")
+from training.tiny import tiny_config
+
+from vastus.errors import SettingsError
+from vastus.preprocessing import PreprocessingSettings
+from vastus.training.config import ANATOMY_CLASSES, TrainConfig
+from vastus.training.folder import FolderData, open_folder
+from vastus.training.losses import IGNORE
+
+COARSE = PreprocessingSettings(spacing_mm=(12.0, 12.0, 12.0), window_size=(32, 32, 16))
+
+
+def _config() -> TrainConfig:
+    return tiny_config(preprocessing=COARSE.to_dict(), classes=ANATOMY_CLASSES)
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> FolderData:
+    folder = tmp_path_factory.mktemp("data")
+    write_data_set(folder / "set", 3)
+    return open_folder(folder / "set", _config(), fold=0, cache=folder / "cache")
+
+
+def test_a_window_depends_on_its_index_only(opened: FolderData) -> None:
+    again = pickle.loads(pickle.dumps(opened.training))
+    for index in (0, 5, 11, 5):
+        first, second = opened.training.patch(index), again.patch(index)
+        np.testing.assert_array_equal(first.image, second.image)
+        np.testing.assert_array_equal(first.labels, second.labels)
+        assert first.image.shape == first.labels.shape == COARSE.window_size
+        assert first.image.dtype == np.float32
+        assert first.labels.dtype == np.uint8
+    assert not np.array_equal(opened.training.patch(0).image, opened.training.patch(1).image)
+
+
+def test_labels_lie_on_the_structures(opened: FolderData) -> None:
+    # In the phantom bone is far brighter than muscle, and muscle than fat.
+    plain = opened.validation
+    bone, muscle = [], []
+    for index in range(8):
+        patch = plain.patch(index)
+        bone.append(patch.image[(patch.labels == 28) | (patch.labels == 29)])
+        muscle.append(patch.image[(patch.labels > 0) & (patch.labels < 28)])
+    assert np.median(np.concatenate(bone)) > 0.95
+    assert 0.05 < np.median(np.concatenate(muscle)) < 0.6
+
+
+def test_held_out_cases_are_not_trained_on(opened: FolderData) -> None:
+    assert not set(opened.training.cases) & set(opened.validation.cases)
+    assert len(opened.training.cases) + len(opened.validation.cases) == 3
+
+
+def test_every_class_gets_its_turn(opened: FolderData) -> None:
+    seen = set()
+    for index in range(40):
+        seen |= set(np.unique(opened.training.patch(index).labels).tolist())
+    assert len(seen - {0, IGNORE}) >= 25
+
+
+def test_a_window_larger_than_the_scan_is_filled_with_air_that_nobody_labelled(tmp_path: Path) -> None:
+    write_data_set(tmp_path / "set", 2)
+    large = PreprocessingSettings(spacing_mm=(12.0, 12.0, 12.0), window_size=(64, 64, 32))
+    config = tiny_config(preprocessing=large.to_dict(), classes=ANATOMY_CLASSES)
+    patch = open_folder(tmp_path / "set", config, fold=0, cache=tmp_path / "cache").validation.patch(0)
+    outside = patch.labels == IGNORE
+    assert outside.mean() > 0.3
+    assert float(np.abs(patch.image[outside]).max()) < 0.05
+    assert (patch.labels == 28).any()
+
+
+def test_the_cache_is_used_and_follows_the_settings(opened: FolderData, tmp_path: Path) -> None:
+    data, cache = write_data_set(tmp_path / "set", 2), tmp_path / "cache"
+    open_folder(data, _config(), fold=0, cache=cache)
+    before = {p: p.stat().st_mtime_ns for p in cache.rglob("*.npy")}
+    open_folder(data, _config(), fold=0, cache=cache)
+    assert {p: p.stat().st_mtime_ns for p in cache.rglob("*.npy")} == before
+    other = tiny_config(preprocessing=COARSE.to_dict() | {"gamma": 1.0}, classes=ANATOMY_CLASSES)
+    open_folder(data, other, fold=0, cache=cache)
+    assert len(list(cache.iterdir())) == 4
+
+
+def test_a_fold_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    write_data_set(tmp_path / "set", 2)
+    with pytest.raises(SettingsError, match="no fold 7"):
+        open_folder(tmp_path / "set", _config(), fold=7, cache=tmp_path / "cache")
