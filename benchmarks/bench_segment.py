@@ -1,9 +1,9 @@
-"""Time ``vastus segment`` end to end beside the plain way, with the same weights: ``python benchmarks/bench_segment.py``.
+"""Time ``vastus segment`` end to end beside the plain way, with the same weights.
 
-The plain way is what a MONAI user writes: dictionary transforms, torch in fp32, ``SlidingWindowInferer`` with 50% overlap
-and Gaussian weights, argmax, back to the scan's grid by nearest neighbour, saved as NIfTI. Every run is a fresh process,
-imports and loading included; the two take turns, so that whatever else the machine does hits both. Peak memory is what
-the system counted for that process.
+The plain way is what a MONAI user writes: dictionary transforms, torch in fp32, ``SlidingWindowInferer`` with 50%
+overlap and Gaussian weights, argmax, back to the scan's grid by nearest neighbour, saved as NIfTI. Every run is a fresh
+process, imports and loading included; the two take turns, so that whatever else the machine does hits both. Peak memory
+is what the system counted for that process.
 """
 
 from __future__ import annotations
@@ -126,8 +126,16 @@ def segment_the_plain_way(scan: Path, out: Path, folder: Path, threads: int) -> 
     import torch
     from monai.inferers import SlidingWindowInferer
     from monai.transforms import (
-        AsDiscreted, Compose, CropForegroundd, EnsureChannelFirstd, Invertd, Lambdad, LoadImaged, Orientationd,
-        ScaleIntensityRanged, Spacingd,
+        AsDiscreted,
+        Compose,
+        CropForegroundd,
+        EnsureChannelFirstd,
+        Invertd,
+        Lambdad,
+        LoadImaged,
+        Orientationd,
+        ScaleIntensityRanged,
+        Spacingd,
     )  # fmt: skip
     from safetensors.torch import load_file
 
@@ -212,8 +220,8 @@ def _stages(ours: list[Run], bundle: Bundle, options: argparse.Namespace) -> lis
         "| stage | seconds |", "|---|---|", f"| start and load the network | {start:.2f} |", *rows,
         f"| whole | {middle.seconds:.2f} |", "",
         "Writing runs beside measuring and page. Of the network's time, "
-        f"{seconds['stitch']:.2f} s are stitching; the rest reaches {rate / 1e9:.0f} of the {peak / 1e9:.0f} GFLOP/s that a "
-        f"matrix product reaches here ({rate / peak:.0%}).", "",
+        f"{seconds['stitch']:.2f} s are stitching; the rest reaches {rate / 1e9:.0f} of the {peak / 1e9:.0f} GFLOP/s "
+        f"that a matrix product reaches here ({rate / peak:.0%}).", "",
     ]  # fmt: skip
 
 

@@ -95,3 +95,13 @@ def test_the_memory_layout_of_the_target_does_not_matter(order: tuple[int, ...],
     view = stored.transpose(np.argsort(order))[tuple(slice(None, None, -1) if f else slice(None) for f in flips)]
     restore(labels, CHANNEL, scores, view)
     assert (view != expected).mean() < 0.002  # only exact ties may differ in the last bit
+
+
+def test_a_removed_island_does_not_come_back() -> None:
+    channels = np.zeros((9, 9, 9), np.uint8)
+    channels[:3] = 1
+    channels[6, 4, 4] = 1  # what the network said; the label there was cleaned to background
+    labels = np.where(channels == 1, 101, 0).astype(np.uint8)
+    labels[6, 4, 4] = 0
+    found = _restored(labels, uniform_score_map(channels), (27, 27, 27))
+    assert not found[10:].any() and (found[:8] == 101).all()

@@ -173,66 +173,105 @@ def label(index, value, sign, line):  # type: ignore[no-untyped-def]  # pragma: 
 
 @njit(parallel=True, cache=True, nogil=True)
 def restore(target, labels, channel_of, kept, scores, low_a, part_a, low_b, part_b, low_c, part_c):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Labels of the original grid; axes as (slow, middle, fast) of the target."""
-    n_a, n_b, n_c = labels.shape
-    for a in prange(target.shape[0]):
-        a_at = np.array([low_a[a], min(low_a[a] + 1, n_a - 1)])
-        a_share = np.array([np.float32(1.0) - part_a[a], part_a[a]])
-        same = np.empty(n_c, np.bool_)
-        corner = np.empty(8, np.uint8)
+    """Labels of the original grid; axes as (slow, middle, fast) of the target.
+
+    A cell is the space between eight neighbours of the network grid. What the corners say is gathered once a cell and
+    used for all voxels in it.
+    """
+    n_c = labels.shape[2]
+    starts_a, starts_b = run_starts(low_a), run_starts(low_b)
+    for run in prange(len(starts_a) - 1):
+        candidate = np.empty((n_c, 8), np.uint8)
+        count = np.empty(n_c, np.int64)
+        table = np.empty((n_c, 8, 8), np.float32)
+        own = np.empty((n_c, 8, 8), np.bool_)
         share = np.empty(8, np.float32)
-        at = np.empty((8, 3), np.int64)
-        for b in range(target.shape[1]):
-            b_at = np.array([low_b[b], min(low_b[b] + 1, n_b - 1)])
-            b_share = np.array([np.float32(1.0) - part_b[b], part_b[b]])
-            row0, row1 = labels[a_at[0], b_at[0]], labels[a_at[0], b_at[1]]
-            row2, row3 = labels[a_at[1], b_at[0]], labels[a_at[1], b_at[1]]
+        for run_b in range(len(starts_b) - 1):
+            first_a, first_b = starts_a[run], starts_b[run_b]
+            at = (low_a[first_a], low_b[first_b])
             for c in range(n_c):
-                d = min(c + 1, n_c - 1)
-                v = row0[c]
-                same[c] = (
-                    row1[c] == v and row2[c] == v and row3[c] == v
-                    and row0[d] == v and row1[d] == v and row2[d] == v and row3[d] == v
-                )  # fmt: skip
-            out = target[a, b]
-            for c in range(len(out)):
-                low = low_c[c]
-                if same[low]:
-                    out[c] = row0[low]
-                    continue
-                n = 0
-                for p in range(2):
-                    for q in range(2):
-                        for r in range(2):
-                            weight = a_share[p] * b_share[q] * (part_c[c] if r else np.float32(1.0) - part_c[c])
-                            if weight > 0.0:
-                                place = min(low + r, n_c - 1)
-                                at[n, 0], at[n, 1], at[n, 2] = a_at[p], b_at[q], place
-                                corner[n] = labels[a_at[p], b_at[q], place]
-                                share[n] = weight
-                                n += 1
-                winner = np.uint8(0)
-                best = np.float32(-1.0)
-                for m in range(n):
-                    label = corner[m]
-                    seen = False
-                    for earlier in range(m):
-                        seen = seen or corner[earlier] == label
-                    if seen:
-                        continue
-                    channel = channel_of[label]
-                    total = np.float32(0.0)
-                    for other in range(n):
-                        # The same structure on the other side is a rival, not support.
-                        if corner[other] != label and channel_of[corner[other]] == channel:
+                count[c] = gather_cell(labels, channel_of, kept, scores, at, c, candidate[c], table[c], own[c])
+            for a in range(first_a, starts_a[run + 1]):
+                for b in range(first_b, starts_b[run_b + 1]):
+                    out = target[a, b]
+                    low_a_share, low_b_share = np.float32(1.0) - part_a[a], np.float32(1.0) - part_b[b]
+                    for c in range(len(out)):
+                        cell = low_c[c]
+                        if count[cell] == 1:
+                            out[c] = candidate[cell, 0]
                             continue
-                        ids = kept[at[other, 0], at[other, 1], at[other, 2]]
-                        values = scores[at[other, 0], at[other, 1], at[other, 2]]
-                        for t in range(len(ids)):
-                            if ids[t] == channel and values[t] > 0:
-                                total += share[other] * np.float32(values[t])
-                                break
-                    if total > best + TIE or (total > best - TIE and label < winner):
-                        best = max(best, total)
-                        winner = label
-                out[c] = winner
+                        low_c_share = np.float32(1.0) - part_c[c]
+                        share[0] = low_a_share * low_b_share * low_c_share
+                        share[1] = low_a_share * low_b_share * part_c[c]
+                        share[2] = low_a_share * part_b[b] * low_c_share
+                        share[3] = low_a_share * part_b[b] * part_c[c]
+                        share[4] = part_a[a] * low_b_share * low_c_share
+                        share[5] = part_a[a] * low_b_share * part_c[c]
+                        share[6] = part_a[a] * part_b[b] * low_c_share
+                        share[7] = part_a[a] * part_b[b] * part_c[c]
+                        best = np.float32(-1.0)
+                        winner = np.uint8(0)
+                        for m in range(count[cell]):
+                            total = np.float32(0.0)
+                            touches = False
+                            for n in range(8):
+                                total += share[n] * table[cell, m, n]
+                                touches = touches or (own[cell, m, n] and share[n] > 0.0)
+                            label = candidate[cell, m]
+                            if touches and (total > best + TIE or (total > best - TIE and label < winner)):
+                                best = max(best, total)
+                                winner = label
+                        out[c] = winner
+
+
+@njit(cache=True, nogil=True)
+def gather_cell(labels, channel_of, kept, scores, at, c, candidate, table, own):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """The different labels at a cell's corners (their number is returned) and the score of each at each corner."""
+    a1, b1 = min(at[0] + 1, labels.shape[0] - 1), min(at[1] + 1, labels.shape[1] - 1)
+    c1 = min(c + 1, labels.shape[2] - 1)
+    first = labels[at[0], at[1], c]
+    candidate[0] = first
+    if (
+        labels[at[0], at[1], c1] == first and labels[at[0], b1, c] == first and labels[at[0], b1, c1] == first
+        and labels[a1, at[1], c] == first and labels[a1, at[1], c1] == first and labels[a1, b1, c] == first
+        and labels[a1, b1, c1] == first
+    ):  # fmt: skip
+        return 1
+    count = 0
+    for n in range(8):
+        label = labels[a1 if n & 4 else at[0], b1 if n & 2 else at[1], c1 if n & 1 else c]
+        known = False
+        for m in range(count):
+            known = known or candidate[m] == label
+        if not known:
+            candidate[count] = label
+            count += 1
+    for n in range(8):
+        i, j, k = a1 if n & 4 else at[0], b1 if n & 2 else at[1], c1 if n & 1 else c
+        label = labels[i, j, k]
+        # A voxel whose label was changed since (an island) is sure of its new one.
+        sure = channel_of[label] != kept[i, j, k, 0]
+        for m in range(count):
+            own[m, n] = candidate[m] == label
+            table[m, n] = 0.0
+            channel = channel_of[candidate[m]]
+            if sure or (not own[m, n] and channel == channel_of[label]):
+                # The same structure on the other side is a rival, not support.
+                table[m, n] = 255.0 if own[m, n] else 0.0
+                continue
+            for t in range(kept.shape[3]):
+                if kept[i, j, k, t] == channel and scores[i, j, k, t] > 0:
+                    table[m, n] = scores[i, j, k, t]
+                    break
+    return count
+
+
+@njit(cache=True, nogil=True)
+def run_starts(low):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Where runs of equal values begin, and the end."""
+    starts = [0]
+    for n in range(1, len(low)):
+        if low[n] != low[n - 1]:
+            starts.append(n)
+    starts.append(len(low))
+    return np.array(starts)

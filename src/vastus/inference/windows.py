@@ -133,8 +133,7 @@ def importance(window: Shape, sigma_scale: float = 0.125) -> tuple[NDArray[np.fl
 def lean_region(lean: NDArray[np.bool_], body: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> Mask:
     """Where muscle or bone can be: lean tissue thicker than skin, with ``LEAN_MARGIN_MM`` around, inside the body.
 
-    Windows need not cover the fat under the skin. The margin is wide enough that a muscle that is itself mostly fat still
-    lies inside.
+    Windows need not cover the fat under the skin. The margin is there for muscles that are themselves mostly fat.
 
     Args:
         lean: shape (X, Y, Z): voxels denser than fat.
