@@ -4,8 +4,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from training.nnunet_folder import write_data_set
 
+from training.nnunet_folder import write_data_set
 from vastus.anatomy import BY_KEY, CLASS_COUNT, Side
 from vastus.errors import MissingInputError, TrainingError
 from vastus.training.config import ANATOMY_CLASSES

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from training.nnunet_folder import write_data_set
 
 pytest.importorskip("torch")
 from training.tiny import tiny_config
-
 from vastus.errors import SettingsError
 from vastus.preprocessing import PreprocessingSettings
 from vastus.training.config import ANATOMY_CLASSES, TrainConfig

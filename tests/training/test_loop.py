@@ -117,9 +117,7 @@ def test_a_wall_clock_limit_ends_the_run_annealed(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_keeps_the_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"not finite at step 20 .* windows 20"):
-        train(
-            tiny_config(steps=30, validation_steps=100), Stripes(broken=20), Stripes(seed=9), tmp_path, options=QUIET
-        )
+        train(tiny_config(steps=30, validation_steps=100), Stripes(broken=20), Stripes(seed=9), tmp_path, options=QUIET)
     state = load_state(tmp_path)
     assert state is not None
     assert state.step == 20
