@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vastus import __version__
-from vastus.cli import classes, cohort, evaluate, export, measure, preview, segment, synth, train
+from vastus.cli import batch, classes, cohort, evaluate, export, measure, preview, segment, synth, train
 from vastus.errors import VastusError
 
 _INTERRUPTED = 130
@@ -25,6 +25,7 @@ app = typer.Typer(
 
 # One line a command, in the order of --help.
 app.command("segment")(segment.segment)
+app.command("batch")(batch.batch)
 app.command("classes")(classes.classes)
 app.command("measure")(measure.measure)
 app.command("preview")(preview.preview)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vastus.cli.dicom_options import DicomWork, dicom_work, fetched
 from vastus.errors import InputError, SettingsError
 from vastus.inference.choices import Device, PrecisionChoice, RuntimeName, RuntimeOptions
 
 if TYPE_CHECKING:
-    from vastus.dicom.outputs import DicomFormat
     from vastus.inference.predictor import OnProgress, Predictor, Progress
     from vastus.io.csv_tables import VolumeRow
     from vastus.io.scans import Scan
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 def segment(
     inputs: Annotated[
-        list[Path], typer.Argument(help="Scans: .nii, .nii.gz, .nrrd, .mha, or a folder or zip of DICOM files.")
+        list[Path],
+        typer.Argument(help="Scans: .nii, .nii.gz, .nrrd, .mha, a folder or zip of DICOM, or a PACS address."),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the results; with several inputs, one folder each in it.")
@@ -46,9 +47,10 @@ def segment(
     ] = None,
     formats: Annotated[
         str | None,
-        typer.Option(
-            "--format", "-f", help="Also DICOM: dicom-seg, dicom-labelmap, sr, rtstruct, pdf (with commas)."
-        ),
+        typer.Option("--format", "-f", help="Also DICOM: dicom-seg, dicom-labelmap, sr, rtstruct, pdf (with commas)."),
+    ] = None,
+    send_to: Annotated[
+        str | None, typer.Option("--send-to", help="PACS that gets the DICOM results: dicom://, dicomweb://.")
     ] = None,
 ) -> None:
     """Label 27 muscles, femur and hip bone in CT scans; measure their volumes; draw a page to judge them by."""
@@ -58,43 +60,25 @@ def segment(
 
     if series is not None and len(inputs) > 1:
         raise SettingsError("--series goes with a single input.")
-    dicom = _dicom_formats(formats, inputs)
-    _stop_politely()
+    dicom = dicom_work(formats, send_to, inputs)
+    stop_politely()
     bundle = load_bundle(weights) if weights else default_bundle()
     predictor = Predictor(bundle, RuntimeOptions(device, runtime, precision, threads), overlap=overlap)
     typer.echo(f"device: {predictor.device}", err=True)
     typer.echo(f"weights: {bundle.info.name} ({bundle.digest[:12]}), {bundle.info.trained_on}", err=True)
-    if len(inputs) == 1:
-        _one(predictor, ScanRequest(inputs[0], output, series=series), dicom)
-        return
-    _many(predictor, inputs, output, dicom)
+    with fetched(inputs) as local:
+        if len(local) == 1:
+            _one(predictor, ScanRequest(local[0], output, series=series), dicom)
+        else:
+            _many(predictor, local, output, dicom)
 
 
-def _dicom_formats(text: str | None, inputs: list[Path]) -> tuple[DicomFormat, ...]:
-    """The DICOM results asked for; an input that is not DICOM is refused before any work."""
-    if text is None:
-        return ()
-    from vastus.dicom.outputs import parse_formats
-    from vastus.dicom.source import refuse_unless_dicom
-    from vastus.io.scans import ScanSource, scan_format, subject_name
-
-    formats = parse_formats(text)
-    for path in inputs:
-        if path.exists():
-            refuse_unless_dicom(ScanSource(scan_format(path), path, subject_name(path)))
-    return formats
-
-
-def _one(predictor: Predictor, request: ScanRequest, dicom: tuple[DicomFormat, ...] = ()) -> SegmentedScan:
+def _one(predictor: Predictor, request: ScanRequest, dicom: DicomWork) -> SegmentedScan:
     from vastus.pipeline import segment_to_folder
 
     with _progress(request.path.name, predictor.threads) as (on_scan, on_progress):
         done = segment_to_folder(predictor, request, on_scan=on_scan, on_progress=on_progress)
-    if dicom:
-        from vastus.dicom.outputs import write_dicom_of
-
-        for path in write_dicom_of(done, dicom):
-            typer.echo(f"DICOM: {path}", err=True)
+    dicom.finish(done)
     for warning in done.record["warnings"]:
         typer.echo(f"warning: {warning}", err=True)
     found = sum(row.volume_mm3 is not None for row in done.rows)
@@ -103,7 +87,7 @@ def _one(predictor: Predictor, request: ScanRequest, dicom: tuple[DicomFormat, .
     return done
 
 
-def _many(predictor: Predictor, inputs: list[Path], output: Path, dicom: tuple[DicomFormat, ...]) -> None:
+def _many(predictor: Predictor, inputs: list[Path], output: Path, dicom: DicomWork) -> None:
     """One folder a scan, and one table of all. A scan that fails does not stop the others."""
     from vastus.io.atomic import ensure_folder
     from vastus.io.csv_tables import write_volume_rows
@@ -179,7 +163,7 @@ def _progress(name: str, threads: int) -> Iterator[tuple[Any, OnProgress]]:
         yield on_scan, on_progress
 
 
-def _stop_politely() -> None:
+def stop_politely() -> None:
     """Let a batch system's SIGTERM clean up like Ctrl-C."""
 
     def interrupt(_signal: int, _frame: Any) -> None:

@@ -1,0 +1,90 @@
+"""What carries tasks to workers: one thin interface, and how many workers a machine bears."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from vastus.batch.task import Outcome, ProcessorFactory, Task
+
+NextTask = Callable[[], Task | None]
+ASSUMED_WORKER_BYTES: Final = 3 * 1024**3
+"""Memory set aside for a worker before the ledger knows better."""
+_MEMORY_SHARE = 0.8
+
+
+class Engine(Protocol):
+    """Runs tasks somewhere."""
+
+    @property
+    def workers(self) -> int:
+        """How many tasks can run at a time."""
+        ...
+
+    def outcomes(self, factory: ProcessorFactory, next_task: NextTask) -> Iterator[Outcome]:
+        """Run tasks until none is left.
+
+        Args:
+            factory: opened once in every worker.
+            next_task: gives the next task, None while there is none. It is asked again after every outcome: what the
+                caller does with one may have queued its task anew.
+
+        Yields:
+            One outcome for every task taken, in the order of their endings. Closing the generator stops all workers.
+
+        Raises:
+            VastusError: the workers can't work at all.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPlan:
+    """Workers on this machine, and the processor threads of each."""
+
+    workers: int
+    threads: int
+
+
+def plan_workers(wanted: int | None, threads: int | None, worker_bytes: int) -> WorkerPlan:
+    """As many workers as cores and free memory allow, one thread each while there are cores for all.
+
+    Args:
+        wanted: number of workers asked for; None: the most that fit.
+        threads: of each worker, asked for; None: the cores shared out.
+        worker_bytes: memory one worker needs at its peak; 0: not known.
+    """
+    cores = core_count()
+    if wanted is None:
+        memory = free_memory_bytes()
+        fit = max(1, int(memory * _MEMORY_SHARE) // (worker_bytes or ASSUMED_WORKER_BYTES)) if memory else 1
+        wanted = max(1, min(cores // (threads or 1), fit))
+    return WorkerPlan(wanted, threads or max(1, cores // wanted))
+
+
+def core_count() -> int:
+    """Processors this process may use."""
+    affinity: Any = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else (os.cpu_count() or 1)
+
+
+def free_memory_bytes() -> int:
+    """Memory that can be used without swapping, within the limit of the container; 0 when not known."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError):
+        names: Any = getattr(os, "sysconf_names", {})
+        if "SC_PHYS_PAGES" not in names:
+            return 0
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii"))
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
+        free = min(free, max(0, limit - used))
+    except (OSError, ValueError):
+        pass
+    return free

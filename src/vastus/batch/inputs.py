@@ -1,0 +1,132 @@
+"""Which scans the inputs name: folders searched through, files, lists in CSV or parquet."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from vastus.batch.ledger import FoundScan
+from vastus.errors import MissingInputError, SettingsError
+
+if TYPE_CHECKING:
+    from vastus.batch.dicom_tree import FolderMemory
+
+LIST_SUFFIXES: Final = (".csv", ".parquet")
+LIST_COLUMNS: Final = ("path", "name", "series")
+"""Columns of a list: ``path`` is needed (relative ones are meant from the list's folder), the others are optional."""
+IMAGE_SUFFIXES: Final = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".zip")
+_LONGEST_NAME = 80
+
+
+def find_scans(
+    inputs: Sequence[Path], output: Path, memory: FolderMemory | None = None, *, every_series: bool = False
+) -> Iterator[FoundScan]:
+    """All scans of the inputs, in a steady order.
+
+    Args:
+        inputs: folders, image files, zips, lists.
+        output: not searched, even inside an input.
+        memory: what folders were found to hold by an earlier run.
+        every_series: take every CT series that forms a volume; else the best one of each study.
+
+    Raises:
+        MissingInputError: an input does not exist or is an empty list.
+        SettingsError: a list without the column ``path``.
+    """
+    for given in inputs:
+        path = given.absolute()
+        if not path.exists():
+            raise MissingInputError("There is no such file or folder.", path=given)
+        if path.is_dir():
+            yield from _in_folder(path, output.absolute(), memory, every_series)
+        elif path.suffix.lower() in LIST_SUFFIXES:
+            yield from _in_list(path)
+        else:
+            yield FoundScan(path, scan_name(path, path.parent), fingerprint_of(path))
+
+
+def _in_folder(root: Path, output: Path, memory: FolderMemory | None, every_series: bool) -> Iterator[FoundScan]:
+    from vastus.batch.dicom_tree import DicomTree
+
+    tree = DicomTree(root, memory, every_series=every_series)
+    for here, folders, files in os.walk(root):
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and Path(here, f) != output)
+        images = sorted(f for f in files if f.lower().endswith(IMAGE_SUFFIXES) and not f.startswith("."))
+        for name in images:
+            path = Path(here, name)
+            yield FoundScan(path, scan_name(path, root), fingerprint_of(path))
+        others = sorted(set(files) - set(images))
+        if others:
+            yield from tree.visit(Path(here), others)
+    yield from tree.rest()
+
+
+def _in_list(path: Path) -> Iterator[FoundScan]:
+    for number, row in enumerate(_list_rows(path), start=2):
+        given = (row.get("path") or "").strip()
+        if not given:
+            raise SettingsError(f"Line {number} of the list has no path.", path=path)
+        scan = path.parent / given
+        wish = (row.get("name") or "").strip()
+        name = clean_name(wish) if wish else scan_name(scan, scan.parent)
+        # A file that lacks now is entered all the same: its refusal belongs in the ledger, beside the others.
+        yield FoundScan(scan, name, fingerprint_of(scan), (row.get("series") or "").strip() or None)
+
+
+def _list_rows(path: Path) -> Iterator[dict[str, str | None]]:
+    if path.suffix.lower() == ".parquet":
+        from pyarrow import parquet
+
+        file = parquet.ParquetFile(path)
+        names = [c for c in LIST_COLUMNS if c in file.schema_arrow.names]
+        _check_columns(names, path)
+        for batch in file.iter_batches(columns=names):
+            for row in batch.to_pylist():
+                yield {k: None if v is None else str(v) for k, v in row.items()}
+        return
+    import csv
+
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        reader = csv.DictReader(stream)
+        _check_columns(list(reader.fieldnames or ()), path)
+        yield from reader
+
+
+def _check_columns(names: Sequence[str], path: Path) -> None:
+    if "path" not in names:
+        raise SettingsError(
+            "The list has no column 'path'.", path=path, remedy="Columns: path, and if you like name and series."
+        )
+
+
+def scan_name(path: Path, root: Path) -> str:
+    """The place below ``root`` in one word: ``patient1/CT/axial.nii.gz`` becomes ``patient1-CT-axial``."""
+    relative = path.relative_to(root)
+    text = "-".join(relative.parts) or path.name
+    lower = text.lower()
+    for suffix in sorted(IMAGE_SUFFIXES, key=len, reverse=True):
+        if path.is_file() and lower.endswith(suffix):
+            text = text[: -len(suffix)]
+            break
+    return clean_name(text)
+
+
+def clean_name(text: str) -> str:
+    """A name that is a good folder name on every system; long ones keep their end, which tells scans apart."""
+    cleaned = re.sub(r'[\x00-\x1f<>:"/\\|?*,;]+', "_", text).strip(" .")[-_LONGEST_NAME:].strip(" .")
+    return cleaned or "scan"
+
+
+def fingerprint_of(path: Path) -> str:
+    """Changes when a file does; for a folder, when its files do. Nothing is read."""
+    try:
+        if path.is_dir():
+            stats = [entry.stat() for entry in os.scandir(path) if entry.is_file()]
+            return f"{len(stats)} {sum(s.st_size for s in stats)} {max((s.st_mtime_ns for s in stats), default=0)}"
+        stat = path.stat()
+    except OSError:
+        return "missing"
+    return f"{stat.st_size} {stat.st_mtime_ns}"

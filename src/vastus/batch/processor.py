@@ -1,0 +1,220 @@
+"""The processor that segments: a scan to labels, volumes and, on request, further measures and a page."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vastus.batch.archive import stored_rows
+from vastus.batch.summary import THUMBNAIL_FILE
+from vastus.batch.task import Processor, Product, Task, Work
+from vastus.errors import MissingInputError, UnreadableScanError, UnsupportedScanError
+from vastus.inference.choices import RuntimeOptions
+from vastus.io.tables import (
+    LABELS_FILE,
+    LEVELS_FILE,
+    MEASURE_COLUMNS,
+    MEASURES_FILE,
+    PAGE_FILE,
+    RECORD_FILE,
+    VOLUME_COLUMNS,
+    VOLUMES_FILE,
+)  # fmt: skip
+from vastus.morphometry.settings import MeasureSettings
+
+if TYPE_CHECKING:
+    from vastus.inference.bundle import Bundle
+    from vastus.inference.predictor import Predictor
+    from vastus.volume import Volume
+
+_THUMBNAIL_PX = 220
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What is made beside labels and volumes.
+
+    Attributes:
+        pages: a page for every scan.
+        measures: density, areas, fat, asymmetry: ``measures.csv`` and ``levels.csv`` for every scan.
+        settings: of these measures.
+    """
+
+    pages: bool = False
+    measures: bool = False
+    settings: MeasureSettings = field(default_factory=MeasureSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentFactory:
+    """Opens ``SegmentProcessor``.
+
+    Attributes:
+        weights_folder: of the bundle; every worker loads it from there.
+        digest: of the bundle, which a worker checks.
+        name: of the bundle.
+        options: device, runtime, precision; threads are the worker's.
+        overlap: of windows; None: the bundle's.
+        extras: what else is made.
+    """
+
+    weights_folder: Path
+    digest: str
+    name: str
+    options: RuntimeOptions = field(default_factory=RuntimeOptions)
+    overlap: float | None = None
+    extras: Extras = field(default_factory=Extras)
+
+    @classmethod
+    def of(
+        cls, bundle: Bundle, options: RuntimeOptions, overlap: float | None = None, extras: Extras | None = None
+    ) -> SegmentFactory:
+        """For an opened bundle."""
+        return cls(bundle.folder.absolute(), bundle.digest, bundle.info.name, options, overlap, extras or Extras())
+
+    @property
+    def labels_key(self) -> str:
+        """Weights and what changes labels; not the device or the threads."""
+        return _digest({"weights": self.digest, "overlap": self.overlap, "precision": self.options.precision.value})
+
+    @property
+    def measures_key(self) -> str:
+        """What else is made, and how."""
+        settings = self.extras.settings.to_dict() if self.extras.measures else None
+        return _digest({"pages": self.extras.pages, "measures": settings})
+
+    @property
+    def weights(self) -> str:
+        """Name and digest."""
+        return f"{self.name} ({self.digest[:12]})"
+
+    @property
+    def tables(self) -> Mapping[str, tuple[str, ...]]:
+        """The tables of the archive."""
+        tables: dict[str, tuple[str, ...]] = {VOLUMES_FILE: VOLUME_COLUMNS}
+        if self.extras.measures:
+            tables[MEASURES_FILE] = MEASURE_COLUMNS
+        return tables
+
+    def open(self, threads: int) -> Processor:
+        """Load the network.
+
+        Raises:
+            BundleError: the weights are not there or not the ones that the command saw.
+            DeviceError: the device or runtime is not there.
+        """
+        from vastus.errors import BundleError
+        from vastus.inference.bundle import load_bundle
+        from vastus.inference.predictor import Predictor
+
+        bundle = load_bundle(self.weights_folder)
+        if bundle.digest != self.digest:
+            raise BundleError("These are not the weights the batch was started with.", path=self.weights_folder)
+        return SegmentProcessor(
+            Predictor(bundle, replace(self.options, threads=threads), overlap=self.overlap), self.extras
+        )
+
+
+class SegmentProcessor:
+    """A loaded network and what to make of its labels."""
+
+    def __init__(self, predictor: Predictor, extras: Extras) -> None:
+        self._predictor, self._extras = predictor, extras
+
+    def process(self, task: Task) -> Product:
+        """Segment a scan, or measure it from labels that are there."""
+        if not task.path.exists():
+            raise MissingInputError("There is no such file or folder.", path=task.path)
+        if not os.access(task.path, os.R_OK):
+            raise UnreadableScanError("There is no right to read this.", path=task.path)
+        if (
+            task.work is Work.MEASURE
+            and (task.folder / LABELS_FILE).is_file()
+            and (task.folder / RECORD_FILE).is_file()
+        ):
+            return self._measure(task)
+        return self._segment(task)
+
+    def _segment(self, task: Task) -> Product:
+        from vastus.pipeline import ScanRequest, segment_to_folder
+
+        request = ScanRequest(task.path, task.folder, task.name, task.series, page=self._extras.pages)
+        done = segment_to_folder(self._predictor, request)
+        ct, labels = done.scan.volume, done.segmentation.labels
+        write_thumbnail(task.folder / THUMBNAIL_FILE, ct, labels)
+        self._write_measures(task, ct, labels)
+        return self._product(task, tuple(done.record["warnings"]), ct)
+
+    def _measure(self, task: Task) -> Product:
+        """From stored labels. Nothing is segmented, and the labels stay as they are."""
+        from vastus.io.csv_tables import write_volume_rows
+        from vastus.io.labels import read_labels
+        from vastus.io.scans import read_scan
+        from vastus.morphometry import measure_volumes
+
+        scan = read_scan(task.path, series=task.series)
+        labels = read_labels(task.folder / LABELS_FILE)
+        if not scan.volume.same_grid(labels):
+            raise UnsupportedScanError("The stored labels do not fit this scan.", path=task.folder / LABELS_FILE)
+        rows = measure_volumes(scan.volume, labels, task.name)
+        record = json.loads((task.folder / RECORD_FILE).read_text(encoding="utf-8"))
+        write_volume_rows(rows, task.folder / VOLUMES_FILE)
+        if self._extras.pages:
+            from vastus.report.page import write_page
+
+            write_page(task.folder / PAGE_FILE, scan.volume, labels, rows, _page_record(record))
+        self._write_measures(task, scan.volume, labels)
+        return self._product(task, tuple(record["warnings"]), scan.volume)
+
+    def _write_measures(self, task: Task, ct: Volume, labels: Volume) -> None:
+        if not self._extras.measures:
+            return
+        from vastus.morphometry import measure_rows, measure_scan, write_level_rows, write_measure_rows
+
+        found = measure_scan(ct, labels, task.name, self._extras.settings)
+        write_measure_rows(measure_rows(found, self._extras.settings), task.folder / MEASURES_FILE)
+        write_level_rows(found.subject, found.areas, task.folder / LEVELS_FILE)
+
+    def _product(self, task: Task, warnings: tuple[str, ...], ct: Volume) -> Product:
+        names = [VOLUMES_FILE, *([MEASURES_FILE] if self._extras.measures else [])]
+        tables = {name: stored_rows(task.folder / name) for name in names}
+        return Product(tables, warnings, int(ct.array.size))
+
+
+def write_thumbnail(path: Path, ct: Volume, labels: Volume) -> None:
+    """A small coronal picture through the femora, the labels over the CT."""
+    from PIL import Image
+
+    from vastus.io.atomic import atomic_path
+    from vastus.report.pictures import blend, take_picture
+    from vastus.report.planes import coronal_planes, make_scene
+
+    scene = make_scene(ct, labels)
+    picture = take_picture(scene, coronal_planes(scene)[0], longest_px=_THUMBNAIL_PX)
+    with atomic_path(path) as temporary:
+        Image.fromarray(blend(picture)).save(temporary, "JPEG", quality=70)
+
+
+def _page_record(record: Mapping[str, Any]) -> Any:
+    from vastus.report.page import PageRecord
+
+    weights = record["weights"]
+    return PageRecord(
+        subject=record["subject"],
+        weights=f"{weights['name']} ({weights['sha256'][:12]})",
+        trained_on=weights["trained_on"],
+        device=record["device"],
+        spacing_mm=tuple(record["input"]["spacing_mm"]),
+        seconds=record["seconds"],
+        versions=record["versions"],
+        warnings=tuple(record["warnings"]),
+    )
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:16]

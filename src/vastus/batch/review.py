@@ -1,0 +1,169 @@
+"""Which scans a human should look at first: those that stand out from the archive they belong to.
+
+Robust statistics of the archive itself: a logarithm of volume is compared with the median, in units of the scaled
+median absolute deviation. Nothing here says that a scan is wrong, or that the others are right.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from itertools import groupby
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vastus.anatomy import SIDES, STRUCTURES, Group, Side
+from vastus.io.tables import SIDE, STRUCTURE, SUBJECT, TRUNCATED, VOLUME_MM3
+
+FEWEST_SCANS: Final = 20
+"""Scans with a whole structure needed before one can stand out from them."""
+FAR_OUT: Final = 4.0
+"""Scaled median absolute deviations; of 58 normally distributed volumes, one in 270 scans has one beyond that."""
+LARGE_ASYMMETRY: Final = 0.5
+"""|log(right / left)| that is named even without an archive to compare with: a side 1.6 times the other."""
+_SMALLEST_SPREAD = 0.05
+_MAD_TO_SD = 1.4826
+_USUALLY_WHOLE = 0.5
+_USUALLY_THERE = 0.9
+
+COLUMNS: Final = tuple((s, side) for side in SIDES for s in STRUCTURES)
+"""Structures and sides in the order of the arrays below; the right ones first."""
+_INDEX = {(s.key, side.value): n for n, (s, side) in enumerate(COLUMNS)}
+_HALF = len(STRUCTURES)
+_THIGH = np.array([s.group in (Group.ANTERIOR, Group.MEDIAL, Group.POSTERIOR) for s in STRUCTURES])
+
+
+class Reason(Enum):
+    """Why a scan is worth a look."""
+
+    TRUNCATED = "truncated"
+    ABSENT = "absent"
+    VOLUME = "volume"
+    ASYMMETRY = "asymmetry"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One reason in words, and how far out it is (in deviations where it has any)."""
+
+    reason: Reason
+    text: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Archive:
+    """Volumes of all scans.
+
+    Attributes:
+        names: of the scans.
+        volume_mm3: shape (scans, 58), NaN where absent.
+        truncated: the same shape.
+    """
+
+    names: list[str]
+    volume_mm3: NDArray[np.float32]
+    truncated: NDArray[np.bool_]
+
+    @property
+    def thigh_mm3(self) -> NDArray[np.float32]:
+        """Muscles of the thigh (anterior, medial, posterior) that are there: shape (scans, 2), right and left."""
+        halves = (self.volume_mm3[:, :_HALF], self.volume_mm3[:, _HALF:])
+        sums = [np.where(np.isnan(h[:, _THIGH]).all(1), np.nan, np.nansum(h[:, _THIGH], axis=1)) for h in halves]
+        return np.stack(sums, axis=1).astype(np.float32)
+
+
+def read_archive(path: Path) -> Archive:
+    """Read the archive's ``volumes.csv``; a scan's rows lie together."""
+    names: list[str] = []
+    volumes: list[NDArray[np.float32]] = []
+    cuts: list[NDArray[np.bool_]] = []
+    for name, volume, cut in _scans(path):
+        names.append(name)
+        volumes.append(volume)
+        cuts.append(cut)
+    width = len(COLUMNS)
+    if not names:
+        return Archive([], np.empty((0, width), np.float32), np.empty((0, width), np.bool_))
+    return Archive(names, np.stack(volumes), np.stack(cuts))
+
+
+def _scans(path: Path) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.bool_]]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        for name, rows in groupby(csv.DictReader(stream), key=lambda row: row[SUBJECT]):
+            volume = np.full(len(COLUMNS), np.nan, np.float32)
+            cut = np.zeros(len(COLUMNS), np.bool_)
+            for row in rows:
+                index = _INDEX.get((row[STRUCTURE], row[SIDE]))
+                if index is not None and row[VOLUME_MM3]:
+                    volume[index] = float(row[VOLUME_MM3])
+                    cut[index] = row[TRUNCATED] == "true"
+            yield name, volume, cut
+
+
+def findings(archive: Archive) -> list[list[Finding]]:
+    """For every scan what stands out, the farthest first."""
+    found: list[list[Finding]] = [[] for _ in archive.names]
+    count = len(archive.names)
+    if count == 0:
+        return found
+    there = ~np.isnan(archive.volume_mm3)
+    whole = there & ~archive.truncated
+    enough = count >= FEWEST_SCANS
+    if enough:
+        usual = whole.mean(axis=0) >= _USUALLY_WHOLE
+        _listed(found, archive.truncated & usual, Reason.TRUNCATED, "cut by the edge of the scan")
+        _listed(found, ~there & (there.mean(axis=0) >= _USUALLY_THERE), Reason.ABSENT, "not found")
+    logs = np.where(whole, np.log(np.where(whole, archive.volume_mm3, 1.0)), np.nan)
+    for scan, column, z in _far_out(logs):
+        found[scan].append(
+            Finding(Reason.VOLUME, f"{_name(column)} {'large' if z > 0 else 'small'} ({z:+.1f})", abs(z))
+        )
+    ratios = logs[:, :_HALF] - logs[:, _HALF:]
+    for scan, column, z in _far_out(ratios):
+        found[scan].append(Finding(Reason.ASYMMETRY, f"{_sides(ratios[scan, column], column)} ({z:+.1f})", abs(z)))
+    if not enough:
+        for scan, column in np.argwhere(np.abs(np.nan_to_num(ratios)) > LARGE_ASYMMETRY):
+            found[scan].append(Finding(Reason.ASYMMETRY, _sides(ratios[scan, column], column), 1.0))
+    for each in found:
+        each.sort(key=lambda f: -f.weight)
+    return found
+
+
+def _far_out(values: NDArray[np.float64]) -> Iterator[tuple[int, int, float]]:
+    """Scan, column and deviation of what lies far from its column's median."""
+    for column in range(values.shape[1]):
+        known = np.flatnonzero(~np.isnan(values[:, column]))
+        if len(known) < FEWEST_SCANS:
+            continue
+        middle = np.median(values[known, column])
+        spread = max(_SMALLEST_SPREAD, _MAD_TO_SD * float(np.median(np.abs(values[known, column] - middle))))
+        z = (values[known, column] - middle) / spread
+        for scan, far in zip(known[np.abs(z) > FAR_OUT], z[np.abs(z) > FAR_OUT], strict=True):
+            yield int(scan), column, float(far)
+
+
+def _listed(found: list[list[Finding]], where: NDArray[np.bool_], reason: Reason, words: str) -> None:
+    """One finding a scan for all its structures."""
+    for scan in np.flatnonzero(where.any(axis=1)):
+        columns = np.flatnonzero(where[scan])
+        names = ", ".join(_name(int(c)) for c in columns[:3])
+        more = f" and {len(columns) - 3} more" if len(columns) > 3 else ""
+        found[scan].append(Finding(reason, f"{names}{more} {words}", float(len(columns))))
+
+
+def _name(column: int) -> str:
+    structure, side = COLUMNS[column]
+    return f"{structure.key} {side.value}"
+
+
+def _sides(log_ratio: float, column: int) -> str:
+    larger = Side.RIGHT if log_ratio > 0 else Side.LEFT
+    percent = 100 * (np.exp(abs(log_ratio)) - 1)
+    return f"{STRUCTURES[column].key} {percent:.0f} % larger on the {larger.value}"

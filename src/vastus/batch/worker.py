@@ -1,0 +1,106 @@
+"""One try of one task inside a worker: timed, its memory watched, every error turned into an outcome with a name."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from vastus.batch.task import Ending, Outcome, Processor, Task
+from vastus.errors import InputError, OutputError, VastusError
+from vastus.io.atomic import ensure_folder
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+_STALE = ".vastus-*"
+
+
+def perform(processor: Processor, task: Task, worker: str) -> Outcome:
+    """Try a task. Never raises but for ``KeyboardInterrupt``, ``SystemExit`` and the death of the process."""
+    start = time.perf_counter()
+    _forget_peak()
+    ending, error, message, exit_code = Ending.DONE, "", "", 0
+    try:
+        clear_leftovers(task.folder)
+        product = processor.process(task)
+        return Outcome(
+            task, ending, product, seconds=time.perf_counter() - start, peak_bytes=peak_bytes(),
+            output_bytes=_size_of(task.folder), worker=worker,
+        )  # fmt: skip
+    except InputError as problem:
+        ending, error, message = Ending.REFUSED, type(problem).__name__, str(problem)
+    except (OutputError, OSError) as problem:
+        error, message, exit_code = "OutputError", str(problem), OutputError.exit_code
+        if isinstance(problem, OSError):
+            error, message = type(problem).__name__, problem.strerror or "input or output failed"
+        ending = Ending.STOP if _meets_every_scan(problem, task) else Ending.FAILED
+    except VastusError as problem:
+        # Weights or device: the next scan would meet the same.
+        ending, error, message, exit_code = Ending.STOP, type(problem).__name__, str(problem), problem.exit_code
+    except Exception as problem:  # one scan's surprise must not end the night; its text may hold header values
+        ending, error = Ending.FAILED, type(problem).__name__
+        message = f"An unexpected {error} at {_place(problem)}."
+    return Outcome(
+        task, ending, error=error, message=message, exit_code=exit_code,
+        seconds=time.perf_counter() - start, peak_bytes=peak_bytes(), worker=worker,
+    )  # fmt: skip
+
+
+def _meets_every_scan(problem: BaseException, task: Task) -> bool:
+    """Whether there is no room or no right to write at all, in contrast to one scan's files that can't be read."""
+    cause = problem if isinstance(problem, OSError) else problem.__cause__
+    if isinstance(cause, OSError) and cause.errno in _NO_ROOM:
+        return True
+    try:
+        ensure_folder(task.folder.parent)
+    except OutputError:
+        return True
+    return False
+
+
+def peak_bytes() -> int:
+    """Largest resident memory of this process since ``_forget_peak`` (on Linux; elsewhere since its start)."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    except (OSError, StopIteration, ValueError):
+        pass
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _forget_peak() -> None:
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove what a worker that was killed in the middle left behind."""
+    if not folder.is_dir():
+        return
+    for left in folder.glob(_STALE):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def _size_of(folder: Path) -> int:
+    try:
+        return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+    except OSError:
+        return 0
+
+
+def _place(problem: BaseException) -> str:
+    trace = problem.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return "an unknown place"
+    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"

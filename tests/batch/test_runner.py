@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from batch_standin import StandIn, write_inputs
+from vastus.batch.engine_local import LocalEngine
+from vastus.batch.ledger import LEDGER_FILE
+from vastus.batch.runner import BatchRequest, BatchResult, OpenBatch
+from vastus.batch.task import State
+from vastus.errors import BundleError, DeviceError, OutputError
+
+
+def run(request: BatchRequest, factory: StandIn, workers: int = 2) -> BatchResult:
+    with OpenBatch(request, factory) as batch:
+        return batch.work(LocalEngine(workers, 1))
+
+
+def rows_in_table(out: Path) -> Counter[str]:
+    """Scan -> number of rows; every scan has 58."""
+    with (out / "volumes.csv").open() as file:
+        return Counter(row["subject"] for row in csv.DictReader(file))
+
+
+def lines(journal: Path) -> Counter[str]:
+    return Counter(journal.read_text().splitlines()) if journal.exists() else Counter()
+
+
+def test_every_scan_is_done_once_and_a_second_run_does_nothing(tmp_path: Path) -> None:
+    names = [f"s{n:02d}" for n in range(8)]
+    scans, out, journal = write_inputs(tmp_path / "in", names), tmp_path / "out", tmp_path / "journal"
+    factory = StandIn(journal=journal)
+    result = run(BatchRequest([scans], out), factory)
+    assert result.counts[State.DONE] == result.worked == 8
+    assert rows_in_table(out) == dict.fromkeys(names, 58)
+    said = lines(journal)
+    opened = [line for line in said if line.startswith("open")]
+    assert len(opened) == 2 and all(line.endswith(" 1 1") for line in opened)  # loaded once a worker, one thread each
+    assert all(said[f"segment {name}"] == 1 for name in names)
+    assert run(BatchRequest([scans], out), factory).worked == 0
+    assert lines(journal) == said
+    assert (out / "index.html").stat().st_size > 3000
+
+
+def test_parquet_and_csv_hold_the_same_rows(tmp_path: Path) -> None:
+    import pandas as pd
+
+    scans, out = write_inputs(tmp_path / "in", ["a", "b", "c"]), tmp_path / "out"
+    run(BatchRequest([scans], out), StandIn())
+    table, parquet = pd.read_csv(out / "volumes.csv"), pd.read_parquet(out / "volumes.parquet")
+    assert len(table) == 3 * 58
+    pd.testing.assert_frame_equal(table, parquet, check_dtype=False)
+    write_inputs(scans, ["d"])
+    run(BatchRequest([scans], out), StandIn())
+    assert set(pd.read_parquet(out / "volumes.parquet")["subject"]) == {"a", "b", "c", "d"}
+
+
+def test_changed_weights_redo_all_and_changed_measures_only_measure(tmp_path: Path) -> None:
+    scans, out, journal = write_inputs(tmp_path / "in", ["a", "b"]), tmp_path / "out", tmp_path / "journal"
+    run(BatchRequest([scans], out), StandIn(journal=journal))
+    run(BatchRequest([scans], out), StandIn(journal=journal, measures_key="measures 2"))
+    assert lines(journal)["measure a"] == 1 and lines(journal)["segment a"] == 1
+    run(BatchRequest([scans], out), StandIn(journal=journal, measures_key="measures 2", labels_key="labels 2"))
+    assert lines(journal)["segment a"] == 2 and lines(journal)["measure a"] == 1
+    run(BatchRequest([scans], out, measure_again=True),
+        StandIn(journal=journal, measures_key="measures 2", labels_key="labels 2"))  # fmt: skip
+    assert lines(journal)["measure a"] == 2
+    assert rows_in_table(out) == {"a": 58, "b": 58}
+
+
+def test_a_changed_file_is_done_again_and_nothing_else(tmp_path: Path) -> None:
+    scans, out, journal = write_inputs(tmp_path / "in", ["a", "b"]), tmp_path / "out", tmp_path / "journal"
+    run(BatchRequest([scans], out), StandIn(journal=journal))
+    (scans / "a.nii.gz").write_bytes(b"another scan")
+    run(BatchRequest([scans], out), StandIn(journal=journal))
+    assert lines(journal)["segment a"] == 2 and lines(journal)["segment b"] == 1
+    assert rows_in_table(out) == {"a": 58, "b": 58}
+
+
+def test_bad_scans_among_good_ones_are_named(tmp_path: Path) -> None:
+    names = ["kill_1", "bug_1", "bad_1", "good_1", "good_2", "good_3"]
+    scans, out, journal = write_inputs(tmp_path / "in", names), tmp_path / "out", tmp_path / "journal"
+    result = run(BatchRequest([scans], out), StandIn(journal=journal))
+    assert result.counts[State.DONE] == 3
+    assert rows_in_table(out) == {"good_1": 58, "good_2": 58, "good_3": 58}
+    failed = {row["subject"]: row for row in csv.DictReader((out / "failed.csv").open())}
+    assert {(n, r["state"], r["attempts"], r["error"]) for n, r in failed.items()} == {
+        ("kill_1", "set_aside", "3", "WorkerDied"),
+        ("bug_1", "set_aside", "3", "ZeroDivisionError"),
+        ("bad_1", "refused", "1", "UnreadableScanError"),
+    }
+    assert "signal 9" in failed["kill_1"]["message"]
+    assert run(BatchRequest([scans], out), StandIn(journal=journal)).worked == 0
+    again = run(BatchRequest([scans], out, retry=(State.REFUSED,)), StandIn(journal=journal))
+    assert again.worked == 1 and again.counts[State.REFUSED] == 1
+
+
+def test_the_log_and_the_metrics_know_nobody(tmp_path: Path) -> None:
+    scans = write_inputs(tmp_path / "DOE^JOHN", ["DOE_JOHN_1", "bug_DOE_JOHN"])
+    out = tmp_path / "out"
+    run(BatchRequest([scans], out), StandIn(), workers=1)
+    text = (out / "batch.log.jsonl").read_text()
+    events = [json.loads(line) for line in text.splitlines()]
+    assert "DOE" not in text and str(tmp_path) not in text
+    assert [e["event"] for e in events] == ["start", *["scan"] * 4, "end"]
+    tries = [e for e in events if e["event"] == "scan"]
+    assert [t["ending"] for t in tries].count("failed") == 3
+    assert all(t["seconds"] >= 0 and t["peak_bytes"] > 1e6 for t in tries)
+    assert "DOE" not in (out / "failed.csv").read_text().replace("bug_DOE_JOHN", "").replace(str(scans), "")
+
+
+def test_a_full_disk_stops_the_batch_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    scans, out = write_inputs(tmp_path / "in", ["a", "full_1", "z"]), tmp_path / "out"
+    with pytest.raises(OutputError, match="No space left"):
+        run(BatchRequest([scans], out), StandIn(), workers=1)
+    assert rows_in_table(out) == {"a": 58}
+    assert not list(out.glob("scans/*/.vastus-*"))
+    (scans / "full_1.nii.gz").unlink()
+    assert run(BatchRequest([scans], out), StandIn(), workers=1).worked == 1
+    assert rows_in_table(out) == {"a": 58, "z": 58}
+
+
+def test_a_second_command_on_the_same_folder_is_refused_by_name(tmp_path: Path) -> None:
+    scans, out = write_inputs(tmp_path / "in", ["a"]), tmp_path / "out"
+    with OpenBatch(BatchRequest([scans], out), StandIn()), pytest.raises(OutputError, match="Another vastus batch"):
+        run(BatchRequest([scans], out), StandIn())
+    assert run(BatchRequest([scans], out), StandIn(), workers=1).worked == 1
+
+
+def test_workers_that_can_not_load_end_the_batch_with_the_reason(tmp_path: Path) -> None:
+    scans, out = write_inputs(tmp_path / "in", ["a"]), tmp_path / "out"
+    with pytest.raises(BundleError, match="No weights"):
+        run(BatchRequest([scans], out), StandIn(broken=True), workers=1)
+    with pytest.raises(DeviceError, match="signal 9"):
+        run(BatchRequest([scans], out), StandIn(dies_at_start=True), workers=1)
+    assert run(BatchRequest([scans], out), StandIn(), workers=1).worked == 1
+
+
+def test_a_limit_leaves_the_rest_in_the_queue(tmp_path: Path) -> None:
+    scans, out = write_inputs(tmp_path / "in", ["a", "b", "c"]), tmp_path / "out"
+    result = run(BatchRequest([scans], out, limit=2), StandIn(), workers=1)
+    assert (result.worked, result.counts[State.PENDING]) == (2, 1)
+    assert run(BatchRequest([scans], out), StandIn(), workers=1).worked == 1
+
+
+def test_a_table_whose_end_was_never_committed_is_cut_back(tmp_path: Path) -> None:
+    scans, out = write_inputs(tmp_path / "in", ["a", "b"]), tmp_path / "out"
+    run(BatchRequest([scans], out), StandIn())
+    whole = (out / "volumes.csv").read_bytes()
+    (out / "volumes.csv").write_bytes(whole + b"b,psoas,oth")
+    run(BatchRequest([scans], out), StandIn())
+    assert (out / "volumes.csv").read_bytes() == whole
+    (out / "volumes.csv").write_bytes(whole[:100])  # a power cut took committed bytes: rebuilt from the scans' folders
+    run(BatchRequest([scans], out), StandIn())
+    assert sorted((out / "volumes.csv").read_bytes().splitlines()) == sorted(whole.splitlines())
+
+
+def test_a_file_that_is_no_ledger_is_refused(tmp_path: Path) -> None:
+    scans, out = write_inputs(tmp_path / "in", ["a"]), tmp_path / "out"
+    out.mkdir()
+    (out / LEDGER_FILE).write_bytes(b"not a database, but a text that is long enough to be looked at" * 20)
+    with pytest.raises(OutputError, match="ledger can't be used"):
+        run(BatchRequest([scans], out), StandIn())
