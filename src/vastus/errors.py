@@ -92,3 +92,9 @@ class MissingExtraError(VastusError):
 
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(f"{feature} needs an optional part.", remedy=f"Install it: pip install 'vastus[{extra}]'")
+
+
+class PacsError(VastusError):
+    """A DICOM node does not answer, refuses, or has not kept what it was sent."""
+
+    exit_code = 8

@@ -1,0 +1,102 @@
+"""What ``-f``, ``--send-to`` and a PACS address as input mean on the command line."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from vastus.errors import SettingsError
+
+if TYPE_CHECKING:
+    from vastus.dicom.outputs import DicomFormat
+    from vastus.dicom.pacs import PacsAddress
+    from vastus.pipeline import SegmentedScan
+
+
+@dataclass(frozen=True, slots=True)
+class DicomWork:
+    """DICOM results to write, and the PACS that gets them; nothing by default."""
+
+    formats: tuple[DicomFormat, ...] = ()
+    destination: PacsAddress | None = None
+
+    def finish(self, done: SegmentedScan) -> None:
+        """Write, send and check.
+
+        Raises:
+            PacsError: not accepted, or not there afterwards.
+            VastusError: as ``outputs.write_dicom``.
+        """
+        if not self.formats:
+            return
+        from vastus.dicom.outputs import write_dicom_of
+
+        paths = write_dicom_of(done, self.formats)
+        for path in paths:
+            typer.echo(f"DICOM: {path}", err=True)
+        if self.destination is not None:
+            from pydicom import dcmread
+
+            from vastus.dicom.pacs import store_checked
+
+            store_checked(self.destination, [dcmread(path) for path in paths])
+            typer.echo(f"{len(paths)} DICOM objects are in {self.destination}.", err=True)
+
+
+def dicom_work(formats: str | None, send_to: str | None, inputs: Sequence[Path]) -> DicomWork:
+    """Check what the user typed before any work; an input that is not DICOM is refused.
+
+    Raises:
+        SettingsError: an unknown format, a malformed address, ``--send-to`` without ``-f``.
+        UnsupportedScanError: an input is not DICOM.
+        MissingExtraError: a library is not installed.
+    """
+    if formats is None:
+        if send_to is not None:
+            raise SettingsError("--send-to needs -f: only DICOM results can be sent.")
+        return DicomWork()
+    from vastus.dicom.outputs import parse_formats
+    from vastus.dicom.pacs import parse_address
+    from vastus.dicom.source import refuse_unless_dicom
+    from vastus.io.scans import ScanSource, scan_format, subject_name
+
+    chosen = parse_formats(formats)
+    for path in inputs:
+        if path.exists():
+            refuse_unless_dicom(ScanSource(scan_format(path), path, subject_name(path)))
+    return DicomWork(chosen, None if send_to is None else parse_address(send_to))
+
+
+@contextmanager
+def fetched(inputs: Sequence[Path]) -> Iterator[list[Path]]:
+    """Bring studies named by a PACS address to temporary folders; other inputs stay as they are.
+
+    The folders, which hold patient data, are removed at the end. A study is called ``pacs_1``, ``pacs_2`` ... in the
+    tables.
+
+    Raises:
+        PacsError: no answer, or no such study.
+    """
+    if not any(str(path).startswith(("dicom:/", "dicomweb:/", "dicomwebs:/")) for path in inputs):
+        yield list(inputs)
+        return
+    from vastus.dicom.pacs import fetch_study, is_pacs, parse_address
+
+    with tempfile.TemporaryDirectory(prefix="vastus-") as temporary:
+        local: list[Path] = []
+        for number, path in enumerate(inputs, start=1):
+            if not is_pacs(str(path)):
+                local.append(path)
+                continue
+            folder = Path(temporary) / f"pacs_{number}"
+            folder.mkdir()
+            count = fetch_study(parse_address(str(path)), folder)
+            typer.echo(f"{count} images fetched", err=True)
+            local.append(folder)
+        yield local
