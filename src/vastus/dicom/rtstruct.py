@@ -40,6 +40,7 @@ def make_rtstruct(series: LabelledSeries, algorithm: Algorithm) -> Dataset:
     """
     from pydicom import Dataset
     from pydicom.uid import ImplicitVRLittleEndian
+    from scipy.ndimage import find_objects
 
     # Implicit VR, because in explicit VR a contour could not be longer than 64 KB.
     result = new_object(series, _SOP_CLASS, ImplicitVRLittleEndian)
@@ -52,13 +53,14 @@ def make_rtstruct(series: LabelledSeries, algorithm: Algorithm) -> Dataset:
     result.StructureSetDate, result.StructureSetTime = result.InstanceCreationDate, result.InstanceCreationTime
     result.ApprovalStatus = "UNAPPROVED"
     result.ReferencedFrameOfReferenceSequence = [_frame_of_reference(series)]
+    boxes = find_objects(series.values)
     rois, contours, observations = [], [], []
     for number, label in enumerate(series.labels, start=1):
         roi = Dataset()
         roi.ROINumber, roi.ReferencedFrameOfReferenceUID = number, series.header.FrameOfReferenceUID
         roi.ROIName, roi.ROIGenerationAlgorithm = label_title(label)[:_NAME_LIMIT], "AUTOMATIC"
         rois.append(roi)
-        contours.append(_roi_contours(series, number, label))
+        contours.append(_roi_contours(series, number, label, boxes[label.value - 1]))
         observation = Dataset()
         observation.ObservationNumber = observation.ReferencedROINumber = number
         observation.RTROIInterpretedType = "ORGAN"
@@ -119,19 +121,21 @@ def _misses_centres(start: Points, stop: Points) -> bool:
     return bool((np.abs(crossing - np.round(crossing)) > 1e-6).all())
 
 
-def _roi_contours(series: LabelledSeries, number: int, label: Label) -> Dataset:
+def _roi_contours(series: LabelledSeries, number: int, label: Label, box: tuple[slice, slice, slice]) -> Dataset:
     from pydicom import Dataset
 
     item = Dataset()
     item.ROIDisplayColor = list(label.structure.colour)
     item.ReferencedROINumber = number
     contours = []
-    for k, plane in enumerate(series.values):
-        for points in outlines(plane == label.value):
+    slices, rows, columns = box
+    corner = np.array([columns.start, rows.start], dtype=np.float64)
+    for k in range(slices.start, slices.stop):
+        for points in outlines(series.values[k, rows, columns] == label.value):
             contour = Dataset()
             contour.ContourImageSequence = [_image(series.slices[k])]
             contour.ContourGeometricType, contour.NumberOfContourPoints = "CLOSED_PLANAR", len(points)
-            _put_contour_data(contour, _patient_mm(series, points, k))
+            _put_contour_data(contour, _patient_mm(series, points + corner, k))
             contours.append(contour)
     item.ContourSequence = contours
     return item
@@ -145,14 +149,13 @@ def _patient_mm(series: LabelledSeries, points: Points, k: int) -> Points:
 
 
 def _put_contour_data(contour: Dataset, points: Points) -> None:
-    """Three decimals, at most 16 characters a number; as raw bytes, because pydicom would parse every number."""
-    from pydicom.dataelem import RawDataElement
-    from pydicom.tag import Tag
+    """Three decimals, at most 16 characters a number.
 
+    Put in as bytes, because pydicom would parse and check every number, which takes minutes. The VR "OB" is only in
+    memory: implicit VR writes none, and a reader takes DS from the dictionary.
+    """
     text = "\\".join(f"{value:.3f}" for value in np.round(points, 3).ravel() + 0.0).encode()
-    text += b" " * (len(text) % 2)
-    tag = Tag("ContourData")
-    contour[tag] = RawDataElement(tag, None, len(text), text, 0, True, True)
+    contour.add_new("ContourData", "OB", text + b" " * (len(text) % 2))
 
 
 def _image(reference: SliceReference) -> Dataset:
