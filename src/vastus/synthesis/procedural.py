@@ -262,7 +262,10 @@ def _back_muscles(scene: _Scene, parts: list[Part]) -> Made:
 
 
 def _abdominal_wall(scene: _Scene, parts: list[Part]) -> Made:
-    depth = -scene.deep_mm
+    # Depth within each slice: the distance in space would also count the ends of the modelled trunk.
+    depth = np.stack(
+        [ndimage.distance_transform_edt(scene.deep[..., k]) * GRID_MM for k in range(scene.shape[2])], axis=2
+    )
     crest, head = scene.marks.crest_z_mm, scene.head_z_mm
     head_y = float(np.mean([h[1] for h in scene.marks.head_mm.values()]))
     centre_y = np.where(scene.z > crest, scene.spine_y + 25.0, head_y)

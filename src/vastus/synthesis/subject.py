@@ -327,14 +327,14 @@ def _first_offsets(parts: tuple[Part, ...], rng: np.random.Generator) -> Offsets
     slope = np.zeros(len(parts), np.float32)
     centre = np.zeros(len(parts), np.float32)
     own = rng.normal(0, 1, (len(parts), 2))
-    wall = rng.normal(-2.0, 2.0)
+    wall = rng.normal(-0.8, 1.2)
     for number, part in enumerate(parts):
         height = VOXEL_MM * part.distance.shape[2]
         centre[number] = part.origin_mm[2] + height / 2
         if 1 <= part.tissue <= 27 or part.tissue in (Tissue.OTHER_MUSCLE, Tissue.CALF_MUSCLE):
             slope[number] = own[number, 0] * 1.2 / max(height / 2, 40.0)
             if part.procedural:
-                middle[number] = wall + own[number, 1] * 0.8
+                middle[number] = wall + own[number, 1] * 0.4
             elif part.tissue > 27:
                 middle[number] = own[number, 1] * 0.8
     return Offsets(middle, slope, centre)

@@ -1,0 +1,75 @@
+"""A small mesh pack of ellipsoids, laid out like the real one, and the atlas built from it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+
+from vastus.synthesis.atlas import Atlas, PersonName, build_atlas
+from vastus.synthesis.phantom import _ELLIPSOIDS
+
+SCALE = 0.5
+HEAD_MM = (52.5, 2.5, 205.0)
+CREST_MM = 272.0
+# What the pack has under other names, and what carries no class. (x outwards, y, z, radii) in full-size mm.
+_EXTRA = {
+    "psoas_major": (48, 10, 500, 15, 15, 105),
+    "iliacus": (88, 22, 470, 18, 12, 55),
+    "biceps_femoris_long": (118, -52, 190, 12, 12, 120),
+    "biceps_femoris_short": (108, -42, 120, 10, 10, 80),
+    "patella": (105, 55, 25, 18, 9, 20),
+    "tibia": (105, 5, -90, 16, 16, 80),
+    "fibula": (132, -12, -90, 7, 7, 75),
+    "soleus": (105, -38, -90, 22, 18, 70),
+    "gemellus_superior": (80, -30, 395, 12, 5, 5),
+}
+_LEFT_OUT = ("psoas", "iliopsoas", "biceps_femoris", "abdominal_oblique", "rectus_abdominis", "multifidus")
+
+
+def ellipsoids() -> dict[str, tuple[float, ...]]:
+    """Every side structure of the pack: centre and radii in mm at the pack's size."""
+    rows = {key: row for key, row in _ELLIPSOIDS.items() if key not in _LEFT_OUT} | _EXTRA
+    return {key: tuple(SCALE * v for v in row) for key, row in rows.items()}
+
+
+def _write(path: Path, centre: tuple[float, ...], radii: tuple[float, ...]) -> None:
+    mesh = trimesh.creation.icosphere(subdivisions=4)
+    mesh.apply_scale(radii)
+    mesh.apply_translation(centre)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mesh.export(path)
+
+
+@pytest.fixture(scope="session")
+def mesh_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pack")
+    base = folder / "meshes" / "vhf"
+    for side, sign in (("right", 1.0), ("left", -1.0)):
+        for key, (x, y, z, rx, ry, rz) in ellipsoids().items():
+            _write(base / side / f"{key}.ply", (sign * x, y, z), (rx, ry, rz))
+    _write(base / "midline" / "sacrum.ply", (0, -22, 235), (22, 10, 30))
+    skin = trimesh.creation.box(extents=(196, 140, 345))
+    skin.apply_translation((0, 0, 142))
+    skin.export(base / "midline" / "skin.ply")
+    marks = {
+        side: {
+            "femoral_head_centre_mm": [sign * HEAD_MM[0], HEAD_MM[1], HEAD_MM[2]],
+            "knee_joint_level_z_mm": 0.0,
+            "iliac_crest_z_mm": CREST_MM,
+        }
+        for side, sign in (("right", 1.0), ("left", -1.0))
+    }
+    (folder / "manifest.json").write_text(json.dumps({"landmarks": {"vhf": marks}}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def atlas(mesh_pack: Path) -> Atlas:
+    return build_atlas(mesh_pack, PersonName.FEMALE)
+
+
+def ellipsoid_volume(key: str) -> float:
+    _, _, _, rx, ry, rz = ellipsoids()[key]
+    return float(4 / 3 * np.pi * rx * ry * rz)
