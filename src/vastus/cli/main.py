@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vastus import __version__
-from vastus.cli import batch, classes, cohort, evaluate, export, measure, preview, segment, synth, train
+from vastus.cli import batch, classes, cohort, crossval, evaluate, export, measure, preview, segment, synth, train
 from vastus.errors import VastusError
 
 _INTERRUPTED = 130
@@ -34,6 +34,7 @@ app.command("cohort")(cohort.cohort)
 app.command("atlas")(synth.atlas)
 app.command("synth")(synth.synth)
 app.command("train")(train.train)
+app.command("crossval")(crossval.crossval)
 app.command("export")(export.export)
 
 

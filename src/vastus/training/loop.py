@@ -394,6 +394,7 @@ def _opening(trainer: _Trainer, options: TrainOptions) -> str:
     limits += [f"{config.steps} steps"] if config.steps else []
     begun = f"continues at step {trainer.step}" if trainer.step else "starts"
     return (
-        f"Training {begun}: {config.network}, {' or '.join(limits)}, batch {config.batch_size}, device {trainer.team.device}, "
+        f"Training {begun}: {config.network}, {' or '.join(limits)}, batch {config.batch_size}, "
+        f"device {trainer.team.device}, "
         f"{torch.get_num_threads()} threads, {options.workers} loader processes, {trainer.team.ranks} process(es)."
     )

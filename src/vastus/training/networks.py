@@ -6,6 +6,7 @@ parameters have one row a class (they are re-mapped by name when the class list 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,7 @@ class NetworkEntry:
         settings: default preprocessing.
         arguments: default arguments of the builder; a run's own are laid over them.
         class_parameters: prefixes of the parameters with one row a class.
-        divisor: each side of the window must be a multiple of it, axis by axis.
+        divisor: arguments -> number of which each side of the window must be a multiple, axis by axis.
     """
 
     name: str
@@ -40,8 +41,8 @@ class NetworkEntry:
     build: Builder
     settings: PreprocessingSettings
     class_parameters: tuple[str, ...]
+    divisor: Callable[[dict[str, Any]], tuple[int, int, int]]
     arguments: dict[str, Any] = field(default_factory=dict)
-    divisor: tuple[int, int, int] = (16, 16, 16)
 
 
 PAPER_SETTINGS = PreprocessingSettings()
@@ -69,6 +70,22 @@ def _resunet(class_count: int, window: tuple[int, int, int], arguments: dict[str
     return ResUNet(class_count, **plain)
 
 
+def _patch_divisor(arguments: dict[str, Any]) -> tuple[int, int, int]:
+    return 16, 16, 16
+
+
+def _unet_divisor(arguments: dict[str, Any]) -> tuple[int, int, int]:
+    sides = math.prod(arguments["strides"])
+    return sides, sides, sides
+
+
+def _resunet_divisor(arguments: dict[str, Any]) -> tuple[int, int, int]:
+    from vastus.training.resunet import DEFAULT_CHANNELS
+
+    halvings = 2 ** (len(arguments.get("channels", DEFAULT_CHANNELS)) - 1)
+    return 2 * halvings, 2 * halvings, halvings
+
+
 _VIT_BASE = {
     "feature_size": 16, "hidden_size": 768, "mlp_dim": 3072, "num_heads": 12,
     "proj_type": "perceptron", "norm_name": "instance", "res_block": True, "dropout_rate": 0.0,
@@ -76,20 +93,20 @@ _VIT_BASE = {
 _ENTRIES = (
     NetworkEntry(
         "resunet", "residual U-Net with a strided stem, the default: made for speed on a CPU", _resunet, FAST_SETTINGS,
-        class_parameters=("auxiliary.", "logits."), divisor=(32, 32, 16),
+        class_parameters=("auxiliary.", "logits."), divisor=_resunet_divisor,
     ),
     NetworkEntry(
         "unetr", "UNETR with a ViT-B/16 encoder, as in the paper", _unetr, PAPER_SETTINGS,
-        class_parameters=("out.",), arguments=_VIT_BASE,
+        class_parameters=("out.",), divisor=_patch_divisor, arguments=_VIT_BASE,
     ),
     NetworkEntry(
         "unetr_small", "UNETR with hidden size 192 and 8 features", _unetr, PAPER_SETTINGS,
-        class_parameters=("out.",),
+        class_parameters=("out.",), divisor=_patch_divisor,
         arguments=_VIT_BASE | {"feature_size": 8, "hidden_size": 192, "mlp_dim": 768, "num_heads": 6},
     ),
     NetworkEntry(
         "unet", "3D U-Net with 16 to 256 features, the paper's baseline", _unet, PAPER_SETTINGS,
-        class_parameters=("model.2.",),
+        class_parameters=("model.2.",), divisor=_unet_divisor,
         arguments={"channels": (16, 32, 64, 128, 256), "strides": (2, 2, 2, 2), "num_res_units": 2, "norm": "instance"},
     ),
 )  # fmt: skip
@@ -125,11 +142,13 @@ def build_network(
     """
     entry = network_entry(name)
     window = window_size or entry.settings.window_size
-    if any(w % d for w, d in zip(window, entry.divisor, strict=True)):
-        raise SettingsError(f"The window {window} of {name!r} must be a multiple of {entry.divisor}.")
     require_torch()
+    laid_over = entry.arguments | (arguments or {})
+    divisor = entry.divisor(laid_over)
+    if any(w % d for w, d in zip(window, divisor, strict=True)):
+        raise SettingsError(f"The window {window} of {name!r} must be a multiple of {divisor}.")
     try:
-        return entry.build(class_count, window, entry.arguments | (arguments or {}))
+        return entry.build(class_count, window, laid_over)
     except TypeError as error:
         raise SettingsError(f"The network {name!r} does not take these arguments ({error}).") from error
 

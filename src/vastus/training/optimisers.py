@@ -57,7 +57,7 @@ class Muon(torch.optim.Optimizer):
         if not state:
             state["momentum"] = torch.zeros_like(parameter)
         momentum = state["momentum"]
-        momentum.lerp_(parameter.grad, 1.0 - group["momentum"])  # type: ignore[arg-type]
+        momentum.lerp_(parameter.grad, 1.0 - group["momentum"])
         update = parameter.grad.lerp(momentum, group["momentum"])  # type: ignore[union-attr]
         matrix = update.reshape(update.shape[0], -1)
         scale = math.sqrt(max(1.0, matrix.shape[0] / matrix.shape[1]))

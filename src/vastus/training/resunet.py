@@ -16,6 +16,7 @@ from torch.nn import functional
 
 _SLOPE = 0.01
 _GROUP_CHANNELS = 8
+DEFAULT_CHANNELS = (32, 64, 96, 128, 160)
 
 
 class ResidualBlock(nn.Module):
@@ -54,7 +55,7 @@ class ResUNet(nn.Module):
     def __init__(
         self,
         class_count: int,
-        channels: tuple[int, ...] = (32, 64, 96, 128, 160),
+        channels: tuple[int, ...] = DEFAULT_CHANNELS,
         encoder_blocks: tuple[int, ...] = (1, 1, 2, 2, 1),
         head_channels: int = 16,
     ) -> None:

@@ -1,0 +1,58 @@
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from vastus.cli.main import app
+from vastus.errors import MissingExtraError, SettingsError
+
+runner = CliRunner()
+
+
+def test_without_torch_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import importlib.util
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for arguments in (
+        ["train", "--synthetic", "pool", "-o", str(tmp_path / "run")],
+        ["export", str(tmp_path), "-o", str(tmp_path / "bundle")],
+        ["crossval", "--data", str(tmp_path), "-o", str(tmp_path / "out")],
+    ):
+        result = runner.invoke(app, arguments)
+        assert isinstance(result.exception, MissingExtraError)
+        assert "vastus[train]" in str(result.exception)
+
+
+def test_nothing_to_train_on_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    result = runner.invoke(app, ["train", "-o", str(tmp_path / "run"), "--steps", "3"])
+    assert isinstance(result.exception, SettingsError)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_data_set_is_trained_on_continued_and_exported(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from training.nnunet_folder import write_data_set
+
+    data = write_data_set(tmp_path / "set", 2)
+    settings = {
+        "network_arguments": {"channels": [8, 16], "encoder_blocks": [1, 1], "head_channels": 8},
+        "preprocessing": {"spacing_mm": [12.0, 12.0, 12.0], "window_size": [32, 32, 16]},
+        "batch_size": 1, "bf16": False, "validation_patches": 1, "seed": 5,
+    }  # fmt: skip
+    (tmp_path / "run.json").write_text(json.dumps(settings))
+    run = tmp_path / "run"
+    common = ["train", "--data", str(data), "-o", str(run), "--workers", "0", "--threads", "1"]
+    first = runner.invoke(app, [*common, "--config", str(tmp_path / "run.json"), "--steps", "2"])
+    assert first.exit_code == 0, first.output
+    # The settings are in the run: only the new length has to be given.
+    second = runner.invoke(app, [*common, "--steps", "3"])
+    assert second.exit_code == 0, second.output
+    assert "continues at step 2" in second.output
+    assert json.loads((run / "config.json").read_text())["seed"] == 5
+    exported = runner.invoke(app, ["export", str(run), "-o", str(tmp_path / "bundle"), "--name", "phantom"])
+    assert exported.exit_code == 0, exported.output
+    from vastus.inference.bundle import load_bundle
+
+    assert load_bundle(tmp_path / "bundle").info.name == "phantom"
