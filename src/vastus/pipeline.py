@@ -10,7 +10,7 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError
@@ -25,7 +25,7 @@ from vastus.io.atomic import ensure_folder
 from vastus.io.csv_tables import VolumeRow, write_volume_rows
 from vastus.io.labels import write_labels
 from vastus.io.scans import Scan, ScanFormat, read_scan
-from vastus.io.tables import LABELS_FILE, PAGE_FILE, RECORD_FILE, VOLUMES_FILE
+from vastus.io.tables import LABELS_FILE, LEVELS_FILE, MEASURES_FILE, PAGE_FILE, RECORD_FILE, VOLUMES_FILE
 
 RECORD_VERSION: Final = 1
 _LIBRARIES: Final = ("numpy", "numba", "openvino", "onnxruntime", "torch", "SimpleITK", "pydicom")
@@ -107,11 +107,10 @@ def segment_to_folder(
             # Compressing the labels is one thread's work outside the interpreter: it runs beside measuring and page.
             like = scan.source.path if scan.source.kind is ScanFormat.NIFTI else None
             written = writer.submit(_timed, write_labels, segmentation.labels, staging / LABELS_FILE, like=like)
-            rows, seconds["measure"] = _timed(_measure, scan, segmentation, subject)
-            write_volume_rows(rows, staging / VOLUMES_FILE)
+            (rows, measures), seconds["measure"] = _timed(_measure, scan, segmentation, subject, staging)
             details = _details(predictor, scan, segmentation, subject)
             if request.page:
-                content = (scan, segmentation, rows)
+                content = (scan, segmentation, rows, measures)
                 _, seconds["page"] = _timed(_write_page, staging / PAGE_FILE, content, details, seconds)
             _, seconds["write"] = written.result()
         record = details | {"seconds": _rounded(seconds | {"total": time.perf_counter() - start})}
@@ -126,21 +125,30 @@ def segment_to_folder(
             request.folder.rmdir()
 
 
-def _measure(scan: Scan, segmentation: Segmentation, subject: str) -> tuple[VolumeRow, ...]:
-    from vastus.morphometry import measure_volumes
+def _measure(
+    scan: Scan, segmentation: Segmentation, subject: str, folder: Path
+) -> tuple[tuple[VolumeRow, ...], Sequence[Any]]:
+    """Measure and write the three tables; returns the rows of two of them for the page."""
+    from vastus.morphometry import measure_rows, measure_scan, write_level_rows, write_measure_rows
 
-    return tuple(measure_volumes(scan.volume, segmentation.labels, subject))
+    found = measure_scan(scan.volume, segmentation.labels, subject)
+    rows = tuple(found.volume_rows())
+    measures = measure_rows(found)
+    write_volume_rows(rows, folder / VOLUMES_FILE)
+    write_measure_rows(measures, folder / MEASURES_FILE)
+    write_level_rows(subject, found.areas, folder / LEVELS_FILE)
+    return rows, measures
 
 
 def _write_page(
     path: Path,
-    content: tuple[Scan, Segmentation, tuple[VolumeRow, ...]],
+    content: tuple[Scan, Segmentation, tuple[VolumeRow, ...], Sequence[Any]],
     details: Mapping[str, Any],
     seconds: Mapping[str, float],
 ) -> None:
     from vastus.report.page import PageRecord, write_page
 
-    scan, segmentation, rows = content
+    scan, segmentation, rows, measures = content
     weights = details["weights"]
     record = PageRecord(
         subject=details["subject"],
@@ -152,7 +160,7 @@ def _write_page(
         versions=details["versions"],
         warnings=tuple(details["warnings"]),
     )
-    write_page(path, scan.volume, segmentation.labels, rows, record)
+    write_page(path, scan.volume, segmentation.labels, rows, record, measures)
 
 
 def _details(predictor: Predictor, scan: Scan, segmentation: Segmentation, subject: str) -> dict[str, Any]:
@@ -192,7 +200,7 @@ def versions() -> dict[str, str]:
 def _move(staging: Path, folder: Path) -> None:
     """Put finished files in place; an older record goes first, so that no mixture ever carries one."""
     (folder / RECORD_FILE).unlink(missing_ok=True)
-    for name in (LABELS_FILE, VOLUMES_FILE, PAGE_FILE, RECORD_FILE):
+    for name in (LABELS_FILE, VOLUMES_FILE, MEASURES_FILE, LEVELS_FILE, PAGE_FILE, RECORD_FILE):
         if (staging / name).exists():
             (staging / name).replace(folder / name)
         else:  # an older run's page would not belong to these labels

@@ -20,7 +20,7 @@ from vastus.cli.main import app
 from vastus.errors import InputError, MissingInputError, OutputError
 from vastus.synthesis.phantom import make_phantom
 
-FILES = {"labels.nii.gz", "volumes.csv", "report.html", "run.json"}
+FILES = {"labels.nii.gz", "volumes.csv", "measures.csv", "levels.csv", "report.html", "run.json"}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def _run(*arguments: object) -> str:
     return result.output
 
 
-def test_one_scan_gives_four_files_in_the_folder(tmp_path: Path, weights: Path) -> None:
+def test_one_scan_gives_its_files_in_the_folder(tmp_path: Path, weights: Path) -> None:
     truth = _write_scan(tmp_path / "thigh.nii.gz")
     out = tmp_path / "out"
     said = _run(tmp_path / "thigh.nii.gz", "-o", out, "--weights", weights, "--threads", 1)
