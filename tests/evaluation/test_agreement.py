@@ -185,3 +185,10 @@ def test_limits_of_lins_concordance_hold_the_truth_about_95_times_of_100():
         found = lin_ccc(x, y)
         inside += found.low <= truth <= found.high
     assert 0.91 <= inside / 400 <= 0.985
+
+
+def test_targets_that_do_not_differ_leave_the_icc_undefined() -> None:
+    # A structure of one size in every case, missed in every case.
+    ratings = np.array([[0.0, 500.0], [0.0, 500.0], [0.0, 500.0]])
+    assert np.isnan(icc_2_1(ratings).value)
+    assert np.isnan(icc_3_1(ratings).value)

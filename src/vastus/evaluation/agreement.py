@@ -204,6 +204,9 @@ def _two_way(ratings: NDArray[Any]) -> _TwoWay | None:
     centred = table - table.mean()
     rows, columns = centred.mean(axis=1), centred.mean(axis=0)
     residual = centred - rows[:, None] - columns[None, :]
+    if not rows.any() and not residual.any():
+        # Targets do not differ and raters only by a constant: there is no share of variance to speak of.
+        return None
     return _TwoWay(
         n, k,
         float(k * (rows**2).sum() / (n - 1)),
