@@ -10,13 +10,15 @@ import errno
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from vastus.anatomy import SIDES, STRUCTURES
 from vastus.batch.archive import stored_rows
-from vastus.batch.task import Product, Task
+from vastus.batch.engine import NextTask
+from vastus.batch.task import Outcome, ProcessorFactory, Product, Task
+from vastus.batch.worker import perform
 from vastus.errors import BundleError, UnreadableScanError
 from vastus.io.csv_tables import VolumeRow, write_volume_rows
 from vastus.io.tables import VOLUME_COLUMNS, VOLUMES_FILE
@@ -93,3 +95,14 @@ def write_inputs(folder: Path, names: list[str]) -> Path:
     for name in names:
         (folder / f"{name}.nii.gz").write_bytes(name.encode())
     return folder
+
+
+class InlineEngine:
+    """An engine without processes, for what has nothing to do with them."""
+
+    workers = 1
+
+    def outcomes(self, factory: ProcessorFactory, next_task: NextTask) -> Iterator[Outcome]:
+        processor = factory.open(1)
+        while (task := next_task()) is not None:
+            yield perform(processor, task, "inline")

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from batch_standin import StandIn, write_inputs
+from batch_standin import InlineEngine, StandIn, write_inputs
+from vastus.batch.archive import ArchiveTable
 from vastus.batch.engine_local import LocalEngine
 from vastus.batch.ledger import LEDGER_FILE
 from vastus.batch.runner import BatchRequest, BatchResult, OpenBatch
@@ -15,9 +17,10 @@ from vastus.batch.task import State
 from vastus.errors import BundleError, DeviceError, OutputError
 
 
-def run(request: BatchRequest, factory: StandIn, workers: int = 2) -> BatchResult:
+def run(request: BatchRequest, factory: StandIn, workers: int = 0) -> BatchResult:
+    """With so many worker processes, or without any."""
     with OpenBatch(request, factory) as batch:
-        return batch.work(LocalEngine(workers, 1))
+        return batch.work(LocalEngine(workers, 1) if workers else InlineEngine())
 
 
 def rows_in_table(out: Path) -> Counter[str]:
@@ -34,7 +37,7 @@ def test_every_scan_is_done_once_and_a_second_run_does_nothing(tmp_path: Path) -
     names = [f"s{n:02d}" for n in range(8)]
     scans, out, journal = write_inputs(tmp_path / "in", names), tmp_path / "out", tmp_path / "journal"
     factory = StandIn(journal=journal)
-    result = run(BatchRequest([scans], out), factory)
+    result = run(BatchRequest([scans], out), factory, workers=2)
     assert result.counts[State.DONE] == result.worked == 8
     assert rows_in_table(out) == dict.fromkeys(names, 58)
     said = lines(journal)
@@ -84,7 +87,7 @@ def test_a_changed_file_is_done_again_and_nothing_else(tmp_path: Path) -> None:
 def test_bad_scans_among_good_ones_are_named(tmp_path: Path) -> None:
     names = ["kill_1", "bug_1", "bad_1", "good_1", "good_2", "good_3"]
     scans, out, journal = write_inputs(tmp_path / "in", names), tmp_path / "out", tmp_path / "journal"
-    result = run(BatchRequest([scans], out), StandIn(journal=journal))
+    result = run(BatchRequest([scans], out), StandIn(journal=journal), workers=2)
     assert result.counts[State.DONE] == 3
     assert rows_in_table(out) == {"good_1": 58, "good_2": 58, "good_3": 58}
     failed = {row["subject"]: row for row in csv.DictReader((out / "failed.csv").open())}
@@ -102,7 +105,7 @@ def test_bad_scans_among_good_ones_are_named(tmp_path: Path) -> None:
 def test_the_log_and_the_metrics_know_nobody(tmp_path: Path) -> None:
     scans = write_inputs(tmp_path / "DOE^JOHN", ["DOE_JOHN_1", "bug_DOE_JOHN"])
     out = tmp_path / "out"
-    run(BatchRequest([scans], out), StandIn(), workers=1)
+    run(BatchRequest([scans], out), StandIn())
     text = (out / "batch.log.jsonl").read_text()
     events = [json.loads(line) for line in text.splitlines()]
     assert "DOE" not in text and str(tmp_path) not in text
@@ -120,7 +123,7 @@ def test_a_full_disk_stops_the_batch_and_the_next_run_goes_on(tmp_path: Path) ->
     assert rows_in_table(out) == {"a": 58}
     assert not list(out.glob("scans/*/.vastus-*"))
     (scans / "full_1.nii.gz").unlink()
-    assert run(BatchRequest([scans], out), StandIn(), workers=1).worked == 1
+    assert run(BatchRequest([scans], out), StandIn()).worked == 1
     assert rows_in_table(out) == {"a": 58, "z": 58}
 
 
@@ -128,7 +131,7 @@ def test_a_second_command_on_the_same_folder_is_refused_by_name(tmp_path: Path) 
     scans, out = write_inputs(tmp_path / "in", ["a"]), tmp_path / "out"
     with OpenBatch(BatchRequest([scans], out), StandIn()), pytest.raises(OutputError, match="Another vastus batch"):
         run(BatchRequest([scans], out), StandIn())
-    assert run(BatchRequest([scans], out), StandIn(), workers=1).worked == 1
+    assert run(BatchRequest([scans], out), StandIn()).worked == 1
 
 
 def test_workers_that_can_not_load_end_the_batch_with_the_reason(tmp_path: Path) -> None:
@@ -137,14 +140,14 @@ def test_workers_that_can_not_load_end_the_batch_with_the_reason(tmp_path: Path)
         run(BatchRequest([scans], out), StandIn(broken=True), workers=1)
     with pytest.raises(DeviceError, match="signal 9"):
         run(BatchRequest([scans], out), StandIn(dies_at_start=True), workers=1)
-    assert run(BatchRequest([scans], out), StandIn(), workers=1).worked == 1
+    assert run(BatchRequest([scans], out), StandIn()).worked == 1
 
 
 def test_a_limit_leaves_the_rest_in_the_queue(tmp_path: Path) -> None:
     scans, out = write_inputs(tmp_path / "in", ["a", "b", "c"]), tmp_path / "out"
-    result = run(BatchRequest([scans], out, limit=2), StandIn(), workers=1)
+    result = run(BatchRequest([scans], out, limit=2), StandIn())
     assert (result.worked, result.counts[State.PENDING]) == (2, 1)
-    assert run(BatchRequest([scans], out), StandIn(), workers=1).worked == 1
+    assert run(BatchRequest([scans], out), StandIn()).worked == 1
 
 
 def test_a_table_whose_end_was_never_committed_is_cut_back(tmp_path: Path) -> None:
@@ -157,6 +160,39 @@ def test_a_table_whose_end_was_never_committed_is_cut_back(tmp_path: Path) -> No
     (out / "volumes.csv").write_bytes(whole[:100])  # a power cut took committed bytes: rebuilt from the scans' folders
     run(BatchRequest([scans], out), StandIn())
     assert sorted((out / "volumes.csv").read_bytes().splitlines()) == sorted(whole.splitlines())
+
+
+def test_a_disk_that_fills_while_the_table_grows_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scans, out = write_inputs(tmp_path / "in", ["a", "b", "c"]), tmp_path / "out"
+    append = ArchiveTable.append
+
+    def half(self: ArchiveTable, rows: str) -> None:
+        if rows.startswith("b,"):
+            append(self, rows[:1000])
+            raise OutputError("The archive's table can't be written (No space left on device).")
+        append(self, rows)
+
+    with monkeypatch.context() as patch, pytest.raises(OutputError, match="No space"):
+        patch.setattr(ArchiveTable, "append", half)
+        run(BatchRequest([scans], out), StandIn())
+    assert run(BatchRequest([scans], out), StandIn()).worked == 2
+    assert rows_in_table(out) == {"a": 58, "b": 58, "c": 58}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of a process")
+def test_a_worker_that_may_write_no_more_stops_the_batch(tmp_path: Path) -> None:
+    import resource
+
+    scans, out = write_inputs(tmp_path / "in", ["a", "big_1"]), tmp_path / "out"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 22, hard))
+    try:
+        with pytest.raises(OutputError, match="too large"):
+            run(BatchRequest([scans], out), StandIn(), workers=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert run(BatchRequest([scans], out), StandIn()).worked == 1
+    assert rows_in_table(out) == {"a": 58, "big_1": 58}
 
 
 def test_a_file_that_is_no_ledger_is_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from vastus.errors import DeviceError, MissingExtraError, VastusError
 
 _LOOK_EVERY_S: Final = 5.0
 _CONNECT_S: Final = 20
+_LOST: Final = "The connection to the Dask scheduler was lost."
 
 _opened: dict[ProcessorFactory, Processor] = {}
 _one_at_a_time = threading.Lock()
@@ -68,10 +70,11 @@ class DaskEngine:
 
         running: dict[str, Task] = {}
         watch: Any = distributed.as_completed
-        finished = watch()
-        # A scan that took its worker down goes back to the ledger's queue, which counts the tries; not to Dask's.
-        allowed_before = self._client.run_on_scheduler(_allow_failures, failures=0)
+        finished = watch(loop=self._client.loop)
+        allowed_before = None
         try:
+            # A scan that took its worker down goes back to the ledger's queue, which counts the tries; not to Dask's.
+            allowed_before = self._client.run_on_scheduler(_allow_failures, failures=0)
             while True:
                 # No more than one a worker: what waits at a worker would be suspected with it when it dies.
                 while len(running) < self.workers and (task := next_task()) is not None:
@@ -82,10 +85,14 @@ class DaskEngine:
                     return
                 future = next(finished)
                 yield _outcome(future, running.pop(future.key))
+        except (OSError, CancelledError) as error:
+            allowed_before = None
+            raise DeviceError(_LOST, remedy="Start it, then run again; finished scans are kept.") from error
         finally:
-            with suppress(Exception):  # the scheduler may be gone
-                self._client.cancel(list(finished.futures), asynchronous=False)
-                self._client.run_on_scheduler(_allow_failures, failures=allowed_before)
+            if allowed_before is not None:
+                with suppress(OSError, CancelledError):
+                    self._client.cancel(list(finished.futures), asynchronous=False)
+                    self._client.run_on_scheduler(_allow_failures, failures=allowed_before)
             self._client.close(timeout=2)
 
     def _submit(self, factory: ProcessorFactory, task: Task) -> Any:
@@ -126,7 +133,7 @@ def _outcome(future: Any, task: Task) -> Outcome:
         outcome: Outcome = future.result()
         return outcome
     if future.status != "error":
-        raise DeviceError("The connection to the Dask scheduler was lost.", remedy="Start it, then run again.")
+        raise CancelledError
     problem = future.exception()
     if isinstance(problem, KilledWorker):
         return Outcome(task, Ending.CRASHED, error="WorkerDied", message="The worker died on this scan.")

@@ -74,8 +74,9 @@ class LocalEngine:
                             yield _crash(worker)
                         elif not worker.ready:
                             failed_starts += 1
-                            _refuse_dying(failed_starts, worker)
+                            _refuse_dying(failed_starts, self.count, worker)
                     elif isinstance(message, Outcome):
+                        failed_starts = 0
                         yield message
                     elif isinstance(message, _Broken):
                         raise named_error(message.error, message.message, message.exit_code)
@@ -171,8 +172,9 @@ def _crash(worker: _Worker) -> Outcome:
     )  # fmt: skip
 
 
-def _refuse_dying(failed_starts: int, worker: _Worker) -> None:
-    if failed_starts >= _MOST_FAILED_STARTS:
+def _refuse_dying(failed_starts: int, count: int, worker: _Worker) -> None:
+    """Give up when as many starts as three for every worker failed and nothing succeeded in between."""
+    if failed_starts >= _MOST_FAILED_STARTS * count:
         raise DeviceError(
             f"The workers die while they load the network ({worker.death}).",
             remedy="Try `vastus segment` on one scan; fewer --workers need less memory.",

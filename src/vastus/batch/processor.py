@@ -30,6 +30,8 @@ from vastus.morphometry.settings import MeasureSettings
 if TYPE_CHECKING:
     from vastus.inference.bundle import Bundle
     from vastus.inference.predictor import Predictor
+    from vastus.io.csv_tables import VolumeRow
+    from vastus.morphometry.rows import MeasureRow
     from vastus.volume import Volume
 
 _THUMBNAIL_PX = 220
@@ -41,7 +43,7 @@ class Extras:
 
     Attributes:
         pages: a page for every scan.
-        measures: density, areas, fat, asymmetry: ``measures.csv`` and ``levels.csv`` for every scan.
+        measures: a table of the archive also for density, areas, fat, asymmetry; every scan has its own in any case.
         settings: of these measures.
     """
 
@@ -85,8 +87,8 @@ class SegmentFactory:
     @property
     def measures_key(self) -> str:
         """What else is made, and how."""
-        settings = self.extras.settings.to_dict() if self.extras.measures else None
-        return _digest({"pages": self.extras.pages, "measures": settings})
+        extras = self.extras
+        return _digest({"pages": extras.pages, "measures": extras.measures, "settings": extras.settings.to_dict()})
 
     @property
     def weights(self) -> str:
@@ -147,38 +149,37 @@ class SegmentProcessor:
         done = segment_to_folder(self._predictor, request)
         ct, labels = done.scan.volume, done.segmentation.labels
         write_thumbnail(task.folder / THUMBNAIL_FILE, ct, labels)
-        self._write_measures(task, ct, labels)
+        if self._extras.settings != MeasureSettings():
+            self._write_measures(task, ct, labels)
         return self._product(task, tuple(done.record["warnings"]), ct)
 
     def _measure(self, task: Task) -> Product:
         """From stored labels. Nothing is segmented, and the labels stay as they are."""
-        from vastus.io.csv_tables import write_volume_rows
         from vastus.io.labels import read_labels
         from vastus.io.scans import read_scan
-        from vastus.morphometry import measure_volumes
 
         scan = read_scan(task.path, series=task.series)
         labels = read_labels(task.folder / LABELS_FILE)
         if not scan.volume.same_grid(labels):
             raise UnsupportedScanError("The stored labels do not fit this scan.", path=task.folder / LABELS_FILE)
-        rows = measure_volumes(scan.volume, labels, task.name)
         record = json.loads((task.folder / RECORD_FILE).read_text(encoding="utf-8"))
-        write_volume_rows(rows, task.folder / VOLUMES_FILE)
+        rows, measures = self._write_measures(task, scan.volume, labels)
         if self._extras.pages:
             from vastus.report.page import write_page
 
-            write_page(task.folder / PAGE_FILE, scan.volume, labels, rows, _page_record(record))
-        self._write_measures(task, scan.volume, labels)
+            write_page(task.folder / PAGE_FILE, scan.volume, labels, rows, _page_record(record), measures)
         return self._product(task, tuple(record["warnings"]), scan.volume)
 
-    def _write_measures(self, task: Task, ct: Volume, labels: Volume) -> None:
-        if not self._extras.measures:
-            return
+    def _write_measures(self, task: Task, ct: Volume, labels: Volume) -> tuple[list[VolumeRow], list[MeasureRow]]:
+        from vastus.io.csv_tables import write_volume_rows
         from vastus.morphometry import measure_rows, measure_scan, write_level_rows, write_measure_rows
 
         found = measure_scan(ct, labels, task.name, self._extras.settings)
-        write_measure_rows(measure_rows(found, self._extras.settings), task.folder / MEASURES_FILE)
+        rows, measures = found.volume_rows(), measure_rows(found, self._extras.settings)
+        write_volume_rows(rows, task.folder / VOLUMES_FILE)
+        write_measure_rows(measures, task.folder / MEASURES_FILE)
         write_level_rows(found.subject, found.areas, task.folder / LEVELS_FILE)
+        return rows, measures
 
     def _product(self, task: Task, warnings: tuple[str, ...], ct: Volume) -> Product:
         names = [VOLUMES_FILE, *([MEASURES_FILE] if self._extras.measures else [])]

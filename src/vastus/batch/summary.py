@@ -27,7 +27,7 @@ _ML = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
+class Line:
     """One scan on the page; volumes in millilitres."""
 
     name: str
@@ -56,11 +56,11 @@ def write_summary(ledger: Ledger) -> int:
         n = place.get(row["name"])
         warned = tuple(Finding(Reason.WARNING, text, 0.5) for text in json.loads(row["warnings"] or "[]"))
         if n is None or row["state"] != State.DONE.value:
-            lines.append(_Line(row["name"], row["state"], None, None, 0, 0, (), row["error"] or "", row["seconds"]))
+            lines.append(Line(row["name"], row["state"], None, None, 0, 0, (), row["error"] or "", row["seconds"]))
             continue
         right, left = (None if math.isnan(value) else round(float(value) * _ML, 1) for value in thigh[n])
         lines.append(
-            _Line(row["name"], row["state"], right, left, int((archive.volume_mm3[n] > 0).sum()),
+            Line(row["name"], row["state"], right, left, int((archive.volume_mm3[n] > 0).sum()),
                   int(archive.truncated[n].sum()), (*standing_out[n], *warned), "", row["seconds"])
         )  # fmt: skip
     first = sorted((line for line in lines if line.findings), key=lambda line: -_weight(line))
@@ -79,7 +79,7 @@ def write_summary(ledger: Ledger) -> int:
     return len(first)
 
 
-def render(lines: list[_Line], folder: Path) -> str:
+def render(lines: list[Line], folder: Path) -> str:
     """The page: everything inline but the thumbnails, which lie in the scans' folders."""
     rows = [_entry(line, folder) for line in lines]
     # A "<" could end the script element; as an escape it is the same to JSON.
@@ -87,7 +87,7 @@ def render(lines: list[_Line], folder: Path) -> str:
     return _TEMPLATE.read_text(encoding="utf-8").replace(_SLOT, data)
 
 
-def _entry(line: _Line, folder: Path) -> dict[str, Any]:
+def _entry(line: Line, folder: Path) -> dict[str, Any]:
     place = folder / SCANS_FOLDER / line.name
     href = f"{SCANS_FOLDER}/{quote(line.name)}/"
     total = None if line.right_ml is None or line.left_ml is None else round(line.right_ml + line.left_ml, 1)
@@ -104,7 +104,7 @@ def _entry(line: _Line, folder: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _weight(line: _Line) -> float:
+def _weight(line: Line) -> float:
     return max((f.weight for f in line.findings), default=0.0)
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vastus.errors import SettingsError
 from vastus.inference.choices import Device, PrecisionChoice, RuntimeName, RuntimeOptions
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def batch(
     ] = None,
     pages: Annotated[bool, typer.Option("--pages", help="Also a page for every scan.")] = False,
     measures: Annotated[
-        bool, typer.Option("--measures", help="Also density, areas, fat and asymmetry: measures.csv.")
+        bool, typer.Option("--measures", help="Also one table of density, areas, fat, asymmetry of all scans.")
     ] = False,
     measure_settings: Annotated[
         Path | None, typer.Option("--measure-settings", help="TOML with HU thresholds and levels.")
@@ -73,8 +72,6 @@ def batch(
     from vastus.inference.bundle import default_bundle, load_bundle
     from vastus.morphometry import MeasureSettings, load_measure_settings
 
-    if measure_settings is not None and not measures:
-        raise SettingsError("--measure-settings goes with --measures.")
     stop_politely()
     bundle = load_bundle(weights) if weights else default_bundle()
     settings = load_measure_settings(measure_settings) if measure_settings else MeasureSettings()

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dicom_factory import MR, series, write_series
+from vastus.batch.inputs import clean_name, find_scans, scan_name
+from vastus.batch.ledger import FoundScan
+from vastus.errors import MissingInputError, SettingsError
+from vastus.io.scans import read_scan
+
+
+class Memory:
+    """What the ledger keeps about folders, in a dictionary."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, tuple[str, dict[str, Any]]] = {}
+        self.hits = 0
+
+    def recall_folder(self, path: str, signature: str) -> dict[str, Any] | None:
+        known = self.entries.get(path)
+        if known is None or known[0] != signature:
+            return None
+        self.hits += 1
+        return known[1]
+
+    def remember_folder(self, path: str, signature: str, found: dict[str, Any]) -> None:
+        self.entries[path] = signature, found
+
+
+def found(*inputs: Path, **options: Any) -> list[FoundScan]:
+    return list(find_scans(inputs, Path("/nowhere"), **options))
+
+
+def touch(path: Path, text: str = "x") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_images_are_found_at_every_depth_but_not_in_the_output(tmp_path: Path) -> None:
+    for name in (
+        "a.nii.gz",
+        "p1/CT/b.nrrd",
+        "p1/CT/notes.txt",
+        "p2/c.mha",
+        ".hidden/d.nii",
+        "out/scans/a/labels.nii.gz",
+    ):
+        touch(tmp_path / name)
+    scans = list(find_scans([tmp_path], tmp_path / "out"))
+    assert [(s.path.relative_to(tmp_path).as_posix(), s.name) for s in scans] == [
+        ("a.nii.gz", "a"), ("p1/CT/b.nrrd", "p1-CT-b"), ("p2/c.mha", "p2-c"),
+    ]  # fmt: skip
+
+
+def test_the_best_series_of_each_study_is_taken_and_can_be_read(tmp_path: Path) -> None:
+    soft, sharp = series(kernel="B30f", study_uid="1.1"), series(kernel="B70f", study_uid="1.1")
+    other = series(study_uid="1.2", patient="P2")
+    write_series(tmp_path / "first" / "soft", soft)
+    write_series(tmp_path / "first" / "sharp", sharp)
+    write_series(tmp_path / "second" / "ct", other)
+    write_series(tmp_path / "second" / "mr", series(modality="MR", sop_class=MR, study_uid="1.2"))
+    scans = found(tmp_path)
+    assert [(s.name, s.series) for s in scans] == [("first-soft", soft.series_uid), ("second-ct", other.series_uid)]
+    for scan in scans:
+        assert read_scan(scan.path, series=scan.series).volume.shape == (10, 12, 8)
+    every = found(tmp_path, every_series=True)
+    assert {s.series for s in every} == {soft.series_uid, sharp.series_uid, other.series_uid}
+
+
+def test_one_flat_folder_of_several_studies_is_told_apart_by_uid(tmp_path: Path) -> None:
+    one, two = series(study_uid="1.1"), series(study_uid="1.2", patient="P2")
+    write_series(tmp_path / "flat", one, prefix="a")
+    write_series(tmp_path / "flat", two, prefix="b")
+    memory = Memory()
+    assert {s.series for s in found(tmp_path, memory=memory)} == {one.series_uid, two.series_uid}
+    # A folder with several studies is read anew: none of them may be lost by remembering another.
+    assert {s.series for s in found(tmp_path, memory=memory)} == {one.series_uid, two.series_uid}
+
+
+def test_a_series_spread_over_two_folders_is_one_scan(tmp_path: Path) -> None:
+    whole = series(8)
+    first = whole.but(hu=whole.hu[:4], positions=whole.positions[:4])
+    second = whole.but(hu=whole.hu[4:], positions=whole.positions[4:])
+    write_series(tmp_path / "x" / "part1", first)
+    write_series(tmp_path / "x" / "part2", second)
+    (scan,) = found(tmp_path)
+    assert scan.path == tmp_path / "x"
+    assert read_scan(scan.path, series=scan.series).volume.shape == (10, 12, 8)
+
+
+def test_folders_seen_before_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_series(tmp_path / "p" / "soft", series(kernel="B30f", study_uid="1.1"))
+    write_series(tmp_path / "p" / "sharp", series(kernel="B70f", study_uid="1.1"))
+    memory = Memory()
+    before = found(tmp_path, memory=memory)
+
+    def refuse(_: object) -> None:
+        raise AssertionError("read again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vastus.batch.dicom_tree.take_inventory", refuse)
+        assert found(tmp_path, memory=memory) == before
+    touch(tmp_path / "p" / "soft" / "notes.txt")
+    again = found(tmp_path, memory=memory)
+    assert [s.series for s in again] == [s.series for s in before] and again != before
+
+
+def test_a_damaged_series_is_entered_so_that_it_is_refused_by_name(tmp_path: Path) -> None:
+    write_series(tmp_path / "good", series())
+    files = write_series(tmp_path / "bad", series(study_uid="1.9"))
+    files[3].write_bytes(b"")
+    assert [(s.name, s.series is None) for s in found(tmp_path)] == [("bad", True), ("good", False)]
+
+
+def test_lists_name_scans_with_names_and_series(tmp_path: Path) -> None:
+    touch(tmp_path / "scans/a.nii.gz")
+    touch(tmp_path / "list.csv", "path,name,series\nscans/a.nii.gz,First one,\nscans/gone,,1.2.3\n")
+    first, gone = found(tmp_path / "list.csv")
+    assert (first.path, first.name, first.series) == (tmp_path / "scans/a.nii.gz", "First one", None)
+    assert (gone.name, gone.series, gone.fingerprint) == ("gone", "1.2.3", "missing")
+    import pandas as pd
+
+    pd.DataFrame({"path": [str(tmp_path / "scans/a.nii.gz")]}).to_parquet(tmp_path / "list.parquet")
+    assert [s.path for s in found(tmp_path / "list.parquet")] == [tmp_path / "scans/a.nii.gz"]
+
+
+def test_bad_lists_and_inputs_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no column 'path'"):
+        found(touch(tmp_path / "a.csv", "file\nx\n"))
+    with pytest.raises(SettingsError, match="Line 3"):
+        found(touch(tmp_path / "b.csv", "path,name\nx,\n,y\n"))
+    with pytest.raises(MissingInputError):
+        found(tmp_path / "none")
+
+
+def test_names_are_good_folder_names(tmp_path: Path) -> None:
+    assert clean_name("a/b:c*d\x00") == "a_b_c_d_"
+    assert clean_name("..") == "scan"
+    assert len(clean_name("x" * 300 + "end")) == 80 and clean_name("x" * 300 + "end").endswith("end")
+    assert scan_name(touch(tmp_path / "p" / "a.b.nii.gz"), tmp_path) == "p-a.b"

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from batch_standin import rows_of
+from vastus.anatomy import BY_KEY, STRUCTURES, Group
+from vastus.batch.review import COLUMNS, Archive, Reason, findings, read_archive
+from vastus.io.csv_tables import VolumeRow, write_volume_rows
+
+
+def archive(count: int = 60) -> Archive:
+    """Scans whose volumes scatter by 10 %, both sides alike."""
+    rng = np.random.default_rng(3)
+    size = np.exp(rng.normal(0, 0.1, (count, len(STRUCTURES))))
+    base = np.array([1000.0 * s.class_id for s in STRUCTURES])
+    volume = np.concatenate([base * size, base * size * np.exp(rng.normal(0, 0.02, size.shape))], axis=1)
+    return Archive([f"s{n}" for n in range(count)], volume.astype(np.float32), np.zeros(volume.shape, bool))
+
+
+def column(key: str, side: str) -> int:
+    return next(n for n, (s, where) in enumerate(COLUMNS) if s.key == key and where.value == side)
+
+
+def reasons(found: list) -> dict[int, set[Reason]]:
+    return {n: {f.reason for f in each} for n, each in enumerate(found) if each}
+
+
+def test_an_ordinary_archive_has_hardly_any_findings() -> None:
+    assert len(reasons(findings(archive(200)))) <= 4
+
+
+def test_what_was_planted_is_found_and_nothing_else() -> None:
+    seen = archive()
+    for c in (column("psoas", "right"), column("psoas", "left")):
+        seen.volume_mm3[3, c] *= 3
+    seen.volume_mm3[5, column("gracilis", "left")] *= 1.5
+    seen.truncated[7, column("femur", "right")] = True
+    seen.volume_mm3[9, column("sartorius", "left")] = np.nan
+    found = findings(seen)
+    planted = {3: {Reason.VOLUME}, 5: {Reason.ASYMMETRY}, 7: {Reason.TRUNCATED}, 9: {Reason.ABSENT}}
+    assert {n: r for n, r in reasons(found).items() if n in planted} == {
+        n: r | ({Reason.VOLUME} & reasons(found)[n]) for n, r in planted.items()
+    }
+    assert "psoas right large" in {f.text.partition(" (")[0] for f in found[3]}
+    assert any(f.text.startswith("gracilis 5") and "larger on the left" in f.text for f in found[5])
+    assert found[7][0].text == "femur right cut by the edge of the scan"
+    assert len(reasons(found)) <= 6
+
+
+def test_what_is_cut_in_most_scans_is_no_finding() -> None:
+    seen = archive()
+    seen.truncated[:50, column("multifidus", "right")] = True
+    assert all(f.reason is not Reason.TRUNCATED for each in findings(seen) for f in each)
+
+
+def test_few_scans_are_judged_by_sides_alone() -> None:
+    seen = archive(3)
+    seen.volume_mm3[1, column("gracilis", "right")] *= 2
+    found = findings(seen)
+    assert reasons(found) == {1: {Reason.ASYMMETRY}}
+    assert found[1][0].text.endswith("larger on the right")
+
+
+def test_the_table_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    rows = [*rows_of("a"), *rows_of("b")]
+    psoas = rows[[r.structure for r in rows].index("psoas")]
+    rows[rows.index(psoas)] = VolumeRow("a", "psoas", psoas.group, psoas.side, None, None, False)
+    write_volume_rows(rows, tmp_path / "volumes.csv")
+    seen = read_archive(tmp_path / "volumes.csv")
+    assert seen.names == ["a", "b"]
+    assert np.isnan(seen.volume_mm3).sum() == 1 and np.isnan(seen.volume_mm3[0, column("psoas", psoas.side.value)])
+    thigh = {Group.ANTERIOR, Group.MEDIAL, Group.POSTERIOR}
+    expected = sum(r.volume_mm3 for r in rows_of("b") if r.side.value == "left" and BY_KEY[r.structure].group in thigh)
+    assert seen.thigh_mm3[1, 1] == pytest.approx(expected, rel=1e-6)
+
+
+def test_an_empty_table_gives_nothing(tmp_path: Path) -> None:
+    write_volume_rows([], tmp_path / "volumes.csv")
+    assert findings(read_archive(tmp_path / "volumes.csv")) == []
