@@ -13,7 +13,7 @@ $(VENV)/core: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/test: $(VENV)/core
-	$(BIN)/python -m pip install --quiet -e '.[train,annotate,dicom,batch,test,docs]'
+	$(BIN)/python -m pip install --quiet -e '.[train,dicom,batch,test,docs]'
 	@touch $@
 
 $(VENV)/lint: $(VENV)/test
@@ -21,7 +21,8 @@ $(VENV)/lint: $(VENV)/test
 	@touch $@
 
 demo: $(VENV)/core  ## segment a synthetic sample scan with the shipped weights
-	$(BIN)/vastus demo -o demo-out
+	$(BIN)/vastus segment examples/sample_scan.nii.gz -o demo-out
+	@echo "Open the page: $(CURDIR)/demo-out/report.html"
 
 test: $(VENV)/test  ## all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
