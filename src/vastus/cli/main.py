@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vastus import __version__
-from vastus.cli import batch, classes, cohort, crossval, evaluate, export, measure, preview, segment, synth, train
+from vastus.cli import batch, classes, cohort, crossval, evaluate, export, measure, node, preview, segment, synth, train
 from vastus.errors import VastusError
 
 _INTERRUPTED = 130
@@ -36,6 +36,7 @@ app.command("synth")(synth.synth)
 app.command("train")(train.train)
 app.command("crossval")(crossval.crossval)
 app.command("export")(export.export)
+app.command("node")(node.node)
 
 
 def _print_version(wanted: bool) -> None:

@@ -14,14 +14,14 @@ from vastus.errors import PacsError
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-_CT: Final = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
+CT_CLASSES: Final = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 _FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
 _MOVE: Final = "1.2.840.10008.5.1.4.1.2.2.2"
 _GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
 _SUCCESS: Final = 0x0000
 _PENDING: Final = (0xFF00, 0xFF01)
 _OUT_OF_RESOURCES: Final = 0xA700
-_SYNTAXES: Final = (
+SYNTAXES: Final = (
     "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.70",
     "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90",
 )  # fmt: skip
@@ -80,8 +80,8 @@ class DimsePacs:
     def _get(self, query: Dataset, kept: _Keeper) -> None:
         from pynetdicom import build_role, evt
 
-        roles = [build_role(uid, scp_role=True) for uid in _CT]
-        contexts = [(_GET, ""), *((uid, syntax) for uid in _CT for syntax in _SYNTAXES)]
+        roles = [build_role(uid, scp_role=True) for uid in CT_CLASSES]
+        contexts = [(_GET, ""), *((uid, syntax) for uid in CT_CLASSES for syntax in SYNTAXES)]
         with self._association(contexts, roles, [(evt.EVT_C_STORE, kept.handle)]) as association:
             for status, _ in association.send_c_get(query, _GET):
                 self._check(status)
@@ -90,8 +90,8 @@ class DimsePacs:
         from pynetdicom import AE, evt
 
         receiver = AE(ae_title=self._address.aet)
-        for uid in _CT:
-            receiver.add_supported_context(uid, list(_SYNTAXES))
+        for uid in CT_CLASSES:
+            receiver.add_supported_context(uid, list(SYNTAXES))
         try:
             server = receiver.start_server(("", port), block=False, evt_handlers=[(evt.EVT_C_STORE, kept.handle)])
         except OSError as error:

@@ -1,0 +1,1 @@
+"""A DICOM node: a PACS sends CT series to it, it segments them and sends the results back."""

@@ -1,0 +1,205 @@
+"""The node as a whole: receive, wait until a series is complete, process, send, tidy up.
+
+What a kill at any moment leaves behind is put right at the next start:
+
+- An object is acknowledged after its file has its final name. Half-written files are removed.
+- A series that was being processed is processed again, unless its finished results are there: they appear by one
+  rename, so that they are whole or not there at all.
+- Results keep their UIDs, so that a PACS that gets them twice still holds them once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Final
+
+from vastus.errors import OutputError, SettingsError, VastusError
+from vastus.io.atomic import ensure_folder
+from vastus.node.config import NodeConfig
+from vastus.node.inbox import Inbox
+from vastus.node.journal import Journal
+from vastus.node.queue import Job, Queue, State
+from vastus.node.receiver import Receiver, StorageMeter
+from vastus.node.status import StatusServer
+from vastus.node.worker_process import WorkerFailure, WorkerProcess
+
+_TICK_S: Final = 0.1
+_TIDY_EVERY_S: Final = 60.0
+_RETRY_S: Final = 1.0
+
+
+class Node:
+    """Everything of one running node."""
+
+    def __init__(self, config: NodeConfig, journal: Journal | None = None) -> None:
+        """Open the queue and put right what an earlier node left.
+
+        Raises:
+            SettingsError: another node uses the folder.
+            OutputError: the folder can't be written to.
+        """
+        self.config = config
+        self.journal = journal or Journal()
+        ensure_folder(config.data)
+        self._lock_file = _lock(config.data / "lock")
+        self.queue = Queue(config.data / "queue.sqlite")
+        self._results, self._work = config.data / "results", config.data / "work"
+        shutil.rmtree(self._work, ignore_errors=True)
+        for folder in (self._results, self._work):
+            folder.mkdir(exist_ok=True)
+        for job in self.queue.in_state(State.PROCESSING):
+            self._resume(job)
+        self.inbox = Inbox(
+            config.data / "incoming", self.queue, series_instances=config.limits.series_instances, fsync=config.fsync
+        )
+        self.storage = StorageMeter(config.data, config.limits.storage_gb)
+        self._receiver = Receiver(config, self.inbox, self.journal, self.storage)
+        self._worker = WorkerProcess(config.processing)
+        self._status = StatusServer(config.status_port, self.queue, self.journal, self.storage)
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Start receiving and working.
+
+        Raises:
+            SettingsError: a port is taken, certificates can't be used.
+        """
+        self._status.start()
+        self._receiver.start()
+        for step, pause in ((self._watch, _TICK_S), (self._process_one, _TICK_S), (self._send_one, _TICK_S)):
+            thread = threading.Thread(target=self._repeat, args=(step, pause), name=step.__name__, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+        self.journal.log("started", port=self.config.port)
+
+    def wait(self) -> None:
+        """Until ``stop`` is called."""
+        self._stopping.wait()
+
+    def stop(self) -> None:
+        """Stop; a series that is being processed starts again next time."""
+        self._stopping.set()
+        self._receiver.stop()
+        self._worker.stop()
+        for thread in self._threads:
+            thread.join(10)
+        self._status.stop()
+        self.queue.close()
+        self._lock_file.close()
+        self.journal.log("stopped")
+
+    def _repeat(self, step: Callable[[], bool], pause_s: float) -> None:
+        while not self._stopping.is_set():
+            try:
+                busy = step()
+            except Exception as error:  # one bad moment (a full disk) must not end the thread
+                if self._stopping.is_set():
+                    return
+                self.journal.count("internal_errors")
+                self.journal.log("internal error", step=step.__name__, error=type(error).__name__)
+                self._stopping.wait(_RETRY_S)
+                continue
+            if not busy:
+                self._stopping.wait(pause_s)
+
+    def _resume(self, job: Job) -> None:
+        finished = (self._results / str(job.id)).is_dir()
+        self.queue.move(job, State.SENDING if finished else State.QUEUED)
+
+    _last_tidy = 0.0
+
+    def _watch(self) -> bool:
+        for job in self.inbox.complete(self.config.quiet_s):
+            self.journal.log("queued", job=job.id)
+        if time.monotonic() - self._last_tidy > _TIDY_EVERY_S:
+            self._last_tidy = time.monotonic()
+            self.tidy()
+        return False
+
+    def _process_one(self) -> bool:
+        job = self.inbox.claim()
+        if job is None:
+            return False
+        start = time.monotonic()
+        output = self._work / str(job.id)
+        shutil.rmtree(output, ignore_errors=True)
+        output.mkdir()
+        try:
+            self._worker.run(self.inbox.folder_of(job), output, f"job_{job.id}")
+        except WorkerFailure as failure:
+            self._failed(job, failure)
+            return True
+        output.replace(self._results / str(job.id))
+        self.queue.move(job, State.SENDING)
+        self.journal.count("processed_series")
+        self.journal.log("processed", job=job.id, seconds=round(time.monotonic() - start, 2))
+        return True
+
+    def _failed(self, job: Job, failure: WorkerFailure) -> None:
+        if self._stopping.is_set():
+            self.queue.move(job, State.QUEUED)
+            return
+        self.journal.count("failed_tries")
+        last = failure.final or job.tries + 1 >= self.config.limits.tries
+        self.journal.log("set aside" if last else "failed", job=job.id, reason=failure.reason, tries=job.tries + 1)
+        if last:
+            self.queue.move(job, State.SET_ASIDE, failure.reason)
+        else:
+            self.queue.fail(job, State.QUEUED, failure.reason, _RETRY_S)
+
+    def _send_one(self) -> bool:
+        job = self.queue.next_ready(State.SENDING)
+        if job is None:
+            return False
+        try:
+            self._send(job)
+        except VastusError as error:
+            self.journal.count("failed_sends")
+            self.journal.log("not sent", job=job.id, error=type(error).__name__)
+            self.queue.fail(job, State.SENDING, f"{type(error).__name__}: {error.problem}", 5 * _RETRY_S)
+            return True
+        self.queue.move(job, State.DONE)
+        self.journal.count("sent_series")
+        self.journal.log("done", job=job.id)
+        return True
+
+    def _send(self, job: Job) -> None:
+        if self.config.destination is None:
+            return
+        from pydicom import dcmread
+
+        from vastus.dicom.pacs import store_checked
+
+        paths = sorted((self._results / str(job.id) / "dicom").glob("*.dcm"))
+        if not paths:
+            raise OutputError("The worker left no DICOM results.")
+        store_checked(self.config.destination, [dcmread(path) for path in paths])
+
+    def tidy(self) -> None:
+        """Delete what was kept long enough, and folders that no job owns."""
+        now = time.time()
+        limits = self.config.limits
+        for job in self.queue.in_state(State.DONE, State.SET_ASIDE):
+            hours = limits.keep_done_hours if job.state is State.DONE else limits.keep_set_aside_hours
+            if now - job.changed > hours * 3600:
+                shutil.rmtree(self.inbox.folder_of(job), ignore_errors=True)
+                shutil.rmtree(self._results / str(job.id), ignore_errors=True)
+                self.queue.forget(job)
+                self.journal.log("deleted", job=job.id)
+        self.storage.measure()
+
+
+def _lock(path: Path) -> IO[str]:
+    file = path.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise SettingsError("Another node uses this data folder.", path=path.parent) from error
+    return file

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import ssl
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from node_parts import note_of, running_destination, send, small_series, stub_command
+from orthanc_server import free_port
+from vastus.dicom.pacs import parse_address
+from vastus.errors import SettingsError
+from vastus.node.config import Limits, NodeConfig, Peer, Processing, Tls
+from vastus.node.journal import Journal
+from vastus.node.queue import State
+from vastus.node.service import Node
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the node runs on Linux and macOS")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> NodeConfig:
+    return NodeConfig(
+        tmp_path / "data", port=free_port(), status_port=0, quiet_s=0.3,
+        processing=Processing(command=tuple(stub_command(tmp_path)), timeout_s=20),
+    )  # fmt: skip
+
+
+@contextmanager
+def running(config: NodeConfig) -> Iterator[tuple[Node, io.StringIO]]:
+    log = io.StringIO()
+    node = Node(config, Journal(log))
+    node.start()
+    try:
+        yield node, log
+    finally:
+        node.stop()
+
+
+def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def _to(config: NodeConfig, port: int) -> NodeConfig:
+    return replace(config, destination=parse_address(f"dicom://DEST@127.0.0.1:{port}"))
+
+
+def test_a_series_goes_through_and_comes_out_once(config: NodeConfig, tmp_path: Path) -> None:
+    datasets = small_series(tmp_path / "ct", patient="Secret-ID")
+    with running_destination() as (destination, port), running(_to(config, port)) as (node, log):
+        assert send(config.port, datasets) == [0] * 4
+        until(lambda: node.queue.counts()[State.DONE] == 1)
+        assert list(destination.results.values()) == [note_of(datasets)]
+        events = [json.loads(line)["event"] for line in log.getvalue().splitlines()]
+        assert events == ["started", "queued", "processed", "done"]
+    assert "Secret" not in log.getvalue() and datasets[0].SeriesInstanceUID not in log.getvalue()
+
+
+def test_the_same_images_again_are_not_processed_again(config: NodeConfig, tmp_path: Path) -> None:
+    datasets = small_series(tmp_path / "ct")
+    with running(config) as (node, _):
+        send(config.port, datasets)
+        until(lambda: node.queue.counts()[State.DONE] == 1)
+        assert send(config.port, datasets) == [0] * 4
+        time.sleep(0.6)
+        assert sum(node.queue.counts().values()) == 1
+        assert node.journal.counts()["duplicate_objects"] == 4
+
+
+def test_late_images_are_processed_with_the_earlier_ones(config: NodeConfig, tmp_path: Path) -> None:
+    datasets = small_series(tmp_path / "ct", 6)
+    with running_destination() as (destination, port), running(_to(config, port)) as (node, _):
+        send(config.port, datasets[:3])
+        until(lambda: node.queue.counts()[State.DONE] == 1)
+        send(config.port, datasets[3:])
+        until(lambda: node.queue.counts()[State.DONE] == 2)
+        assert list(destination.results.values()) == [note_of(datasets[:3]), note_of(datasets)]
+
+
+def test_a_poison_series_is_set_aside_after_three_tries_and_the_queue_goes_on(
+    config: NodeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vastus.node.service._RETRY_S", 0.05)
+    poison = small_series(tmp_path / "a", description="POISON")
+    refused = small_series(tmp_path / "b", description="REFUSE")
+    good = small_series(tmp_path / "c")
+    with running(config) as (node, log):
+        for datasets in (poison, refused, good):
+            send(config.port, datasets)
+        until(lambda: (node.queue.counts()[State.SET_ASIDE], node.queue.counts()[State.DONE]) == (2, 1))
+        aside = {job.reason for job in node.queue.in_state(State.SET_ASIDE)}
+        assert aside == {"the worker ended (exit code 7)", "GeometryError: slices missing"}
+        tries = [json.loads(line) for line in log.getvalue().splitlines() if '"tries"' in line]
+        assert sorted((t["event"], t["tries"]) for t in tries) == [
+            ("failed", 1), ("failed", 2), ("set aside", 1), ("set aside", 3),
+        ]  # fmt: skip
+
+
+def test_a_worker_that_hangs_is_replaced(config: NodeConfig, tmp_path: Path) -> None:
+    slow = replace(config, processing=replace(config.processing, timeout_s=1.0), limits=replace(config.limits, tries=1))
+    with running(slow) as (node, _):
+        send(config.port, small_series(tmp_path / "a", description="HANG"))
+        send(config.port, small_series(tmp_path / "b"))
+        until(lambda: node.queue.counts()[State.DONE] == 1)
+        assert [job.reason for job in node.queue.in_state(State.SET_ASIDE)] == ["took longer than 1 s"]
+
+
+def test_results_wait_for_a_destination_that_is_down(
+    config: NodeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vastus.node.service._RETRY_S", 0.02)
+    with running_destination() as (destination, port), running(_to(config, port)) as (node, _):
+        destination.failing.set()
+        send(config.port, small_series(tmp_path / "a"))
+        until(lambda: node.journal.counts().get("failed_sends", 0) >= 2)
+        assert node.queue.counts()[State.SENDING] == 1
+        destination.failing.clear()
+        until(lambda: node.queue.counts()[State.DONE] == 1)
+        assert len(destination.results) == 1
+
+
+def test_only_allowed_senders_are_served(config: NodeConfig, tmp_path: Path) -> None:
+    datasets = small_series(tmp_path / "a", 3)
+    allow = (Peer("SENDER", "127.0.0.1"), Peer("FAR", "192.0.2.1"))
+    with running(replace(config, allow=allow)) as (node, _):
+        assert send(config.port, datasets, aet="OTHER") == []
+        assert send(config.port, datasets, aet="FAR") == []
+        assert send(config.port, datasets) == [0] * 3
+        until(lambda: node.journal.counts().get("refused_senders") == 2)
+
+
+def test_limits_refuse_what_is_too_much(config: NodeConfig, tmp_path: Path) -> None:
+    datasets = small_series(tmp_path / "a", 5)
+    with running(replace(config, limits=Limits(series_instances=3))) as (node, _):
+        assert send(config.port, datasets) == [0, 0, 0, 0xA700, 0xA700]
+        assert node.journal.counts()["refused_objects"] == 2
+    full = replace(config, data=tmp_path / "full", limits=Limits(storage_gb=1e-9))
+    with running(full):
+        assert send(config.port, datasets) == [0xA700] * 5
+    large = replace(config, data=tmp_path / "large", limits=Limits(instance_mb=0.0002))
+    with running(large) as (node, _):
+        assert send(config.port, datasets) == []
+        assert node.queue.counts()[State.RECEIVING] == 0
+
+
+def test_a_fast_sender_is_slowed_down(config: NodeConfig, tmp_path: Path) -> None:
+    datasets = small_series(tmp_path / "a", 30)
+    with running(replace(config, limits=Limits(instances_per_s=10.0))):
+        start = time.monotonic()
+        assert send(config.port, datasets) == [0] * 30
+        assert time.monotonic() - start > 1.7  # 30 at 10 a second, a second's worth for free
+
+
+@pytest.mark.parametrize("uid", ["../../../etc/passwd", "1.2/../3", "1..2", "1" * 70])
+def test_path_like_uids_are_refused(config: NodeConfig, tmp_path: Path, uid: str) -> None:
+    (dataset,) = small_series(tmp_path / "a", 1)
+    dataset.SeriesInstanceUID = uid
+    with running(config) as (node, _):
+        assert send(config.port, [dataset]) == [0xC000]
+        assert node.journal.counts()["refused_objects"] == 1
+    kept = [path for path in (tmp_path / "data" / "incoming").rglob("*") if path.is_file()]
+    assert kept == []
+
+
+def test_status_and_metrics_say_what_happens_on_loopback_only(config: NodeConfig, tmp_path: Path) -> None:
+    port = free_port()
+    with running(replace(config, status_port=port)) as (node, _):
+        send(config.port, small_series(tmp_path / "a", description="REFUSE", patient="Secret-ID"))
+        until(lambda: node.queue.counts()[State.SET_ASIDE] == 1)
+        metrics = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+        assert 'vastus_node_jobs{state="set_aside"} 1' in metrics
+        assert "vastus_node_received_objects_total 4" in metrics
+        page = urllib.request.urlopen(f"http://localhost:{port}/").read().decode()
+        assert "slices missing" in page and "Secret" not in page
+        forged = urllib.request.Request(f"http://127.0.0.1:{port}/", headers={"Host": "evil.example"})
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(forged)
+
+
+def test_two_nodes_do_not_share_a_folder(config: NodeConfig) -> None:
+    with running(config), pytest.raises(SettingsError, match="Another node"):
+        Node(config, Journal(io.StringIO()))
+
+
+def test_what_was_kept_long_enough_is_deleted(config: NodeConfig, tmp_path: Path) -> None:
+    short = replace(config, limits=Limits(keep_done_hours=1e-6))
+    with running(short) as (node, _):
+        send(config.port, small_series(tmp_path / "a"))
+        until(lambda: node.queue.counts()[State.DONE] == 1)
+        time.sleep(0.05)
+        node.tidy()
+        assert sum(node.queue.counts().values()) == 0
+    assert not list((tmp_path / "data" / "incoming").iterdir())
+    assert not list((tmp_path / "data" / "results").iterdir())
+
+
+def test_tls_lets_in_only_known_certificates(config: NodeConfig, tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    for name in ("server", "client", "stranger"):
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}",
+             "-keyout", tmp_path / f"{name}.key", "-out", tmp_path / f"{name}.pem"],
+            check=True, capture_output=True,
+        )  # fmt: skip
+    datasets = small_series(tmp_path / "a", 3)
+    tls = Tls(tmp_path / "server.pem", tmp_path / "server.key", tmp_path / "client.pem")
+
+    def context(name: str) -> ssl.SSLContext:
+        made = ssl.create_default_context(cafile=str(tmp_path / "server.pem"))
+        made.check_hostname = False
+        made.load_cert_chain(tmp_path / f"{name}.pem", tmp_path / f"{name}.key")
+        return made
+
+    with running(replace(config, tls=tls)):
+        assert send(config.port, datasets) == []
+        assert send(config.port, datasets, tls_args=(context("stranger"), "server")) == []
+        assert send(config.port, datasets, tls_args=(context("client"), "server")) == [0] * 3
