@@ -142,3 +142,39 @@ def test_names_are_good_folder_names(tmp_path: Path) -> None:
     assert clean_name("..") == "scan"
     assert len(clean_name("x" * 300 + "end")) == 80 and clean_name("x" * 300 + "end").endswith("end")
     assert scan_name(touch(tmp_path / "p" / "a.b.nii.gz"), tmp_path) == "p-a.b"
+
+
+def test_a_query_finds_the_ct_studies_of_a_pacs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("dicomweb_client")
+    asked = []
+
+    def studies(_: object, filters: dict[str, str]) -> list[str]:
+        asked.append(filters)
+        return ["1.2.3", "1.2.4"]
+
+    monkeypatch.setattr("vastus.dicom.web.WebPacs.studies", studies)
+    # The command line makes one slash of two.
+    scans = found(Path("dicomweb://localhost:8042/dicom-web?StudyDate=20200101-20201231"))
+    assert asked == [{"ModalitiesInStudy": "CT", "StudyDate": "20200101-20201231"}]
+    assert [(str(s.path), s.name) for s in scans] == [
+        (f"dicomweb:/localhost:8042/dicom-web/studies/{uid}", uid) for uid in ("1.2.3", "1.2.4")
+    ]
+    touch(tmp_path / "list.csv", "path\ndicom://PACS@localhost:4242/studies/1.5?aet=ME\n")
+    assert [s.name for s in found(tmp_path / "list.csv")] == ["1.5"]
+    with pytest.raises(SettingsError, match="neither a study nor a query"):
+        found(Path("dicomweb://localhost/dicom-web"))
+
+
+def test_a_study_is_fetched_for_its_task_and_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vastus.batch import pacs_inputs
+
+    seen = []
+
+    def fetch(address: Any, folder: Path) -> int:
+        seen.append((address.study, folder))
+        return len(write_series(folder, series()))
+
+    monkeypatch.setattr(pacs_inputs, "fetch_study", fetch)
+    with pacs_inputs.fetched_study(Path("dicomweb:/localhost:8042/dicom-web/studies/1.2.3")) as folder:
+        assert read_scan(folder).volume.shape == (10, 12, 8)
+    assert seen == [("1.2.3", folder)] and not folder.exists()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vastus.batch.ledger import History
+from vastus.batch.pacs_inputs import in_pacs
 from vastus.batch.runner import OpenBatch
 from vastus.batch.task import Ending, Task, Work
 from vastus.batch.worker import perform
@@ -53,16 +54,22 @@ def forecast(batch: OpenBatch, workers: int, threads: int, *, trial: bool = True
     """
     queued = batch.ledger.queued(batch.run)
     sizes: list[tuple[int, Mapping[str, Any]]] = []
+    remote = 0
     for row in batch.ledger.queued_paths(batch.run, Work.SEGMENT):
-        sizes.append((voxel_count(Path(row["path"]), row["series"]), row))
+        if in_pacs(Path(row["path"])):
+            remote += 1
+        else:
+            sizes.append((voxel_count(Path(row["path"]), row["series"]), row))
     known = sorted((entry for entry in sizes if entry[0]), key=lambda entry: entry[0])
     history = batch.ledger.history(batch.keys.labels)
     if trial and not history.scans and known:
         history = _trial(batch, known[len(known) // 2][1], threads)
     voxels = sum(size for size, _ in known)
+    if history.scans:  # what lies in a PACS is taken to be as large as what was done
+        voxels += round(remote * history.voxels / history.scans)
     seconds = needed = None
     if history.voxels:
-        seconds = voxels * history.seconds / history.voxels / max(1, min(workers, len(known)))
+        seconds = voxels * history.seconds / history.voxels / max(1, min(workers, len(known) + remote))
         needed = round(voxels * history.output_bytes / history.voxels)
     return Forecast(
         found=batch.found, to_segment=queued[Work.SEGMENT], to_measure=queued[Work.MEASURE],

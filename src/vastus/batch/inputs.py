@@ -27,7 +27,7 @@ def find_scans(
     """All scans of the inputs, in a steady order.
 
     Args:
-        inputs: folders, image files, zips, lists.
+        inputs: folders, image files, zips, lists, addresses in a PACS.
         output: not searched, even inside an input.
         memory: what folders were found to hold by an earlier run.
         every_series: take every CT series that forms a volume; else the best one of each study.
@@ -37,6 +37,9 @@ def find_scans(
         SettingsError: a list without the column ``path``.
     """
     for given in inputs:
+        if _is_address(str(given)):
+            yield from _in_pacs(str(given))
+            continue
         path = given.absolute()
         if not path.exists():
             raise MissingInputError("There is no such file or folder.", path=given)
@@ -64,11 +67,25 @@ def _in_folder(root: Path, output: Path, memory: FolderMemory | None, every_seri
     yield from tree.rest()
 
 
+def _is_address(given: str) -> bool:
+    """A cheap look, so that files and folders need nothing of the DICOM room."""
+    return given.startswith(("dicom:/", "dicomweb:/", "dicomwebs:/"))
+
+
+def _in_pacs(given: str) -> Iterator[FoundScan]:
+    from vastus.batch.pacs_inputs import find_studies
+
+    return find_studies(given)
+
+
 def _in_list(path: Path) -> Iterator[FoundScan]:
     for number, row in enumerate(_list_rows(path), start=2):
         given = (row.get("path") or "").strip()
         if not given:
             raise SettingsError(f"Line {number} of the list has no path.", path=path)
+        if _is_address(given):
+            yield from _in_pacs(given)
+            continue
         scan = path.parent / given
         wish = (row.get("name") or "").strip()
         name = clean_name(wish) if wish else scan_name(scan, scan.parent)

@@ -129,7 +129,15 @@ class SegmentProcessor:
         self._predictor, self._extras = predictor, extras
 
     def process(self, task: Task) -> Product:
-        """Segment a scan, or measure it from labels that are there."""
+        """Segment a scan, or measure it from labels that are there; a study in a PACS is fetched first."""
+        from vastus.batch.pacs_inputs import fetched_study, in_pacs
+
+        if not in_pacs(task.path):
+            return self._process(task)
+        with fetched_study(task.path) as folder:
+            return self._process(replace(task, path=folder))
+
+    def _process(self, task: Task) -> Product:
         if not task.path.exists():
             raise MissingInputError("There is no such file or folder.", path=task.path)
         if not os.access(task.path, os.R_OK):

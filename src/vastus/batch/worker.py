@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from vastus.batch.task import Ending, Outcome, Processor, Task
-from vastus.errors import InputError, OutputError, VastusError
+from vastus.errors import InputError, OutputError, PacsError, VastusError
 from vastus.io.atomic import ensure_folder
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
@@ -35,6 +35,8 @@ def perform(processor: Processor, task: Task, worker: str) -> Outcome:
         if isinstance(problem, OSError):
             error, message = type(problem).__name__, problem.strerror or "input or output failed"
         ending = Ending.STOP if _meets_every_scan(problem, task) else Ending.FAILED
+    except PacsError as problem:  # a PACS may be restarting; three tries, then the scan is set aside
+        ending, error, message = Ending.FAILED, type(problem).__name__, str(problem)
     except VastusError as problem:
         # Weights or device: the next scan would meet the same.
         ending, error, message, exit_code = Ending.STOP, type(problem).__name__, str(problem), problem.exit_code

@@ -30,6 +30,11 @@ class WebPacs:
         self._client = DICOMwebClient(f"{scheme}://{address.host}:{address.port}{address.base}", session=_session())
         self._client.set_http_retry_params(retry=False)  # it would repeat for half a minute what is refused at once
 
+    def studies(self, filters: dict[str, str]) -> list[str]:
+        """UIDs of the studies that fit the filters of QIDO, all pages of the answer."""
+        found = self._ask(lambda: self._client.search_for_studies(search_filters=filters, get_remaining=True))
+        return [item["0020000D"]["Value"][0] for item in found]
+
     def ct_series(self, study: str) -> list[str]:  # noqa: D102
         found = self._ask(lambda: self._client.search_for_series(study, search_filters={"Modality": "CT"}))
         return [item["0020000E"]["Value"][0] for item in found]

@@ -1,0 +1,238 @@
+"""Measure the machinery of ``vastus batch``: ``python benchmarks/bench_batch.py ledger workers dask throughput``.
+
+ledger: scans that take no time, through queue, ledger, tables and page: what the command itself costs a scan.
+workers: scans that sleep and write, on many local processes: how near the whole comes to workers x time.
+dask: starting a cluster, and tasks through it. throughput: real scans, against ``vastus segment`` in a loop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from batch_standin import StandIn, rows_of, write_inputs
+from vastus.batch.engine import NextTask, core_count
+from vastus.batch.engine_local import LocalEngine
+from vastus.batch.runner import BatchRequest, OpenBatch
+from vastus.batch.task import Ending, Outcome, ProcessorFactory, Product
+from vastus.batch.worker import peak_bytes
+from vastus.io.tables import VOLUMES_FILE
+
+PARTS = ("ledger", "workers", "dask", "throughput")
+
+
+@dataclass
+class NoWork:
+    """An engine whose scans are done the moment they are taken."""
+
+    text: str
+    workers: int = 64
+
+    def outcomes(self, factory: ProcessorFactory, next_task: NextTask) -> Iterator[Outcome]:
+        while (task := next_task()) is not None:
+            rows = self.text.replace("NAME", task.name)
+            yield Outcome(task, Ending.DONE, Product({VOLUMES_FILE: rows}, (), 10**8), seconds=60.0, peak_bytes=10**9)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", default=PARTS[:2])
+    parser.add_argument("--scans", type=int, nargs="*", default=[10_000, 100_000], help="of the ledger's part")
+    parser.add_argument("--workers", type=int, nargs="*", default=[4, 16, 64])
+    parser.add_argument("--sleep", type=float, default=1.0, help="seconds of a simulated scan")
+    parser.add_argument("--tasks", type=int, default=30, help="simulated scans for each worker")
+    parser.add_argument("--weights", type=Path, help="bundle of the throughput's part; default: the shipped one")
+    options = parser.parse_args()
+    print(f"## Batch\n\n{core_count()} cores, load average at start {os.getloadavg()[0]:.1f}, "
+          f"Python {platform.python_version()}.\n")  # fmt: skip
+    if "ledger" in options.parts:
+        print(*ledger_table(options.scans), "", sep="\n")
+    if "workers" in options.parts:
+        print(*worker_table(options.workers, options.sleep, options.tasks), "", sep="\n")
+    if "dask" in options.parts:
+        print(*dask_table(options.tasks), "", sep="\n")
+    if "throughput" in options.parts:
+        print(*throughput_table(options.weights), "", sep="\n")
+
+
+def ledger_table(sizes: list[int]) -> list[str]:
+    """Machinery alone, for archives of several sizes."""
+    lines = [
+        "| scans | enter, s | a scan, ms | closing, s | start again, s | ledger, MB | table, MB | memory, MB |",
+        "|---|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for size in sizes:
+        # Each size in a process of its own, so that its memory is its own.
+        code = f"from bench_batch import measure_ledger; print(measure_ledger({size}))"
+        result = subprocess.run(
+            [sys.executable, "-c", code], cwd=Path(__file__).parent, check=True, capture_output=True, text=True
+        )
+        lines.append(result.stdout.strip())
+    return lines
+
+
+def measure_ledger(size: int) -> str:
+    """One line of the table."""
+    text = "".join(f"NAME,{','.join(row)}\n" for row in _cells())
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        listing = folder / "list.csv"
+        listing.write_text("path\n" + "".join(f"scans/{n:07d}.nii.gz\n" for n in range(size)))
+        request, factory = BatchRequest([listing], folder / "out"), StandIn()
+        start = time.perf_counter()
+        with OpenBatch(request, factory) as batch:
+            entered = time.perf_counter() - start
+            engine = Timed(NoWork(text))
+            batch.work(engine)
+            finish = time.perf_counter() - engine.ended
+        start = time.perf_counter()
+        with OpenBatch(request, factory) as batch:
+            again = time.perf_counter() - start
+            assert batch.waiting == 0
+        mega = [(folder / "out" / f).stat().st_size / 1e6 for f in ("ledger.sqlite", VOLUMES_FILE)]
+        return (
+            f"| {size} | {entered:.1f} | {1000 * engine.seconds / size:.2f} | {finish:.1f} | {again:.1f} |"
+            f" {mega[0]:.0f} | {mega[1]:.0f} | {peak_bytes() / 1e6:.0f} |"
+        )
+
+
+def _cells() -> list[list[str]]:
+    return [[r.structure, r.group.value, r.side.value, f"{r.volume_mm3:.1f}", "50.00", "false"] for r in rows_of("x")]
+
+
+class Timed:
+    """Another engine, and how long it ran."""
+
+    def __init__(self, engine: NoWork | LocalEngine) -> None:
+        self.engine, self.workers = engine, engine.workers
+        self.seconds = self.ended = 0.0
+
+    def outcomes(self, factory: ProcessorFactory, next_task: NextTask) -> Iterator[Outcome]:
+        start = time.perf_counter()
+        try:
+            yield from self.engine.outcomes(factory, next_task)
+        finally:
+            self.ended = time.perf_counter()
+            self.seconds = self.ended - start
+
+
+class FirstToLast(Timed):
+    """From the first task's taking to the last outcome: without starting and ending processes."""
+
+    def outcomes(self, factory: ProcessorFactory, next_task: NextTask) -> Iterator[Outcome]:
+        times: list[float] = []
+
+        def watched() -> object:
+            task = next_task()
+            times.append(time.perf_counter())
+            return task
+
+        for outcome in self.engine.outcomes(factory, watched):
+            self.ended = time.perf_counter()
+            yield outcome
+        self.seconds = self.ended - times[0]
+
+
+def worker_table(counts: list[int], sleep: float, tasks: int) -> list[str]:
+    """Scans that sleep, on local processes."""
+    lines = [
+        f"Scans of {sleep:g} s, {tasks} for each worker; from the first scan's start to the last one's end.", "",
+        "| workers | scans | seconds | workers x time alone | lost | with start and end |", "|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for count in counts:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            scans = write_inputs(folder / "in", [f"{n:06d}" for n in range(count * tasks)])
+            with OpenBatch(BatchRequest([scans], folder / "out"), StandIn(sleep)) as batch:
+                inner = Timed(LocalEngine(count, 1))
+                engine = FirstToLast(inner)  # type: ignore[arg-type]
+                batch.work(engine)
+            ideal = tasks * sleep
+            lines.append(
+                f"| {count} | {count * tasks} | {engine.seconds:.1f} | {ideal:.1f} |"
+                f" {100 * (engine.seconds / ideal - 1):.1f} % | {inner.seconds:.1f} |"
+            )
+    return lines
+
+
+def dask_table(tasks: int) -> list[str]:
+    """A cluster of two processes: from import to the first result, and tasks through it."""
+    code = (
+        "import time; s=time.perf_counter()\n"
+        "from distributed import LocalCluster\n"
+        "if __name__ == '__main__':\n"
+        "    c=LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)\n"
+        "    k=c.get_client(); k.submit(int, 1).result(); print(time.perf_counter()-s)\n"
+        "    k.close(); c.close()\n"
+    )
+    with tempfile.TemporaryDirectory() as name:
+        script = Path(name) / "start.py"
+        script.write_text(code)
+        starts = [
+            float(subprocess.run([sys.executable, script], check=True, capture_output=True, text=True).stdout)
+            for _ in range(3)
+        ]
+        from distributed import LocalCluster
+
+        from vastus.batch.engine_dask import DaskEngine
+
+        scans = write_inputs(Path(name) / "in", [f"{n:06d}" for n in range(2 * tasks)])
+        with (
+            LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+            OpenBatch(BatchRequest([scans], Path(name) / "out"), StandIn()) as batch,
+        ):
+            engine = FirstToLast(DaskEngine(cluster.scheduler_address))  # type: ignore[arg-type]
+            batch.work(engine)
+    each = ", ".join(f"{s:.1f}" for s in starts)
+    return [
+        f"Dask: import, start two workers, first result: {each} s. Scans that take no time: "
+        f"{1000 * engine.seconds / (2 * tasks):.1f} ms each through two workers.",
+    ]
+
+
+def throughput_table(weights: Path | None) -> list[str]:
+    """Real scans: ``vastus segment`` once a scan, ``vastus batch`` with one worker and with two."""
+    import nibabel as nib
+
+    from vastus.synthesis.phantom import make_phantom
+
+    bundle = [] if weights is None else ["--weights", str(weights)]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "in").mkdir()
+        for n in range(6):
+            phantom = make_phantom((1.2, 1.2, 3.0), z_range_mm=(0.0, 450.0), seed=n)
+            nib.save(nib.Nifti1Image(phantom.ct.array, phantom.ct.affine), folder / "in" / f"{n}.nii.gz")
+        paths = sorted((folder / "in").iterdir())
+        start = time.perf_counter()
+        for n, path in enumerate(paths):
+            _vastus("segment", str(path), "-o", str(folder / "loop" / str(n)), *bundle)
+        seconds = {"vastus segment, once a scan": time.perf_counter() - start}
+        for workers, threads in ((1, 2), (2, 1)):
+            start = time.perf_counter()
+            _vastus("batch", str(folder / "in"), "-o", str(folder / f"batch{workers}"), "-w", str(workers),
+                    "-t", str(threads), "--pages", *bundle)  # fmt: skip
+            seconds[f"vastus batch, {workers} worker(s) of {threads} thread(s)"] = time.perf_counter() - start
+    first = next(iter(seconds.values()))
+    lines = ["| 6 scans, with pages | seconds | scans/h | against the loop |", "|---|---|---|---|"]
+    return lines + [
+        f"| {label} | {value:.1f} | {6 * 3600 / value:.0f} | {first / value:.2f} |" for label, value in seconds.items()
+    ]
+
+
+def _vastus(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "vastus", *arguments, "--device", "cpu"], check=True, capture_output=True)
+
+
+if __name__ == "__main__":
+    main()
