@@ -9,7 +9,21 @@ from typing import Annotated
 import typer
 
 from vastus import __version__
-from vastus.cli import batch, classes, cohort, crossval, evaluate, export, measure, node, preview, segment, synth, train
+from vastus.cli import (
+    batch,
+    classes,
+    cohort,
+    crossval,
+    deidentify,
+    evaluate,
+    export,
+    measure,
+    node,
+    preview,
+    segment,
+    synth,
+    train,
+)
 from vastus.errors import VastusError
 
 _INTERRUPTED = 130
@@ -37,6 +51,7 @@ app.command("train")(train.train)
 app.command("crossval")(crossval.crossval)
 app.command("export")(export.export)
 app.command("node")(node.node)
+app.command("deidentify")(deidentify.deidentify)
 
 
 def _print_version(wanted: bool) -> None:

@@ -81,7 +81,8 @@ class Receiver:
 
     def _requested(self, event: Any) -> None:
         requestor = event.assoc.requestor
-        allowed = self._addresses.get(requestor.ae_title.strip())
+        # The title as it was sent: pynetdicom takes it over only after this event.
+        allowed = self._addresses.get(requestor.primitive.calling_ae_title.strip())
         if allowed and requestor.address not in allowed:
             self._journal.count("refused_senders")
             self._journal.log("sender refused", because="address")
