@@ -180,7 +180,9 @@ def _images(store: DicomStore) -> Iterator[Any]:
                     f"The DICOM file is damaged ({type(error).__name__}); what can't be read can't be de-identified.",
                     path=path,
                 ) from error
-        if not kind or (is_ct and not _is_whole(dataset)):
+        # A cut in the middle of the class makes another class of it; the file meta say it a second time.
+        cut = kind != dataset.file_meta.get("MediaStorageSOPClassUID")
+        if cut or (is_ct and not _is_whole(dataset)):
             raise UnreadableScanError("The file is cut off.", path=path, remedy="Export the series again.")
         yield dataset if is_ct else None
 

@@ -94,7 +94,7 @@ def take_inventory(store: DicomStore) -> Inventory:
         if dataset is None:
             ignored += 1
         else:
-            _sort_in(inventory, path, dataset)
+            _sort_in_safely(inventory, path, dataset)
     if ignored and (inventory.slices or inventory.left_out):
         inventory.warnings.append(f"{ignored} files that are not DICOM were ignored.")
     return inventory
@@ -131,6 +131,17 @@ def _header(store: DicomStore, path: Path) -> Dataset | None:
             )  # fmt: skip
         return None
     return dataset
+
+
+def _sort_in_safely(inventory: Inventory, path: Path, dataset: Dataset) -> None:
+    try:
+        _sort_in(inventory, path, dataset)
+    except UnreadableScanError:
+        raise
+    except Exception as error:  # pydicom decodes a value when it is asked for; a damaged one raises nearly anything
+        raise UnreadableScanError(
+            f"The DICOM header is damaged ({type(error).__name__}).", path=path, remedy="Export the series again."
+        ) from error
 
 
 def _sort_in(inventory: Inventory, path: Path, dataset: Dataset) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.errors import UnreadableScanError, UnsupportedScanError
+from vastus.errors import InputError, UnreadableScanError, UnsupportedScanError
 from vastus.io.dicom_headers import SliceHeader
 from vastus.io.dicom_store import DicomStore
 from vastus.io.hounsfield import AIR_HU
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _PLAIN_SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99")
 _INT16 = np.iinfo(np.int16)
+_MAX_PIXELS = 8192 * 8192
 _TISSUE_HU = (-500.0, 3000.0)
 """A padding value whose HU lies in here is a mistake of the header: real tissue has it too."""
 
@@ -42,12 +43,26 @@ class PixelReader:
             UnreadableScanError: truncated, damaged, or compressed in a way that can't be decoded.
             UnsupportedScanError: inverted or of another size than its header says.
         """
+        if header.rows * header.columns > _MAX_PIXELS:
+            raise UnsupportedScanError(
+                f"The header announces {header.columns} x {header.rows} pixels, far more than any CT.", path=header.path
+            )
         if header.path != self._path:
-            self._frames = self._decode(header.path)
+            self._frames = self._decode_safely(header.path)
             self._path = header.path
         if header.frame >= len(self._frames) or self._frames.shape[1:] != (header.rows, header.columns):
             raise UnreadableScanError("The pixels do not have the size that the header announces.", path=header.path)
         return _rescaled(self._frames[header.frame], header)
+
+    def _decode_safely(self, path: Path) -> NDArray[Any]:
+        try:
+            return self._decode(path)
+        except InputError:
+            raise
+        except Exception as error:  # attributes of a damaged header can be of any kind, or missing
+            raise UnreadableScanError(
+                f"The file is damaged ({type(error).__name__}).", path=path, remedy="Export the series again."
+            ) from error
 
     def _decode(self, path: Path) -> NDArray[Any]:
         from pydicom import dcmread

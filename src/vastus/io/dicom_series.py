@@ -106,6 +106,8 @@ def _without_duplicates(stack: Stack, reader: PixelReader) -> tuple[list[SliceHe
 
 def _stacked(slices: list[SliceHeader], reader: PixelReader) -> NDArray[Any]:
     """Shape (slices, rows, columns); int16 if every slice is, else float32."""
+    # Before the whole is asked for: a damaged header may announce more than the files hold.
+    reader.hounsfield(slices[0])
     whole = all(s.slope.is_integer() and s.intercept.is_integer() for s in slices)
     stacked = np.empty((len(slices), slices[0].rows, slices[0].columns), np.int16 if whole else np.float32)
     for k, header in enumerate(slices):

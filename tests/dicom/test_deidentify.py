@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import stat
+from datetime import timedelta
+from pathlib import Path
+
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from typer.testing import CliRunner
+
+import dicom_factory as factory
+from labelled_dicom import FULL_HEADER
+from vastus.cli.main import app
+from vastus.dicom.deidentify import Pseudonyms, deidentify_folder, load_key, shifted
+from vastus.errors import MissingInputError, SettingsError, UnreadableScanError
+from vastus.io.scans import read_scan
+
+MARK = "ZQXWVJ"
+KEY = bytes(range(32))
+TOP = (
+    "PatientName", "PatientID", "OtherPatientNames", "PatientBirthName", "PatientAddress", "PatientMotherBirthName",
+    "PatientTelephoneNumbers", "PatientComments", "EthnicGroup", "Occupation", "AdditionalPatientHistory",
+    "AccessionNumber",
+    "StudyID", "StudyDescription", "SeriesDescription", "ReferringPhysicianName", "PerformingPhysicianName",
+    "OperatorsName", "PhysiciansOfRecord", "NameOfPhysiciansReadingStudy", "InstitutionName", "InstitutionAddress",
+    "InstitutionalDepartmentName", "StationName", "DeviceSerialNumber", "ProtocolName", "RequestingPhysician",
+    "ImageComments", "PerformedProcedureStepID", "PerformedProcedureStepDescription", "AcquisitionComments",
+    "MedicalRecordLocator", "CurrentPatientLocation",
+)  # fmt: skip
+NESTED = (
+    ("RequestAttributesSequence", "ScheduledProcedureStepDescription"),
+    ("OtherPatientIDsSequence", "PatientID"),
+    ("ReferencedImageSequence", "PatientName"),  # where no profile expects a name
+    ("ProcedureCodeSequence", "CodeMeaning"),
+    ("SourceImageSequence", "InstitutionName"),
+)
+
+
+def _marked(folder: Path) -> tuple[list[Path], int]:
+    """A series with the marker in every place that can be thought of."""
+    paths = factory.write_series(folder, factory.series(4, extra=FULL_HEADER))
+    places = 0
+    for path in paths:
+        dataset = pydicom.dcmread(path)
+        places = 0
+        for number, keyword in enumerate(TOP):
+            setattr(dataset, keyword, f"{MARK}^{number}" if "Name" in keyword else f"{MARK} {number}")
+            places += 1
+        for sequence, keyword in NESTED:
+            item = Dataset()
+            setattr(item, keyword, f"{MARK}^nested")
+            deeper = Dataset()
+            deeper.PatientName = f"{MARK}^deeper"
+            item.ReferencedStudySequence = [deeper]
+            setattr(dataset, sequence, [item])
+            places += 2
+        block = dataset.private_block(0x0029, "MAKER", create=True)
+        block.add_new(0x10, "LO", MARK)
+        inner = Dataset()
+        inner.PatientName = MARK
+        block.add_new(0x11, "SQ", [inner])
+        block.add_new(0x12, "OB", MARK.encode())
+        dataset.add_new(0x60003000, "OW", MARK.encode())
+        dataset.ConvolutionKernel = MARK  # a harmless attribute, misused
+        dataset.file_meta.SourceApplicationEntityTitle = MARK
+        dataset.preamble = MARK.encode().ljust(128, b"\0")
+        places += 7
+        dataset.save_as(path, enforce_file_format=True)
+    return paths, places
+
+
+def test_no_planted_marker_is_left_in_forty_places(tmp_path: Path) -> None:
+    _, places = _marked(tmp_path / "ct")
+    assert places >= 40
+    before = read_scan(tmp_path / "ct").volume
+    done = deidentify_folder(tmp_path / "ct", tmp_path / "out", Pseudonyms(KEY))
+    assert (done.images, done.left_out) == (4, 0)
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len(files) == 4
+    for path in files:
+        assert MARK.encode() not in path.read_bytes()
+        assert MARK not in str(path)
+    after = read_scan(tmp_path / "out").volume
+    assert after.same_grid(before)
+    assert (after.array == before.array).all()
+
+
+def test_uids_and_dates_change_together_and_the_same_way_with_the_same_key(tmp_path: Path) -> None:
+    paths, _ = _marked(tmp_path / "ct")
+    old = [pydicom.dcmread(path) for path in paths]
+    results = []
+    for name, key in (("a", KEY), ("b", KEY), ("c", KEY[::-1])):
+        deidentify_folder(tmp_path / "ct", tmp_path / name, Pseudonyms(key))
+        results.append(sorted(str(pydicom.dcmread(p).SOPInstanceUID) for p in (tmp_path / name).rglob("*.dcm")))
+        new = [pydicom.dcmread(path) for path in (tmp_path / name).rglob("*.dcm")]
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
+            assert len({d[keyword].value for d in new}) == 1
+            assert new[0][keyword].value != old[0][keyword].value
+        assert len({d.SOPInstanceUID for d in new}) == 4
+        assert new[0].SOPClassUID == factory.CT
+        assert new[0].StudyDate not in ("", "20250102")
+        assert new[0].PatientBirthDate == ""
+    assert results[0] == results[1] != results[2]
+
+
+def test_the_copies_say_that_they_are_deidentified(tmp_path: Path) -> None:
+    _marked(tmp_path / "ct")
+    deidentify_folder(tmp_path / "ct", tmp_path / "out", Pseudonyms(KEY))
+    dataset = pydicom.dcmread(next((tmp_path / "out").rglob("*.dcm")))
+    assert dataset.PatientIdentityRemoved == "YES"
+    assert [c.CodeValue for c in dataset.DeidentificationMethodCodeSequence] == ["113100", "113107"]
+    assert dataset.LongitudinalTemporalInformationModified == "MODIFIED"
+    assert dataset.PatientID == dataset.PatientName == Pseudonyms(KEY).patient(f"{MARK} 1")
+
+
+def test_documents_stay_behind_and_damaged_files_are_refused(tmp_path: Path) -> None:
+    factory.write_series(tmp_path / "ct", factory.series(3))
+    factory.write_series(tmp_path / "ct", factory.series(1, sop_class=factory.SECONDARY_CAPTURE), prefix="shot")
+    done = deidentify_folder(tmp_path / "ct", tmp_path / "out", Pseudonyms(KEY))
+    assert (done.images, done.left_out) == (3, 1)
+    assert any("burnt-in" in warning for warning in done.warnings)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(MissingInputError):
+        deidentify_folder(tmp_path / "none", tmp_path / "out2", Pseudonyms(KEY))
+    path = next((tmp_path / "ct").glob("s0*.dcm"))
+    path.write_bytes(path.read_bytes()[:400])
+    with pytest.raises((UnreadableScanError, MissingInputError)):
+        deidentify_folder(path, tmp_path / "out3", Pseudonyms(KEY))
+
+
+def test_dates_move_and_what_is_no_date_goes() -> None:
+    assert shifted("20250301", -timedelta(days=1)) == "20250228"
+    assert shifted("20250301101112.5", -timedelta(days=366)) == "20240229101112.5"
+    assert shifted("March 2025", -timedelta(days=1)) == ""
+    a, b = Pseudonyms(KEY).shift("A"), Pseudonyms(KEY).shift("B")
+    assert timedelta(days=-3650) <= a < timedelta(0) and a != b
+
+
+def test_the_command_makes_a_key_that_only_its_owner_reads(tmp_path: Path) -> None:
+    factory.write_series(tmp_path / "ct", factory.series(3))
+    args = ["deidentify", tmp_path / "ct", "-o", tmp_path / "out", "--key", tmp_path / "key"]
+    done = CliRunner().invoke(app, [str(a) for a in args], catch_exceptions=False)
+    assert done.exit_code == 0 and "3 images" in done.output and "genitals" in done.output
+    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
+    assert load_key(tmp_path / "key") == load_key(tmp_path / "key")
+    (tmp_path / "short").write_bytes(b"short")
+    with pytest.raises(SettingsError, match="32 bytes"):
+        Pseudonyms(load_key(tmp_path / "short"))
