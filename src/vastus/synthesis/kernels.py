@@ -34,9 +34,27 @@ def _node(field, node, f, component):  # type: ignore[no-untyped-def]  # pragma:
 
 
 @njit(inline="always")
-def _sample(values, start, n_y, n_z, x, y, z):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _person_point(source, stretch, at):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Person's coordinates and stretch of a point given in mm from the first node."""
+    u, v, w = at[0] / np.float32(NODE_MM), at[1] / np.float32(NODE_MM), at[2] / np.float32(NODE_MM)
+    i = min(max(int(u), 0), source.shape[0] - 2)
+    j = min(max(int(v), 0), source.shape[1] - 2)
+    k = min(max(int(w), 0), source.shape[2] - 2)
+    n, f = (i, j, k), (u - i, v - j, w - k)
+    return _node(source, n, f, 0), _node(source, n, f, 1), _node(source, n, f, 2), stretch[i, j, k]
+
+
+@njit(inline="always")
+def _sample(values, start, shape, origin, point):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Distance of one part at a point, trilinear; ``_FAR`` outside its block."""
+    x = (point[0] - origin[0]) / VOXEL_MM
+    y = (point[1] - origin[1]) / VOXEL_MM
+    z = (point[2] - origin[2]) / VOXEL_MM
+    if x < 0 or y < 0 or z < 0 or x >= shape[0] - 1 or y >= shape[1] - 1 or z >= shape[2] - 1:
+        return np.float32(_FAR)
     i, j, k = int(x), int(y), int(z)
-    a, b, c = x - i, y - j, z - k
+    a, b, c = np.float32(x - i), np.float32(y - j), np.float32(z - k)
+    n_y, n_z = shape[1], shape[2]
     at = start + (i * n_y + j) * n_z + k
     up = at + n_y * n_z
     low = (values[at] * (1 - c) + values[at + 1] * c) * (1 - b) + (
@@ -45,7 +63,7 @@ def _sample(values, start, n_y, n_z, x, y, z):  # type: ignore[no-untyped-def]  
     high = (values[up] * (1 - c) + values[up + 1] * c) * (1 - b) + (
         values[up + n_z] * (1 - c) + values[up + n_z + 1] * c
     ) * b
-    return low * (1 - a) + high * a
+    return np.float32(low * (1 - a) + high * a)
 
 
 @njit(cache=True)
@@ -91,37 +109,17 @@ def find_nearest(  # type: ignore[no-untyped-def] # pragma: no cover
         near = _parts_near(shapes, origins, source, node_origin, origin + first * spacing, origin + last * spacing)
         if len(near) == 0:
             continue
-        p = np.empty(3, np.float32)
-        node = np.empty(3, np.int64)
-        part_of = np.empty(3, np.float32)
         for i in range(first[0], last[0]):
             for j in range(first[1], last[1]):
                 for k in range(first[2], last[2]):
-                    p[0], p[1], p[2] = i, j, k
-                    for a in range(3):
-                        at = (origin[a] + p[a] * spacing[a] - node_origin[a]) / np.float32(NODE_MM)
-                        node[a] = min(max(int(at), 0), source.shape[a] - 2)
-                        part_of[a] = at - node[a]
-                    f = (part_of[0], part_of[1], part_of[2])
-                    n = (node[0], node[1], node[2])
-                    sx = _node(source, n, f, 0)
-                    sy = _node(source, n, f, 1)
-                    sz = _node(source, n, f, 2)
-                    wide = stretch[n[0], n[1], n[2]]
+                    at = (
+                        origin[0] + i * spacing[0] - node_origin[0],
+                        origin[1] + j * spacing[1] - node_origin[1],
+                        origin[2] + k * spacing[2] - node_origin[2],
+                    )
+                    sx, sy, sz, wide = _person_point(source, stretch, at)
                     for index in near:
-                        x = (sx - origins[index, 0]) / VOXEL_MM
-                        y = (sy - origins[index, 1]) / VOXEL_MM
-                        z = (sz - origins[index, 2]) / VOXEL_MM
-                        if (
-                            x < 0
-                            or y < 0
-                            or z < 0
-                            or x >= shapes[index, 0] - 1
-                            or y >= shapes[index, 1] - 1
-                            or z >= shapes[index, 2] - 1
-                        ):
-                            continue
-                        raw = _sample(values, starts[index], shapes[index, 1], shapes[index, 2], x, y, z)
+                        raw = _sample(values, starts[index], shapes[index], origins[index], (sx, sy, sz))
                         if raw > 120:
                             continue
                         if ranks[index] == 0:
@@ -177,40 +175,20 @@ def paint_winners(  # type: ignore[no-untyped-def] # pragma: no cover
         near = _parts_near(shapes, origins, source, node_origin, origin + first * spacing, origin + last * spacing)
         if len(near) == 0:
             continue
-        p = np.empty(3, np.float32)
-        node = np.empty(3, np.int64)
-        part_of = np.empty(3, np.float32)
         for i in range(first[0], last[0]):
             for j in range(first[1], last[1]):
                 for k in range(first[2], last[2]):
-                    p[0], p[1], p[2] = i, j, k
-                    for a in range(3):
-                        at = (origin[a] + p[a] * spacing[a] - node_origin[a]) / np.float32(NODE_MM)
-                        node[a] = min(max(int(at), 0), source.shape[a] - 2)
-                        part_of[a] = at - node[a]
-                    f = (part_of[0], part_of[1], part_of[2])
-                    n = (node[0], node[1], node[2])
-                    sx = _node(source, n, f, 0)
-                    sy = _node(source, n, f, 1)
-                    sz = _node(source, n, f, 2)
-                    wide = stretch[n[0], n[1], n[2]]
+                    at = (
+                        origin[0] + i * spacing[0] - node_origin[0],
+                        origin[1] + j * spacing[1] - node_origin[1],
+                        origin[2] + k * spacing[2] - node_origin[2],
+                    )
+                    sx, sy, sz, wide = _person_point(source, stretch, at)
                     best = np.float32(0.0)
                     winner = -1
                     fallback = -1
                     for index in near:
-                        x = (sx - origins[index, 0]) / VOXEL_MM
-                        y = (sy - origins[index, 1]) / VOXEL_MM
-                        z = (sz - origins[index, 2]) / VOXEL_MM
-                        if (
-                            x < 0
-                            or y < 0
-                            or z < 0
-                            or x >= shapes[index, 0] - 1
-                            or y >= shapes[index, 1] - 1
-                            or z >= shapes[index, 2] - 1
-                        ):
-                            continue
-                        raw = _sample(values, starts[index], shapes[index, 1], shapes[index, 2], x, y, z)
+                        raw = _sample(values, starts[index], shapes[index], origins[index], (sx, sy, sz))
                         if ranks[index] == 0:
                             if raw < 0:
                                 winner = index

@@ -1,0 +1,57 @@
+"""The real meshes, where they lie beside the checkout: volumes of the manifest, wanted volumes, topology."""
+
+import json
+from pathlib import Path
+
+import cc3d
+import numpy as np
+import pytest
+
+from vastus.anatomy import BY_KEY, SIDES, STRUCTURES
+from vastus.synthesis.atlas import PersonName, build_atlas
+from vastus.synthesis.growth import Grid
+from vastus.synthesis.subject import Variety, build_body, sample_plan
+
+PACK = Path(__file__).parents[3] / "shared" / "atlas"
+pytestmark = [
+    pytest.mark.shared,
+    pytest.mark.slow,
+    pytest.mark.skipif(not PACK.is_dir(), reason="the meshes are not beside the checkout"),
+]
+
+
+@pytest.fixture(scope="module")
+def atlas():
+    return build_atlas(PACK, PersonName.FEMALE)
+
+
+def test_parts_have_the_volumes_of_the_manifest(atlas):
+    entries = json.loads((PACK / "manifest.json").read_text())["meshes"]
+    volumes = {(e["structure"], e["side"]): e["volume_cm3"] for e in entries if e["subject"] == "vhf"}
+    for part in atlas.parts:
+        key = (part.name, part.side.value)
+        if key in volumes and volumes[key] > 20 and part.name not in ("iliacus", "psoas_major"):
+            assert part.volume_mm3 / 1000 == pytest.approx(volumes[key], rel=0.04), key
+
+
+def test_a_body_has_the_wanted_volumes_in_one_piece_each(atlas):
+    plan = sample_plan(3, [atlas], Variety.CLINICAL)
+    body = build_body(plan, atlas)
+    spacing = (1.5, 1.5, 2.0)
+    shape = tuple(int(n) for n in (body.high_mm - body.low_mm) / spacing)
+    labels = body.label_values()[body.tissue_map(Grid(body.low_mm, spacing, shape)).part]
+    counts = np.bincount(labels.ravel(), minlength=256) * np.prod(spacing)
+    misses = {
+        (key, side.value): counts[BY_KEY[key].label_value(side)] / target - 1
+        for (key, side), target in plan.target_mm3.items()
+    }
+    assert np.median(np.abs(list(misses.values()))) < 0.02
+    assert max(map(abs, misses.values())) < 0.06, misses
+    pieces = {}
+    for structure in STRUCTURES:
+        for side in SIDES:
+            mask = labels == structure.label_value(side)
+            assert mask.any(), (structure.key, side)
+            sizes = np.bincount(cc3d.connected_components(mask, connectivity=26).ravel())[1:]
+            pieces[structure.key, side.value] = int((sizes > 0.08 * sizes.max()).sum())
+    assert sum(count > 1 for count in pieces.values()) <= 2, pieces
