@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from synthesis.conftest import ellipsoid_volume
 
+from synthesis.conftest import ellipsoid_volume
 from vastus.anatomy import BY_KEY, SIDES, STRUCTURES, Side
 from vastus.errors import MissingInputError
 from vastus.synthesis.atlas import FEMORAL_HEAD_RADIUS_MM, PersonName, build_atlas, load_atlas, save_atlas

@@ -40,5 +40,5 @@ def test_distance_is_signed_and_in_mm():
 def test_a_damaged_mesh_is_named(tmp_path):
     path = tmp_path / "muscle.ply"
     path.write_bytes(b"ply\nformat binary_little_endian 1.0\nelement vertex 10\n")
-    with pytest.raises(UnreadableScanError, match="muscle.ply"):
+    with pytest.raises(UnreadableScanError, match=r"muscle\.ply"):
         read_mesh(path)
