@@ -18,6 +18,9 @@ def export(
     trained_on: Annotated[str, typer.Option(help="What the weights have seen, for the card.")] = "Not stated.",
     limits: Annotated[str, typer.Option(help="What they do not do well, for the card.")] = "",
     metrics: Annotated[Path | None, typer.Option(help="JSON file: name -> value, on held-out data.")] = None,
+    bf16_checked: Annotated[
+        bool, typer.Option("--bf16-checked", help="bfloat16 gave the same labels as fp32 (>= 99.5%): allow it.")
+    ] = False,
     licence: Annotated[Path | None, typer.Option(help="Licence text (default: Vastus's own, Apache-2.0).")] = None,
 ) -> None:
     """Write the averaged weights of a run as a bundle: ONNX, safetensors, settings, model card, SHA-256."""
@@ -27,7 +30,7 @@ def export(
     from vastus.training.export import CardFacts, export_run
 
     values = _read_metrics(metrics) if metrics else {}
-    facts = CardFacts(name, trained_on, limits, values)
+    facts = CardFacts(name, trained_on, limits, values, bf16_checked)
     text = licence.read_text(encoding="utf-8") if licence else apache_licence()
     result = export_run(run, output, facts, licence=text)
     typer.echo(f"Bundle: {output} (ONNX and torch agree within {result.largest_difference:.1e})")

@@ -17,6 +17,7 @@ from vastus.inference.bundle import (
     SAFETENSORS_FILE,
     BundleInfo,
     NetworkSpec,
+    Precision,
     write_bundle_files,
 )
 from vastus.io.atomic import atomic_folder
@@ -40,12 +41,14 @@ class CardFacts:
         trained_on: what data the weights have seen.
         limits: what they are known not to do well, Markdown; empty if not stated.
         metrics: name -> value, measured on data that was not trained on.
+        bf16_checked: whether bfloat16 was compared with float32 on whole scans and found equal enough to be used.
     """
 
     name: str
     trained_on: str
     limits: str = ""
     metrics: dict[str, float] | None = None
+    bf16_checked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,7 @@ def export_run(run: Path, bundle: Path, facts: CardFacts, *, licence: str) -> Ex
             network=NetworkSpec(config.network, network_entry(config.network).arguments | config.network_arguments),
             preprocessing=config.settings, classes=config.classes, trained_on=facts.trained_on,
             metrics=facts.metrics or {},
+            precisions=(Precision.FP32, Precision.BF16) if facts.bf16_checked else (Precision.FP32,),
         )  # fmt: skip
         card = model_card(info, config, state, facts, parameter_count(network), difference)
         written = write_bundle_files(folder, info, card=card, licence=licence, inference=_monai_entries(config))
