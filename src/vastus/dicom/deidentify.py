@@ -152,11 +152,12 @@ def deidentify(dataset: Dataset, pseudonyms: Pseudonyms) -> None:
     dataset.DeidentificationMethodCodeSequence = [code_item(code) for code in _method_codes()]
     dataset.LongitudinalTemporalInformationModified = "MODIFIED"
     syntax = dataset.file_meta.TransferSyntaxUID
-    dataset.file_meta = type(dataset.file_meta)()
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    dataset.file_meta.TransferSyntaxUID = syntax
-    dataset.file_meta.ImplementationClassUID = DEVICE_UID
+    meta: Any = type(dataset.file_meta)()
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = syntax
+    meta.ImplementationClassUID = DEVICE_UID
+    dataset.file_meta = meta
     dataset.preamble = b"\0" * 128
 
 

@@ -93,7 +93,7 @@ class DimsePacs:
         for uid in CT_CLASSES:
             receiver.add_supported_context(uid, list(SYNTAXES))
         try:
-            server = receiver.start_server(("", port), block=False, evt_handlers=[(evt.EVT_C_STORE, kept.handle)])
+            server: Any = receiver.start_server(("", port), block=False, evt_handlers=[(evt.EVT_C_STORE, kept.handle)])
         except OSError as error:
             raise PacsError(f"Port {port} for C-MOVE can't be opened ({error.strerror}).") from error
         try:

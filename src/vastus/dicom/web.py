@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -65,7 +66,7 @@ class WebPacs:
         try:
             return call()
         except HTTPError as error:
-            status = error.response.status_code
+            status = 0 if error.response is None else error.response.status_code
             if status == _NO_SUCH:
                 raise PacsError(f"{self._address} holds no such study or series, or is no DICOMweb service.") from error
             remedy = "Set VASTUS_PACS_TOKEN, or VASTUS_PACS_USER and VASTUS_PACS_PASSWORD." if status == 401 else None
@@ -79,17 +80,10 @@ class WebPacs:
 def _session() -> Any:
     """With credentials from the environment, and a time limit on every request."""
     import requests
-    from requests.adapters import HTTPAdapter
 
-    class Timed(HTTPAdapter):
-        def send(self, request: Any, **options: Any) -> Any:
-            options["timeout"] = options.get("timeout") or TIMEOUT_S
-            return super().send(request, **options)
-
-    session = requests.Session()
+    session: Any = requests.Session()
     session.trust_env = False  # a ~/.netrc or proxy must not decide where patient data go
-    session.mount("http://", Timed())
-    session.mount("https://", Timed())
+    session.request = partial(session.request, timeout=TIMEOUT_S)
     if token := os.environ.get("VASTUS_PACS_TOKEN"):
         session.headers["Authorization"] = f"Bearer {token}"
     elif user := os.environ.get("VASTUS_PACS_USER"):

@@ -159,7 +159,7 @@ def _fill(kind: Any, given: dict[str, Any], section: str) -> Any:
         raise SettingsError(f"Unknown setting: {section}.{', '.join(sorted(unknown))}.")
     for field in fields(kind):
         value = given.get(field.name)
-        expected = {"int": int, "float": (int, float), "str": str, "bool": bool}.get(str(field.type))
+        expected: Any = {"int": int, "float": (int, float), "str": str, "bool": bool}.get(str(field.type))
         if value is not None and expected and (not isinstance(value, expected) or (
             isinstance(value, bool) and expected is not bool
         )):  # fmt: skip

@@ -59,7 +59,7 @@ class Receiver:
         entity.add_supported_context(_VERIFICATION)
         for uid in CT_CLASSES:
             entity.add_supported_context(uid, list(SYNTAXES))
-        handlers = [
+        handlers: list[Any] = [
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_REJECTED, self._rejected),

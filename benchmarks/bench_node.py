@@ -1,0 +1,149 @@
+"""How fast the node receives, beside Orthanc on the same files in the same run; and whether anything is lost.
+
+    python benchmarks/bench_node.py --studies 200 --slices 100 --senders 8
+
+Senders are processes of their own, as scanners are. The node's worker is a stub, so that receiving is measured and
+not the network. Prints a line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+SIDE = 512
+
+
+def make_study(number: int, slices: int) -> list:
+    """One study in memory: noise, so that nothing compresses."""
+    import numpy as np
+    from pydicom.uid import generate_uid
+
+    import dicom_factory as factory
+
+    rng = np.random.default_rng(number)
+    spec = factory.series(slices, hu=np.zeros((slices, 4, 4), np.int16), study_uid=generate_uid())
+    with tempfile.TemporaryDirectory() as folder:
+        import pydicom
+
+        datasets = [pydicom.dcmread(path) for path in factory.write_series(Path(folder), spec)]
+    for dataset in datasets:
+        dataset.Rows = dataset.Columns = SIDE
+        dataset.PixelData = rng.integers(0, 2000, SIDE * SIDE, dtype=np.uint16).tobytes()
+    return datasets
+
+
+def _send(job: tuple[int, list[int], int, str, float]) -> tuple[int, float]:
+    """Send studies over one association each; (objects acknowledged, seconds on the wire)."""
+    port, numbers, slices, called, start_at = job
+    from pynetdicom import AE
+
+    entity = AE(ae_title="SENDER")
+    entity.add_requested_context("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1")
+    acknowledged, seconds = 0, 0.0
+    time.sleep(max(0.0, start_at - time.time()))
+    for number in numbers:
+        datasets = make_study(number, slices)
+        start = time.perf_counter()
+        association = entity.associate("127.0.0.1", port, ae_title=called)
+        acknowledged += sum(association.send_c_store(d).get("Status", 1) == 0 for d in datasets)
+        association.release()
+        seconds += time.perf_counter() - start
+    return acknowledged, seconds
+
+
+def send_all(port: int, called: str, studies: int, slices: int, senders: int) -> dict[str, float]:
+    """All senders at once; objects a second while sending."""
+    start_at = time.time() + 3.0
+    jobs = [(port, list(range(s, studies, senders)), slices, called, start_at) for s in range(senders)]
+    with multiprocessing.get_context("spawn").Pool(senders) as pool:
+        results = pool.map(_send, jobs, chunksize=1)
+    acknowledged = sum(n for n, _ in results)
+    # Each sender's own time on the wire: making the studies is not counted.
+    rate = sum(n / s for n, s in results if s)
+    return {"acknowledged": acknowledged, "objects_per_s": round(rate, 1)}
+
+
+def _memory_mb(pid: int) -> float:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def _wait_for(port: int) -> None:
+    import socket
+
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise RuntimeError("the node does not listen")
+
+
+def run_node(folder: Path, options: argparse.Namespace) -> dict[str, object]:
+    """The node in a process of its own."""
+    import sqlite3
+    import subprocess
+
+    from node_parts import stub_command
+    from orthanc_server import free_port
+
+    port = free_port()
+    command = json.dumps(stub_command(folder))
+    (folder / "node.toml").write_text(
+        f'[node]\ndata = "data"\nport = {port}\nstatus_port = 0\nquiet_s = 3.0\n'
+        f"[limits]\nassociations = 32\n[process]\ncommand = {command}\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vastus", "node", "--config", str(folder / "node.toml")], stderr=subprocess.DEVNULL
+    )
+    try:
+        _wait_for(port)
+        before = _memory_mb(process.pid)
+        found: dict[str, object] = dict(send_all(port, "VASTUS", options.studies, options.slices, options.senders))
+        found["memory_mb"] = [round(before), round(_memory_mb(process.pid))]
+        deadline = time.monotonic() + 300
+        done = 0
+        while done < options.studies and time.monotonic() < deadline:
+            time.sleep(1.0)
+            with sqlite3.connect(folder / "data" / "queue.sqlite") as queue:
+                done = queue.execute("SELECT COUNT(*) FROM jobs WHERE state = 'done'").fetchone()[0]
+                jobs = queue.execute("SELECT COUNT(*) FROM jobs").fetchone()[0]
+        found["files"] = sum(1 for _ in (folder / "data" / "incoming").rglob("*.dcm"))
+        return found | {"done": done, "jobs": jobs}
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def main() -> None:
+    """Run both and print the comparison."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--studies", type=int, default=200)
+    parser.add_argument("--slices", type=int, default=100)
+    parser.add_argument("--senders", type=int, default=8)
+    options = parser.parse_args()
+    result: dict[str, object] = vars(options) | {"object_kb": SIDE * SIDE * 2 // 1024, "cores": os.cpu_count()}
+    with tempfile.TemporaryDirectory() as name:
+        result["vastus"] = run_node(Path(name), options)
+    from orthanc_server import is_installed, running_orthanc
+
+    if is_installed():
+        with tempfile.TemporaryDirectory() as name, running_orthanc(Path(name)) as server:
+            sent = send_all(server.dicom_port, "ORTHANC", options.studies, options.slices, options.senders)
+            result["orthanc"] = sent | {"files": server.get("/statistics")["CountInstances"]}
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
