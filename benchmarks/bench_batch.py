@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from batch_standin import StandIn, rows_of, write_inputs
-from vastus.batch.engine import NextTask, core_count
+from vastus.batch.engine import Engine, NextTask, core_count
 from vastus.batch.engine_local import LocalEngine
 from vastus.batch.runner import BatchRequest, OpenBatch
 from vastus.batch.task import Ending, Outcome, ProcessorFactory, Product
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--scans", type=int, nargs="*", default=[10_000, 100_000], help="of the ledger's part")
     parser.add_argument("--workers", type=int, nargs="*", default=[4, 16, 64])
     parser.add_argument("--sleep", type=float, default=1.0, help="seconds of a simulated scan")
-    parser.add_argument("--tasks", type=int, default=30, help="simulated scans for each worker")
+    parser.add_argument("--tasks", type=int, default=10, help="simulated scans for each worker")
     parser.add_argument("--weights", type=Path, help="bundle of the throughput's part; default: the shipped one")
     options = parser.parse_args()
     print(f"## Batch\n\n{core_count()} cores, load average at start {os.getloadavg()[0]:.1f}, "
@@ -113,7 +113,7 @@ def _cells() -> list[list[str]]:
 class Timed:
     """Another engine, and how long it ran."""
 
-    def __init__(self, engine: NoWork | LocalEngine) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.engine, self.workers = engine, engine.workers
         self.seconds = self.ended = 0.0
 
@@ -126,42 +126,40 @@ class Timed:
             self.seconds = self.ended - start
 
 
-class FirstToLast(Timed):
-    """From the first task's taking to the last outcome: without starting and ending processes."""
+class Idle(Timed):
+    """How long workers had nothing to do between scans, once all of them had started."""
+
+    share = 0.0
 
     def outcomes(self, factory: ProcessorFactory, next_task: NextTask) -> Iterator[Outcome]:
-        times: list[float] = []
-
-        def watched() -> object:
-            task = next_task()
-            times.append(time.perf_counter())
-            return task
-
-        for outcome in self.engine.outcomes(factory, watched):
-            self.ended = time.perf_counter()
+        tries: dict[str, list[tuple[float, float]]] = {}
+        for outcome in self.engine.outcomes(factory, next_task):
+            now = time.perf_counter()
+            tries.setdefault(outcome.worker, []).append((now - outcome.seconds, now))
             yield outcome
-        self.seconds = self.ended - times[0]
+        began = max(each[0][0] for each in tries.values())
+        counted = [[t for t in each if t[0] >= began] for each in tries.values()]
+        spans = sum(each[-1][1] - each[0][0] for each in counted if each)
+        self.seconds = max(each[-1][1] for each in tries.values()) - min(each[0][0] for each in tries.values())
+        self.share = 1 - sum(end - start for each in counted for start, end in each) / spans
 
 
 def worker_table(counts: list[int], sleep: float, tasks: int) -> list[str]:
     """Scans that sleep, on local processes."""
     lines = [
-        f"Scans of {sleep:g} s, {tasks} for each worker; from the first scan's start to the last one's end.", "",
-        "| workers | scans | seconds | workers x time alone | lost | with start and end |", "|---|---|---|---|---|---|",
+        f"Scans that sleep {sleep:g} s and write, {tasks} for each worker. Idle: a worker's time between scans.",
+        "", "| workers | scans | idle | seconds, first to last | memory of the command, MB |", "|---|---|---|---|---|",
     ]  # fmt: skip
     for count in counts:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             scans = write_inputs(folder / "in", [f"{n:06d}" for n in range(count * tasks)])
             with OpenBatch(BatchRequest([scans], folder / "out"), StandIn(sleep)) as batch:
-                inner = Timed(LocalEngine(count, 1))
-                engine = FirstToLast(inner)  # type: ignore[arg-type]
+                engine = Idle(LocalEngine(count, 1))
                 batch.work(engine)
-            ideal = tasks * sleep
-            lines.append(
-                f"| {count} | {count * tasks} | {engine.seconds:.1f} | {ideal:.1f} |"
-                f" {100 * (engine.seconds / ideal - 1):.1f} % | {inner.seconds:.1f} |"
-            )
+        lines.append(
+            f"| {count} | {count * tasks} | {engine.share:.2%} | {engine.seconds:.1f} | {peak_bytes() / 1e6:.0f} |"
+        )
     return lines
 
 
@@ -191,7 +189,7 @@ def dask_table(tasks: int) -> list[str]:
             LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
             OpenBatch(BatchRequest([scans], Path(name) / "out"), StandIn()) as batch,
         ):
-            engine = FirstToLast(DaskEngine(cluster.scheduler_address))  # type: ignore[arg-type]
+            engine = Idle(DaskEngine(cluster.scheduler_address))
             batch.work(engine)
     each = ", ".join(f"{s:.1f}" for s in starts)
     return [

@@ -96,3 +96,21 @@ def test_workers_are_killed_again_and_again(tmp_path: Path) -> None:
     assert result.counts[State.DONE] == len(names)
     done = check(out, journal, names)
     assert done.total() - len(names) <= WORKER_KILLS
+
+
+def test_ctrl_c_ends_in_order(tmp_path: Path) -> None:
+    scans, out, journal = write_inputs(tmp_path / "in", ["a", "b", "c"]), tmp_path / "out", tmp_path / "journal"
+    command = [sys.executable, str(COMMAND), str(scans), str(out), str(journal), "30"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while len(list(out.rglob(".vastus-half"))) < 2:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    start = time.monotonic()
+    assert process.wait(timeout=20) != 0
+    assert time.monotonic() - start < 5
+    assert not list(out.rglob(".vastus-*"))
+    with OpenBatch(BatchRequest([scans], out), StandIn()) as batch:
+        assert [(row["state"], row["attempts"], row["cut_short"]) for row in batch.ledger.rows()] == [
+            ("pending", 0, 0)
+        ] * 3

@@ -77,6 +77,17 @@ def test_the_table_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     assert seen.thigh_mm3[1, 1] == pytest.approx(expected, rel=1e-6)
 
 
+def test_a_table_of_many_pieces_is_read_like_a_small_one(tmp_path: Path) -> None:
+    names = [f"s{n:04d}" for n in range(700)]
+    write_volume_rows([row for name in names for row in rows_of(name)], tmp_path / "volumes.csv")
+    assert (tmp_path / "volumes.csv").stat().st_size > 2 << 20  # pyarrow reads pieces of one MiB
+    seen = read_archive(tmp_path / "volumes.csv")
+    assert seen.names == names and not np.isnan(seen.volume_mm3).any()
+    rows = {(r.structure, r.side.value): r.volume_mm3 for r in rows_of("s0450")}
+    expected = [rows[s.key, side.value] for s, side in COLUMNS]
+    np.testing.assert_allclose(seen.volume_mm3[450], expected, rtol=1e-4)
+
+
 def test_an_empty_table_gives_nothing(tmp_path: Path) -> None:
     write_volume_rows([], tmp_path / "volumes.csv")
     assert findings(read_archive(tmp_path / "volumes.csv")) == []

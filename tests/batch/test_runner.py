@@ -75,6 +75,32 @@ def test_changed_weights_redo_all_and_changed_measures_only_measure(tmp_path: Pa
     assert rows_in_table(out) == {"a": 58, "b": 58}
 
 
+def test_weights_changed_and_changed_back_cost_nothing(tmp_path: Path) -> None:
+    scans, out, journal = write_inputs(tmp_path / "in", ["a", "b", "c"]), tmp_path / "out", tmp_path / "journal"
+    run(BatchRequest([scans], out), StandIn(journal=journal))
+    other = StandIn(journal=journal, labels_key="labels 2")
+    with OpenBatch(BatchRequest([scans], out), other, dry=True) as batch:
+        assert batch.waiting == 3
+    assert run(BatchRequest([scans], out), StandIn(journal=journal)).worked == 0
+    assert run(BatchRequest([scans], out, limit=1), other).worked == 1
+    assert set(rows_in_table(out)) == {"a"}  # a table never mixes weights
+    assert run(BatchRequest([scans], out), StandIn(journal=journal)).worked == 1
+    assert rows_in_table(out) == {"a": 58, "b": 58, "c": 58}
+    assert lines(journal)["segment a"] == 3 and lines(journal)["segment b"] == 1
+
+
+def test_a_dry_run_beside_a_running_one_leaves_no_trace(tmp_path: Path) -> None:
+    scans, out = write_inputs(tmp_path / "in", ["a"]), tmp_path / "out"
+    with OpenBatch(BatchRequest([scans], out), StandIn(), dry=True) as batch:
+        assert batch.waiting == 1
+    assert not out.exists()
+    with (
+        OpenBatch(BatchRequest([scans], out), StandIn()),
+        OpenBatch(BatchRequest([scans], out), StandIn(), dry=True) as batch,
+    ):
+        assert batch.waiting == 1
+
+
 def test_a_changed_file_is_done_again_and_nothing_else(tmp_path: Path) -> None:
     scans, out, journal = write_inputs(tmp_path / "in", ["a", "b"]), tmp_path / "out", tmp_path / "journal"
     run(BatchRequest([scans], out), StandIn(journal=journal))

@@ -96,7 +96,7 @@ class ArchiveTable:
     def _rebuild(self) -> None:
         with atomic_path(self.path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
             out.write(header_line(self._header))
-            for name in self._ledger.done_names():
+            for name in self._ledger.done_names(in_table=True):
                 out.write(stored_rows(self._ledger.folder / SCANS_FOLDER / name / self._name))
         self._note_size()
 

@@ -74,12 +74,18 @@ def forecast(batch: OpenBatch, workers: int, threads: int, *, trial: bool = True
     return Forecast(
         found=batch.found, to_segment=queued[Work.SEGMENT], to_measure=queued[Work.MEASURE],
         unreadable=len(sizes) - len(known), seconds=seconds, needed_bytes=needed,
-        free_bytes=shutil.disk_usage(batch.request.output).free, based_on=history.scans,
+        free_bytes=_free_bytes(batch.request.output), based_on=history.scans,
     )  # fmt: skip
 
 
+def _free_bytes(folder: Path) -> int:
+    """Room where a folder is or would be made."""
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.is_dir())
+    return shutil.disk_usage(there).free
+
+
 def _trial(batch: OpenBatch, row: Mapping[str, Any], threads: int) -> History:
-    with tempfile.TemporaryDirectory(dir=batch.request.output, prefix=".vastus-") as name:
+    with tempfile.TemporaryDirectory(prefix="vastus-") as name:
         folder = Path(name) / "scan"
         task = Task(row["id"], row["key"], row["name"], Path(row["path"]), row["series"], folder, Work.SEGMENT)
         processor = batch.factory.open(threads)

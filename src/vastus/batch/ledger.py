@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ LEDGER_FILE: Final = "ledger.sqlite"
 LOCK_FILE: Final = "lock.sqlite"
 SCANS_FOLDER: Final = "scans"
 _SCHEMA_VERSION = 1
+_PIECE = 500
 _SCHEMA = """
 CREATE TABLE scans (
     id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, name TEXT NOT NULL UNIQUE COLLATE NOCASE,
@@ -28,7 +30,7 @@ CREATE TABLE scans (
     state TEXT NOT NULL, work TEXT NOT NULL, tries INTEGER NOT NULL DEFAULT 0, cut_short INTEGER NOT NULL DEFAULT 0,
     attempts INTEGER NOT NULL DEFAULT 0, seconds REAL, peak_bytes INTEGER, output_bytes INTEGER, voxels INTEGER,
     error TEXT, message TEXT, warnings TEXT, labels_key TEXT, measures_key TEXT, weights TEXT, version TEXT,
-    finished TEXT, in_table INTEGER NOT NULL DEFAULT 0, seen INTEGER NOT NULL
+    finished TEXT, result_key TEXT, in_table INTEGER NOT NULL DEFAULT 0, seen INTEGER NOT NULL
 );
 CREATE INDEX queue ON scans (state, seen, cut_short, tries, id);
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -84,16 +86,20 @@ class History:
 class Ledger:
     """The open ledger of one output folder. Only one can be open for writing at a time, whatever the machine does."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, dry: bool = False) -> None:
         """Open or start.
+
+        Args:
+            folder: of the output.
+            dry: work on a copy in memory, beside whatever runs; nothing is written.
 
         Raises:
             OutputError: another command works on this folder, or the file can't be used.
         """
         self.folder = folder
-        self._lock = _take_lock(folder / LOCK_FILE)
+        self._lock = sqlite3.connect(":memory:") if dry else _take_lock(folder / LOCK_FILE)
         try:
-            self._db = sqlite3.connect(folder / LEDGER_FILE, timeout=30.0, isolation_level=None)
+            self._db = _copy_of(folder / LEDGER_FILE) if dry else _connect(folder / LEDGER_FILE)
             self._db.row_factory = sqlite3.Row
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
@@ -177,11 +183,17 @@ class Ledger:
     def register(self, found: Iterable[FoundScan], keys: Keys, run: int) -> int:
         """Enter scans and queue what has to be done (again); returns how many were given."""
         count = 0
-        with self.transaction():
-            for scan in found:
-                self._register(scan, keys, run)
-                count += 1
-        return count
+        scans = iter(found)
+        while True:
+            # Searching an archive takes long; what was found is kept in pieces, whatever happens then.
+            with self.transaction():
+                piece = 0
+                for scan in islice(scans, _PIECE):
+                    self._register(scan, keys, run)
+                    piece += 1
+            count += piece
+            if piece < _PIECE:
+                return count
 
     def _register(self, scan: FoundScan, keys: Keys, run: int) -> None:
         row = self._db.execute("SELECT * FROM scans WHERE key=?", (scan.key,)).fetchone()
@@ -198,6 +210,13 @@ class Ledger:
             state, work = State.PENDING.value, Work.SEGMENT.value
         elif row["measures_key"] != keys.measures and state == State.DONE.value:
             state, work = State.PENDING.value, Work.MEASURE.value
+        if state == State.PENDING.value and row["result_key"]:
+            # What is stored may be just what is wanted: weights were changed, and changed back before the scan's turn.
+            segmented = f"{scan.fingerprint} {keys.labels} "
+            if row["result_key"] == segmented + keys.measures:
+                state = State.DONE.value
+            elif row["result_key"].startswith(segmented):
+                work = Work.MEASURE.value
         fresh = state == State.PENDING.value and row["state"] != State.PENDING.value
         self._db.execute(
             "UPDATE scans SET state=?, work=?, fingerprint=?, labels_key=?, measures_key=?, seen=?,"
@@ -225,7 +244,7 @@ class Ledger:
         """Queue all finished scans of this run to be measured from their labels."""
         with self.transaction():
             self._db.execute(
-                "UPDATE scans SET state=?, work=?, tries=0 WHERE state=? AND seen=?",
+                "UPDATE scans SET state=?, work=?, tries=0, result_key=NULL WHERE state=? AND seen=?",
                 (State.PENDING.value, Work.MEASURE.value, State.DONE.value, run),
             )
 
@@ -238,7 +257,10 @@ class Ledger:
         ).fetchone()
         if row is None:
             return None
-        self._db.execute("UPDATE scans SET state=?, attempts=attempts+1 WHERE id=?", (State.RUNNING.value, row["id"]))
+        self._db.execute(
+            "UPDATE scans SET state=?, attempts=attempts+1, result_key=NULL WHERE id=?",
+            (State.RUNNING.value, row["id"]),
+        )
         folder = self.folder / SCANS_FOLDER / row["name"]
         return Task(row["id"], row["key"], row["name"], Path(row["path"]), row["series"], folder, Work(row["work"]))
 
@@ -255,11 +277,12 @@ class Ledger:
         segmented = done and outcome.task.work is Work.SEGMENT
         self._db.execute(
             "UPDATE scans SET state=?, tries=?, error=?, message=?, warnings=?, weights=?, version=?, finished=?,"
+            " result_key=CASE WHEN ? THEN fingerprint||' '||labels_key||' '||measures_key END,"
             " in_table=MAX(in_table, ?), voxels=CASE WHEN ? THEN ? ELSE voxels END,"
             " seconds=CASE WHEN ? THEN ? ELSE seconds END, peak_bytes=MAX(COALESCE(peak_bytes, 0), ?),"
             " output_bytes=CASE WHEN ? THEN ? ELSE output_bytes END WHERE id=?",
             (state.value, tries, outcome.error or None, outcome.message or None, json.dumps(outcome.product.warnings),
-             keys.weights, keys.version, finished, int(done), done, outcome.product.voxels,
+             keys.weights, keys.version, finished, done, int(done), done, outcome.product.voxels,
              segmented or not done, outcome.seconds, outcome.peak_bytes, done, outcome.output_bytes, scan_id),
         )  # fmt: skip
         return state
@@ -276,13 +299,14 @@ class Ledger:
         rows = self._db.execute("SELECT name FROM scans WHERE in_table=1 AND state<>?", (State.DONE.value,))
         return {row["name"] for row in rows}
 
-    def forget_rows(self) -> None:
-        """Note that the tables hold rows of finished scans only."""
-        self._db.execute("UPDATE scans SET in_table=0 WHERE state<>?", (State.DONE.value,))
+    def note_rows(self) -> None:
+        """Note that the tables hold the rows of all finished scans and no others."""
+        self._db.execute("UPDATE scans SET in_table=(state=?)", (State.DONE.value,))
 
-    def done_names(self) -> Iterator[str]:
-        """Names of all finished scans, in the order in which they were found."""
-        for row in self._db.execute("SELECT name FROM scans WHERE state=? ORDER BY id", (State.DONE.value,)):
+    def done_names(self, *, in_table: bool) -> Iterator[str]:
+        """Names of finished scans whose rows the tables hold, or lack, in the order in which they were found."""
+        query = "SELECT name FROM scans WHERE state=? AND in_table=? ORDER BY id"
+        for row in self._db.execute(query, (State.DONE.value, in_table)):
             yield row["name"]
 
     def counts(self, run: int | None = None) -> dict[State, int]:
@@ -322,6 +346,19 @@ class Ledger:
             (labels_key,),
         ).fetchone()
         return History(row["n"], row["s"] or 0.0, row["v"] or 0, row["b"] or 0, row["p"] or 0)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=30.0, isolation_level=None)
+
+
+def _copy_of(path: Path) -> sqlite3.Connection:
+    copy = _connect(Path(":memory:"))
+    if path.exists():
+        original = _connect(path)
+        original.backup(copy)
+        original.close()
+    return copy
 
 
 def _take_lock(path: Path) -> sqlite3.Connection:

@@ -6,13 +6,11 @@ median absolute deviation. Nothing here says that a scan is wrong, or that the o
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
-from itertools import groupby
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,30 +79,51 @@ class Archive:
 
 def read_archive(path: Path) -> Archive:
     """Read the archive's ``volumes.csv``; a scan's rows lie together."""
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+
+    options = arrow_csv.ConvertOptions(
+        column_types={SUBJECT: pa.string(), STRUCTURE: pa.string(), SIDE: pa.string(), VOLUME_MM3: pa.float32(),
+                      TRUNCATED: pa.bool_()},
+        include_columns=[SUBJECT, STRUCTURE, SIDE, VOLUME_MM3, TRUNCATED], strings_can_be_null=False,
+    )  # fmt: skip
     names: list[str] = []
-    volumes: list[NDArray[np.float32]] = []
-    cuts: list[NDArray[np.bool_]] = []
-    for name, volume, cut in _scans(path):
-        names.append(name)
-        volumes.append(volume)
-        cuts.append(cut)
-    width = len(COLUMNS)
-    if not names:
-        return Archive([], np.empty((0, width), np.float32), np.empty((0, width), np.bool_))
-    return Archive(names, np.stack(volumes), np.stack(cuts))
+    volumes = [np.empty((0, len(COLUMNS)), np.float32)]
+    cuts = [np.empty((0, len(COLUMNS)), np.bool_)]
+    with arrow_csv.open_csv(path, convert_options=options) as reader:
+        for batch in reader:
+            subjects = batch.column(0).dictionary_encode()
+            found = subjects.dictionary.to_pylist()
+            # The first scan of a piece may be the last one of the piece before.
+            goes_on = bool(names) and bool(found) and found[0] == names[-1]
+            names.extend(found[goes_on:])
+            volume = np.full((len(found), len(COLUMNS)), np.nan, np.float32)
+            cut = np.zeros(volume.shape, np.bool_)
+            column = _columns_of(batch.column(1), batch.column(2))
+            known = column >= 0
+            cells = subjects.indices.to_numpy()[known], column[known]
+            volume[cells] = batch.column(3).to_numpy(zero_copy_only=False)[known]
+            cut[cells] = batch.column(4).to_numpy(zero_copy_only=False)[known]
+            if goes_on:
+                here = ~np.isnan(volume[0])
+                volumes[-1][-1, here], cuts[-1][-1, here] = volume[0, here], cut[0, here]
+            volumes.append(volume[goes_on:])
+            cuts.append(cut[goes_on:])
+    return Archive(names, np.concatenate(volumes), np.concatenate(cuts))
 
 
-def _scans(path: Path) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.bool_]]]:
-    with path.open(encoding="utf-8", newline="") as stream:
-        for name, rows in groupby(csv.DictReader(stream), key=lambda row: row[SUBJECT]):
-            volume = np.full(len(COLUMNS), np.nan, np.float32)
-            cut = np.zeros(len(COLUMNS), np.bool_)
-            for row in rows:
-                index = _INDEX.get((row[STRUCTURE], row[SIDE]))
-                if index is not None and row[VOLUME_MM3]:
-                    volume[index] = float(row[VOLUME_MM3])
-                    cut[index] = row[TRUNCATED] == "true"
-            yield name, volume, cut
+def _columns_of(structures: Any, sides: Any) -> NDArray[np.intp]:
+    """Column of each row, -1 where the side is not known."""
+    structure, side = structures.dictionary_encode(), sides.dictionary_encode()
+    table = np.array(
+        [
+            [_INDEX.get((s, which), -1) for which in side.dictionary.to_pylist()]
+            for s in structure.dictionary.to_pylist()
+        ],
+        dtype=np.intp,
+    ).reshape(len(structure.dictionary), len(side.dictionary))
+    columns: NDArray[np.intp] = table[structure.indices.to_numpy(), side.indices.to_numpy()]
+    return columns
 
 
 def findings(archive: Archive) -> list[list[Finding]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vastus import __version__
-from vastus.batch.archive import ArchiveTable
+from vastus.batch.archive import ArchiveTable, stored_rows
 from vastus.batch.engine import Engine
 from vastus.batch.inputs import find_scans
 from vastus.batch.ledger import SCANS_FOLDER, Keys, Ledger
@@ -59,18 +59,26 @@ class OpenBatch:
     Use as a context manager; the folder is locked meanwhile.
     """
 
-    def __init__(self, request: BatchRequest, factory: ProcessorFactory) -> None:
+    def __init__(self, request: BatchRequest, factory: ProcessorFactory, *, dry: bool = False) -> None:
         """Lock the folder, find the scans, fill the queue.
+
+        Args:
+            request: what to run.
+            factory: what works on a scan.
+            dry: only to ask what would run; neither locks nor writes.
 
         Raises:
             MissingInputError, SettingsError: an input can't be used.
             OutputError: the folder can't be, or another command works on it.
         """
         self.request, self.factory = request, factory
-        ensure_folder(request.output)
+        if not dry:
+            ensure_folder(request.output)
         self.keys = Keys(factory.labels_key, factory.measures_key, factory.weights, __version__)
-        self.ledger = Ledger(request.output)
+        self.ledger = Ledger(request.output, dry=dry)
         try:
+            if not dry:
+                clear_leftovers(request.output)
             self.run = self.ledger.start_run()
             found = find_scans(request.inputs, request.output, self.ledger, every_series=request.every_series)
             self.found = self.ledger.register(found, self.keys, self.run)
@@ -133,8 +141,7 @@ class _Run:
         try:
             for table in self._tables.values():
                 table.open()
-            with self._ledger.transaction():
-                self._ledger.forget_rows()
+            self._complete_tables()
             if self._progress.total:
                 self._run_queue()
             self._log.write("end", finished=self._progress.finished, failed=self._progress.failed)
@@ -149,6 +156,16 @@ class _Run:
             table.write_parquet()
         look_first = write_summary(self._ledger)
         return BatchResult(self._ledger.counts(batch.run), self._progress.finished, look_first)
+
+    def _complete_tables(self) -> None:
+        """Add the rows of scans whose stored results count again."""
+        with self._ledger.transaction():
+            for scan in list(self._ledger.done_names(in_table=False)):
+                for name, table in self._tables.items():
+                    table.append(stored_rows(self._ledger.folder / SCANS_FOLDER / scan / name))
+            self._ledger.note_rows()
+            for table in self._tables.values():
+                table.commit()
 
     def _run_queue(self) -> None:
         outcomes = self._engine.outcomes(self._batch.factory, self._next)

@@ -82,7 +82,7 @@ def batch(
         inputs, output, every_series=every_series, retry=(State.REFUSED, State.SET_ASIDE) if retry else (),
         measure_again=measure_again, limit=limit, metrics_port=metrics_port,
     )  # fmt: skip
-    with OpenBatch(request, factory) as opened:
+    with OpenBatch(request, factory, dry=dry_run) as opened:
         plan, gpus = _plan(opened, factory.options, workers, threads)
         if dry_run:
             seen = forecast(opened, plan.workers, plan.threads)
