@@ -20,6 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 SIDE = 512
+MOST_CONNECTIONS = 20
 
 
 def make_study(number: int, slices: int) -> list:
@@ -41,23 +42,31 @@ def make_study(number: int, slices: int) -> list:
     return datasets
 
 
-def _send(job: tuple[int, list[int], int, str, float]) -> tuple[int, float]:
-    """Send studies over one association each; (objects acknowledged, seconds on the wire)."""
+def _send(job: tuple[int, list[int], int, str, float]) -> tuple[int, float, int]:
+    """Send studies, one after the other; (objects acknowledged, seconds on the wire, connections that were lost)."""
     port, numbers, slices, called, start_at = job
     from pynetdicom import AE
 
     entity = AE(ae_title="SENDER")
     entity.add_requested_context("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1")
-    acknowledged, seconds = 0, 0.0
+    acknowledged, seconds, lost = 0, 0.0, 0
     time.sleep(max(0.0, start_at - time.time()))
     for number in numbers:
-        datasets = make_study(number, slices)
+        left = make_study(number, slices)
         start = time.perf_counter()
-        association = entity.associate("127.0.0.1", port, ae_title=called)
-        acknowledged += sum(association.send_c_store(d).get("Status", 1) == 0 for d in datasets)
-        association.release()
+        # As a scanner does: what was not acknowledged is sent again over a new connection.
+        for _ in range(MOST_CONNECTIONS):
+            association = entity.associate("127.0.0.1", port, ae_title=called)
+            while left and association.is_established and association.send_c_store(left[-1]).get("Status", 1) == 0:
+                left.pop()
+                acknowledged += 1
+            if association.is_established:
+                association.release()
+            if not left:
+                break
+            lost += 1
         seconds += time.perf_counter() - start
-    return acknowledged, seconds
+    return acknowledged, seconds, lost
 
 
 def send_all(port: int, called: str, studies: int, slices: int, senders: int) -> dict[str, float]:
@@ -66,10 +75,13 @@ def send_all(port: int, called: str, studies: int, slices: int, senders: int) ->
     jobs = [(port, list(range(s, studies, senders)), slices, called, start_at) for s in range(senders)]
     with multiprocessing.get_context("spawn").Pool(senders) as pool:
         results = pool.map(_send, jobs, chunksize=1)
-    acknowledged = sum(n for n, _ in results)
     # Each sender's own time on the wire: making the studies is not counted.
-    rate = sum(n / s for n, s in results if s)
-    return {"acknowledged": acknowledged, "objects_per_s": round(rate, 1)}
+    rate = sum(n / s for n, s, _ in results if s)
+    return {
+        "acknowledged": sum(n for n, _, _ in results),
+        "objects_per_s": round(rate, 1),
+        "connections_lost": sum(lost for _, _, lost in results),
+    }
 
 
 def _memory_mb(pid: int) -> float:
@@ -105,7 +117,8 @@ def run_node(folder: Path, options: argparse.Namespace) -> dict[str, object]:
         f"[limits]\nassociations = 32\n[process]\ncommand = {command}\n"
     )
     process = subprocess.Popen(
-        [sys.executable, "-m", "vastus", "node", "--config", str(folder / "node.toml")], stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "vastus", "node", "--config", str(folder / "node.toml")],
+        stderr=(folder / "node.log").open("w"),
     )
     try:
         _wait_for(port)
