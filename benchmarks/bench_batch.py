@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--sleep", type=float, default=1.0, help="seconds of a simulated scan")
     parser.add_argument("--tasks", type=int, default=10, help="simulated scans for each worker")
     parser.add_argument("--weights", type=Path, help="bundle of the throughput's part; default: the shipped one")
+    parser.add_argument("--real-scans", type=int, default=6, help="phantoms of the throughput's part")
     options = parser.parse_args()
     print(f"## Batch\n\n{core_count()} cores, load average at start {os.getloadavg()[0]:.1f}, "
           f"Python {platform.python_version()}.\n")  # fmt: skip
@@ -62,7 +63,7 @@ def main() -> None:
     if "dask" in options.parts:
         print(*dask_table(options.tasks), "", sep="\n")
     if "throughput" in options.parts:
-        print(*throughput_table(options.weights), "", sep="\n")
+        print(*throughput_table(options.weights, options.real_scans), "", sep="\n")
 
 
 def ledger_table(sizes: list[int]) -> list[str]:
@@ -102,7 +103,7 @@ def measure_ledger(size: int) -> str:
         mega = [(folder / "out" / f).stat().st_size / 1e6 for f in ("ledger.sqlite", VOLUMES_FILE)]
         return (
             f"| {size} | {entered:.1f} | {1000 * engine.seconds / size:.2f} | {finish:.1f} | {again:.1f} |"
-            f" {mega[0]:.0f} | {mega[1]:.0f} | {peak_bytes() / 1e6:.0f} |"
+            f" {mega[0]:.0f} | {mega[1]:.0f} | {engine.peak_bytes / 1e6:.0f}, {peak_bytes() / 1e6:.0f} |"
         )
 
 
@@ -116,6 +117,7 @@ class Timed:
     def __init__(self, engine: Engine) -> None:
         self.engine, self.workers = engine, engine.workers
         self.seconds = self.ended = 0.0
+        self.peak_bytes = 0
 
     def outcomes(self, factory: ProcessorFactory, next_task: NextTask) -> Iterator[Outcome]:
         start = time.perf_counter()
@@ -124,6 +126,7 @@ class Timed:
         finally:
             self.ended = time.perf_counter()
             self.seconds = self.ended - start
+            self.peak_bytes = peak_bytes()
 
 
 class Idle(Timed):
@@ -198,7 +201,7 @@ def dask_table(tasks: int) -> list[str]:
     ]
 
 
-def throughput_table(weights: Path | None) -> list[str]:
+def throughput_table(weights: Path | None, count: int) -> list[str]:
     """Real scans: ``vastus segment`` once a scan, ``vastus batch`` with one worker and with two."""
     import nibabel as nib
 
@@ -208,7 +211,7 @@ def throughput_table(weights: Path | None) -> list[str]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "in").mkdir()
-        for n in range(6):
+        for n in range(count):
             phantom = make_phantom((1.2, 1.2, 3.0), z_range_mm=(0.0, 450.0), seed=n)
             nib.save(nib.Nifti1Image(phantom.ct.array, phantom.ct.affine), folder / "in" / f"{n}.nii.gz")
         paths = sorted((folder / "in").iterdir())
@@ -222,9 +225,10 @@ def throughput_table(weights: Path | None) -> list[str]:
                     "-t", str(threads), "--pages", *bundle)  # fmt: skip
             seconds[f"vastus batch, {workers} worker(s) of {threads} thread(s)"] = time.perf_counter() - start
     first = next(iter(seconds.values()))
-    lines = ["| 6 scans, with pages | seconds | scans/h | against the loop |", "|---|---|---|---|"]
+    lines = [f"| {count} scans, with pages | seconds | scans/h | against the loop |", "|---|---|---|---|"]
     return lines + [
-        f"| {label} | {value:.1f} | {6 * 3600 / value:.0f} | {first / value:.2f} |" for label, value in seconds.items()
+        f"| {label} | {value:.1f} | {count * 3600 / value:.0f} | {first / value:.2f} |"
+        for label, value in seconds.items()
     ]
 
 
