@@ -363,10 +363,14 @@ def _outline(atlas: Atlas, node_map: NodeMap, plan: SubjectPlan, rng: np.random.
 
 
 def _sample_field(field: Field, points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Distance field at points; beside the field the way to it is added, above and below it goes on unchanged."""
     from scipy.ndimage import map_coordinates
 
     at = (points - field.origin_mm.astype(np.float32)) / np.float32(field.voxel_mm)
-    return map_coordinates(field.values, np.moveaxis(at, -1, 0), order=1, mode="nearest", output=np.float32)
+    inside = map_coordinates(field.values, np.moveaxis(at, -1, 0), order=1, mode="nearest", output=np.float32)
+    last = np.array(field.values.shape[:2], np.float32) - 1
+    beside = at[..., :2] - np.clip(at[..., :2], 0, last)
+    return np.asarray(inside + np.float32(field.voxel_mm) * np.linalg.norm(beside, axis=-1), np.float32)
 
 
 def sample_nodes(values: NDArray[np.float32], node_origin_mm: NDArray[np.float64], grid: Grid) -> NDArray[np.float32]:
