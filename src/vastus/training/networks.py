@@ -162,5 +162,5 @@ def require_torch() -> None:
 
 
 def parameter_count(network: nn.Module) -> int:
-    """Number of trainable numbers."""
-    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+    """Number of trained numbers, frozen or not."""
+    return sum(p.numel() for p in network.parameters())
