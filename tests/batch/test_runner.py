@@ -42,7 +42,9 @@ def test_every_scan_is_done_once_and_a_second_run_does_nothing(tmp_path: Path) -
     assert rows_in_table(out) == dict.fromkeys(names, 58)
     said = lines(journal)
     opened = [line for line in said if line.startswith("open")]
-    assert len(opened) == 2 and all(line.endswith(" 1 1") for line in opened)  # loaded once a worker, one thread each
+    # Loaded once a worker, one thread each; where scans are this short, the first worker may do them all.
+    assert 1 <= len({line.split()[1] for line in opened}) == len(opened) <= 2
+    assert all(line.endswith(" 1 1") for line in opened)
     assert all(said[f"segment {name}"] == 1 for name in names)
     assert run(BatchRequest([scans], out), factory).worked == 0
     assert lines(journal) == said
