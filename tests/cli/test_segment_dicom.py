@@ -2,14 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import dicom_factory as factory
 import numpy as np
 import pydicom
 import pytest
-from labelled_dicom import FULL_HEADER
-from toy_bundle import write_toy_bundle
 from typer.testing import CliRunner
 
+import dicom_factory as factory
+from labelled_dicom import FULL_HEADER
+from toy_bundle import write_toy_bundle
 from vastus.cli.main import app
 from vastus.errors import SettingsError, UnsupportedScanError
 
