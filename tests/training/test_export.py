@@ -125,3 +125,9 @@ def test_every_network_exports(name: str, tmp_path: Path) -> None:
     model = onnx_model(network, window)
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
     assert export.onnx_difference(tmp_path / "model.onnx", network, window) < 1e-3
+
+
+def test_the_bundle_tells_nothing_of_the_machine_that_made_it(bundle: Path) -> None:
+    stored = (bundle / "models" / "model.onnx").read_bytes()
+    assert b"stack_trace" not in stored
+    assert str(Path(export.__file__).parents[3]).encode() not in stored

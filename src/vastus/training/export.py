@@ -134,7 +134,16 @@ def onnx_model(network: nn.Module, window_size: tuple[int, int, int]) -> ModelPr
     assert program is not None
     program.optimize()
     model: ModelProto = program.model_proto
+    forget_origin(model)
     return model
+
+
+def forget_origin(model: ModelProto) -> None:
+    """Drop the exporter's notes, in place: they hold stack traces with the paths of the machine that exported."""
+    graph = model.graph
+    for noted in (model, graph, *graph.node, *graph.value_info, *graph.initializer, *graph.input, *graph.output):
+        del noted.metadata_props[:]
+        noted.doc_string = ""
 
 
 def store_as_float16(model: ModelProto) -> None:
