@@ -18,7 +18,7 @@ from vastus.synthesis.stream import IGNORE, fill_pool, load_body, open_pool
 from vastus.synthesis.subject import TissueMap, Variety, build_body, sample_plan
 from vastus.synthesis.tissues import Tissue
 
-QUIET = Acquisition(0.0, 0.0, 0.8, 0.0, 0.0)
+QUIET = Acquisition(0.0, 0.0, 0.0, 0.0)
 COARSE = ScanSpec((4.0, 4.0, 6.0), couch=True)
 
 
@@ -53,10 +53,10 @@ def test_noise_has_the_asked_spread():
     empty = TissueMap(grid, *(np.zeros(grid.shape, t) for t in (np.uint8, np.int8, np.uint8)))
     textures = Textures(grid.spacing_mm, 1, size=64)
     flat = np.full(grid.shape, 40.0, np.float32)
-    noisy = acquire(flat, empty, Acquisition(0.0, 15.0, 0.8, 0.0, 0.0), textures, np.random.default_rng(0))
+    noisy = acquire(flat, empty, Acquisition(0.0, 15.0, 0.0, 0.0), textures, np.random.default_rng(0))
     assert noisy.std() == pytest.approx(15.0, rel=0.02)
     assert noisy.mean() == pytest.approx(40.0, abs=0.3)
-    again = acquire(flat, empty, Acquisition(0.0, 15.0, 0.8, 0.0, 0.0), textures, np.random.default_rng(0))
+    again = acquire(flat, empty, Acquisition(0.0, 15.0, 0.0, 0.0), textures, np.random.default_rng(0))
     assert (again == noisy).all()
 
 
@@ -68,7 +68,7 @@ def test_streaks_run_sideways_and_only_where_the_body_is_wide():
     body = TissueMap(grid, tissue * 0, tissue.astype(np.int8) * 0, tissue)
     textures = Textures(grid.spacing_mm, 1, size=96)
     flat = np.zeros(grid.shape, np.float32)
-    image = acquire(flat, body, Acquisition(0.0, 0.0, 0.8, 10.0, 0.0), textures, np.random.default_rng(0))
+    image = acquire(flat, body, Acquisition(0.0, 0.0, 10.0, 0.0), textures, np.random.default_rng(0))
     assert image[..., 0].std() > 5
     assert image[..., 1].std() == 0
     along, across = (np.diff(image[..., 0], axis=axis).std() for axis in (0, 1))
@@ -105,6 +105,13 @@ def test_slabs_leave_no_seam(body):
     assert image.shape[2] > 60
     steps = np.abs(np.diff(image, axis=2)).mean(axis=(0, 1))
     assert steps[47] < 1.6 * np.median(steps[40:55])
+
+
+def test_the_couch_is_one_plane_through_all_slabs(body):
+    image = make_scan(body, ScanSpec((6.0, 6.0, 3.0), couch=True, acquisition=QUIET), 1).ct.array
+    beside_the_body = image[0] > -995
+    assert beside_the_body.shape[1] > 60 and beside_the_body.any()
+    assert (beside_the_body == beside_the_body[:, :1]).all()
 
 
 @pytest.mark.parametrize("coverage", list(Coverage))

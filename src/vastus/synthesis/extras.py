@@ -11,16 +11,21 @@ from vastus.synthesis.tissues import Tissue
 Image = NDArray[np.float32]
 
 
-def add_couch(hu: Image, tissue: NDArray[np.uint8], rng: np.random.Generator) -> None:
-    """Two thin sheets below the body with foam between them (in place)."""
+def lowest_row(tissue: NDArray[np.uint8]) -> int | None:
+    """The hindmost row that holds body: what a couch lies under; None without a body."""
     solid = np.flatnonzero((tissue != Tissue.AIR).any(axis=(0, 2)))
-    if len(solid) == 0:
+    return int(solid[0]) if len(solid) else None
+
+
+def add_couch(hu: Image, tissue: NDArray[np.uint8], row: int | None, rng: np.random.Generator) -> None:
+    """Two thin sheets with foam between them below ``row``, the ``lowest_row`` of the whole scan (in place)."""
+    if row is None:
         return
-    top = int(solid[0] - rng.integers(1, 5))
+    top = int(row - rng.integers(1, 5))
     bottom = top - int(rng.integers(4, 16))
-    for row, value in ((top, rng.uniform(-500, 150)), (bottom, rng.uniform(-500, 150))):
-        if row >= 0:
-            hu[:, row, :] = np.where(tissue[:, row, :] == Tissue.AIR, value, hu[:, row, :])
+    for sheet, value in ((top, rng.uniform(-500, 150)), (bottom, rng.uniform(-500, 150))):
+        if sheet >= 0:
+            hu[:, sheet, :] = np.where(tissue[:, sheet, :] == Tissue.AIR, value, hu[:, sheet, :])
     foam = slice(max(bottom + 1, 0), max(top, 0))
     hu[:, foam, :] = np.where(tissue[:, foam, :] == Tissue.AIR, rng.uniform(-990, -850), hu[:, foam, :])
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vastus.anatomy import Side
 from vastus.errors import SettingsError
-from vastus.synthesis.extras import add_cloth, add_couch, add_forearms
+from vastus.synthesis.extras import add_cloth, add_couch, add_forearms, lowest_row
 from vastus.synthesis.growth import Grid
 from vastus.synthesis.phantom import LabelledScan
 from vastus.synthesis.scanner import Acquisition, Textures, acquire, paint_hu, sample_acquisition, sample_look
@@ -82,24 +82,28 @@ def make_scan(body: Body, spec: ScanSpec, seed: int) -> LabelledScan:
     look, acquisition = sample_look(body.parts, rng), spec.acquisition or sample_acquisition(rng)
     # Noise is made in the scan's own voxels, however fine they are.
     textures = Textures(spec.spacing_mm, seed, size=160)
+    couch_row = lowest_row(tissue_map.tissue)
     image = np.full(grid.shape, _HU_AIR, np.int16, order="F")
     for first in range(0, grid.shape[2], _SLAB):
         slab = _slab(tissue_map, first)
         hu = paint_hu(slab, body.length_mm, look, textures, np.random.default_rng([seed, 7]), first_slice=first)
-        _surround(hu, slab, spec, body, seed)
+        _surround(hu, slab, spec, (couch_row, body.length_mm * 0.9), seed)
         hu = acquire(hu, slab, acquisition, textures, np.random.default_rng([seed, 8]), first_slice=first)
         image[:, :, first : first + _SLAB] = np.round(hu)
     return LabelledScan(Volume(image, grid.affine), Volume(labels, grid.affine))
 
 
-def _surround(hu: NDArray[np.float32], slab: TissueMap, spec: ScanSpec, body: Body, seed: int) -> None:
-    # The same seed in every slab keeps couch and arms in one place.
+def _surround(
+    hu: NDArray[np.float32], slab: TissueMap, spec: ScanSpec, places: tuple[int | None, float], seed: int
+) -> None:
+    # The same seed and places in every slab keep the couch in one plane.
+    couch_row, arms_from_mm = places
     if spec.forearms:
-        add_forearms(hu, slab.tissue, slab.grid, body.length_mm * 0.9, np.random.default_rng([seed, 9]))
+        add_forearms(hu, slab.tissue, slab.grid, arms_from_mm, np.random.default_rng([seed, 9]))
     if spec.cloth:
         add_cloth(hu, slab.tissue, slab.grid, np.random.default_rng([seed, 10]))
     if spec.couch:
-        add_couch(hu, slab.tissue, np.random.default_rng([seed, 11]))
+        add_couch(hu, slab.tissue, couch_row, np.random.default_rng([seed, 11]))
 
 
 def _slab(whole: TissueMap, first: int) -> TissueMap:

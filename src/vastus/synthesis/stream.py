@@ -20,7 +20,7 @@ from vastus.anatomy import CLASS_COUNT
 from vastus.errors import MissingInputError
 from vastus.io.atomic import atomic_folder
 from vastus.synthesis.atlas import Atlas
-from vastus.synthesis.extras import add_couch
+from vastus.synthesis.extras import add_couch, lowest_row
 from vastus.synthesis.growth import NO_PART, Grid
 from vastus.synthesis.kernels import gather_affine
 from vastus.synthesis.scanner import Acquisition, Textures, acquire, paint_hu, sample_look
@@ -194,22 +194,20 @@ class Pool:
         height = POOL_SPACING_MM * (view.shift[2] + view.matrix[2] @ np.array([size[0] / 2, size[1] / 2, 0]))
         grid = Grid(np.array([0, 0, body.origin_mm[2] + height]), fine, tall)
         tissue_map = TissueMap(grid, part, depth, tissues[part])
-        textures = (
-            self._textures.setdefault(fine, Textures(fine, self._texture_seed))
-            if fine not in self._textures
-            else self._textures[fine]
-        )
+        if fine not in self._textures:
+            self._textures[fine] = Textures(fine, self._texture_seed)
+        textures = self._textures[fine]
         hu = paint_hu(tissue_map, body.length_mm, sample_look(body.parts, rng), textures, rng)
         labels = CLASS_OF_TISSUE[tissues[centre]]
         labels[tissues[centre] == Tissue.METAL] = 28
         if rng.random() < 0.7:
-            add_couch(hu, tissue_map.tissue, rng)
+            add_couch(hu, tissue_map.tissue, lowest_row(tissue_map.tissue), rng)
         lesion = _lesion(tall, fine, rng)
         if lesion is not None:
             soft = lesion & (hu > -150) & (hu < 250)
             hu[soft] = rng.uniform(0, 65) + 8 * textures.take(textures.blotch, tall, rng)[soft]
             labels[lesion[:, :, ::halves] & (labels < 28)] = IGNORE
-        acquisition = Acquisition(float(rng.uniform(0.3, 1.6)), float(np.exp(rng.uniform(np.log(2), np.log(18)))), 0.8,
+        acquisition = Acquisition(float(rng.uniform(0.3, 1.6)), float(np.exp(rng.uniform(np.log(2), np.log(18)))),
                                   float(rng.choice([0.0, rng.uniform(2, 12)])), float(rng.uniform(0, 14)))  # fmt: skip
         hu = acquire(hu, tissue_map, acquisition, textures, rng)
         if halves > 1:
