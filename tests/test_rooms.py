@@ -10,10 +10,10 @@ FLOORS: dict[str, int] = {
     "__init__": 0, "anatomy": 0, "errors": 0,
     "volume": 1, "resampling": 1,
     "io": 2, "preprocessing": 2,
-    "inference": 3, "morphometry": 3, "evaluation": 3, "synthesis": 3,
+    "inference": 3, "morphometry": 3, "evaluation": 3, "synthesis": 3, "refinement": 3,
     "training": 4, "sarcopenia": 4,
     "cohort": 5, "report": 5,
-    "pipeline": 6, "dicom": 7,
+    "pipeline": 6, "curation": 6, "dicom": 7,
     "node": 8, "batch": 8,
     "cli": 9, "__main__": 10,
 }  # fmt: skip
