@@ -25,7 +25,7 @@ from vastus.io.atomic import ensure_folder
 from vastus.io.csv_tables import VolumeRow, write_volume_rows
 from vastus.io.labels import write_labels
 from vastus.io.scans import Scan, ScanFormat, read_scan
-from vastus.io.tables import LABELS_FILE, LEVELS_FILE, MEASURES_FILE, PAGE_FILE, RECORD_FILE, VOLUMES_FILE
+from vastus.io.tables import CONFIDENCE, LABELS_FILE, LEVELS_FILE, MEASURES_FILE, PAGE_FILE, RECORD_FILE, VOLUMES_FILE
 
 RECORD_VERSION: Final = 1
 _LIBRARIES: Final = ("numpy", "numba", "openvino", "onnxruntime", "torch", "SimpleITK", "pydicom")
@@ -129,11 +129,12 @@ def _measure(
     scan: Scan, segmentation: Segmentation, subject: str, folder: Path
 ) -> tuple[tuple[VolumeRow, ...], Sequence[Any]]:
     """Measure and write the three tables; returns the rows of two of them for the page."""
-    from vastus.morphometry import measure_rows, measure_scan, write_level_rows, write_measure_rows
+    from vastus.morphometry import confidence_rows, measure_rows, measure_scan, write_level_rows, write_measure_rows
 
     found = measure_scan(scan.volume, segmentation.labels, subject)
     rows = tuple(found.volume_rows())
-    measures = measure_rows(found)
+    sure = segmentation.confidence
+    measures = [*measure_rows(found), *confidence_rows(subject, sure.labels, sure.scan)]
     write_volume_rows(rows, folder / VOLUMES_FILE)
     write_measure_rows(measures, folder / MEASURES_FILE)
     write_level_rows(subject, found.areas, folder / LEVELS_FILE)
@@ -179,6 +180,7 @@ def _details(predictor: Predictor, scan: Scan, segmentation: Segmentation, subje
         "network_spacing_mm": list(info.preprocessing.spacing_mm),
         "overlap": predictor.overlap,
         "windows": segmentation.windows,
+        CONFIDENCE: segmentation.confidence.to_dict(),
         "device": segmentation.device,
         "warnings": [*scan.source.warnings, *segmentation.warnings],
         "versions": versions(),

@@ -62,6 +62,11 @@ def test_one_scan_gives_its_files_in_the_folder(tmp_path: Path, weights: Path) -
     assert record["input"]["spacing_mm"] == [4.0, 4.0, 4.0]
     assert set(record["seconds"]) >= {"read", "preprocess", "network", "clean", "restore", "measure", "page", "total"}
     assert str(tmp_path) not in (out / "run.json").read_text()
+    sure = record["confidence"]
+    assert 0.8 < sure["scan"] < 0.9 and set(sure["structures"]["femur"]) == {"right", "left"}
+    told = [r for r in csv.DictReader((out / "measures.csv").open()) if r["measure"] == "confidence"]
+    assert len(told) == 59 and told[0]["structure"] == "all" and float(told[0]["value"]) == sure["scan"]
+    assert next(r for r in told if (r["structure"], r["side"]) == ("psoas", "left"))["value"] == ""
 
 
 def test_many_scans_load_the_model_once_and_share_a_table(

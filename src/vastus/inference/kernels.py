@@ -171,6 +171,29 @@ def label(index, value, sign, line):  # type: ignore[no-untyped-def]  # pragma: 
     return labels.transpose(2, 1, 0)
 
 
+@njit(cache=True, nogil=True)
+def sum_probabilities(labels, channel_of, kept, scores, odds):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """For each label value the sum of its probability over its voxels, and their number; arrays as (z, y, x)."""
+    sums, counts = np.zeros(256), np.zeros(256, np.int64)
+    n_z, n_y, n_x = labels.shape
+    for k in range(n_z):
+        for j in range(n_y):
+            for i in range(n_x):
+                label = labels[k, j, i]
+                if label == 0:
+                    continue
+                channel = channel_of[label]
+                total, own = 0.0, 0.0
+                for t in range(kept.shape[3]):
+                    odd = odds[scores[k, j, i, t]]
+                    total += odd
+                    if kept[k, j, i, t] == channel:
+                        own = odd
+                sums[label] += own / total
+                counts[label] += 1
+    return sums, counts
+
+
 @njit(parallel=True, cache=True, nogil=True)
 def restore(target, labels, channel_of, kept, scores, low_a, part_a, low_b, part_b, low_c, part_c):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Labels of the original grid; axes as (slow, middle, fast) of the target.

@@ -15,6 +15,7 @@ from vastus.anatomy import BY_KEY
 from vastus.errors import SettingsError
 from vastus.inference.bundle import Bundle
 from vastus.inference.choices import RuntimeOptions
+from vastus.inference.confidence import Confidence, find_confidence
 from vastus.inference.islands import remove_islands
 from vastus.inference.restore import restore
 from vastus.inference.runtime import Runtime, open_runtime, thread_count
@@ -56,6 +57,7 @@ class Segmentation:
         seconds: time of each stage; ``stitch`` is the part of ``network`` in which windows were put together.
         windows: number of network windows.
         device: what ran the network.
+        confidence: how sure the network is, of the scan and of each structure.
     """
 
     labels: Volume
@@ -63,6 +65,7 @@ class Segmentation:
     seconds: Mapping[str, float]
     windows: int
     device: str
+    confidence: Confidence
 
 
 class Predictor:
@@ -111,12 +114,13 @@ class Predictor:
             tell(Progress(Stage.CLEAN))
             with clock.of(Stage.CLEAN.value):
                 labels, warnings = self._clean(scores, seen)
+                confidence = find_confidence(labels, self._channel_of_label(), scores)
             tell(Progress(Stage.RESTORE))
             with clock.of(Stage.RESTORE.value):
                 full = np.zeros(scan.array.shape, np.uint8, order="F" if _is_f_ordered(scan) else "C")
                 box = tuple(slice(a, b) for a, b in zip(seen.box_start, seen.box_stop, strict=True))
                 restore(labels, self._channel_of_label(), scores, to_ras(scan.with_array(full)).array[box])
-        return Segmentation(scan.with_array(full), warnings, clock.seconds, windows, self.device)
+        return Segmentation(scan.with_array(full), warnings, clock.seconds, windows, self.device, confidence)
 
     def _predict(self, seen: Preprocessed, tell: OnProgress, clock: _Clock) -> tuple[ScoreMap, int]:
         window = self.bundle.info.preprocessing.window_size

@@ -20,6 +20,10 @@ only when the side of a structure can't be told)."""
 MEASURE: Final = "measure"
 VALUE: Final = "value"
 UNIT: Final = "unit"
+CONFIDENCE: Final = "confidence"
+"""Name of the rows in ``measures.csv`` (unit 1), and of the entry in ``run.json``, that say how sure the network is:
+the mean probability of the labels given, of each structure and side, and of the scan (structure and group ``all``,
+side ``both``). Only where a network made the labels."""
 LEVEL: Final = "level"
 
 MEASURE_COLUMNS: Final = (SUBJECT, STRUCTURE, GROUP, SIDE, MEASURE, VALUE, UNIT, TRUNCATED)

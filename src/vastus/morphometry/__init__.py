@@ -1,7 +1,7 @@
 """Volume, density, area, fat and landmarks of one labelled scan."""
 
 from vastus.morphometry.landmarks import ISCHIAL_TUBEROSITY, LESSER_TROCHANTER, MID_THIGH, Leg, Level
-from vastus.morphometry.rows import measure_rows, write_level_rows, write_measure_rows
+from vastus.morphometry.rows import confidence_rows, measure_rows, write_level_rows, write_measure_rows
 from vastus.morphometry.scan import ScanMeasures, measure_scan, measure_volumes
 from vastus.morphometry.settings import MeasureSettings, load_measure_settings
 from vastus.morphometry.structures import StructureMeasures
@@ -15,6 +15,7 @@ __all__ = [
     "MeasureSettings",
     "ScanMeasures",
     "StructureMeasures",
+    "confidence_rows",
     "load_measure_settings",
     "measure_rows",
     "measure_scan",

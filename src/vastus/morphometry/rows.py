@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vastus.anatomy import Group
+from vastus.anatomy import SIDES, STRUCTURES, Group
 from vastus.io.atomic import write_text
-from vastus.io.tables import LEVEL_COLUMNS, MEASURE_COLUMNS
+from vastus.io.tables import CONFIDENCE, LEVEL_COLUMNS, MEASURE_COLUMNS
 from vastus.morphometry.scan import GroupMeasures, LevelArea, ScanMeasures
 from vastus.morphometry.settings import MeasureSettings
 from vastus.morphometry.structures import Extent, HuStatistics, StructureMeasures
@@ -83,6 +83,22 @@ def measure_rows(measures: ScanMeasures, settings: MeasureSettings | None = None
     for ratio in measures.ratios:
         of = _Of(measures.subject, ALL, Group.POSTERIOR.value, ratio.side.value, False)
         rows.append(of.row("posterior_to_anterior", ratio.posterior_to_anterior, "1"))
+    return rows
+
+
+def confidence_rows(subject: str, labels: Mapping[int, float], scan: float | None) -> list[MeasureRow]:
+    """How sure the network was, for ``measures.csv``: the scan, then all 58 structures of known side.
+
+    Args:
+        subject: as in the other rows.
+        labels: label value -> confidence (``Segmentation.confidence.labels``); what is not in it is absent.
+        scan: of the whole scan.
+    """
+    rows = [_Of(subject, ALL, ALL, BOTH_SIDES, False).row(CONFIDENCE, scan, "1")]
+    for side in SIDES:
+        for structure in STRUCTURES:
+            of = _Of(subject, structure.key, structure.group.value, side.value, False)
+            rows.append(of.row(CONFIDENCE, labels.get(structure.label_value(side)), "1"))
     return rows
 
 

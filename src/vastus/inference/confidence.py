@@ -1,0 +1,68 @@
+"""How sure the network is of its labels: the mean probability of the label given, over a structure's voxels.
+
+It costs one pass over the network's grid (some hundredths of a second). It is a reason to look at a scan, not a
+measure of quality: a network can be sure and wrong, and a small or thin structure is mostly boundary, where no network
+is sure. Compare a structure with the same structure in other scans, not with other structures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vastus.anatomy import BY_KEY, BY_VALUE, Side
+from vastus.inference import kernels
+from vastus.inference.stitch import STEPS_PER_LOGIT, ScoreMap
+
+
+@dataclass(frozen=True, slots=True)
+class Confidence:
+    """Mean probability of the label given, 0..1.
+
+    Attributes:
+        scan: over all labelled voxels; None when there is none.
+        labels: label value -> over the voxels of that structure and side; absent ones are not in it.
+    """
+
+    scan: float | None
+    labels: Mapping[int, float]
+
+    def of(self, key: str, side: Side) -> float | None:
+        """Of one structure on one side; None when it is absent."""
+        return self.labels.get(BY_KEY[key].label_value(side))
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{"scan": 0.93, "structures": {"gracilis": {"right": 0.91, ...}, ...}}`` for JSON, four decimals."""
+        structures: dict[str, dict[str, float]] = {}
+        for value in sorted(self.labels):
+            label = BY_VALUE[value]
+            structures.setdefault(label.structure.key, {})[label.side.value] = round(self.labels[value], 4)
+        return {"scan": None if self.scan is None else round(self.scan, 4), "structures": structures}
+
+
+def find_confidence(labels: NDArray[np.uint8], channel_of: NDArray[np.int64], scores: ScoreMap) -> Confidence:
+    """Confidence of a label map on the network's grid.
+
+    A voxel's probability is the softmax over the classes kept for it (the four best); of a label that is none of these
+    (an island that was given its surroundings' label) it is 0.
+
+    Args:
+        labels: uint8, shape (X, Y, Z): cleaned label values.
+        channel_of: shape (256,): output channel of each label value.
+        scores: on the same grid (it may be larger at the far ends).
+    """
+    x, y, z = labels.shape
+    odds = np.exp((np.arange(256) - 255.0) / STEPS_PER_LOGIT)
+    odds[0] = 0.0  # the floor: that far behind or farther
+    kept, behind = (a[:x, :y, :z].transpose(2, 1, 0, 3) for a in (scores.kept, scores.scores))
+    sums, counts = kernels.sum_probabilities(
+        np.asfortranarray(labels).transpose(2, 1, 0), channel_of, kept, behind, odds
+    )
+    total = int(counts.sum())
+    present = np.flatnonzero(counts)
+    means = {int(value): float(sums[value] / counts[value]) for value in present}
+    return Confidence(float(sums.sum() / total) if total else None, means)
