@@ -56,6 +56,20 @@ def test_it_learns(tmp_path: Path) -> None:
     assert result.mean_dice > 0.8
 
 
+def test_only_every_third_step_trains_the_full_resolution_head(tmp_path: Path) -> None:
+    start = tmp_path / "start"
+    train(tiny_config(steps=1, head_every=3), Stripes(), Stripes(seed=9), start, options=QUIET)
+    first = _weights(start)
+    train(tiny_config(steps=3, head_every=3), Stripes(), Stripes(seed=9), start, options=QUIET)
+    second = _weights(start)
+    train(tiny_config(steps=4, head_every=3), Stripes(), Stripes(seed=9), start, options=QUIET)
+    third = _weights(start)
+    head = "logits.weight"
+    assert torch.equal(first[head], second[head])
+    assert not torch.equal(second[head], third[head])
+    assert not torch.equal(first["stem.weight"], second["stem.weight"])
+
+
 def test_the_same_seed_gives_the_same_run_whatever_the_number_of_workers(tmp_path: Path) -> None:
     config = tiny_config(steps=3)
     for name, workers in (("a", 0), ("b", 1)):

@@ -25,6 +25,9 @@ def test_logits_have_the_shape_of_the_window(name: str) -> None:
         assert network(torch.zeros(1, 1, *window)).shape == (1, CLASS_COUNT, *window)
 
 
+_SMALL = {"channels": (8, 16), "encoder_blocks": (1, 1), "head_channels": 8}
+
+
 def test_resunet_gives_auxiliary_logits_in_training_only() -> None:
     network = ResUNet(5, channels=(8, 16), encoder_blocks=(1, 1))
     image = torch.rand(2, 1, 8, 8, 4)
@@ -32,6 +35,17 @@ def test_resunet_gives_auxiliary_logits_in_training_only() -> None:
     assert logits.shape == (2, 5, 8, 8, 4)
     assert auxiliary.shape == (2, 5, 4, 4, 4)
     assert isinstance(network.eval()(image), torch.Tensor)
+
+
+def test_a_coarse_step_of_resunet_leaves_the_full_resolution_head_out() -> None:
+    network = build_network("resunet", class_count=5, window_size=(16, 16, 8), arguments=_SMALL)
+    image = torch.rand(1, 1, 16, 16, 8)
+    none, auxiliary = network(image, coarse_only=True)
+    assert none is None
+    torch.testing.assert_close(auxiliary, network(image)[1])
+    auxiliary.square().mean().backward()
+    without = {name.split(".")[0] for name, p in network.named_parameters() if p.grad is None}
+    assert without == {"up_full", "image", "mix", "mix_norm", "logits"}
 
 
 def test_every_parameter_of_the_default_network_gets_a_gradient() -> None:

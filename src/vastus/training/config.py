@@ -38,6 +38,8 @@ class TrainConfig:
         minutes: length of the run in minutes of training (over all resumes), or ``None``; one of the two is needed.
         dice_weight: of Dice against cross-entropy.
         auxiliary_weight: of the loss on auxiliary logits, for networks that have them.
+        head_every: of networks with auxiliary logits, only every such step computes the full-resolution head; the
+            others train on the auxiliary logits alone, at about half the cost. 1 computes it always.
         ema_decay: of the moving average of the weights that is validated and exported; 0 turns it off.
         bf16: run the network in bfloat16 (weights stay float32).
         seed: of weights, data order and augmentation.
@@ -62,6 +64,7 @@ class TrainConfig:
     minutes: float | None = None
     dice_weight: float = 1.0
     auxiliary_weight: float = 0.4
+    head_every: int = 1
     ema_decay: float = 0.998
     bf16: bool = True
     seed: int = 0
@@ -83,6 +86,7 @@ class TrainConfig:
         positive = {"steps": self.steps, "minutes": self.minutes, "batch_size": self.batch_size}
         positive |= {"learning_rate": self.learning_rate, "checkpoint_steps": self.checkpoint_steps}
         positive |= {"validation_steps": self.validation_steps, "log_steps": self.log_steps}
+        positive |= {"head_every": self.head_every}
         wrong = [name for name, value in positive.items() if value is not None and value <= 0]
         if wrong:
             raise SettingsError(f"Must be positive: {', '.join(wrong)}.")

@@ -200,7 +200,8 @@ class _Trainer:
         config, team = self.config, self.team
         model: nn.Module = self.network
         if team.ranks > 1:
-            model = nn.parallel.DistributedDataParallel(self.network)
+            # In steps without the full-resolution head its parameters get no gradient.
+            model = nn.parallel.DistributedDataParallel(self.network, find_unused_parameters=config.head_every > 1)
         place = Place(config.batch_size, team.rank, team.ranks)
         mean_dice = math.nan
         active = team.rank == 0
@@ -244,8 +245,9 @@ class _Trainer:
         )  # fmt: skip
         model.train()
         image = image.contiguous(memory_format=torch.channels_last_3d)
+        coarse_only = self.entry.auxiliary and self.step % config.head_every != 0
         with torch.autocast(self.team.device.type, torch.bfloat16, enabled=config.bf16):
-            output = model(image)
+            output = model(image, coarse_only=True) if coarse_only else model(image)
         loss = total_loss(output, labels, config)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -337,15 +339,17 @@ class _Clock:
         return row
 
 
-def total_loss(output: Tensor | tuple[Tensor, Tensor], labels: Tensor, config: TrainConfig) -> Tensor:
-    """Loss of the logits, plus that of the auxiliary logits for networks that have them."""
+def total_loss(output: Tensor | tuple[Tensor | None, Tensor], labels: Tensor, config: TrainConfig) -> Tensor:
+    """Loss of the logits, plus that of the auxiliary logits for networks that have them; of these alone if need be."""
     if isinstance(output, Tensor):
         return dice_cross_entropy(output, labels, dice_weight=config.dice_weight)
     logits, auxiliary = output
-    loss = dice_cross_entropy(logits, labels, dice_weight=config.dice_weight)
     x, y, z = auxiliary.shape[2:]
     coarse = reduce_labels(labels, (x, y, z))
-    return loss + config.auxiliary_weight * dice_cross_entropy(auxiliary, coarse, dice_weight=config.dice_weight)
+    coarse_loss = dice_cross_entropy(auxiliary, coarse, dice_weight=config.dice_weight)
+    if logits is None:
+        return coarse_loss
+    return dice_cross_entropy(logits, labels, dice_weight=config.dice_weight) + config.auxiliary_weight * coarse_loss
 
 
 def class_frequencies(source: PatchSource, class_count: int) -> np.ndarray[Any, np.dtype[np.float64]]:

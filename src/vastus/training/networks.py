@@ -33,6 +33,7 @@ class NetworkEntry:
         settings: default preprocessing.
         arguments: default arguments of the builder; a run's own are laid over them.
         class_parameters: prefixes of the parameters with one row a class.
+        auxiliary: in training mode it gives ``(logits, auxiliary logits)`` and takes ``coarse_only``.
         divisor: arguments -> number of which each side of the window must be a multiple, axis by axis.
     """
 
@@ -43,6 +44,7 @@ class NetworkEntry:
     class_parameters: tuple[str, ...]
     divisor: Callable[[dict[str, Any]], tuple[int, int, int]]
     arguments: dict[str, Any] = field(default_factory=dict)
+    auxiliary: bool = False
 
 
 PAPER_SETTINGS = PreprocessingSettings()
@@ -93,7 +95,7 @@ _VIT_BASE = {
 _ENTRIES = (
     NetworkEntry(
         "resunet", "residual U-Net with a strided stem, the default: made for speed on a CPU", _resunet, FAST_SETTINGS,
-        class_parameters=("auxiliary.", "logits."), divisor=_resunet_divisor,
+        class_parameters=("auxiliary.", "logits."), divisor=_resunet_divisor, auxiliary=True,
     ),
     NetworkEntry(
         "unetr", "UNETR with a ViT-B/16 encoder, as in the paper", _unetr, PAPER_SETTINGS,

@@ -50,6 +50,7 @@ class ResUNet(nn.Module):
         head_channels: features at full resolution, half of them straight from the image.
 
     In training mode the result is ``(logits, auxiliary logits at half the in-plane resolution)``, else the logits.
+    Steps that train on the auxiliary logits alone (``coarse_only``) cost about half: names are learnt there, edges not.
     """
 
     def __init__(
@@ -78,8 +79,11 @@ class ResUNet(nn.Module):
         self.logits = nn.Conv3d(head_channels, class_count, 1)
         _initialise(self)
 
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """(B, 1, X, Y, Z) normalised image -> (B, classes, X, Y, Z) logits."""
+    def forward(self, x: Tensor, coarse_only: bool = False) -> Tensor | tuple[Tensor | None, Tensor]:
+        """(B, 1, X, Y, Z) normalised image -> (B, classes, X, Y, Z) logits.
+
+        With ``coarse_only`` (training mode) the full-resolution head is left out and its logits are ``None``.
+        """
         y = self.stem(x)
         features: list[Tensor] = []
         for stage in self.encoder:
@@ -88,6 +92,8 @@ class ResUNet(nn.Module):
         for level in reversed(range(len(self.up))):
             # Adding the skip instead of appending it halves the cost of the decoder's first convolution.
             y = self.decoder[level](self.up[level](y) + features[level])
+        if self.training and coarse_only:
+            return None, self.auxiliary(y)
         edges = functional.leaky_relu(self.image(x), _SLOPE)
         full = self.mix(torch.cat((self.up_full(y), edges), dim=1))
         logits = self.logits(functional.leaky_relu(self.mix_norm(full), _SLOPE))
