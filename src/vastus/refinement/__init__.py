@@ -3,10 +3,11 @@
 Pure functions on numpy arrays with a ``spacing_mm``; nothing is read or written here. A label map is uint8 with the
 values of ``vastus.anatomy`` (0 background); the axes may lie in any order as long as all arrays share them.
 
-- ``grow_from_seeds.SeedGrower(hu, spacing_mm, margin_mm=30.0)``: keeps its state; ``grow(seeds)`` -> labels, at once for
-  a changed stroke. In ``seeds`` 0 means no stroke and ``BACKGROUND_SEED`` (255) a stroke of background.
+- ``grow_from_seeds.SeedGrower(hu, spacing_mm, margin_mm=30.0)``: keeps its state; ``grow(seeds)`` -> labels, at
+  once for a changed stroke. In ``seeds`` 0 means no stroke and ``BACKGROUND_SEED`` (255) a stroke of background.
 - ``between_slices.fill_between(labels, slices, axis, spacing_mm, values=None)`` -> labels: what lies between corrected
   slices, from signed distances.
 - ``smoothing.smooth_structure(labels, value, spacing_mm, band=Band())`` -> labels: the boundary of one structure.
-- ``one_structure.replace_structure(labels, mask, value, spacing_mm, give_way=frozenset())`` -> labels: "this muscle only".
+- ``one_structure.replace_structure(labels, mask, value, spacing_mm, give_way=frozenset())`` -> labels: "this
+  muscle only".
 """
