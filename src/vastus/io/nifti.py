@@ -1,13 +1,13 @@
 """NIfTI in and out: bytes straight into an array, geometry from nibabel's header.
 
-The bytes are inflated and viewed in place (157 MB of int16: 0.6 s, against 1.8 s by SimpleITK), in F order as the
-file holds them. Which of sform and qform counts is nibabel's decision: the sform if its code is set, then the qform.
+The bytes are inflated by Intel's ISA-L (236 MB of int16: 0.35 s, against 0.62 s by zlib; 118 MB of labels deflated in
+0.03 s, against 0.49 s) and viewed in place, in F order as the file holds them. Which of sform and qform counts is
+nibabel's decision: the sform if its code is set, then the qform.
 """
 
 from __future__ import annotations
 
 import io
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from vastus.volume import Volume
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 GZIP_LEVEL = 1
-"""Label maps: level 1 costs 0.17 s and twice the bytes of level 6, which takes 0.58 s."""
+"""Of ISA-L, for label maps: smaller files than zlib's level 1; levels 2 and 3 gain nothing."""
 CODES_LABEL_TABLE = (0, 30)
 """Extension codes under which the label table is written: 0 first, where TotalSegmentator's and other readers on
 nibabel look (nibabel can't give the content of 30), and 30, Caret's own, where Connectome Workbench looks."""
@@ -70,6 +70,7 @@ def write_nifti_labels(volume: Volume, path: Path, text: NiftiText, like: Path |
         like: a NIfTI of the same grid whose sform and qform, with their codes, are copied bit by bit.
     """
     import nibabel
+    from isal import isal_zlib
 
     header = nibabel.Nifti1Header()
     header.set_data_dtype(np.uint8)
@@ -83,9 +84,9 @@ def write_nifti_labels(volume: Volume, path: Path, text: NiftiText, like: Path |
         header.extensions.extend(nibabel.nifti1.Nifti1Extension(code, content) for code in CODES_LABEL_TABLE)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         head = _header_bytes(header)
-        body = volume.array.tobytes(order="F")
+        body = np.ascontiguousarray(volume.array.T).data
         if path.suffix == ".gz":
-            deflate = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_WRAPPER)
+            deflate: Any = isal_zlib.compressobj(GZIP_LEVEL, isal_zlib.DEFLATED, _GZIP_WRAPPER)
             file.write(deflate.compress(head))
             file.write(deflate.compress(body))
             file.write(deflate.flush())
@@ -100,6 +101,8 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         UnreadableScanError: empty, not readable, or the gzip stream is cut off or damaged.
     """
+    from isal import isal_zlib
+
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -111,14 +114,14 @@ def read_bytes(path: Path) -> bytes:
     parts = []
     try:
         while data[:2] == b"\x1f\x8b":
-            inflate = zlib.decompressobj(_GZIP_WRAPPER)
+            inflate: Any = isal_zlib.decompressobj(_GZIP_WRAPPER)
             parts.append(inflate.decompress(data))
             if not inflate.eof:
                 raise UnreadableScanError(
                     "The file is truncated: its gzip stream ends early.", path=path, remedy="Copy or export it again."
                 )
             data = inflate.unused_data
-    except zlib.error as error:
+    except isal_zlib.IsalError as error:
         raise UnreadableScanError(
             f"The file is damaged ({error}).", path=path, remedy="Copy or export it again."
         ) from error
