@@ -121,7 +121,7 @@ def read_bytes(path: Path) -> bytes:
                     "The file is truncated: its gzip stream ends early.", path=path, remedy="Copy or export it again."
                 )
             data = inflate.unused_data
-    except isal_zlib.IsalError as error:
+    except isal_zlib.IsalError as error:  # type: ignore[misc]  # its stub calls the class an instance
         raise UnreadableScanError(
             f"The file is damaged ({error}).", path=path, remedy="Copy or export it again."
         ) from error
