@@ -8,12 +8,15 @@ import pytest
 
 from vastus.errors import BundleError
 from vastus.inference.bundle import (
+    DEFAULT_BUNDLE_NAME,
     INFO_FILE,
     ONNX_FILE,
     BundleInfo,
     NetworkSpec,
     Precision,
+    default_bundle_folder,
     load_bundle,
+    shipped_bundles,
     write_bundle_files,
 )
 from vastus.preprocessing import PreprocessingSettings
@@ -62,6 +65,18 @@ def test_a_missing_file_is_named(folder: Path) -> None:
 def test_not_a_bundle(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="No weights here"):
         load_bundle(tmp_path)
+
+
+def test_a_shipped_bundle_is_taken_by_name_unless_a_folder_has_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert DEFAULT_BUNDLE_NAME in shipped_bundles()
+    assert load_bundle(Path(DEFAULT_BUNDLE_NAME)).folder == default_bundle_folder()
+    (tmp_path / DEFAULT_BUNDLE_NAME).mkdir()
+    with pytest.raises(BundleError, match="No weights here") as caught:
+        load_bundle(Path(DEFAULT_BUNDLE_NAME))
+    assert DEFAULT_BUNDLE_NAME in str(caught.value)
 
 
 def test_digest_follows_the_weights(folder: Path) -> None:

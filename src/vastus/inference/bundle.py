@@ -171,17 +171,23 @@ class Bundle:
 def load_bundle(folder: Path) -> Bundle:
     """Read a bundle and check the SHA-256 of every file it names.
 
+    Args:
+        folder: of the bundle, or the name of one that comes with the package (``shipped_bundles``).
+
     Raises:
         BundleError: not a bundle, a file missing or changed, another format version.
     """
+    if not folder.exists() and folder.name == str(folder) and folder.name in shipped_bundles():
+        folder = _SHIPPED / folder.name
     path = folder / INFO_FILE
     try:
         raw = path.read_bytes()
         text = raw.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BundleError(
-            f"No weights here: a bundle is a folder with {INFO_FILE} in it.", path=folder, remedy="Check --weights."
-        ) from error
+            f"No weights here: a bundle is a folder with {INFO_FILE} in it.",
+            path=folder, remedy=f"Check --weights; with the package come: {', '.join(shipped_bundles())}.",
+        ) from error  # fmt: skip
     try:
         info = BundleInfo.from_json(text)
     except BundleError as error:
@@ -204,13 +210,21 @@ def load_bundle(folder: Path) -> Bundle:
 _COPY_AGAIN = "Copy or install the bundle again."
 
 
+_SHIPPED = Path(__file__).parent.parent / "weights"
+
+
+def shipped_bundles() -> tuple[str, ...]:
+    """Names of the bundles that come with the package; ``load_bundle`` and ``--weights`` take them like a path."""
+    return tuple(sorted(path.parent.parent.name for path in _SHIPPED.glob(f"*/{INFO_FILE}")))
+
+
 def default_bundle_folder() -> Path:
-    """Where the bundle that comes with the package lies."""
-    return Path(__file__).parent.parent / "weights" / DEFAULT_BUNDLE_NAME
+    """Where the bundle that is used when none is named lies."""
+    return _SHIPPED / DEFAULT_BUNDLE_NAME
 
 
 def default_bundle() -> Bundle:
-    """The bundle that comes with the package."""
+    """The bundle that is used when none is named."""
     return load_bundle(default_bundle_folder())
 
 
