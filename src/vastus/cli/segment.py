@@ -33,7 +33,7 @@ def segment(
     series: Annotated[
         str | None, typer.Option("--series", help="DICOM series (UID or its end) of the one input.")
     ] = None,
-    weights: Annotated[Path | None, typer.Option("--weights", help="Another bundle: its folder, or the name of a shipped one.")] = None,
+    weights: Annotated[Path | None, typer.Option("--weights", help="Folder of a bundle, or a shipped one's name.")] = None,
     device: Annotated[Device, typer.Option("--device", help="Where the network runs.")] = Device.AUTO,
     runtime: Annotated[RuntimeName, typer.Option("--runtime", help="What runs it.")] = RuntimeName.AUTO,
     precision: Annotated[
