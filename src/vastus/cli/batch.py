@@ -22,7 +22,9 @@ def batch(
         typer.Argument(help="Folders (searched through), scans, or lists (.csv or .parquet with a column 'path')."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of results; run again to go on in it.")],
-    weights: Annotated[Path | None, typer.Option("--weights", help="Folder of a bundle, or a shipped one's name.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="Folder of a bundle, or a shipped one's name.")
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option("--workers", "-w", min=1, help="Scans at a time; default: what cores and memory bear."),

@@ -33,7 +33,9 @@ def segment(
     series: Annotated[
         str | None, typer.Option("--series", help="DICOM series (UID or its end) of the one input.")
     ] = None,
-    weights: Annotated[Path | None, typer.Option("--weights", help="Folder of a bundle, or a shipped one's name.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="Folder of a bundle, or a shipped one's name.")
+    ] = None,
     device: Annotated[Device, typer.Option("--device", help="Where the network runs.")] = Device.AUTO,
     runtime: Annotated[RuntimeName, typer.Option("--runtime", help="What runs it.")] = RuntimeName.AUTO,
     precision: Annotated[
