@@ -14,7 +14,7 @@ FLOORS: dict[str, int] = {
     "training": 4, "sarcopenia": 4,
     "cohort": 5, "report": 5,
     "pipeline": 6, "curation": 6, "dicom": 7,
-    "node": 8, "batch": 8,
+    "node": 8, "batch": 8, "annotation": 8,
     "cli": 9, "__main__": 10,
 }  # fmt: skip
 

@@ -10,6 +10,7 @@ import typer
 
 from vastus import __version__
 from vastus.cli import (
+    annotate,
     batch,
     classes,
     cohort,
@@ -50,6 +51,7 @@ app.command("synth")(synth.synth)
 app.command("train")(train.train)
 app.command("crossval")(crossval.crossval)
 app.command("export")(export.export)
+app.command("annotate")(annotate.annotate)
 app.command("node")(node.node)
 app.command("deidentify")(deidentify.deidentify)
 

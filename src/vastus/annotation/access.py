@@ -1,0 +1,49 @@
+"""Who is asking: from the token, or from the loopback interface."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from fastapi import Depends, Request
+
+from vastus.annotation.names import checked_name
+from vastus.annotation.refusals import NotSignedInError
+from vastus.annotation.workshop import Workshop
+
+COOKIE: Final = "vastus_token"
+AUTHOR_HEADER: Final = "x-vastus-author"
+LOCAL_USER: Final = "local"
+
+
+def workshop_of(request: Request) -> Workshop:
+    """The project that this server serves."""
+    workshop: Workshop = request.app.state.workshop
+    return workshop
+
+
+def token_of(request: Request) -> str:
+    """The bearer token of the header, or of the cookie; empty if there is none."""
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" else request.cookies.get(COOKIE, "")
+
+
+async def user_of(request: Request) -> str:
+    """The name of who is asking.
+
+    Without accounts everybody on this machine is ``local``, unless the client names the annotator.
+
+    Raises:
+        NotSignedInError: accounts are in use, and no valid token was sent.
+    """
+    accounts = workshop_of(request).accounts
+    if accounts is None:
+        named = request.headers.get(AUTHOR_HEADER)
+        return checked_name(named, "user") if named else LOCAL_USER
+    token = token_of(request)
+    if not token:
+        raise NotSignedInError("You are not signed in.", remedy="Sign in: POST /auth/token")
+    return accounts.user_of(token)
+
+
+User = Annotated[str, Depends(user_of)]
+Shop = Annotated[Workshop, Depends(workshop_of)]

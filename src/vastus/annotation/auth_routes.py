@@ -1,0 +1,51 @@
+"""``/auth``: the same endpoints for MONAI Label clients and for the viewer."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Request, Response
+
+from vastus.annotation.access import COOKIE, Shop, User, token_of
+
+router = APIRouter(prefix="/auth", tags=["Auth"])
+
+
+@router.get("/")
+@router.get("", include_in_schema=False)
+async def enabled(shop: Shop) -> dict[str, Any]:
+    """Whether one must sign in."""
+    return {"enabled": shop.accounts is not None, "client_id": "", "realm": ""}
+
+
+@router.post("/token")
+@router.post("/token/", include_in_schema=False)
+def token(
+    shop: Shop, request: Request, response: Response, username: Annotated[str, Form()], password: Annotated[str, Form()],
+    grant_type: Annotated[str, Form()] = "password",
+) -> dict[str, Any]:  # fmt: skip
+    """Sign in: a bearer token, also set as a cookie that only this site's pages send."""
+    if shop.accounts is None:
+        return {"access_token": "", "token_type": "bearer"}
+    given = shop.accounts.sign_in(username, password)
+    seconds = int(shop.accounts.token_seconds)
+    response.set_cookie(
+        COOKIE, given, max_age=seconds, httponly=True, samesite="strict", secure=request.url.scheme == "https"
+    )
+    return {"access_token": given, "token_type": "bearer", "expires_in": seconds}
+
+
+@router.get("/token/valid")
+@router.get("/token/valid/", include_in_schema=False)
+async def valid(user: User) -> dict[str, Any]:
+    """Who the token belongs to; 401 if it is not good."""
+    return {"username": user, "email": None, "name": user, "roles": ["user"]}
+
+
+@router.post("/logout")
+async def logout(shop: Shop, request: Request, response: Response) -> dict[str, Any]:
+    """Forget the token."""
+    if shop.accounts is not None:
+        shop.accounts.sign_out(token_of(request))
+    response.delete_cookie(COOKIE)
+    return {}

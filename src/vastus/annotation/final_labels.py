@@ -1,0 +1,163 @@
+"""``DIR/dataset``: the final labels in nnU-Net layout, kept current, for ``vastus train --data DIR/dataset``.
+
+Files are hard links to the immutable versions and images (copies where the file system has none), so that the folder
+costs no space. ``splits_final.json`` deals cases out in the order in which they became final and never moves one: a
+scan that was held out in one round is held out in all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from vastus.anatomy import LABELS
+from vastus.annotation.cases import Cases
+from vastus.annotation.refusals import UnknownCaseError
+from vastus.annotation.store import Store
+from vastus.io.atomic import write_text
+
+IMAGES: Final = "imagesTr"
+LABEL_MAPS: Final = "labelsTr"
+DATASET_FILE: Final = "dataset.json"
+SPLITS_FILE: Final = "splits_final.json"
+FOLDS: Final = 5
+_ORDER: Final = "order of becoming final"
+
+
+@dataclass(frozen=True, slots=True)
+class FinalCase:
+    """A scan with a final label: the two files."""
+
+    case_id: str
+    image: Path
+    labels: Path
+
+
+class FinalLabels:
+    """The data set of a project."""
+
+    def __init__(self, store: Store, cases: Cases, folder: Path) -> None:
+        self._store = store
+        self._cases = cases
+        self.folder = folder
+        self._guard = threading.Lock()
+
+    def refresh(self, case_id: str) -> None:
+        """Bring the files of one case in line with its history."""
+        with self._guard:
+            order = self._order()
+            final = self._final(case_id)
+            if final is None:
+                if case_id in order:
+                    remove_pair(self.folder, case_id)
+                    self._describe([c for c in order if c != case_id])
+                return
+            place_pair(self.folder, final)
+            if case_id not in order:
+                self._describe([*order, case_id])
+
+    def refresh_all(self) -> None:
+        """Bring all files in line with the history, as after a crash."""
+        with self._guard:
+            finals = {final.case_id: final for final in self.finals()}
+            order = [c for c in self._order() if c in finals]
+            order += sorted(set(finals) - set(order))
+            for case_id in self._present() - set(finals):
+                remove_pair(self.folder, case_id)
+            for final in finals.values():
+                place_pair(self.folder, final)
+            if order or self.folder.is_dir():
+                self._describe(order)
+
+    def finals(self) -> list[FinalCase]:
+        """All scans with a final label."""
+        found = (self._final(case_id) for case_id in sorted(self._store.currents()))
+        return [final for final in found if final is not None]
+
+    def snapshot(self, folder: Path) -> int:
+        """Lay out the final labels as they are now, for a training that later saves must not disturb.
+
+        Returns:
+            The number of cases.
+        """
+        with self._guard:
+            finals = {final.case_id: final for final in self.finals()}
+            order = [c for c in self._order() if c in finals]
+            order += sorted(set(finals) - set(order))
+        for final in finals.values():
+            place_pair(folder, final)
+        describe(folder, order)
+        return len(finals)
+
+    def _final(self, case_id: str) -> FinalCase | None:
+        version = self._store.final(case_id)
+        if version is None:
+            return None
+        try:
+            return FinalCase(case_id, self._cases.image_path(case_id), self._store.file(version))
+        except UnknownCaseError:
+            # The scan was taken out of the folder; its history stays.
+            return None
+
+    def _order(self) -> list[str]:
+        known = self._store.setting(_ORDER)
+        return [str(c) for c in json.loads(known)] if known else []
+
+    def _describe(self, order: list[str]) -> None:
+        self._store.set_setting(_ORDER, json.dumps(order))
+        describe(self.folder, order)
+
+    def _present(self) -> set[str]:
+        return {p.name.removesuffix(".nii.gz") for p in (self.folder / LABEL_MAPS).glob("*.nii.gz")}
+
+
+def describe(folder: Path, order: Iterable[str]) -> None:
+    """Write ``dataset.json`` with every value of the anatomy table, and the folds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = list(order)
+    description = {
+        "labels": {"background": 0} | {label.name: label.value for label in LABELS}, "channel_names": {"0": "CT"},
+        "file_ending": ".nii.gz", "numTraining": len(names),
+    }  # fmt: skip
+    write_text(folder / DATASET_FILE, json.dumps(description, indent=2) + "\n")
+    if len(names) < 2:
+        # Nothing can be held out yet.
+        (folder / SPLITS_FILE).unlink(missing_ok=True)
+        return
+    folds = []
+    for fold in range(min(FOLDS, len(names))):
+        held_out = names[fold::FOLDS]
+        folds.append({"train": sorted(set(names) - set(held_out)), "val": sorted(held_out)})
+    write_text(folder / SPLITS_FILE, json.dumps(folds, indent=2) + "\n")
+
+
+def place_pair(folder: Path, final: FinalCase) -> None:
+    """Put image and labels of a case into a data set: the image first, so that no label lacks one."""
+    _place(final.image, folder / IMAGES / f"{final.case_id}_0000.nii.gz")
+    _place(final.labels, folder / LABEL_MAPS / f"{final.case_id}.nii.gz")
+
+
+def remove_pair(folder: Path, case_id: str) -> None:
+    """Take a case out of a data set."""
+    (folder / LABEL_MAPS / f"{case_id}.nii.gz").unlink(missing_ok=True)
+    (folder / IMAGES / f"{case_id}_0000.nii.gz").unlink(missing_ok=True)
+
+
+def _place(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists() and target.samefile(source):
+        return
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".vastus-") as folder:
+        temporary = Path(folder) / target.name
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copy2(source, temporary)
+        temporary.replace(target)

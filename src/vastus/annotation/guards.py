@@ -1,0 +1,173 @@
+"""What every request passes before anything else: the host it names, the page it comes from, the size of its body.
+
+A server on the loopback interface is open to every page in the user's browser unless it looks at these: a foreign page
+can send requests to 127.0.0.1 (``Origin`` gives it away), or make its own name resolve to it (``Host`` does).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from starlette.exceptions import HTTPException
+
+from vastus.annotation.refusals import BadRequestError, ForeignOriginError, Refusal, TooLargeError
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_HEADERS: Final = (
+    (b"content-security-policy",
+     b"default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; style-src 'self' "
+     b"'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self' blob: data:; object-src 'none'; "
+     b"base-uri 'none'; form-action 'self'; frame-ancestors 'none'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)  # fmt: skip
+
+
+class BodyTooLarge(HTTPException):
+    """Raised inside ``receive`` when a body grows over the limit. An HTTPException, as FastAPI lets those through."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        self.refusal = _too_large(limit)
+
+
+@dataclass(frozen=True, slots=True)
+class GuardSettings:
+    """What the guard lets through.
+
+    Attributes:
+        hosts: names of this server, without port.
+        body_limit: bytes of a body.
+    """
+
+    hosts: frozenset[str] = field(default=LOOPBACK_HOSTS)
+    body_limit: int = 1 << 30
+
+
+class Guard:
+    """ASGI middleware, outermost."""
+
+    def __init__(self, app: App, settings: GuardSettings) -> None:
+        self.app = app
+        self.settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [*message.get("headers", ()), *_HEADERS, *_no_store(scope, message)]
+            await send(message)
+
+        try:
+            refuse_foreign(scope, self.settings)
+            await self.app(scope, self._counted(scope, receive), send_with_headers)
+        except Refusal as error:
+            await _answer(error, send_with_headers)
+        except BodyTooLarge as error:
+            if not started:
+                await _answer(error.refusal, send_with_headers)
+
+    def _counted(self, scope: Scope, receive: Receive) -> Receive:
+        limit, received = self.settings.body_limit, 0
+        announced = _header(scope, b"content-length")
+        if announced is not None and (not announced.isdigit() or int(announced) > limit):
+            raise _too_large(limit)
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            if message["type"] == "http.request":
+                received += len(message.get("body", b""))
+                if received > limit:
+                    raise BodyTooLarge(limit)
+            return message
+
+        return counted
+
+
+def refuse_foreign(scope: Scope, settings: GuardSettings) -> None:
+    """Refuse a request for another host, and a change that a page of another site asks for.
+
+    Raises:
+        BadRequestError: no host is named.
+        ForeignOriginError: not this server's name, or another site's page.
+    """
+    host = _header(scope, b"host")
+    if not host:
+        raise BadRequestError("The request names no host.")
+    if _host_name(host) not in settings.hosts:
+        raise ForeignOriginError(
+            "This server does not answer to that host name.", remedy="Start it with --allow-host NAME."
+        )
+    if scope["method"] in _SAFE_METHODS:
+        return
+    if _header(scope, b"sec-fetch-site") in ("cross-site", "same-site"):
+        raise ForeignOriginError("Pages of other sites may not change anything here.")
+    origin = _header(scope, b"origin")
+    if origin is not None:
+        try:
+            foreign = urlsplit(origin).netloc.lower() != host.lower()
+        except ValueError:
+            foreign = True
+        if foreign:
+            raise ForeignOriginError("Pages of other sites may not change anything here.")
+
+
+def _host_name(host: str) -> str:
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _header(scope: Scope, name: bytes) -> str | None:
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
+
+
+def _no_store(scope: Scope, message: Message) -> list[tuple[bytes, bytes]]:
+    """Patients' images and labels stay out of the browser's cache on disk, the viewer's own files may be kept."""
+    if any(key.lower() == b"cache-control" for key, _ in message.get("headers", ())):
+        return []
+    own = scope["path"] == "/" or scope["path"].startswith("/viewer")
+    return [(b"cache-control", b"no-cache" if own else b"no-store")]
+
+
+def _too_large(limit: int) -> TooLargeError:
+    return TooLargeError(
+        f"The body is larger than {limit >> 20} MiB.", remedy="The server's --max-upload-mb sets the limit."
+    )
+
+
+async def _answer(error: Refusal, send: Send) -> None:
+    body = json.dumps(error_body(error)).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": int(error.status), "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def error_body(error: Exception) -> dict[str, Any]:
+    """What a client gets for an error: its name, what is wrong, what to do. No path of this machine."""
+    return {
+        "error": type(error).__name__, "detail": getattr(error, "problem", str(error)),
+        "remedy": getattr(error, "remedy", None),
+    }  # fmt: skip

@@ -1,0 +1,306 @@
+"""What comes over the network and is not trusted: label maps and scans.
+
+Nothing is taken from a file's name; the first bytes tell the format. Before a reader of a library sees a file, its
+header is checked: a label map must have the voxels of its case, so that a few kilobytes can't unpack to gigabytes, and
+a NRRD may not point to another file of this machine. A label map may be flipped, transposed or cropped against its
+case, as 3D Slicer writes them, as long as every voxel of it is a voxel of the case.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vastus.anatomy import BY_VALUE, LABELS
+from vastus.annotation.names import tidy_note
+from vastus.annotation.refusals import TooLargeError, UnreadableUploadError, WrongGridError
+from vastus.errors import LabelError, VastusError
+from vastus.io.itk_images import read_itk
+from vastus.io.nifti import read_nifti
+from vastus.io.scan_types import Grid
+from vastus.volume import Volume
+
+_HEADER_ROOM: Final = 4 << 20
+"""Bytes that a header with its extensions may take."""
+_LARGEST_VOXEL: Final = 8
+_GREY_NIFTI_TYPES: Final = frozenset({2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280})
+_NRRD_HEADER_LIMIT: Final = 1 << 20
+_CHUNK: Final = 1 << 20
+_GZIP: Final = 31
+_AFFINE_TOLERANCE: Final = 0.05
+"""How far, in voxels, a label map's corner may be from the case's: quaternions of other programs are float32."""
+VALUE_OF_NAME: Final[Mapping[str, int]] = {label.name: label.value for label in LABELS}
+_NOT_LABELS: Final = frozenset({"background", "foreground_scribbles", "background_scribbles"})
+
+
+class UploadFormat(Enum):
+    """Formats that are taken over the network."""
+
+    NIFTI = ".nii"
+    NIFTI_GZ = ".nii.gz"
+    NRRD = ".nrrd"
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """What a client's label values mean: value in the file -> value of the anatomy table (0: drop)."""
+
+    values: Mapping[int, int]
+
+    @classmethod
+    def from_label_info(cls, label_info: object) -> Segments | None:
+        """Read MONAI Label's ``label_info``: 3D Slicer numbers its segments 1, 2, ... in the order of this list.
+
+        Raises:
+            LabelError: a name that the anatomy table does not know.
+        """
+        if not isinstance(label_info, list) or not label_info:
+            return None
+        names = [tidy_note(str(entry.get("name", ""))) if isinstance(entry, dict) else "" for entry in label_info]
+        unknown = sorted({n for n in names if n not in VALUE_OF_NAME and n not in _NOT_LABELS})
+        if unknown:
+            raise LabelError(
+                f"The label map holds segments with unknown names: {', '.join(unknown)[:300]}.",
+                remedy="`vastus classes` lists the known ones, with _right or _left appended.",
+            )
+        return cls({position: VALUE_OF_NAME.get(name, 0) for position, name in enumerate(names, start=1)})
+
+
+def upload_format(path: Path) -> UploadFormat:
+    """The format, by the first bytes.
+
+    Raises:
+        UnreadableUploadError: none of those that are taken.
+    """
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start[:2] == b"\x1f\x8b":
+        return UploadFormat.NIFTI_GZ
+    if start == b"NRRD":
+        return UploadFormat.NRRD
+    if start in (b"\x5c\x01\x00\x00", b"\x00\x00\x01\x5c", b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c"):
+        return UploadFormat.NIFTI
+    raise UnreadableUploadError("This is neither NIfTI nor NRRD.", remedy="Send .nii.gz or .nrrd.")
+
+
+def read_upload(path: Path, voxel_limit: int) -> Volume:
+    """Read an image that came over the network, without ever unpacking more than it may hold.
+
+    Args:
+        path: the received bytes; the name does not matter.
+        voxel_limit: how many voxels it may have.
+
+    Raises:
+        TooLargeError: more voxels, or a stream that unpacks to more.
+        UnreadableUploadError: not a grey volume in one of the formats.
+    """
+    kind = upload_format(path)
+    try:
+        if kind is UploadFormat.NRRD:
+            _check_nrrd(path, voxel_limit)
+            return _as(path, kind, read_itk)
+        _check_nifti(path, kind, voxel_limit)
+        return _as(path, kind, read_nifti)
+    except (TooLargeError, UnreadableUploadError):
+        raise
+    except VastusError as error:
+        raise UnreadableUploadError(f"The file can't be used: {error.problem}") from error
+    except Exception as error:
+        # Readers of libraries meet bytes that someone may have made up: whatever they raise means the same.
+        raise UnreadableUploadError(f"The file is damaged ({type(error).__name__}).") from error
+
+
+def read_label_upload(path: Path, grid: Grid, segments: Segments | None = None) -> Volume:
+    """Read a label map of a case.
+
+    Args:
+        path: the received bytes.
+        grid: of the case.
+        segments: what the values mean, if they are not those of the anatomy table.
+
+    Returns:
+        uint8 values of the anatomy table, on the grid of the case.
+
+    Raises:
+        TooLargeError, UnreadableUploadError: see ``read_upload``.
+        WrongGridError: some of its voxels are not voxels of the case.
+        LabelError: unknown values.
+    """
+    found = read_upload(path, int(np.prod(grid.shape)))
+    values = _whole_numbers(found.array)
+    return Volume(_on_grid(_known(values, segments), found.affine, grid), grid.affine)
+
+
+def _as(path: Path, kind: UploadFormat, read: Callable[[Path], Volume]) -> Volume:
+    """Readers look at the suffix of a name: give the file the one that its bytes call for."""
+    if path.name.endswith(kind.value):
+        return read(path)
+    named = path.with_name(path.name + kind.value)
+    path.rename(named)
+    try:
+        return read(named)
+    finally:
+        named.rename(path)
+
+
+def _check_nifti(path: Path, kind: UploadFormat, voxel_limit: int) -> None:
+    """Refuse by the header what is too large, and then a stream that unpacks to more than the header says."""
+    import nibabel
+
+    packed = kind is UploadFormat.NIFTI_GZ
+    with path.open("rb") as file:
+        start = file.read(4096)
+    if packed:
+        start = _inflated_start(start)
+    kinds = (nibabel.Nifti1Header, nibabel.Nifti2Header)
+    header_kind = next((k for k in kinds if k.may_contain_header(start[: k.sizeof_hdr])), None)
+    if header_kind is None:
+        raise UnreadableUploadError("This is not a NIfTI file.")
+    header: Any = header_kind(start[: header_kind.sizeof_hdr], check=False)
+    dims = [int(n) for n in header["dim"][1 : 1 + max(0, min(7, int(header["dim"][0])))]]
+    if not dims or any(n < 1 for n in dims):
+        raise UnreadableUploadError("The header of the NIfTI is damaged: a size below 1.")
+    _refuse_voxels(dims, voxel_limit)
+    if int(header["datatype"]) not in _GREY_NIFTI_TYPES:
+        raise UnreadableUploadError("The voxels of the NIfTI are colours or complex numbers.")
+    limit = math.prod(dims) * _LARGEST_VOXEL + _HEADER_ROOM
+    if (_inflated_size(path, limit) if packed else path.stat().st_size) > limit:
+        raise TooLargeError(
+            f"The file holds more than {limit >> 20} MiB, more than its header announces.",
+            remedy="Send one image, nothing behind it.",
+        )
+
+
+def _inflated_start(packed: bytes) -> bytes:
+    try:
+        return zlib.decompressobj(_GZIP).decompress(packed, 1024)
+    except zlib.error as error:
+        raise UnreadableUploadError("The gzip stream is damaged.") from error
+
+
+def _inflated_size(path: Path, limit: int) -> int:
+    """How much a gzip unpacks to, counted without keeping any of it; stops soon after ``limit``."""
+    total = 0
+    with path.open("rb") as file:
+        inflate, data = zlib.decompressobj(_GZIP), b""
+        try:
+            while total <= limit and (data := data or file.read(_CHUNK)):
+                total += len(inflate.decompress(data, _CHUNK))
+                data = inflate.unconsumed_tail
+                if inflate.eof:
+                    data = inflate.unused_data or file.read(_CHUNK)
+                    inflate = zlib.decompressobj(_GZIP)
+        except zlib.error as error:
+            raise UnreadableUploadError("The gzip stream is damaged.") from error
+    return total
+
+
+def _check_nrrd(path: Path, voxel_limit: int) -> None:
+    with path.open("rb") as file:
+        head = file.read(_NRRD_HEADER_LIMIT)
+    text = head.replace(b"\r\n", b"\n").split(b"\n\n", 1)[0].decode("latin-1")
+    fields = {}
+    for line in text.splitlines()[1:]:
+        name, colon, value = line.partition(":")
+        if colon and not line.startswith("#") and not value.startswith("="):
+            fields[name.strip().lower().replace(" ", "")] = value.strip()
+    if "datafile" in fields:
+        raise UnreadableUploadError("A NRRD that points to another file is not taken.", remedy="Send one file.")
+    try:
+        sizes = [int(n) for n in fields["sizes"].split()]
+    except (KeyError, ValueError) as error:
+        raise UnreadableUploadError("The header of the NRRD has no sizes.") from error
+    if any(n < 1 for n in sizes):
+        raise UnreadableUploadError("The header of the NRRD is damaged: a size below 1.")
+    if len(sizes) != 3:
+        raise UnreadableUploadError(
+            "The NRRD does not hold one three-dimensional image.",
+            remedy="In 3D Slicer, segments must not overlap: save as .nii.gz (MONAI Label settings).",
+        )
+    _refuse_voxels(sizes, voxel_limit)
+
+
+def _refuse_voxels(sizes: list[int], voxel_limit: int) -> None:
+    if math.prod(sizes) > voxel_limit:
+        shown = " x ".join(str(n) for n in sizes)
+        raise TooLargeError(f"{shown} voxels are too many: {voxel_limit} at most.")
+
+
+def _whole_numbers(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """Whole numbers of 0..255, whatever type they are stored in."""
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype.kind == "f" and (not np.isfinite(array).all() or not (array == np.rint(array)).all()):
+        raise LabelError("Label values must be whole numbers.")
+    if array.min(initial=0) < 0 or array.max(initial=0) > 255:
+        _refuse_unknown([int(v) for v in np.unique(array) if not 0 <= v <= 255])
+    return array.astype(np.uint8)
+
+
+def _known(values: NDArray[np.uint8], segments: Segments | None) -> NDArray[np.uint8]:
+    """Values of the anatomy table; those of a client's own numbering are translated if they all belong to it."""
+    present = occurring(values)
+    meaning = segments.values if segments is not None else {}
+    own = not meaning or any(v not in meaning for v in present)
+    if own:
+        _refuse_unknown([v for v in present if v not in BY_VALUE])
+        return values
+    table = np.zeros(256, dtype=np.uint8)
+    for value, label in meaning.items():
+        table[min(value, 255)] = label
+    return table[values]
+
+
+def occurring(values: NDArray[np.uint8]) -> list[int]:
+    """The values besides 0 that occur, in order; in chunks, as bincount widens its input eightfold."""
+    flat = values.ravel(order="K")
+    counts = np.zeros(256, dtype=np.int64)
+    for start in range(0, flat.size, 1 << 16):
+        counts += np.bincount(flat[start : start + (1 << 16)], minlength=256)
+    return [int(v) for v in np.flatnonzero(counts) if v]
+
+
+def _refuse_unknown(unknown: list[int]) -> None:
+    if unknown:
+        shown = ", ".join(map(str, unknown[:12])) + (f" and {len(unknown) - 12} more" if len(unknown) > 12 else "")
+        raise LabelError(
+            f"The label map holds unknown values: {shown}.", remedy="`vastus classes` lists the known ones."
+        )
+
+
+def _on_grid(labels: NDArray[np.uint8], affine: NDArray[np.float64], grid: Grid) -> NDArray[np.uint8]:
+    """Put labels onto the grid of the case by whole voxels: flipped, transposed or cropped ones find their place."""
+    to_case = np.linalg.inv(grid.affine) @ affine
+    turn = np.rint(to_case[:3, :3])
+    shift = np.rint(to_case[:3, 3])
+    exact = np.eye(4)
+    exact[:3, :3], exact[:3, 3] = turn, shift
+    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=np.float64)
+    corners[:, :3] *= np.array(labels.shape) - 1
+    off = np.abs(corners @ (to_case - exact).T).max()
+    is_permutation = bool((np.abs(turn).sum(axis=0) == 1).all() and (np.abs(turn).sum(axis=1) == 1).all())
+    reached = (corners @ exact.T)[:, :3]
+    inside = bool((reached >= 0).all() and (reached <= np.array(grid.shape) - 1).all())
+    if not is_permutation or off > _AFFINE_TOLERANCE or not inside:
+        shape = " x ".join(str(n) for n in labels.shape)
+        wanted = " x ".join(str(n) for n in grid.shape)
+        raise WrongGridError(
+            f"The label map ({shape} voxels) does not lie on the voxels of its case ({wanted}).",
+            remedy="Resample it onto the scan with nearest neighbours, or check that it belongs to this case.",
+        )
+    source = [int(np.flatnonzero(turn[axis])[0]) for axis in range(3)]
+    moved = labels.transpose(source)
+    signs = [int(turn[axis, source[axis]]) for axis in range(3)]
+    moved = moved[tuple(slice(None, None, sign) for sign in signs)]
+    first = reached.min(axis=0).astype(int)
+    result = np.zeros(grid.shape, dtype=np.uint8, order="F")
+    result[tuple(slice(a, a + n) for a, n in zip(first, moved.shape, strict=True))] = moved
+    return result

@@ -1,0 +1,162 @@
+"""The networks that the server can use, and the one thread that runs them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from vastus.annotation.layout import Layout
+from vastus.annotation.names import checked_name
+from vastus.annotation.refusals import BusyError, UnknownItemError
+from vastus.annotation.store import Store
+from vastus.errors import VastusError
+from vastus.inference.bundle import INFO_FILE, Bundle, default_bundle_folder, load_bundle
+from vastus.inference.choices import RuntimeOptions
+
+if TYPE_CHECKING:
+    from vastus.inference.predictor import Predictor
+
+Result = TypeVar("Result")
+_SELECTED: Final = "selected model"
+_KEPT_LOADED: Final = 2
+_MOST_WAITING: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """A model as the server lists it."""
+
+    name: str
+    selected: bool
+    created: str
+    metrics: Mapping[str, float]
+    trained_on: str
+    classes: tuple[str, ...]
+
+
+class Shelf:
+    """The bundle that comes with Vastus, or the one given on the command line, and those trained in this project."""
+
+    def __init__(self, layout: Layout, store: Store, first: Path | None = None) -> None:
+        self._layout = layout
+        self._store = store
+        self._first = first
+        self._checked: dict[Path, Bundle] = {}
+        self._guard = threading.Lock()
+
+    def bundles(self) -> dict[str, Bundle]:
+        """All usable bundles by name, the newest last; looked up anew every time, so that new ones appear."""
+        first = self._first or default_bundle_folder()
+        folders = [first] if (first / INFO_FILE).is_file() else []
+        if self._layout.models.is_dir():
+            folders += sorted(p for p in self._layout.models.iterdir() if (p / INFO_FILE).is_file())
+        found: dict[str, Bundle] = {}
+        for folder in folders:
+            try:
+                found[folder.name] = self._load(folder)
+            except VastusError:
+                # A damaged bundle is no model; asking for it by name says so.
+                continue
+        return found
+
+    def bundle(self, name: str | None = None) -> Bundle:
+        """One bundle; without a name the selected one.
+
+        Raises:
+            UnknownItemError: none of that name, or none at all.
+        """
+        bundles = self.bundles()
+        wanted = name or self._selected_of(bundles)
+        if wanted is None or wanted not in bundles:
+            raise UnknownItemError("There is no such model.", remedy="GET /api/models lists them.")
+        return bundles[wanted]
+
+    def selected(self) -> str | None:
+        """Name of the selected model: the chosen one, else the newest."""
+        return self._selected_of(self.bundles())
+
+    def select(self, name: str) -> None:
+        """Choose the model that is used when none is named."""
+        self.bundle(checked_name(name, "model"))
+        self._store.set_setting(_SELECTED, name)
+
+    def entries(self) -> list[ModelEntry]:
+        """All models for a list."""
+        bundles = self.bundles()
+        selected = self._selected_of(bundles)
+        return [
+            ModelEntry(
+                name, name == selected, _time_of(bundle.folder / INFO_FILE), dict(bundle.info.metrics),
+                bundle.info.trained_on, bundle.info.classes,
+            )
+            for name, bundle in bundles.items()
+        ]  # fmt: skip
+
+    def _selected_of(self, bundles: Mapping[str, Bundle]) -> str | None:
+        chosen = self._store.setting(_SELECTED)
+        return chosen if chosen in bundles else next(reversed(bundles), None)
+
+    def _load(self, folder: Path) -> Bundle:
+        with self._guard:
+            bundle = self._checked.get(folder)
+            if bundle is None:
+                bundle = self._checked[folder] = load_bundle(folder)
+            return bundle
+
+
+class Engine:
+    """Runs networks one after another in a thread of its own, so that the server goes on answering."""
+
+    def __init__(self, options: RuntimeOptions | None = None) -> None:
+        self._options = options or RuntimeOptions()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="network")
+        self._loaded: OrderedDict[Path, Predictor] = OrderedDict()
+        self._waiting = 0
+        self._guard = threading.Lock()
+
+    def submit(self, work: Callable[[Callable[[Bundle], Predictor]], Result]) -> Future[Result]:
+        """Queue work; it is given a function that turns a bundle into a loaded predictor.
+
+        Raises:
+            BusyError: too much is queued already.
+        """
+        with self._guard:
+            if self._waiting >= _MOST_WAITING:
+                raise BusyError(f"{self._waiting} requests for the network are waiting.", remedy="Try again later.")
+            self._waiting += 1
+        future = self._thread.submit(work, self._predictor)
+        future.add_done_callback(self._finished)
+        return future
+
+    def close(self) -> None:
+        """Drop what is queued and end the thread when the work in progress is done."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _predictor(self, bundle: Bundle) -> Predictor:
+        from vastus.inference.predictor import Predictor
+
+        predictor = self._loaded.pop(bundle.folder, None) or Predictor(bundle, self._options)
+        self._loaded[bundle.folder] = predictor
+        while len(self._loaded) > _KEPT_LOADED:
+            self._loaded.popitem(last=False)
+        return predictor
+
+    def _finished(self, _future: Future[Result]) -> None:
+        with self._guard:
+            self._waiting -= 1
+
+
+def _time_of(path: Path) -> str:
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
+
+
+def now_text() -> str:
+    """The time as MONAI Label writes it."""
+    return time.strftime("%Y-%m-%d %H:%M:%S")

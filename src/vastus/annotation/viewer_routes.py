@@ -1,0 +1,228 @@
+"""``/api``: what the browser viewer and scripts use."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Body, Depends, Query, Request
+from fastapi.responses import FileResponse
+from starlette.concurrency import run_in_threadpool
+
+from vastus.anatomy import LABELS
+from vastus.annotation.access import Shop, User, user_of
+from vastus.annotation.intake import read_label_upload
+from vastus.annotation.names import checked_name, tidy_note
+from vastus.annotation.receiving import received_body
+from vastus.annotation.refusals import NotReadyError, UnknownItemError
+from vastus.annotation.store import CaseState, Draft, Kind, Version
+from vastus.annotation.structures import structure_rows
+from vastus.annotation.trainer import TrainRequest
+from vastus.annotation.workshop import Workshop
+from vastus.io.scan_types import Grid
+
+router = APIRouter(prefix="/api", dependencies=[Depends(user_of)], tags=["Vastus"])
+
+NIFTI_GZ = "application/gzip"
+Number = Annotated[int, Query(ge=1)]
+
+
+@router.get("/me")
+async def me(user: User, shop: Shop) -> dict[str, Any]:
+    """Who is asking."""
+    return {"name": user, "signed_in": shop.accounts is not None}
+
+
+@router.get("/structures")
+async def structures() -> list[dict[str, Any]]:
+    """Every label value with its name, side and colour."""
+    return structure_rows()
+
+
+@router.get("/cases")
+def cases(shop: Shop) -> list[dict[str, Any]]:
+    """All scans of the project."""
+    shop.cases.rescan()
+    currents, locks = shop.store.currents(), shop.store.locks()
+    selected = shop.shelf.selected()
+    scores = shop.store.scores(selected) if selected else {}
+    rows = []
+    for case in shop.cases.all():
+        grid = shop.cases.grid(case.id)
+        current = currents.get(case.id)
+        lock = locks.get(case.id)
+        rows.append({
+            "id": case.id, "name": case.id, "shape": None if grid is None else list(grid.shape),
+            "spacing_mm": None if grid is None else spacing_of(grid),
+            "state": (current.state if current else CaseState.UNLABELLED).value,
+            "versions": current.number if current else 0, "locked_by": lock.holder if lock else None,
+            "score": scores.get(case.id), "problem": shop.cases.problem(case.id),
+        })  # fmt: skip
+    return rows
+
+
+@router.get("/cases/{case_id}/image.nii.gz", response_class=FileResponse)
+def image(case_id: str, shop: Shop) -> FileResponse:
+    """The scan in HU."""
+    return FileResponse(shop.cases.image_path(case_id), media_type=NIFTI_GZ, filename=f"{case_id}.nii.gz")
+
+
+@router.get("/cases/{case_id}/versions")
+def versions(case_id: str, shop: Shop) -> list[dict[str, Any]]:
+    """The history of a case's label, oldest first."""
+    shop.cases.get(case_id)
+    return [version_row(version) for version in shop.store.versions(case_id)]
+
+
+@router.get("/cases/{case_id}/versions/{version}/labels.nii.gz", response_class=FileResponse)
+def labels(case_id: str, version: int, shop: Shop) -> FileResponse:
+    """One version of the label."""
+    shop.cases.get(case_id)
+    found = shop.store.version(case_id, version)
+    return FileResponse(
+        shop.store.file(found), media_type=NIFTI_GZ, filename=f"{case_id}-{version}.nii.gz",
+        headers={"x-vastus-sha256": found.sha256},
+    )  # fmt: skip
+
+
+_LABEL_BODY = {
+    "requestBody": {"required": True, "content": {NIFTI_GZ: {"schema": {"type": "string", "format": "binary"}}}}
+}
+
+
+@router.post("/cases/{case_id}/versions", status_code=201, openapi_extra=_LABEL_BODY)
+async def save_version(
+    case_id: str, request: Request, user: User, shop: Shop, parent: Number | None = None, note: str = "",
+    tag: str = "",
+) -> dict[str, Any]:  # fmt: skip
+    """Save a label map (the body: .nii.gz or .nrrd on the voxels of the case) as a new version."""
+    if tag:
+        checked_name(tag, "tag")
+    shop.cases.get(case_id)
+    draft = Draft(Kind.HUMAN, user, parent, tidy_note(note), tag)
+    async with received_body(request, shop.layout.temporary) as path:
+
+        def take() -> Version:
+            return shop.save(case_id, draft, read_label_upload(path, grid_of(shop, case_id)))
+
+        return version_row(await run_in_threadpool(take))
+
+
+@router.post("/cases/{case_id}/undo", status_code=201)
+def undo(case_id: str, user: User, shop: Shop) -> dict[str, Any]:
+    """Save a version that equals the parent of the current one."""
+    return version_row(shop.undo(case_id, user))
+
+
+@router.post("/cases/{case_id}/lock")
+def lock(case_id: str, user: User, shop: Shop) -> dict[str, Any]:
+    """Take the case, or keep it for another quarter of an hour: nobody else can save meanwhile."""
+    shop.cases.get(case_id)
+    taken = shop.store.lock(case_id, user)
+    return {"locked_by": taken.holder, "expires": taken.expires}
+
+
+@router.delete("/cases/{case_id}/lock")
+def unlock(case_id: str, user: User, shop: Shop) -> dict[str, Any]:
+    """Give the case back."""
+    shop.cases.get(case_id)
+    shop.store.unlock(case_id, user)
+    return {"locked_by": None}
+
+
+@router.get("/cases/{case_id}/versions/{version}/volumes")
+def volumes(case_id: str, version: int, shop: Shop) -> list[dict[str, Any]]:
+    """Volume in ml and mean HU of every structure of a version."""
+    shop.cases.get(case_id)
+    found = shop.store.version(case_id, version)
+    return volume_rows(shop, found)
+
+
+@router.post("/cases/{case_id}/infer", status_code=201)
+async def infer(case_id: str, user: User, shop: Shop, model: str | None = None) -> dict[str, Any]:
+    """Let a network label the case; what it finds becomes a new version."""
+    queued = await run_in_threadpool(shop.segment, case_id, model)
+    name, found = await asyncio.wrap_future(queued)
+    saved = await run_in_threadpool(shop.save_prediction, case_id, name, found.labels, user)
+    return version_row(saved) | {"warnings": list(found.warnings)}
+
+
+@router.get("/models")
+def models(shop: Shop) -> list[dict[str, Any]]:
+    """The networks that can be chosen, the newest last."""
+    return [
+        {"name": entry.name, "selected": entry.selected, "created": entry.created, "metrics": dict(entry.metrics),
+         "description": entry.trained_on}
+        for entry in shop.shelf.entries()
+    ]  # fmt: skip
+
+
+@router.post("/models/{name}/select")
+def select_model(name: str, shop: Shop) -> dict[str, Any]:
+    """Choose the network that is used when none is named, and from which trainings start."""
+    shop.shelf.select(name)
+    return {"name": name, "selected": True}
+
+
+@router.post("/train", status_code=201)
+def train(shop: Shop, values: Annotated[dict[str, Any] | None, Body()] = None) -> dict[str, Any]:
+    """Train on the final labels, from the selected model: minutes or steps, learning_rate, fresh."""
+    return shop.trainer.start(TrainRequest.from_values(values or {})).status()
+
+
+@router.get("/train")
+def training(shop: Shop) -> dict[str, Any]:
+    """How the training stands, or the last one; an empty object if there was none."""
+    task = shop.trainer.task()
+    return task.status() if task is not None else {}
+
+
+@router.delete("/train")
+def stop_training(shop: Shop) -> dict[str, Any]:
+    """Stop the training."""
+    return shop.trainer.stop().status()
+
+
+def version_row(version: Version) -> dict[str, Any]:
+    """A version as clients get it."""
+    return {
+        "version": version.number, "kind": version.kind.value, "author": version.author, "created": version.created,
+        "parent": version.parent, "equals": version.equals, "note": version.note, "tag": version.tag,
+        "sha256": version.sha256,
+    }  # fmt: skip
+
+
+def grid_of(shop: Workshop, case_id: str) -> Grid:
+    """The grid that labels of a case must lie on; the scan is read if that is what it takes."""
+    shop.cases.image_path(case_id)
+    grid = shop.cases.grid(case_id)
+    if grid is None:
+        raise NotReadyError("The grid of this case is not known.")
+    return grid
+
+
+def spacing_of(grid: Grid) -> list[float]:
+    """Distance of neighbouring voxels along the axes of a grid, in mm."""
+    return [round(float(s), 6) for s in np.linalg.norm(grid.affine[:3, :3], axis=0)]
+
+
+def volume_rows(shop: Workshop, version: Version) -> list[dict[str, Any]]:
+    """Volume and density of the structures that occur in a version."""
+    from vastus.morphometry.voxels import tally_labels
+
+    found = shop.label_map(version)
+    scan = shop.image(version.case_id)
+    if scan.array.shape != found.array.shape:
+        raise UnknownItemError("The scan of this case was replaced; this version lies on the one before.")
+    tally = tally_labels(found.array, scan.array)
+    rows = []
+    for row, label in enumerate(LABELS):
+        count, with_hu = int(tally.voxels[row]), int(tally.hu_voxels[row])
+        if count:
+            rows.append({
+                "value": label.value, "name": label.structure.english, "side": label.side.value,
+                "volume_ml": round(count * found.voxel_volume_mm3 / 1000.0, 3),
+                "mean_hu": round(float(tally.hu_sum[row]) / with_hu, 2) if with_hu else None,
+            })  # fmt: skip
+    return rows

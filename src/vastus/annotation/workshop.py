@@ -1,0 +1,211 @@
+"""``Workshop``: all parts of one project's server, and what clients of either protocol ask of them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from vastus.anatomy import LABELS
+from vastus.annotation.cases import Cases
+from vastus.annotation.final_labels import FinalLabels
+from vastus.annotation.guards import LOOPBACK_HOSTS
+from vastus.annotation.layout import Layout
+from vastus.annotation.models import Engine, Shelf
+from vastus.annotation.refusals import AlreadyThereError, NotReadyError
+from vastus.annotation.sessions import Sessions
+from vastus.annotation.store import CaseState, Draft, Kind, Store, Version
+from vastus.annotation.trainer import Trainer, TrainerSettings
+from vastus.annotation.users import Accounts
+from vastus.inference.choices import RuntimeOptions
+from vastus.io.labels import read_labels, write_labels
+from vastus.volume import Volume
+
+if TYPE_CHECKING:
+    from vastus.inference.predictor import Segmentation
+
+LOG: Final = logging.getLogger("vastus.annotation")
+_IMAGES_KEPT: Final = 2
+_RESERVED_SECONDS: Final = 15 * 60.0
+_LOG_LINES: Final = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """What the command line decides.
+
+    Attributes:
+        root: folder of the project.
+        weights: bundle to begin with; None: the one that comes with Vastus.
+        runtime: device, runtime, threads of the network.
+        training: how trainings run.
+        hosts: names by which the server may be called.
+        body_limit: bytes of a body.
+        voxel_limit: voxels of an uploaded scan.
+    """
+
+    root: Path
+    weights: Path | None = None
+    runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
+    training: TrainerSettings = field(default_factory=TrainerSettings)
+    hosts: frozenset[str] = LOOPBACK_HOSTS
+    body_limit: int = 1 << 30
+    voxel_limit: int = 400_000_000
+
+
+class Workshop:
+    """One project: scans, history, models, training. Thread-safe."""
+
+    def __init__(self, settings: ServerSettings, accounts: Accounts | None = None) -> None:
+        self.settings = settings
+        self.accounts = accounts
+        self.layout = Layout(settings.root.absolute())
+        self.cases = Cases(self.layout)
+        self._claim = _claim(self.layout)
+        self.store = Store(self.layout)
+        self.store.clear_incoming()
+        self.labels = FinalLabels(self.store, self.cases, self.layout.dataset)
+        self.shelf = Shelf(self.layout, self.store, settings.weights)
+        self.engine = Engine(settings.runtime)
+        self.trainer = Trainer(self.layout, self.labels, self.shelf, settings.training)
+        self.sessions = Sessions(self.layout.temporary / "sessions")
+        self.log_lines = LogLines()
+        LOG.addHandler(self.log_lines)
+        LOG.setLevel(logging.INFO)
+        self._images: OrderedDict[str, Volume] = OrderedDict()
+        self._reserved: dict[str, tuple[str, float]] = {}
+        self._guard = threading.Lock()
+        self.labels.refresh_all()
+
+    def close(self) -> None:
+        """End trainings and the network's thread."""
+        self.trainer.close()
+        self.engine.close()
+        LOG.removeHandler(self.log_lines)
+        if self._claim is not None:
+            os.close(self._claim)
+            self._claim = None
+
+    def image(self, case_id: str) -> Volume:
+        """The voxels of a case; the last two stay in memory."""
+        with self._guard:
+            known = self._images.pop(case_id, None)
+            if known is not None:
+                self._images[case_id] = known
+                return known
+        volume = self.cases.image(case_id)
+        with self._guard:
+            self._images[case_id] = volume
+            while len(self._images) > _IMAGES_KEPT:
+                self._images.popitem(last=False)
+        return volume
+
+    def label_map(self, version: Version) -> Volume:
+        """The voxels of a version."""
+        return read_labels(self.store.file(version))
+
+    def current_labels(self, case_id: str) -> Volume:
+        """The voxels of the current version.
+
+        Raises:
+            NotReadyError: there is none.
+        """
+        version = self.store.current(case_id)
+        if version is None:
+            raise NotReadyError("This case has no label yet.", remedy="Segment it or save one first.")
+        return self.label_map(version)
+
+    def save(self, case_id: str, draft: Draft, labels: Volume) -> Version:
+        """Add a version and keep the data set current."""
+        version = self.store.save(case_id, draft, lambda path: write_labels(labels, path))
+        self.labels.refresh(case_id)
+        LOG.info("%s: version %d saved (%s, by %s)", case_id, version.number, version.kind.value, version.author)
+        return version
+
+    def undo(self, case_id: str, author: str) -> Version:
+        """Bring back the parent of the current version."""
+        self.cases.get(case_id)
+        version = self.store.undo(case_id, author)
+        self.labels.refresh(case_id)
+        LOG.info("%s: version %d undone by %s", case_id, version.number - 1, author)
+        return version
+
+    def segment(self, case_id: str, model: str | None) -> Future[tuple[str, Segmentation]]:
+        """Queue a case for the network; gives the model's name and what it found."""
+        bundle = self.shelf.bundle(model)
+        self.cases.get(case_id)
+        return self.engine.submit(lambda load: (bundle.folder.name, load(bundle).segment(self.image(case_id))))
+
+    def save_prediction(self, case_id: str, model: str, labels: Volume, author: str) -> Version:
+        """Keep what a model found as a version."""
+        return self.save(case_id, Draft(Kind.MODEL, author, note=f"model {model}", tag="original"), labels)
+
+    def states(self) -> dict[str, CaseState]:
+        """How far each case is."""
+        currents = self.store.currents()
+        return {
+            case.id: currents[case.id].state if case.id in currents else CaseState.UNLABELLED
+            for case in self.cases.all()
+        }
+
+    def to_correct(self) -> list[str]:
+        """Cases that nobody has corrected yet."""
+        return [case for case, state in self.states().items() if state in (CaseState.UNLABELLED, CaseState.MODEL)]
+
+    def reserve_first(self, ranked: list[str], who: str) -> str | None:
+        """Hand out the first case that is not with someone else, so that two annotators get different ones."""
+        locks = self.store.locks()
+        now = time.monotonic()
+        with self._guard:
+            self._reserved = {c: (w, t) for c, (w, t) in self._reserved.items() if t > now}
+            for case in ranked:
+                holder = locks[case].holder if case in locks else self._reserved.get(case, (who, 0.0))[0]
+                if holder == who:
+                    self._reserved[case] = (who, now + _RESERVED_SECONDS)
+                    return case
+        return None
+
+
+class LogLines(logging.Handler):
+    """The last lines of the log, for clients that ask. Nothing of a patient's is ever logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: deque[str] = deque(maxlen=_LOG_LINES)
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line."""
+        self.lines.append(self.format(record))
+
+
+def label_names(present: list[int]) -> Mapping[str, int]:
+    """Names of the values that occur, in the order of the values: 3D Slicer gives the n-th present value the n-th."""
+    wanted = set(present)
+    return {label.name: label.value for label in sorted(LABELS, key=lambda label: label.value) if label.value in wanted}
+
+
+def _claim(layout: Layout) -> int | None:
+    """Make sure that one server only works on a project; its lock goes with the process, however that ends."""
+    layout.state.mkdir(parents=True, exist_ok=True)
+    handle = os.open(layout.state / "server.lock", os.O_RDWR | os.O_CREAT)
+    try:
+        import fcntl
+    except ImportError:
+        os.close(handle)
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        raise AlreadyThereError(
+            "Another server is working on this folder.", path=layout.root, remedy="Use that one, or stop it."
+        ) from error
+    return handle

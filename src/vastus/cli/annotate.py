@@ -1,0 +1,117 @@
+"""``vastus annotate``: a server on which labels are corrected, in 3D Slicer or in the browser."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vastus.errors import MissingExtraError, SettingsError
+from vastus.inference.choices import Device, PrecisionChoice, RuntimeName, RuntimeOptions
+
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+def annotate(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="Folder of scans; the server keeps its work in it, too.")
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on; elsewhere than here, with --users.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on.")] = 8000,
+    users: Annotated[Path | None, typer.Option("--users", help="Users file; everybody must sign in.")] = None,
+    add_user: Annotated[
+        str | None, typer.Option("--add-user", help="Add this user to the users file, ask for the password, and end.")
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option("--allow-host", help="Name under which the server is reached (repeatable).")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option("--weights", help="Bundle to begin with.")] = None,
+    train_config: Annotated[
+        Path | None, typer.Option("--train-config", help="Settings of trainings, TOML or JSON (see vastus train).")
+    ] = None,
+    device: Annotated[Device, typer.Option("--device", help="Where networks run and train.")] = Device.AUTO,
+    threads: Annotated[int | None, typer.Option("--threads", "-t", min=1, help="Processor threads.")] = None,
+    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that prepare training windows.")] = 1,
+    max_upload_mb: Annotated[int, typer.Option("--max-upload-mb", min=1, help="Largest body, in MiB.")] = 1024,
+    certificate: Annotated[Path | None, typer.Option("--tls-certificate", help="PEM file, for https.")] = None,
+    key: Annotated[Path | None, typer.Option("--tls-key", help="PEM file of its key.")] = None,
+) -> None:
+    """Correct labels in 3D Slicer (MONAI Label) or in the browser, retrain, and be told which scan comes next."""
+    from importlib.util import find_spec
+
+    if add_user is not None:
+        _add_user(users, add_user)
+        return
+    if folder is None:
+        raise SettingsError("Which folder?", remedy="vastus annotate DIR")
+    if host not in _LOOPBACK and users is None:
+        raise SettingsError(
+            f"On {host} others can reach the server: it needs users who sign in.",
+            remedy="Make a users file: vastus annotate --add-user NAME --users FILE",
+        )
+    if any(find_spec(module) is None for module in ("fastapi", "uvicorn", "python_multipart")):
+        raise MissingExtraError("The annotation server", "annotate")
+    import uvicorn
+
+    from vastus.annotation.app import create_app, guarded
+    from vastus.annotation.guards import LOOPBACK_HOSTS
+    from vastus.annotation.trainer import TrainerSettings, read_train_settings
+    from vastus.annotation.users import Accounts, read_users
+    from vastus.annotation.workshop import ServerSettings, Workshop
+
+    names = frozenset(name.lower() for name in allow_host or [])
+    hosts = LOOPBACK_HOSTS | names | (frozenset({host.lower()}) - {"0.0.0.0", "::"})  # noqa: S104
+    training = TrainerSettings(
+        read_train_settings(train_config) if train_config else {}, "cuda" if device is Device.CUDA else "cpu", threads,
+        workers,
+    )  # fmt: skip
+    settings = ServerSettings(
+        folder, weights, RuntimeOptions(device, RuntimeName.AUTO, PrecisionChoice.AUTO, threads), training, hosts,
+        max_upload_mb << 20,
+    )  # fmt: skip
+    listening = _listen(host, port)
+    workshop = Workshop(settings, Accounts(read_users(users)) if users else None)
+    scheme = "https" if certificate else "http"
+    shown = f"[{host}]" if ":" in host else host
+    address = f"{scheme}://{shown}:{listening.getsockname()[1]}"
+    typer.echo(f"{len(workshop.cases.all())} scans. Viewer and 3D Slicer: {address}", err=True)
+    config = uvicorn.Config(
+        guarded(create_app(workshop), workshop), log_level="warning", access_log=False, server_header=False,
+        ssl_certfile=str(certificate) if certificate else None, ssl_keyfile=str(key) if key else None,
+        timeout_graceful_shutdown=5,
+    )  # fmt: skip
+    try:
+        uvicorn.Server(config).run(sockets=[listening])
+    finally:
+        workshop.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """The socket, before anything is loaded: a port that is taken is told at once, and port 0 is given a number."""
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, number)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(2048)
+    except OSError as error:
+        raise SettingsError(f"Can't listen on {host}, port {port} ({error.strerror}).", remedy="Use --port.") from error
+    return listening
+
+
+def _add_user(file: Path | None, name: str) -> None:
+    from vastus.annotation.users import add_user
+
+    if file is None:
+        raise SettingsError("Which users file?", remedy="vastus annotate --add-user NAME --users FILE")
+    if sys.stdin.isatty():
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    else:
+        password = sys.stdin.readline().rstrip("\n")
+    add_user(file, name, password)
+    typer.echo(f"{name} can sign in with {file}.")
