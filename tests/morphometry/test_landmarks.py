@@ -2,10 +2,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.signal import find_peaks
 
 from vastus.anatomy import Side
 from vastus.morphometry.field_of_view import find_field_of_view, find_truncations
-from vastus.morphometry.landmarks import ISCHIAL_TUBEROSITY, LESSER_TROCHANTER, MID_THIGH, Leg, find_leg
+from vastus.morphometry.landmarks import (
+    ISCHIAL_TUBEROSITY,
+    LESSER_TROCHANTER,
+    MID_THIGH,
+    Leg,
+    find_leg,
+    most_prominent_peak,
+)
 from vastus.morphometry.settings import MeasureSettings
 from vastus.morphometry.voxels import tally_labels
 from vastus.synthesis.phantom import make_phantom
@@ -118,3 +129,10 @@ def test_no_femur_no_leg_and_a_broken_one_keeps_its_parts() -> None:
     leg = leg_of(labels.with_array(broken), Side.RIGHT)
     assert leg is not None
     assert leg.length_mm == pytest.approx(430, abs=4)
+
+
+@given(arrays(np.float64, st.integers(3, 40), elements=st.integers(0, 6).map(float)), st.sampled_from([1.0, 2.5, 4.0]))
+def test_the_most_prominent_peak_is_scipys(curve: np.ndarray, least: float) -> None:
+    peaks, properties = find_peaks(curve, prominence=least)
+    expected = int(peaks[np.argmax(properties["prominences"])]) if len(peaks) else None
+    assert most_prominent_peak(curve, least) == expected

@@ -89,18 +89,33 @@ def measure_thigh_fat(
     hu, values = ct.array[:, :, first : last + 1], labels.array[:, :, first : last + 1]
     grid = _coarse_grid(values.shape, ct.spacing_mm)
     zones = _zones(Volume(hu, affine), grid.sample(values), legs, grid, settings)
-    # The zones reach a little into the air: only solid voxels at the edge mean that the body goes on beyond it.
-    solid_edge = grid.sample(view.edge)[:, :, None] & (grid.sample(hu) > PreprocessingSettings().body_threshold_hu)
     result = []
     for leg, (low, high, complete), zone in zip(legs, ends, zones, strict=True):
         if high <= low:
             continue
         line = leg.axis_map(affine)
         profiles = profile_fat((values, hu), settings.fat_hu, (zone, grid.index), line, (low, high))
-        in_thigh = _within(line, grid, zone.shape, (low, high))
-        cut = tuple(bool((solid_edge & in_thigh & (zone == number)).any()) for number in (1, 2))
-        result.append(ThighFat(leg.side, low, high, complete, (cut[0], cut[1]), profiles))
+        cut = _cut(zone, hu, view, grid, (line, low, high))
+        result.append(ThighFat(leg.side, low, high, complete, cut, profiles))
     return tuple(result)
+
+
+def _cut(
+    zone: NDArray[np.uint8], hu: NDArray[Any], view: FieldOfView, grid: _Grid, part: tuple[AxisMap, float, float]
+) -> tuple[bool, bool]:
+    """Whether the sides of the scan cut the subcutaneous and the intermuscular zone, in a part of the axis.
+
+    The zones reach a little into the air: only solid voxels at the edge mean that the body goes on beyond it.
+    """
+    line, low, high = part
+    at_edge = np.nonzero(grid.sample(view.edge))
+    i, j = (n[:, None] * step + step // 2 for n, step in zip(at_edge, grid.steps[:2], strict=True))
+    k = (np.arange(zone.shape[2]) * grid.steps[2] + grid.steps[2] // 2)[None, :]
+    x, y, z = line.step_mm
+    position = line.offset_mm + i * x + j * y + k * z
+    counts = (position >= low) & (position <= high) & (hu[i, j, k] > PreprocessingSettings().body_threshold_hu)
+    found = zone[at_edge][counts]
+    return bool((found == SUBCUTANEOUS).any()), bool((found == INTERMUSCULAR).any())
 
 
 def _thigh_ends(leg: Leg, settings: MeasureSettings) -> tuple[float, float, bool]:
@@ -136,32 +151,64 @@ def _zones(
     ct: Volume, values: NDArray[np.uint8], legs: tuple[Leg, ...], grid: _Grid, settings: MeasureSettings
 ) -> list[NDArray[np.uint8]]:
     """Zone numbers of each leg on the coarse grid."""
+    body = _on_grid(body_mask(ct, PreprocessingSettings())[0], values.shape)
+    pixel = (grid.spacing_mm[0], grid.spacing_mm[1])
+    reach = [int(np.ceil(_SKIN_MARGIN_MM / p)) for p in pixel]
+    box = tuple(
+        _span(body.any(axis=(1 - axis, 2)) | values.any(axis=(1 - axis, 2)), margin)
+        for axis, margin in enumerate(reach)
+    )
+    sides = tuple(leg.side for leg in legs)
+    zones = [np.zeros(values.shape, np.uint8, order="F") for _ in legs]
+
+    def work(first: int, last: int) -> None:
+        here = (*box, slice(first, last))
+        found = _zones_of_slices(body[here], values[here], sides, (pixel, settings.fascia_closing_mm))
+        for zone, part in zip(zones, found, strict=True):
+            zone[here] = part
+
+    in_blocks(values.shape[2], work)  # every slice stands for itself
+    return zones
+
+
+def _span(occupied: Mask, margin: int) -> slice:
+    where = np.flatnonzero(occupied)
+    return slice(max(0, where[0] - margin), where[-1] + 1 + margin) if len(where) else slice(0, 1)
+
+
+def _zones_of_slices(
+    body: Mask, values: NDArray[np.uint8], sides: tuple[Side, ...], scale: tuple[tuple[float, float], float]
+) -> list[NDArray[np.uint8]]:
     from scipy import ndimage
 
-    pixel = (grid.spacing_mm[0], grid.spacing_mm[1])
-    fascias = [_fascia(values, leg.side, pixel, settings.fascia_closing_mm) for leg in legs]
-    distances = [squared_distance_mm2(fascia, pixel) for fascia in fascias]
-    body = _body(ct, values.shape, pixel)
-    in_slices = np.zeros((3, 3, 3), dtype=bool)
-    in_slices[:, :, 1] = ndimage.generate_binary_structure(2, 1)
-    parts, count = ndimage.label(body, structure=in_slices)
+    pixel, radius_mm = scale
+    fascias = [_fascia(values, side, pixel, radius_mm) for side in sides]
+    # A margin, so that the body's rough outline does not cost fat under the skin.
+    parts, count = ndimage.label(_squared_distance(body, pixel) <= _SKIN_MARGIN_MM**2, structure=_in_slices())
+    distances = [_squared_distance(fascia, pixel) for fascia in fascias] if len(fascias) > 1 else []
     result = []
     for number, closed in enumerate(fascias):
-        fascia = closed.copy()
+        fascia = closed
         touched = np.zeros(count + 1, dtype=bool)
-        touched[np.unique(parts[closed])] = True
+        touched[parts[closed]] = True
         touched[0] = False
         under_skin = touched[parts] & ~closed
         for other in range(len(fascias)):
             if other != number:
                 under_skin &= ~fascias[other] & (distances[number] <= distances[other])
                 # Where both closings overlap, only the labels themselves decide.
-                fascia &= ~fascias[other] | _of_side(values, legs[number].side)
-        zone = np.zeros(values.shape, dtype=np.uint8)
-        zone[under_skin] = SUBCUTANEOUS
+                fascia = fascia & (~fascias[other] | _of_side(values, sides[number]))
+        zone = under_skin.astype(np.uint8) * np.uint8(SUBCUTANEOUS)
         zone[fascia] = INTERMUSCULAR
         result.append(zone)
     return result
+
+
+def _in_slices() -> Mask:
+    """Neighbours within a slice, by their sides."""
+    structure = np.zeros((3, 3, 3), dtype=bool)
+    structure[1, :, 1] = structure[:, 1, 1] = True
+    return structure
 
 
 def _of_side(values: NDArray[np.uint8], side: Side) -> Mask:
@@ -176,45 +223,31 @@ def _fascia(values: NDArray[np.uint8], side: Side, pixel_mm: tuple[float, float]
     from scipy import ndimage
 
     tissue = _of_side(values, side)
-    where = ndimage.find_objects(tissue.astype(np.uint8))
     closed = np.zeros_like(tissue)
-    if not where:
+    if not tissue.any():
         return closed
+    where = (_span(tissue.any(axis=(1, 2)), 0), _span(tissue.any(axis=(0, 2)), 0))
     margin = [int(np.ceil(radius_mm / p)) + 2 for p in pixel_mm]
-    pad = [(margin[0], margin[0]), (margin[1], margin[1]), (0, 0)]
-    block = np.pad(tissue[where[0]], pad)
-    grown = squared_distance_mm2(block, pixel_mm) <= radius_mm**2
+    block = np.pad(tissue[where], [(margin[0], margin[0]), (margin[1], margin[1]), (0, 0)])
+    grown = _squared_distance(block, pixel_mm) <= radius_mm**2
     # Slightly less than the radius: distances run between pixel centres, and the closing must keep all labels.
-    shrunk = squared_distance_mm2(~grown, pixel_mm) > radius_mm**2
+    shrunk = _squared_distance(~grown, pixel_mm) > radius_mm**2
     shrunk |= block
-    in_slices = np.zeros((3, 3, 3), dtype=bool)
-    in_slices[:, :, 1] = ndimage.generate_binary_structure(2, 1)
-    holes, count = ndimage.label(~shrunk, structure=in_slices)
+    holes, count = ndimage.label(~shrunk, structure=_in_slices())
     outer = np.zeros(count + 1, dtype=bool)
     for border in (holes[0], holes[-1], holes[:, 0], holes[:, -1]):
-        outer[np.unique(border)] = True
+        outer[border] = True
     outer[0] = False
-    shrunk = ~outer[holes]
-    closed[where[0]] = shrunk[margin[0] : -margin[0], margin[1] : -margin[1]]
+    closed[where] = ~outer[holes][margin[0] : -margin[0], margin[1] : -margin[1]]
     return closed
 
 
-def _body(ct: Volume, shape: tuple[int, ...], pixel_mm: tuple[float, float]) -> Mask:
-    """The body on the coarse grid, with a margin so that its rough outline does not cost fat under the skin."""
-    mask, _ = body_mask(ct, PreprocessingSettings())
+def _on_grid(mask: Mask, shape: tuple[int, ...]) -> Mask:
+    """A mask of the same box on another grid, by the nearest voxel."""
     index = [
         np.minimum(((np.arange(n) + 0.5) * m / n).astype(int), m - 1) for n, m in zip(shape, mask.shape, strict=True)
     ]
-    body = mask[np.ix_(*index)]
-    return squared_distance_mm2(body, pixel_mm) <= _SKIN_MARGIN_MM**2
-
-
-def _within(line: AxisMap, grid: _Grid, shape: tuple[int, ...], reach_mm: tuple[float, float]) -> Mask:
-    """Which coarse voxels lie between two positions on a line."""
-    i, j, k = (np.arange(n) * s + s // 2 for n, s in zip(shape, grid.steps, strict=True))
-    x, y, z = line.step_mm
-    position = line.offset_mm + (i * x)[:, None, None] + (j * y)[None, :, None] + (k * z)[None, None, :]
-    return (position >= reach_mm[0]) & (position <= reach_mm[1])
+    return np.asarray(mask[np.ix_(*index)])
 
 
 def squared_distance_mm2(mask: Mask, pixel_mm: tuple[float, float]) -> NDArray[np.float32]:
@@ -222,9 +255,13 @@ def squared_distance_mm2(mask: Mask, pixel_mm: tuple[float, float]) -> NDArray[n
 
     Exact Euclidean distance transform by the lower envelope of parabolas (Felzenszwalb and Huttenlocher 2012).
     """
+    found = in_blocks(mask.shape[2], lambda a, b: _squared_distance(mask[:, :, a:b], pixel_mm))
+    return np.concatenate(found, axis=2)
+
+
+def _squared_distance(mask: Mask, pixel_mm: tuple[float, float]) -> NDArray[np.float32]:
     slices = np.ascontiguousarray(np.moveaxis(mask, 2, 0))
-    x2, y2 = float(pixel_mm[0]) ** 2, float(pixel_mm[1]) ** 2
-    distance = np.concatenate(in_blocks(len(slices), lambda a, b: _distance(slices[a:b], x2, y2)))
+    distance = _distance(slices, float(pixel_mm[0]) ** 2, float(pixel_mm[1]) ** 2)
     return np.moveaxis(distance, 0, 2)
 
 

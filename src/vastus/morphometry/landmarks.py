@@ -15,9 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vastus.anatomy import BY_KEY, Side
+from vastus.morphometry.bone import Bone, Line, Vector, find_bone
 from vastus.morphometry.field_of_view import Truncation
 from vastus.morphometry.settings import MeasureSettings
 from vastus.morphometry.voxels import ROW_OF_VALUE, AxisMap, LabelTally
@@ -30,12 +30,10 @@ MID_THIGH = "mid_thigh"
 _SHORTEST_FEMUR_MM = 60.0
 _SHAFT_AREA_RATIO = 1.6
 _SHAFT_END_MM = 15.0
-_PART_SHARE = 0.05
+_SECTION_MM = 5.0
 _TROCHANTER_BELOW_TOP_MM = (50.0, 120.0)
 _TROCHANTER_PROMINENCE_MM = 3.0
 _TROCHANTER_SHARE_BELOW_TOP = 0.17
-
-Points = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +69,8 @@ class Leg:
     """
 
     side: Side
-    origin_mm: Points
-    direction: Points
+    origin_mm: Vector
+    direction: Vector
     visible_mm: float
     truncation: Truncation
     levels: tuple[Level, ...]
@@ -91,7 +89,7 @@ class Leg:
         """A level by its name."""
         return next((level for level in self.levels if level.name == name), None)
 
-    def axis_map(self, affine: Points) -> AxisMap:
+    def axis_map(self, affine: Vector) -> AxisMap:
         """Positions on the axis of the voxels of a grid."""
         return AxisMap(float(self.direction @ (affine[:3, 3] - self.origin_mm)), self.direction @ affine[:3, :3])
 
@@ -108,21 +106,21 @@ def find_leg(
         settings: which percentages are wanted.
     """
     femur = BY_KEY["femur"].label_value(side)
-    points = _points(upright, tally, femur)
-    if points is None:
+    bone = find_bone(upright, tally, femur)
+    if bone is None:
         return None
-    centre, direction = _shaft_axis(points)
-    along = (points - centre) @ direction
+    centre, direction = _shaft_axis(bone)
+    low, high = bone.extent_mm(Line(centre, direction))
     footprint = float(np.abs(direction @ upright.affine[:3, :3]).max())
-    low, high = float(along.min()) - footprint / 2, float(along.max()) + footprint / 2
+    low, high = low - footprint / 2, high + footprint / 2
     if high - low < _SHORTEST_FEMUR_MM:
         return None
     origin = centre + low * direction
     leg = Leg(side, origin, direction, high - low, truncations[ROW_OF_VALUE[femur]], ())
     hip = BY_KEY["hip_bone"].label_value(side)
     found = [
-        _ischial_tuberosity(leg, _points(upright, tally, hip), truncations[ROW_OF_VALUE[hip]], footprint),
-        _lesser_trochanter(leg, points),
+        _ischial_tuberosity(leg, find_bone(upright, tally, hip), truncations[ROW_OF_VALUE[hip]], footprint),
+        _lesser_trochanter(leg, bone),
     ]
     found += [_percentage(leg, percent) for percent in sorted({50.0, *settings.levels_percent})]
     levels = [_level(leg, *entry) for entry in found if entry is not None]
@@ -130,48 +128,26 @@ def find_leg(
     return Leg(side, origin, direction, leg.visible_mm, leg.truncation, inside)
 
 
-def _points(upright: Volume, tally: LabelTally, value: int) -> Points | None:
-    """Voxel centres of a bone in mm, islands of less than 5% left out (a broken bone keeps its parts)."""
-    import cc3d
-
-    row = ROW_OF_VALUE[value]
-    if tally.voxels[row] == 0:
-        return None
-    first, last = tally.first[row], tally.last[row] + 1
-    box = upright.array[first[0] : last[0], first[1] : last[1], first[2] : last[2]] == value
-    box = np.asfortranarray(box)
-    parts, count = cc3d.connected_components(box, connectivity=26, return_N=True)
-    if count > 1:
-        sizes = np.bincount(parts.ravel(order="K"))
-        sizes[0] = 0
-        box = (sizes >= _PART_SHARE * sizes.sum())[parts]
-    # Walked the way it lies in memory: the first axis is usually the fastest.
-    index = np.argwhere(box.T)[:, ::-1] + first
-    return index @ upright.affine[:3, :3].T + upright.affine[:3, 3]
-
-
-def _shaft_axis(points: Points) -> tuple[Points, Points]:
+def _shaft_axis(bone: Bone) -> tuple[Vector, Vector]:
     """A point and the direction of the line through the centres of the shaft's cross-sections.
 
     The shaft is where the cross-section is at most 1.6 times that of the thinnest tenth; the line through it does not
     depend on how much of the head or the condyles the scan shows. Where too little shaft is seen, the longest axis.
     """
-    centre = points.mean(axis=0)
-    _, axes = np.linalg.eigh(np.cov((points - centre).T))
+    centre, covariance = bone.centre_and_covariance()
+    _, axes = np.linalg.eigh(covariance)
     direction = axes[:, -1] * (1.0 if axes[2, -1] >= 0 else -1.0)
     for _ in range(2):
-        along = (points - centre) @ direction
-        bins = np.floor((along - along.min()) / 5.0).astype(int)
-        counts = np.bincount(bins)
-        centres = np.stack([np.bincount(bins, points[:, a]) for a in range(3)], axis=1) / np.maximum(counts, 1)[:, None]
-        ends = round(_SHAFT_END_MM / 5.0)
-        inner = slice(ends, len(counts) - ends)
-        if len(counts[inner]) < 12:
+        sections = bone.sections(Line(centre, direction), _SECTION_MM)
+        ends = round(_SHAFT_END_MM / _SECTION_MM)
+        inner = slice(ends, len(sections.count) - ends)
+        counts = sections.count[inner]
+        if len(counts) < 12:
             break
-        shaft = (counts[inner] > 0) & (counts[inner] <= _SHAFT_AREA_RATIO * np.percentile(counts[inner], 10))
+        shaft = (counts > 0) & (counts <= _SHAFT_AREA_RATIO * np.percentile(counts, 10))
         if shaft.sum() < 12:
             break
-        line = centres[inner][shaft]
+        line = sections.centre_mm[inner][shaft]
         centre = line.mean(axis=0)
         direction = np.linalg.svd(line - centre)[2][0]
         direction = direction * (1.0 if direction[2] >= 0 else -1.0)
@@ -181,42 +157,57 @@ def _shaft_axis(points: Points) -> tuple[Points, Points]:
 _Found = tuple[str, float, str]
 
 
-def _ischial_tuberosity(leg: Leg, hip: Points | None, cut: Truncation, footprint: float) -> _Found | None:
+def _ischial_tuberosity(leg: Leg, hip: Bone | None, cut: Truncation, footprint: float) -> _Found | None:
     if hip is None or cut.below or cut.in_plane:
         return None
-    lowest = float(((hip - leg.origin_mm) @ leg.direction).min()) - footprint / 2
+    lowest = hip.extent_mm(Line(leg.origin_mm, leg.direction))[0] - footprint / 2
     return ISCHIAL_TUBEROSITY, lowest, "lowest point of the hip bone"
 
 
-def _lesser_trochanter(leg: Leg, points: Points) -> _Found | None:
-    from scipy.signal import find_peaks
-
+def _lesser_trochanter(leg: Leg, bone: Bone) -> _Found | None:
     if leg.truncation.above or leg.truncation.in_plane:
         return None
     top = leg.visible_mm
     low, high = top - _TROCHANTER_BELOW_TOP_MM[1], top - _TROCHANTER_BELOW_TOP_MM[0]
-    relative = points - leg.origin_mm
-    along = relative @ leg.direction
-    near = (along > low) & (along < high)
     to_middle = -1.0 if leg.side is Side.RIGHT else 1.0
     inwards = np.array([to_middle, -1.0, 0.0])
     inwards -= (inwards @ leg.direction) * leg.direction
     inwards /= np.linalg.norm(inwards)
-    bins = np.floor(along[near] - low).astype(int)
-    reach = np.full(max(int(high - low), 1) + 1, -np.inf)
-    np.maximum.at(reach, bins, relative[near] @ inwards)
+    reach = bone.farthest_mm(Line(leg.origin_mm, leg.direction), inwards, (low, high))
     seen = np.flatnonzero(np.isfinite(reach))
     if len(seen) > 10:
         filled = np.interp(np.arange(len(reach)), seen, reach[seen])
         smooth = np.convolve(np.pad(filled, 2, mode="edge"), np.full(5, 0.2), mode="valid")
-        peaks, properties = find_peaks(smooth, prominence=_TROCHANTER_PROMINENCE_MM)
-        if len(peaks):
-            best = peaks[int(np.argmax(properties["prominences"]))]
+        best = most_prominent_peak(smooth, _TROCHANTER_PROMINENCE_MM)
+        if best is not None:
             return LESSER_TROCHANTER, low + float(best) + 0.5, "postero-medial peak of the femur"
     if leg.truncation.any:
         return None
     share = f"{100 * _TROCHANTER_SHARE_BELOW_TOP:.0f}% of the femur below its upper end"
     return LESSER_TROCHANTER, top * (1 - _TROCHANTER_SHARE_BELOW_TOP), share
+
+
+def most_prominent_peak(curve: Vector, least: float) -> int | None:
+    """Where the peak lies that stands out most, by at least ``least``; of a plateau its middle, of equals the first.
+
+    The same as ``scipy.signal.find_peaks`` gives, whose import alone takes longer than all measuring.
+    """
+    best, best_prominence = None, least
+    start = 1
+    while start < len(curve) - 1:
+        end = start
+        while end < len(curve) - 1 and curve[end + 1] == curve[start]:
+            end += 1
+        if curve[start - 1] < curve[start] and end < len(curve) - 1 and curve[end + 1] < curve[start]:
+            higher = np.flatnonzero(curve > curve[start])
+            left, right = higher[higher < start], higher[higher > end]
+            base_left = curve[(left[-1] if len(left) else 0) : start].min()
+            base_right = curve[end + 1 : (right[0] if len(right) else len(curve))].min()
+            prominence = float(curve[start] - max(base_left, base_right))
+            if prominence > best_prominence or (best is None and prominence == best_prominence):
+                best, best_prominence = (start + end) // 2, prominence
+        start = end + 1
+    return best
 
 
 def _percentage(leg: Leg, percent: float) -> _Found | None:

@@ -16,7 +16,7 @@ from vastus.morphometry.field_of_view import Truncation, find_field_of_view, fin
 from vastus.morphometry.landmarks import Leg, Level, find_leg
 from vastus.morphometry.settings import MeasureSettings
 from vastus.morphometry.structures import Extent, HuStatistics, StructureMeasures, hu_statistics
-from vastus.morphometry.voxels import ROW_OF_VALUE, LabelTally, Profiles, profile_labels, tally_labels
+from vastus.morphometry.voxels import ROW_OF_VALUE, LabelTally, Profiles, in_blocks, profile_labels, tally_labels
 from vastus.volume import Volume, to_ras
 
 _PLATEAU = 0.999
@@ -137,9 +137,7 @@ def measure_scan(
     tally = tally_labels(upright.array, hu)
     view = find_field_of_view(upright.shape, hu)
     truncations = find_truncations(upright, tally, view)
-    legs = tuple(
-        leg for side in SIDES if (leg := find_leg(upright, tally, side, truncations, settings)) is not None
-    )  # fmt: skip
+    legs = _legs(upright, tally, truncations, settings)
     profiles = _leg_profiles(upright, legs)
     structures = _structures(tally, upright.voxel_volume_mm3, truncations, (legs, profiles), settings)
     groups = _groups(tally, upright.voxel_volume_mm3, structures, settings)
@@ -185,6 +183,14 @@ def _upright(ct: Volume | None, labels: Volume) -> tuple[Volume, Volume | None]:
     if labels.array.dtype != np.uint8:
         labels = labels.with_array(labels.array.astype(np.uint8))
     return to_ras(labels), None if ct is None else to_ras(ct)
+
+
+def _legs(
+    upright: Volume, tally: LabelTally, truncations: tuple[Truncation, ...], settings: MeasureSettings
+) -> tuple[Leg, ...]:
+    """The femora found, the right one first; both sides at the same time."""
+    found = in_blocks(len(SIDES), lambda a, b: [find_leg(upright, tally, s, truncations, settings) for s in SIDES[a:b]])
+    return tuple(leg for part in found for leg in part if leg is not None)
 
 
 def _leg_profiles(upright: Volume, legs: tuple[Leg, ...]) -> tuple[Profiles, ...]:

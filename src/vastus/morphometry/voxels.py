@@ -301,10 +301,16 @@ def _as_profiles(
 def _spread(profile, position, footprint):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Add one voxel, spread evenly over ``footprint`` bins around ``position`` (in bins)."""
     low, high = position - footprint / 2, position + footprint / 2
-    for b in range(int(low), int(high) + 1):
-        inside = min(high, b + 1.0) - max(low, float(b))
-        if inside > 0:
-            profile[b] += inside / footprint
+    first, last = int(low), int(high)
+    if first == last:
+        profile[first] += 1.0
+    elif last == first + 1:
+        below = (last - low) / footprint
+        profile[first] += below
+        profile[last] += 1.0 - below
+    else:
+        for b in range(first, last + 1):
+            profile[b] += (min(high, b + 1.0) - max(low, float(b))) / footprint
 
 
 @njit(cache=True, nogil=True)

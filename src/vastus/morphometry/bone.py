@@ -1,0 +1,186 @@
+"""The voxels of one bone, and the sums over them from which the axis of the femur is found.
+
+A femur of a 512 x 512 x 450 scan has about 700,000 voxels: they are listed once, as whole numbers, and every sum is one
+compiled pass over the list. Positions are in mm only where they are summed up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from vastus.morphometry.voxels import ROW_OF_VALUE, LabelTally, MemoryOrder
+from vastus.volume import Affine, Volume
+
+PART_SHARE: Final = 0.05
+"""Parts of a bone smaller than this share of it are islands and left out; a broken bone keeps its parts."""
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Line:
+    """A point and a direction in RAS+ mm; positions on it are distances from the point along the direction."""
+
+    origin_mm: Vector
+    direction: Vector
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sections:
+    """Cross-sections of a bone in steps along a line: voxels, and centres in mm (the origin where there is none)."""
+
+    count: NDArray[np.int64]
+    centre_mm: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bone:
+    """Voxels of a bone.
+
+    Attributes:
+        index: (N, 3) int32, indices into a box in the order in which the scan lies in memory.
+        affine: of that box: index -> RAS+ mm.
+    """
+
+    index: NDArray[np.int32]
+    affine: Affine
+
+    def centre_and_covariance(self) -> tuple[Vector, NDArray[np.float64]]:
+        """Mean (3,) in mm and covariance (3, 3) in mm2 of the voxel centres."""
+        first, second = _moments(self.index)
+        n = len(self.index)
+        mean = first / n
+        spread = (second - np.outer(first, first) / n) / (n - 1)
+        axes = self.affine[:3, :3]
+        return axes @ mean + self.affine[:3, 3], axes @ spread @ axes.T
+
+    def extent_mm(self, line: Line) -> tuple[float, float]:
+        """Lowest and highest position of a voxel centre on a line."""
+        low, high = _extent(self.index, self._along(line))
+        return float(low), float(high)
+
+    def sections(self, line: Line, step_mm: float) -> Sections:
+        """Cross-sections of ``step_mm`` each along a line, from the lowest voxel up."""
+        along = self._along(line)
+        low, high = _extent(self.index, along)
+        count, sums = _sections(self.index, along, low, step_mm, int((high - low) / step_mm) + 1)
+        centres = sums / np.maximum(count, 1)[:, None]
+        return Sections(count, centres @ self.affine[:3, :3].T + self.affine[:3, 3])
+
+    def farthest_mm(self, line: Line, towards: Vector, reach_mm: tuple[float, float]) -> NDArray[np.float64]:
+        """How far the bone reaches in a direction, a value for each mm along a line between two positions (excluded).
+
+        Returns:
+            Distance from ``line.origin_mm`` along ``towards``, -inf where there is no voxel.
+        """
+        low, high = reach_mm
+        bins = max(int(high - low), 1) + 1
+        across = Line(line.origin_mm, towards)
+        return np.asarray(_farthest(self.index, self._along(line), self._along(across), (low, high), bins))
+
+    def _along(self, line: Line) -> tuple[float, float, float, float]:
+        """Offset and steps per index of the positions on a line."""
+        a, b, c = (float(s) for s in line.direction @ self.affine[:3, :3])
+        return float(line.direction @ (self.affine[:3, 3] - line.origin_mm)), a, b, c
+
+
+def find_bone(upright: Volume, tally: LabelTally, value: int) -> Bone | None:
+    """The voxels of one label without its islands; None where there is none."""
+    import cc3d
+
+    row = ROW_OF_VALUE[value]
+    if tally.voxels[row] == 0:
+        return None
+    first, last = tally.first[row], tally.last[row] + 1
+    view = upright.array[first[0] : last[0], first[1] : last[1], first[2] : last[2]]
+    order = MemoryOrder.of(view)
+    box: NDArray[Any] = order.line_up(view)
+    affine = _affine_in_memory(upright.affine, first, view.shape, order)
+    parts, count = cc3d.connected_components(box == value, connectivity=26, return_N=True, binary_image=True)
+    if count > 1:
+        sizes = np.bincount(parts.ravel(order="K"))
+        sizes[0] = 0
+        box, value = (sizes >= PART_SHARE * sizes.sum()).astype(np.uint8)[parts], 1
+    return Bone(_collect(box, value, int(tally.voxels[row])), affine)
+
+
+def _affine_in_memory(affine: Affine, first: NDArray[np.int64], shape: tuple[int, ...], order: MemoryOrder) -> Affine:
+    """Affine of a box after ``MemoryOrder.line_up``."""
+    result = affine.copy()
+    result[:3, 3] += affine[:3, :3] @ first
+    for axis in range(3):
+        if order.flipped[axis]:
+            result[:3, 3] += result[:3, axis] * (shape[axis] - 1)
+            result[:3, axis] *= -1
+    result[:3, :3] = result[:3, list(order.axes)]
+    return result
+
+
+@njit(cache=True, nogil=True)
+def _collect(box, value, most):  # type: ignore[no-untyped-def]  # pragma: no cover
+    index = np.empty((most, 3), np.int32)
+    n = 0
+    for a in range(box.shape[0]):
+        for b in range(box.shape[1]):
+            for c in range(box.shape[2]):
+                if box[a, b, c] == value:
+                    index[n, 0] = a
+                    index[n, 1] = b
+                    index[n, 2] = c
+                    n += 1
+    return index[:n].copy()
+
+
+@njit(cache=True, nogil=True)
+def _moments(index):  # type: ignore[no-untyped-def]  # pragma: no cover
+    first = np.zeros(3, np.int64)
+    second = np.zeros((3, 3), np.int64)
+    for n in range(len(index)):
+        for a in range(3):
+            first[a] += index[n, a]
+            for b in range(a + 1):
+                second[a, b] += np.int64(index[n, a]) * index[n, b]
+    for a in range(3):
+        for b in range(a):
+            second[b, a] = second[a, b]
+    return first.astype(np.float64), second.astype(np.float64)
+
+
+@njit(cache=True, nogil=True)
+def _extent(index, along):  # type: ignore[no-untyped-def]  # pragma: no cover
+    low, high = np.inf, -np.inf
+    for n in range(len(index)):
+        position = along[0] + index[n, 0] * along[1] + index[n, 1] * along[2] + index[n, 2] * along[3]
+        low = min(low, position)
+        high = max(high, position)
+    return low, high
+
+
+@njit(cache=True, nogil=True)
+def _sections(index, along, low, step, bins):  # type: ignore[no-untyped-def]  # pragma: no cover
+    count = np.zeros(bins, np.int64)
+    sums = np.zeros((bins, 3), np.int64)
+    for n in range(len(index)):
+        position = along[0] + index[n, 0] * along[1] + index[n, 1] * along[2] + index[n, 2] * along[3]
+        at = int((position - low) / step)
+        count[at] += 1
+        for a in range(3):
+            sums[at, a] += index[n, a]
+    return count, sums
+
+
+@njit(cache=True, nogil=True)
+def _farthest(index, along, across, reach, bins):  # type: ignore[no-untyped-def]  # pragma: no cover
+    result = np.full(bins, -np.inf)
+    for n in range(len(index)):
+        position = along[0] + index[n, 0] * along[1] + index[n, 1] * along[2] + index[n, 2] * along[3]
+        if reach[0] < position < reach[1]:
+            at = int(position - reach[0])
+            far = across[0] + index[n, 0] * across[1] + index[n, 1] * across[2] + index[n, 2] * across[3]
+            result[at] = max(result[at], far)
+    return result
