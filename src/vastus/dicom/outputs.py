@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from vastus.dicom.extra import need
 from vastus.dicom.objects import Algorithm
-from vastus.dicom.seg import SegKind, make_seg
-from vastus.dicom.source import labelled_series
+from vastus.dicom.seg import SegKind, write_seg
+from vastus.dicom.source import LabelledSeries, labelled_series
 from vastus.errors import SettingsError
 from vastus.io.atomic import atomic_folder
 from vastus.io.csv_tables import VolumeRow
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vastus.pipeline import SegmentedScan
 
 DICOM_FOLDER: Final = "dicom"
+_SEG_FILE: Final = "seg.dcm"
 
 
 class DicomFormat(Enum):
@@ -86,12 +87,11 @@ def write_dicom(content: DicomContent, formats: tuple[DicomFormat, ...], folder:
         OutputError: the folder can't be written to.
     """
     target = folder / DICOM_FOLDER
-    objects = _make(content, formats)
+    series = labelled_series(content.scan.source, content.labels)
     shutil.rmtree(target, ignore_errors=True)
     with atomic_folder(target) as staging:
-        for name, dataset in objects.items():
-            dataset.save_as(staging / name, enforce_file_format=True)
-    return tuple(target / name for name in objects)
+        names = _write(content, series, formats, staging)
+    return tuple(target / name for name in names)
 
 
 def write_dicom_of(done: SegmentedScan, formats: tuple[DicomFormat, ...]) -> tuple[Path, ...]:
@@ -101,16 +101,17 @@ def write_dicom_of(done: SegmentedScan, formats: tuple[DicomFormat, ...]) -> tup
     return write_dicom(DicomContent(done.scan, done.segmentation.labels, done.rows, algorithm), formats, done.folder)
 
 
-def _make(content: DicomContent, formats: tuple[DicomFormat, ...]) -> dict[str, Dataset]:
-    series = labelled_series(content.scan.source, content.labels)
+def _write(
+    content: DicomContent, series: LabelledSeries, formats: tuple[DicomFormat, ...], folder: Path
+) -> tuple[str, ...]:
     made: dict[str, Dataset] = {}
     if {DicomFormat.SEG, DicomFormat.LABELMAP, DicomFormat.SR} & set(formats):
         kind = SegKind.LABELMAP if DicomFormat.LABELMAP in formats else SegKind.BINARY
-        made["seg.dcm"] = make_seg(series, content.algorithm, kind)
-    if DicomFormat.SR in formats:
-        from vastus.dicom.sr import make_sr
+        seg = write_seg(series, content.algorithm, folder / _SEG_FILE, kind)
+        if DicomFormat.SR in formats:
+            from vastus.dicom.sr import make_sr
 
-        made["sr.dcm"] = make_sr(series, made["seg.dcm"], content.rows, content.algorithm)
+            made["sr.dcm"] = make_sr(series, seg, content.rows, content.algorithm)
     if DicomFormat.RTSTRUCT in formats:
         from vastus.dicom.rtstruct import make_rtstruct
 
@@ -120,4 +121,6 @@ def _make(content: DicomContent, formats: tuple[DicomFormat, ...]) -> dict[str, 
 
         pdf = draw_pdf(content.scan.volume, content.labels, content.rows, content.algorithm)
         made["report.dcm"] = make_pdf_object(series, pdf)
-    return made
+    for name, dataset in made.items():
+        dataset.save_as(folder / name, enforce_file_format=True)
+    return (*([_SEG_FILE] if (folder / _SEG_FILE).exists() else []), *made)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -174,7 +175,7 @@ def _frame_of_reference(series: LabelledSeries) -> Dataset:
 
     images: dict[str, Dataset] = {}
     for reference in series.slices:
-        whole = SliceReference(reference.sop_class_uid, reference.sop_instance_uid, None)
+        whole = replace(reference, frame=None)
         images.setdefault(reference.sop_instance_uid, _image(whole))
     in_series = Dataset()
     in_series.SeriesInstanceUID = series.header.SeriesInstanceUID

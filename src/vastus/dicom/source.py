@@ -28,11 +28,12 @@ _NEEDED = (
 
 @dataclass(frozen=True, slots=True)
 class SliceReference:
-    """The image of one slice: ``frame`` (from 1) only for a multi-frame object."""
+    """The image of one slice: ``frame`` (from 1) only for a multi-frame object; position as in its header (LPS)."""
 
     sop_class_uid: str
     sop_instance_uid: str
     frame: int | None
+    position_mm: tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +46,7 @@ class LabelledSeries:
         values: uint8 label values, shape (slices, rows, columns).
         affine: (column, row, slice) -> RAS+ mm, sheared for a tilted gantry.
         labels: the values that occur, in the order of ``anatomy.LABELS``.
+        counts: voxels of each label value in each slice, shape (slices, 256).
     """
 
     datasets: tuple[Dataset, ...]
@@ -52,15 +54,12 @@ class LabelledSeries:
     values: NDArray[np.uint8]
     affine: Affine
     labels: tuple[Label, ...]
+    counts: NDArray[np.int64]
 
     @property
     def header(self) -> Dataset:
         """The first slice's header: patient, study, frame of reference."""
         return self.datasets[0]
-
-    def counts(self) -> NDArray[np.int64]:
-        """Voxels of each label value in each slice, shape (slices, 256)."""
-        return np.stack([np.bincount(s.ravel(), minlength=256) for s in self.values])
 
 
 def refuse_unless_dicom(source: ScanSource) -> None:
@@ -98,7 +97,9 @@ def labelled_series(source: ScanSource, labels: Volume) -> LabelledSeries:
         labels = resample_like(labels, target, order=0)
     slices = _slice_references(datasets, labels, source)
     values = np.ascontiguousarray(labels.array.transpose(2, 1, 0), dtype=np.uint8)
-    occurring = np.flatnonzero(np.bincount(values.ravel(), minlength=256)[1:]) + 1
+    # Slice by slice: of the whole at once, bincount makes a copy of eight bytes a voxel.
+    counts = np.stack([np.bincount(plane.ravel(), minlength=256) for plane in values])
+    occurring = np.flatnonzero(counts[:, 1:].any(axis=0)) + 1
     unknown = [int(v) for v in occurring if int(v) not in BY_VALUE]
     if unknown:
         raise LabelError(f"The label map holds unknown values: {unknown[:5]}.", path=source.path)
@@ -106,7 +107,7 @@ def labelled_series(source: ScanSource, labels: Volume) -> LabelledSeries:
         raise LabelError("Nothing was found in this scan: there is nothing to store as DICOM.", path=source.path)
     present = set(occurring.tolist())
     found = tuple(label for value, label in BY_VALUE.items() if value in present)
-    return LabelledSeries(datasets, slices, values, labels.affine, found)
+    return LabelledSeries(datasets, slices, values, labels.affine, found, counts)
 
 
 def _complete(dataset: Dataset, source: ScanSource) -> Dataset:
@@ -132,7 +133,7 @@ def _slice_references(datasets: tuple[Dataset, ...], labels: Volume, source: Sca
             voxel = to_voxel @ np.array([-x, -y, z, 1.0])
             k = round(float(voxel[2]))
             if np.abs(voxel[:3] - (0, 0, k)).max() < 0.5 and 0 <= k < labels.shape[2]:
-                reference = SliceReference(str(dataset.SOPClassUID), str(dataset.SOPInstanceUID), frame)
+                reference = SliceReference(str(dataset.SOPClassUID), str(dataset.SOPInstanceUID), frame, (x, y, z))
                 found.setdefault(k, reference)
     fits = all((int(d.Columns), int(d.Rows)) == labels.shape[:2] for d in datasets)
     if len(found) != labels.shape[2] or not fits:

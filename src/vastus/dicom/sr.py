@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 SERIES_NUMBER = 7302
+_MEASUREMENTS = "126010"
 
 
 def make_sr(series: LabelledSeries, seg: Dataset, rows: Iterable[VolumeRow], algorithm: Algorithm) -> Dataset:
@@ -42,7 +43,7 @@ def make_sr(series: LabelledSeries, seg: Dataset, rows: Iterable[VolumeRow], alg
 
     Args:
         series: labels on the slices of the source images.
-        seg: the Segmentation of the same series, from ``make_seg``.
+        seg: the Segmentation of the same series, from ``write_seg``.
         rows: volume and mean HU, as in ``volumes.csv``.
         algorithm: named in every group.
 
@@ -69,7 +70,7 @@ def make_sr(series: LabelledSeries, seg: Dataset, rows: Iterable[VolumeRow], alg
     report = hd.sr.MeasurementReport(
         observation_context=hd.sr.ObservationContext(observer_device_context=observer),
         procedure_reported=concept(COMPUTED_TOMOGRAPHY),
-        imaging_measurements=groups,
+        imaging_measurements=groups[:1],
         title=codes.DCM.ImagingMeasurementReport,
     )
     result = hd.sr.Comprehensive3DSR(
@@ -85,6 +86,10 @@ def make_sr(series: LabelledSeries, seg: Dataset, rows: Iterable[VolumeRow], alg
         is_verified=False,
         series_description="Vastus measurements",
     )
+    # highdicom copies and walks what it is given several times; one group is enough to make the document from.
+    container = next(i for i in result.ContentSequence if i.ConceptNameCodeSequence[0].CodeValue == _MEASUREMENTS)
+    for group in groups[1:]:
+        container.ContentSequence.extend(group)
     stamp(result)
     return result
 
@@ -92,7 +97,7 @@ def make_sr(series: LabelledSeries, seg: Dataset, rows: Iterable[VolumeRow], alg
 def largest_areas_mm2(series: LabelledSeries) -> dict[int, float]:
     """Largest cross-section among the slices, in the plane of the slices, by label value."""
     pixel_mm2 = float(np.linalg.norm(np.cross(series.affine[:3, 0], series.affine[:3, 1])))
-    most = series.counts().max(axis=0)
+    most = series.counts.max(axis=0)
     return {label.value: float(most[label.value]) * pixel_mm2 for label in series.labels}
 
 
