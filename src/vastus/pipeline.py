@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from vastus import __version__
 from vastus.errors import OutputError
-from vastus.inference.predictor import OnProgress, Predictor, Segmentation
+from vastus.inference.predictor import OnProgress, Predictor, Segmentation, compute_threads
 from vastus.io.atomic import ensure_folder
 from vastus.io.csv_tables import VolumeRow, write_volume_rows
 from vastus.io.labels import write_labels
@@ -75,6 +75,7 @@ def segment_to_folder(
     *,
     on_scan: Callable[[Scan], None] | None = None,
     on_progress: OnProgress | None = None,
+    read: Callable[[], Scan] | None = None,
 ) -> SegmentedScan:
     """Read, segment, measure and write one scan.
 
@@ -86,6 +87,7 @@ def segment_to_folder(
         request: which scan, and where to.
         on_scan: called when the scan has been read.
         on_progress: called on every step of the segmentation.
+        read: gives the scan of the request where it is being read already (``vastus.io.ahead``).
 
     Raises:
         InputError: the scan can't be used.
@@ -96,7 +98,7 @@ def segment_to_folder(
     ensure_folder(request.folder)
     staging = Path(tempfile.mkdtemp(dir=request.folder, prefix=".vastus-"))
     try:
-        scan = read_scan(request.path, series=request.series)
+        scan = read() if read else read_scan(request.path, series=request.series)
         seconds = {"read": time.perf_counter() - start}
         if on_scan:
             on_scan(scan)
@@ -107,7 +109,8 @@ def segment_to_folder(
             # Compressing the labels is one thread's work outside the interpreter: it runs beside measuring and page.
             like = scan.source.path if scan.source.kind is ScanFormat.NIFTI else None
             written = writer.submit(_timed, write_labels, segmentation.labels, staging / LABELS_FILE, like=like)
-            (rows, measures), seconds["measure"] = _timed(_measure, scan, segmentation, subject, staging)
+            with compute_threads(predictor.threads):
+                (rows, measures), seconds["measure"] = _timed(_measure, scan, segmentation, subject, staging)
             details = _details(predictor, scan, segmentation, subject)
             if request.page:
                 content = (scan, segmentation, rows, measures)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +17,7 @@ from vastus.inference.choices import Device, PrecisionChoice, RuntimeName, Runti
 
 if TYPE_CHECKING:
     from vastus.inference.predictor import OnProgress, Predictor, Progress
+    from vastus.io.ahead import Ahead
     from vastus.io.csv_tables import VolumeRow
     from vastus.io.scans import Scan
     from vastus.pipeline import ScanRequest, SegmentedScan
@@ -56,30 +57,62 @@ def segment(
     ] = None,
 ) -> None:
     """Label 27 muscles, femur and hip bone in CT scans; measure their volumes; draw a page to judge them by."""
-    from vastus.inference.bundle import default_bundle, load_bundle
-    from vastus.inference.predictor import Predictor
-    from vastus.pipeline import ScanRequest
-
     if series is not None and len(inputs) > 1:
         raise SettingsError("--series goes with a single input.")
     dicom = dicom_work(formats, send_to, inputs)
     stop_politely()
+    with fetched(inputs) as local:
+        first = _start_reading(local[0], series)
+        predictor = _load(weights, RuntimeOptions(device, runtime, precision, threads), overlap)
+        if len(local) == 1:
+            from vastus.pipeline import ScanRequest
+
+            _one(predictor, ScanRequest(local[0], output, series=series), first, dicom)
+        else:
+            _many(predictor, local, output, first, dicom)
+
+
+def _start_reading(path: Path, series: str | None = None) -> Ahead[Scan]:
+    from vastus.io.ahead import Ahead
+    from vastus.io.scans import read_scan
+
+    return Ahead(lambda: read_scan(path, series=series))
+
+
+def _load(weights: Path | None, options: RuntimeOptions, overlap: float | None) -> Predictor:
+    """Load the network, and beside it the libraries that the first scan needs."""
+    from vastus.inference.bundle import default_bundle, load_bundle
+    from vastus.io.ahead import Ahead
+
     bundle = load_bundle(weights) if weights else default_bundle()
-    predictor = Predictor(bundle, RuntimeOptions(device, runtime, precision, threads), overlap=overlap)
+    from vastus.inference.predictor import Predictor, load_ahead
+
+    libraries = Ahead(load_ahead)
+    predictor = Predictor(bundle, options, overlap=overlap)
+    libraries.result()
     typer.echo(f"device: {predictor.device}", err=True)
     typer.echo(f"weights: {bundle.info.name} ({bundle.digest[:12]}), {bundle.info.trained_on}", err=True)
-    with fetched(inputs) as local:
-        if len(local) == 1:
-            _one(predictor, ScanRequest(local[0], output, series=series), dicom)
-        else:
-            _many(predictor, local, output, dicom)
+    return predictor
 
 
-def _one(predictor: Predictor, request: ScanRequest, dicom: DicomWork) -> SegmentedScan:
+def _one(
+    predictor: Predictor,
+    request: ScanRequest,
+    reading: Ahead[Scan],
+    dicom: DicomWork,
+    after_network: Callable[[], None] = lambda: None,
+) -> SegmentedScan:
+    from vastus.inference.predictor import Stage
     from vastus.pipeline import segment_to_folder
 
-    with _progress(request.path.name, predictor.threads) as (on_scan, on_progress):
-        done = segment_to_folder(predictor, request, on_scan=on_scan, on_progress=on_progress)
+    with _progress(request.path.name, predictor.threads) as (on_scan, show):
+
+        def on_progress(progress: Progress) -> None:
+            show(progress)
+            if progress.stage is Stage.CLEAN:
+                after_network()
+
+        done = segment_to_folder(predictor, request, on_scan=on_scan, on_progress=on_progress, read=reading.result)
     dicom.finish(done)
     for warning in done.record["warnings"]:
         typer.echo(f"warning: {warning}", err=True)
@@ -89,8 +122,11 @@ def _one(predictor: Predictor, request: ScanRequest, dicom: DicomWork) -> Segmen
     return done
 
 
-def _many(predictor: Predictor, inputs: list[Path], output: Path, dicom: DicomWork) -> None:
-    """One folder a scan, and one table of all. A scan that fails does not stop the others."""
+def _many(predictor: Predictor, inputs: list[Path], output: Path, first: Ahead[Scan], dicom: DicomWork) -> None:
+    """One folder a scan, and one table of all. A scan that fails does not stop the others.
+
+    The next scan is read while the labels of one are cleaned, measured and written.
+    """
     from vastus.io.atomic import ensure_folder
     from vastus.io.csv_tables import write_volume_rows
     from vastus.io.scans import subject_name
@@ -101,11 +137,18 @@ def _many(predictor: Predictor, inputs: list[Path], output: Path, dicom: DicomWo
     rows: list[VolumeRow] = []
     failed: list[InputError] = []
     taken: set[str] = set()
+    coming = [first]
+
+    def read_next() -> None:
+        coming.extend(_start_reading(path) for path in inputs[number : number + 1])
+
     for number, path in enumerate(inputs, start=1):
         subject = _unused(subject_name(path), taken)
         typer.echo(f"[{number}/{len(inputs)}] {path.name}", err=True)
         try:
-            rows.extend(_one(predictor, ScanRequest(path, output / subject, subject=subject), dicom).rows)
+            reading = coming.pop() if coming else _start_reading(path)
+            request = ScanRequest(path, output / subject, subject=subject)
+            rows.extend(_one(predictor, request, reading, dicom, read_next).rows)
         except InputError as error:
             failed.append(error)
             typer.echo(f"vastus: {type(error).__name__}: {error}", err=True)

@@ -23,6 +23,7 @@ from vastus.inference.sides import tell_sides
 from vastus.inference.stitch import ScoreMap, Stitcher
 from vastus.inference.windows import LEAN_HU, WindowPlan, lean_region, pad_to_window, plan_windows
 from vastus.preprocessing import FloatImage, Preprocessed, normalise_hu, preprocess
+from vastus.resampling import resample_box
 from vastus.volume import Volume, to_ras
 
 
@@ -105,7 +106,7 @@ class Predictor:
         """
         tell = on_progress or (lambda _: None)
         clock = _Clock()
-        with _compute_threads(self.threads):
+        with compute_threads(self.threads):
             tell(Progress(Stage.PREPROCESS))
             with clock.of(Stage.PREPROCESS.value):
                 seen = preprocess(scan, self.bundle.info.preprocessing)
@@ -161,6 +162,14 @@ class Predictor:
         return channel
 
 
+def load_ahead() -> None:
+    """Load what every scan needs (libraries, compiled loops): to be called while a network or a scan is being read."""
+    import cc3d  # noqa: F401
+    from scipy import ndimage  # noqa: F401
+
+    resample_box(np.zeros((4, 4, 4), np.int16), (2, 2, 2), antialias=True)
+
+
 def _cut(image: FloatImage, plan: WindowPlan) -> Iterator[FloatImage]:
     a, b, c = plan.window
     for layer in plan.layers:
@@ -174,8 +183,12 @@ def _is_f_ordered(scan: Volume) -> bool:
 
 
 @contextmanager
-def _compute_threads(wanted: int) -> Iterator[None]:
-    """Let the compiled loops use as many threads as the network does."""
+def compute_threads(wanted: int) -> Iterator[None]:
+    """Let the compiled loops use as many threads as the network does.
+
+    Args:
+        wanted: threads; at most those that the process may use are taken.
+    """
     import numba
 
     before = numba.get_num_threads()

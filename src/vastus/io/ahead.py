@@ -1,0 +1,40 @@
+"""A call that runs ahead in a thread of its own, so that reading a scan overlaps with other work."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+_POLL_S = 0.1  # how long a wait may keep Ctrl-C from being seen
+
+T = TypeVar("T")
+
+
+class Ahead(Generic[T]):
+    """Starts at once; ``result`` waits. The thread never keeps the program from ending."""
+
+    def __init__(self, call: Callable[[], T]) -> None:
+        future: Future[T] = Future()
+        self._future: Future[T] | None = future
+        threading.Thread(target=_run, args=(call, future), daemon=True).start()
+
+    def result(self) -> T:
+        """Hand over what the call returned, or raise its error. Once: a scan is not kept alive here."""
+        if self._future is None:
+            raise RuntimeError("The result was handed over already.")
+        while not self._future.done():
+            with suppress(NotYet):
+                self._future.exception(timeout=_POLL_S)
+        future, self._future = self._future, None
+        return future.result()
+
+
+def _run(call: Callable[[], T], future: Future[T]) -> None:
+    try:
+        future.set_result(call())
+    except BaseException as error:  # handed on to whoever asks for the result
+        future.set_exception(error)

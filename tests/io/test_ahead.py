@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+
+import numpy as np
+import pytest
+
+from vastus.io.ahead import Ahead
+
+
+def test_it_runs_before_it_is_asked_for() -> None:
+    started, go_on = threading.Event(), threading.Event()
+
+    def call() -> int:
+        started.set()
+        assert go_on.wait(10)
+        return 7
+
+    ahead = Ahead(call)
+    assert started.wait(10)
+    go_on.set()
+    assert ahead.result() == 7
+
+
+def test_it_keeps_nothing_that_it_has_handed_over() -> None:
+    ahead = Ahead(lambda: np.zeros(3))
+    kept = weakref.ref(ahead.result())
+    gc.collect()
+    assert kept() is None
+    with pytest.raises(RuntimeError, match="already"):
+        ahead.result()
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), TimeoutError("slow"), KeyboardInterrupt()])
+def test_its_error_is_raised_where_the_result_is_wanted(error: BaseException) -> None:
+    def call() -> None:
+        raise error
+
+    ahead = Ahead(call)
+    with pytest.raises(type(error)) as caught:
+        ahead.result()
+    assert caught.value is error
