@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Final
 
 from fastapi import Depends, Request
@@ -45,5 +46,19 @@ async def user_of(request: Request) -> str:
     return accounts.user_of(token)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Caller:
+    """Who is asking, and of which project."""
+
+    shop: Workshop
+    user: str
+
+
+async def caller_of(request: Request, user: Annotated[str, Depends(user_of)]) -> Caller:
+    """Both at once."""
+    return Caller(workshop_of(request), user)
+
+
+By = Annotated[Caller, Depends(caller_of)]
 User = Annotated[str, Depends(user_of)]
 Shop = Annotated[Workshop, Depends(workshop_of)]

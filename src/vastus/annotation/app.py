@@ -15,10 +15,11 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from vastus import __version__
-from vastus.annotation import auth_routes, monai_routes, viewer_routes
+from vastus.annotation import auth_routes, monai_routes, review_routes, tool_routes, viewer_routes
 from vastus.annotation.guards import BodyTooLarge, Guard, GuardSettings, error_body
+from vastus.annotation.logs import LOG
 from vastus.annotation.refusals import BadRequestError, NotSignedInError, status_of
-from vastus.annotation.workshop import LOG, Workshop
+from vastus.annotation.workshop import Workshop
 from vastus.errors import VastusError
 
 VIEWER: Final = Path(__file__).parent / "viewer"
@@ -42,6 +43,8 @@ def create_app(workshop: Workshop) -> FastAPI:
         app.add_exception_handler(kind, handler)
     app.include_router(auth_routes.router)
     app.include_router(viewer_routes.router)
+    app.include_router(tool_routes.router)
+    app.include_router(review_routes.router)
     app.include_router(monai_routes.router)
     _serve_viewer(app)
     return app
@@ -72,7 +75,7 @@ async def _refused(_request: Request, error: Exception) -> Response:
 
 async def _invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    first = next(iter(error.errors()), {})
+    first: dict[str, Any] = next(iter(error.errors()), {})
     where = ".".join(str(part) for part in first.get("loc", ()) if isinstance(part, str))
     problem = BadRequestError(f"{where}: {first.get('msg', 'malformed')}".encode("ascii", "replace").decode())
     return JSONResponse(error_body(problem), status_code=422)

@@ -145,7 +145,7 @@ class Cases:
         if there is not None and not (replace and there.source.parent == self.layout.uploaded):
             raise AlreadyThereError("A case of that name exists.", remedy="Choose another name.")
         self.layout.uploaded.mkdir(parents=True, exist_ok=True)
-        write_ct(scan, self.layout.uploaded / f"{case_id}.nii.gz")
+        write_image(scan, self.layout.uploaded / f"{case_id}.nii.gz")
         self.rescan()
         return self.get(case_id)
 
@@ -157,7 +157,7 @@ class Cases:
             raise
         self._problems.pop(case.id, None)
         folder.mkdir(parents=True, exist_ok=True)
-        write_ct(scan.volume, folder / IMAGE_FILE)
+        write_image(scan.volume, folder / IMAGE_FILE)
         described: dict[str, Any] = {
             "shape": list(scan.volume.shape), "affine": scan.volume.affine.tolist(), "warnings": scan.source.warnings,
         }  # fmt: skip
@@ -165,12 +165,12 @@ class Cases:
         write_text(folder / CASE_FILE, json.dumps(described, indent=2) + "\n")
 
 
-def write_ct(volume: Volume, path: Path) -> None:
-    """Write a CT as compressed NIfTI: int16 or float32 as it is, nothing in the header but the grid."""
+def write_image(volume: Volume, path: Path) -> None:
+    """Write an image as compressed NIfTI: uint8, int16 or float32, nothing in the header but the grid."""
     import nibabel
 
     array = volume.array
-    if array.dtype != np.int16:
+    if array.dtype not in (np.int16, np.uint8):
         low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
         whole = array.dtype.kind in "iu" and np.iinfo(np.int16).min <= low and high <= np.iinfo(np.int16).max
         array = array.astype(np.int16 if whole else np.float32)

@@ -66,6 +66,7 @@ class Guard:
         self.settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check a request, then pass it on."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

@@ -118,13 +118,16 @@ def read_upload(path: Path, voxel_limit: int) -> Volume:
         raise UnreadableUploadError(f"The file is damaged ({type(error).__name__}).") from error
 
 
-def read_label_upload(path: Path, grid: Grid, segments: Segments | None = None) -> Volume:
+def read_label_upload(
+    path: Path, grid: Grid, segments: Segments | None = None, also: frozenset[int] = frozenset()
+) -> Volume:
     """Read a label map of a case.
 
     Args:
         path: the received bytes.
         grid: of the case.
         segments: what the values mean, if they are not those of the anatomy table.
+        also: values that may occur besides (a stroke of background).
 
     Returns:
         uint8 values of the anatomy table, on the grid of the case.
@@ -136,7 +139,7 @@ def read_label_upload(path: Path, grid: Grid, segments: Segments | None = None) 
     """
     found = read_upload(path, int(np.prod(grid.shape)))
     values = _whole_numbers(found.array)
-    return Volume(_on_grid(_known(values, segments), found.affine, grid), grid.affine)
+    return Volume(_on_grid(_known(values, segments, also), found.affine, grid), grid.affine)
 
 
 def _as(path: Path, kind: UploadFormat, read: Callable[[Path], Volume]) -> Volume:
@@ -245,13 +248,13 @@ def _whole_numbers(array: NDArray[Any]) -> NDArray[np.uint8]:
     return array.astype(np.uint8)
 
 
-def _known(values: NDArray[np.uint8], segments: Segments | None) -> NDArray[np.uint8]:
+def _known(values: NDArray[np.uint8], segments: Segments | None, also: frozenset[int]) -> NDArray[np.uint8]:
     """Values of the anatomy table; those of a client's own numbering are translated if they all belong to it."""
     present = occurring(values)
     meaning = segments.values if segments is not None else {}
     own = not meaning or any(v not in meaning for v in present)
     if own:
-        _refuse_unknown([v for v in present if v not in BY_VALUE])
+        _refuse_unknown([v for v in present if v not in BY_VALUE and v not in also])
         return values
     table = np.zeros(256, dtype=np.uint8)
     for value, label in meaning.items():

@@ -99,7 +99,7 @@ class Shelf:
             for name, bundle in bundles.items()
         ]  # fmt: skip
 
-    def _selected_of(self, bundles: Mapping[str, Bundle]) -> str | None:
+    def _selected_of(self, bundles: dict[str, Bundle]) -> str | None:
         chosen = self._store.setting(_SELECTED)
         return chosen if chosen in bundles else next(reversed(bundles), None)
 

@@ -37,9 +37,10 @@ CREATE TABLE IF NOT EXISTS locks (case_id TEXT PRIMARY KEY, holder TEXT NOT NULL
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS scores (
     case_id TEXT NOT NULL, model TEXT NOT NULL, score REAL NOT NULL, PRIMARY KEY (case_id, model));
-CREATE TABLE IF NOT EXISTS verdicts (finding TEXT PRIMARY KEY, state TEXT NOT NULL, author TEXT, created TEXT);
-CREATE TRIGGER IF NOT EXISTS no_change BEFORE UPDATE ON versions BEGIN SELECT RAISE(ABORT, 'versions never change'); END;
-CREATE TRIGGER IF NOT EXISTS no_loss BEFORE DELETE ON versions BEGIN SELECT RAISE(ABORT, 'versions never go'); END;
+CREATE TRIGGER IF NOT EXISTS no_change BEFORE UPDATE ON versions
+BEGIN SELECT RAISE(ABORT, 'versions never change'); END;
+CREATE TRIGGER IF NOT EXISTS no_loss BEFORE DELETE ON versions
+BEGIN SELECT RAISE(ABORT, 'versions never go'); END;
 """
 _COLUMNS: Final = "case_id, version, kind, made_by, author, created, parent, equals, note, tag, file, sha256"
 
@@ -328,16 +329,6 @@ class Store:
         """Keep the uncertainty of a case under a model."""
         with self._writing() as connection:
             connection.execute("INSERT OR REPLACE INTO scores VALUES (?, ?, ?)", (case_id, model, score))
-
-    def verdicts(self) -> dict[str, str]:
-        """What people said about findings: id -> ``accepted`` or ``rejected``."""
-        with self._connection() as connection:
-            return dict(connection.execute("SELECT finding, state FROM verdicts").fetchall())
-
-    def set_verdict(self, finding: str, state: str, author: str) -> None:
-        """Keep what a person said about a finding."""
-        with self._writing() as connection:
-            connection.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?)", (finding, state, author, _now()))
 
 
 def _version(row: tuple[object, ...]) -> Version:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -195,6 +196,12 @@ class Trainer:
             self.stop()
 
     def _prepare(self, request: TrainRequest) -> Task:
+        count = len(self._labels.finals())
+        if count < 2:
+            raise NotReadyError(
+                f"A training needs two final labels, one of them to be held out; there are {count}.",
+                remedy="Save labels with the tag final.",
+            )
         start = None if request.fresh or self._shelf.selected() is None else self._shelf.bundle()
         if start is not None and not start.safetensors_path.is_file():
             raise NotReadyError(
@@ -205,12 +212,6 @@ class Trainer:
         run = self._layout.runs / name
         run.mkdir(parents=True)
         count = self._labels.snapshot(run / "data")
-        if count < 2:
-            shutil.rmtree(run)
-            raise NotReadyError(
-                f"A training needs two final labels, one of them to be held out; there are {count}.",
-                remedy="Save labels with the tag final.",
-            )
         values = run_settings(request, start, self._settings.values)
         (run / "settings.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
         init = {"init": str(start.folder.name)} if start is not None else {}
@@ -330,7 +331,7 @@ def _float(text: str | None) -> float | None:
         number = float(text or "")
     except ValueError:
         return None
-    return number if number == number and abs(number) != float("inf") else None
+    return number if math.isfinite(number) else None
 
 
 def read_train_settings(path: Path) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import APIRouter, Body, Depends, Query, Request
 from fastapi.responses import FileResponse
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from vastus.anatomy import LABELS
@@ -25,7 +26,14 @@ from vastus.io.scan_types import Grid
 router = APIRouter(prefix="/api", dependencies=[Depends(user_of)], tags=["Vastus"])
 
 NIFTI_GZ = "application/gzip"
-Number = Annotated[int, Query(ge=1)]
+
+
+class SaveQuery(BaseModel):
+    """What is said about a version: made from which one, a note, a tag (``final``)."""
+
+    parent: int | None = None
+    note: str = ""
+    tag: str = ""
 
 
 @router.get("/me")
@@ -93,14 +101,13 @@ _LABEL_BODY = {
 
 @router.post("/cases/{case_id}/versions", status_code=201, openapi_extra=_LABEL_BODY)
 async def save_version(
-    case_id: str, request: Request, user: User, shop: Shop, parent: Number | None = None, note: str = "",
-    tag: str = "",
-) -> dict[str, Any]:  # fmt: skip
+    case_id: str, request: Request, user: User, shop: Shop, said: Annotated[SaveQuery, Query()]
+) -> dict[str, Any]:
     """Save a label map (the body: .nii.gz or .nrrd on the voxels of the case) as a new version."""
-    if tag:
-        checked_name(tag, "tag")
+    if said.tag:
+        checked_name(said.tag, "tag")
     shop.cases.get(case_id)
-    draft = Draft(Kind.HUMAN, user, parent, tidy_note(note), tag)
+    draft = Draft(Kind.HUMAN, user, said.parent, tidy_note(said.note), said.tag)
     async with received_body(request, shop.layout.temporary) as path:
 
         def take() -> Version:

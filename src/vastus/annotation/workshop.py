@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -17,11 +17,15 @@ from vastus.anatomy import LABELS
 from vastus.annotation.cases import Cases
 from vastus.annotation.final_labels import FinalLabels
 from vastus.annotation.guards import LOOPBACK_HOSTS
+from vastus.annotation.intake import occurring
 from vastus.annotation.layout import Layout
+from vastus.annotation.logs import LOG, LogLines
 from vastus.annotation.models import Engine, Shelf
-from vastus.annotation.refusals import AlreadyThereError, NotReadyError
+from vastus.annotation.refusals import AlreadyThereError, NotAvailableError, NotReadyError
 from vastus.annotation.sessions import Sessions
 from vastus.annotation.store import CaseState, Draft, Kind, Store, Version
+from vastus.annotation.survey import Survey
+from vastus.annotation.toolbox import Toolbox
 from vastus.annotation.trainer import Trainer, TrainerSettings
 from vastus.annotation.users import Accounts
 from vastus.inference.choices import RuntimeOptions
@@ -29,12 +33,11 @@ from vastus.io.labels import read_labels, write_labels
 from vastus.volume import Volume
 
 if TYPE_CHECKING:
+    from vastus.annotation.review import Review
     from vastus.inference.predictor import Segmentation
 
-LOG: Final = logging.getLogger("vastus.annotation")
 _IMAGES_KEPT: Final = 2
 _RESERVED_SECONDS: Final = 15 * 60.0
-_LOG_LINES: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +78,29 @@ class Workshop:
         self.shelf = Shelf(self.layout, self.store, settings.weights)
         self.engine = Engine(settings.runtime)
         self.trainer = Trainer(self.layout, self.labels, self.shelf, settings.training)
+        self.survey = Survey(self)
+        self.tools = Toolbox()
+        self._review: Review | None = None
         self.sessions = Sessions(self.layout.temporary / "sessions")
         self.log_lines = LogLines()
         LOG.addHandler(self.log_lines)
         LOG.setLevel(logging.INFO)
         self._images: OrderedDict[str, Volume] = OrderedDict()
+        self._names: dict[str, Mapping[str, int]] = {}
         self._reserved: dict[str, tuple[str, float]] = {}
         self._guard = threading.Lock()
         self.labels.refresh_all()
+
+    @property
+    def review(self) -> Review:
+        """The check of the labels."""
+        try:
+            from vastus.annotation.review import Review
+        except ModuleNotFoundError as error:
+            raise NotAvailableError("The check of labels is not part of this installation.") from error
+        if self._review is None:
+            self._review = Review(self)
+        return self._review
 
     def close(self) -> None:
         """End trainings and the network's thread."""
@@ -110,6 +128,13 @@ class Workshop:
     def label_map(self, version: Version) -> Volume:
         """The voxels of a version."""
         return read_labels(self.store.file(version))
+
+    def names_in(self, version: Version) -> Mapping[str, int]:
+        """Names and values of the structures in a version; remembered, as versions never change."""
+        known = self._names.get(version.sha256)
+        if known is None:
+            known = self._names[version.sha256] = label_names(occurring(self.label_map(version).array))
+        return known
 
     def current_labels(self, case_id: str) -> Volume:
         """The voxels of the current version.
@@ -171,19 +196,6 @@ class Workshop:
                     self._reserved[case] = (who, now + _RESERVED_SECONDS)
                     return case
         return None
-
-
-class LogLines(logging.Handler):
-    """The last lines of the log, for clients that ask. Nothing of a patient's is ever logged."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: deque[str] = deque(maxlen=_LOG_LINES)
-        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep a line."""
-        self.lines.append(self.format(record))
 
 
 def label_names(present: list[int]) -> Mapping[str, int]:

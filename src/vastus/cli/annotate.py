@@ -65,7 +65,7 @@ def annotate(
     from vastus.annotation.workshop import ServerSettings, Workshop
 
     names = frozenset(name.lower() for name in allow_host or [])
-    hosts = LOOPBACK_HOSTS | names | (frozenset({host.lower()}) - {"0.0.0.0", "::"})  # noqa: S104
+    hosts = LOOPBACK_HOSTS | names | (frozenset({host.lower()}) - {"0.0.0.0", "::"})
     training = TrainerSettings(
         read_train_settings(train_config) if train_config else {}, "cuda" if device is Device.CUDA else "cpu", threads,
         workers,

@@ -1,0 +1,168 @@
+"""How unsure a model is of each case, and which case to correct next.
+
+A case's uncertainty costs several segmentations. It is computed when someone asks for it, or one case after another in
+the background once a ranking needs it, and kept for each model.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from vastus.anatomy import BY_VALUE
+from vastus.annotation.cases import write_image
+from vastus.annotation.logs import LOG
+from vastus.annotation.refusals import NotReadyError
+from vastus.annotation.structures import display_name
+from vastus.curation.ranking import Candidate, Ranked, Strategy, case_features, rank_cases
+from vastus.curation.uncertainty import Uncertainty, estimate_uncertainty
+from vastus.errors import VastusError
+from vastus.inference.bundle import Bundle
+from vastus.io.atomic import atomic_folder
+
+if TYPE_CHECKING:
+    from vastus.annotation.workshop import Workshop
+    from vastus.inference.predictor import Predictor
+
+_MAP_FILE: Final = "uncertainty.nii.gz"
+_FACTS_FILE: Final = "uncertainty.json"
+
+
+@dataclass(frozen=True, slots=True)
+class CaseUncertainty:
+    """What is kept of a case's uncertainty under a model."""
+
+    model: str
+    score: float
+    by_value: Mapping[int, float]
+    features: tuple[float, ...]
+    map_path: Path
+
+    def rows(self) -> list[dict[str, object]]:
+        """One row a structure, the least sure first."""
+        return [
+            {"value": value, "name": display_name(BY_VALUE[value]), "uncertainty": round(share, 4)}
+            for value, share in sorted(self.by_value.items(), key=lambda item: -item[1])
+        ]  # fmt: skip
+
+
+class Survey:
+    """The uncertainties of a project."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._shop = workshop
+        self._running: dict[tuple[str, str], Future[CaseUncertainty]] = {}
+        self._wanted: list[str] = []
+        self._failed: set[tuple[str, str]] = set()
+        self._guard = threading.Lock()
+
+    def ask(self, case_id: str, model: str | None = None) -> Future[CaseUncertainty]:
+        """The uncertainty of a case, at once if it is kept, else when the network has had its turn."""
+        bundle = self._shop.shelf.bundle(model)
+        self._shop.cases.get(case_id)
+        known = self.known(case_id, bundle.folder.name)
+        if known is not None:
+            done: Future[CaseUncertainty] = Future()
+            done.set_result(known)
+            return done
+        key = (case_id, bundle.folder.name)
+        with self._guard:
+            running = self._running.get(key)
+            if running is None:
+                running = self._shop.engine.submit(lambda load: self._estimate(case_id, bundle, load(bundle)))
+                self._running[key] = running
+        running.add_done_callback(lambda _: self._running.pop(key, None))
+        return running
+
+    def known(self, case_id: str, model: str) -> CaseUncertainty | None:
+        """What is kept, or ``None``."""
+        folder = self._folder(case_id, model)
+        try:
+            facts = json.loads((folder / _FACTS_FILE).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        by_value = {int(value): float(share) for value, share in facts["by_value"].items()}
+        return CaseUncertainty(model, facts["score"], by_value, tuple(facts["features"]), folder / _MAP_FILE)
+
+    def rank(self, strategy: Strategy, *, seed: int = 0) -> tuple[tuple[Ranked, ...], int]:
+        """Cases that nobody has corrected yet, the one to take first in front; and how many are still unknown.
+
+        What is unknown comes last and is computed in the background.
+
+        Raises:
+            NotReadyError: there is no model to be unsure.
+        """
+        open_cases = self._shop.to_correct()
+        if strategy is Strategy.RANDOM:
+            return rank_cases([Candidate(case) for case in open_cases], strategy, seed=seed), 0
+        model = self._shop.shelf.selected()
+        if model is None:
+            raise NotReadyError("There is no model to be unsure.", remedy="Choose the strategy random.")
+        candidates = [self._candidate(case, model) for case in open_cases]
+        corrected = sorted(set(self._shop.states()) - set(open_cases))
+        known = [self._candidate(case, model) for case in corrected]
+        unknown = [c.case for c in candidates if not c.features]
+        if strategy is not Strategy.UNCERTAINTY:
+            unknown += [c.case for c in known if not c.features]
+        unknown = [case for case in unknown if (case, model) not in self._failed]
+        self._compute(unknown)
+        return rank_cases(candidates, strategy, seed=seed, known=known), len(unknown)
+
+    def _candidate(self, case_id: str, model: str) -> Candidate:
+        known = self.known(case_id, model)
+        return Candidate(case_id) if known is None else Candidate(case_id, known.score, known.features)
+
+    def _compute(self, wanted: list[str]) -> None:
+        """See to it that these are computed one after another, whatever else the network does in between."""
+        with self._guard:
+            idle = not self._wanted
+            self._wanted = list(wanted)
+        if idle and wanted:
+            self._next()
+
+    def _next(self) -> None:
+        with self._guard:
+            case_id = self._wanted[0] if self._wanted else None
+        if case_id is None:
+            return
+        model = self._shop.shelf.selected()
+
+        def go_on(done: Future[CaseUncertainty]) -> None:
+            if not done.cancelled() and done.exception() is not None:
+                self._failed.add((case_id, model or ""))
+            with self._guard:
+                self._wanted = [c for c in self._wanted if c != case_id]
+            if not done.cancelled():
+                self._next()
+
+        try:
+            self.ask(case_id).add_done_callback(go_on)
+        except VastusError:
+            # The scan has gone, or the queue is full: the next ranking asks again.
+            with self._guard:
+                self._wanted = []
+
+    def _estimate(self, case_id: str, bundle: Bundle, predictor: Predictor) -> CaseUncertainty:
+        scan = self._shop.image(case_id)
+        found: Uncertainty = estimate_uncertainty(predictor, scan)
+        features = case_features(scan, found.labels)
+        name = bundle.folder.name
+        target = self._folder(case_id, name)
+        facts = {
+            "score": found.score, "by_value": {str(v): s for v, s in found.by_value.items()}, "features": features,
+        }  # fmt: skip
+        if not target.is_dir():
+            with atomic_folder(target) as folder:
+                write_image(found.voxels, folder / _MAP_FILE)
+                (folder / _FACTS_FILE).write_text(json.dumps(facts), encoding="utf-8")
+        self._shop.store.set_score(case_id, name, found.score)
+        LOG.info("%s: uncertainty %.3f under %s", case_id, found.score, name)
+        return CaseUncertainty(name, found.score, dict(found.by_value), features, target / _MAP_FILE)
+
+    def _folder(self, case_id: str, model: str) -> Path:
+        return self._shop.layout.case(case_id) / "uncertainty" / model

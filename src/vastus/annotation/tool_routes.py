@@ -1,0 +1,90 @@
+"""``/api/cases/{id}/tools``: growing from seeds, filling between slices, smoothing, fixing one structure.
+
+The body is the label map as it is on the annotator's screen, strokes not yet saved included; without a body the current
+version is worked on. What comes out is a new version.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+
+from vastus.anatomy import BY_VALUE
+from vastus.annotation.access import By, user_of
+from vastus.annotation.intake import read_label_upload
+from vastus.annotation.receiving import incoming
+from vastus.annotation.refusals import BadRequestError
+from vastus.annotation.store import Draft, Kind, Version
+from vastus.annotation.toolbox import Plane, Tool, ToolOptions, Work
+from vastus.annotation.viewer_routes import grid_of, version_row
+from vastus.refinement.grow_from_seeds import BACKGROUND_SEED
+
+router = APIRouter(prefix="/api/cases/{case_id}/tools", dependencies=[Depends(user_of)], tags=["Tools"])
+
+_MOST_LISTED = 4096
+_BODY = {
+    "requestBody": {
+        "required": False, "content": {"application/gzip": {"schema": {"type": "string", "format": "binary"}}}
+    }
+}  # fmt: skip
+
+
+class ToolQuery(BaseModel):
+    """What may be said to a tool; ``slices`` and ``give_way`` are numbers with commas."""
+
+    parent: int | None = None
+    value: int | None = None
+    plane: Plane = Plane.AXIAL
+    slices: str = Field(default="", max_length=40_000)
+    width_mm: float = Field(default=3.0, gt=0, le=50)
+    sigma_mm: float = Field(default=2.0, gt=0, le=50)
+    give_way: str = Field(default="", max_length=2000)
+
+    def options(self) -> ToolOptions:
+        """The same for the toolbox.
+
+        Raises:
+            BadRequestError: a list that is not one of numbers, or a structure that does not exist.
+        """
+        give_way = frozenset(_numbers(self.give_way, "give_way"))
+        if unknown := sorted(give_way - set(BY_VALUE)):
+            raise BadRequestError(f"There is no structure {unknown[0]}.", remedy="GET /api/structures lists them.")
+        slices = tuple(_numbers(self.slices, "slices"))
+        return ToolOptions(self.value, self.plane, slices, self.width_mm, self.sigma_mm, give_way)
+
+
+@router.post("/{tool}", status_code=201, openapi_extra=_BODY)
+async def run_tool(
+    case_id: str, tool: Tool, request: Request, by: By, query: Annotated[ToolQuery, Query()]
+) -> dict[str, Any]:
+    """Run a tool; the result is a new version of kind ``tool``."""
+    shop = by.shop
+    shop.cases.get(case_id)
+    options = query.options()
+    with incoming(shop.layout.temporary) as path:
+        with path.open("wb") as file:
+            async for chunk in request.stream():
+                await run_in_threadpool(file.write, chunk)
+
+        def work() -> Version:
+            before = shop.store.current(case_id) if query.parent is None else shop.store.version(case_id, query.parent)
+            found = shop.label_map(before) if before is not None else None
+            if path.stat().st_size:
+                strokes = frozenset({BACKGROUND_SEED}) if tool is Tool.GROW else frozenset()
+                drawn = read_label_upload(path, grid_of(shop, case_id), also=strokes)
+            else:
+                drawn = shop.current_labels(case_id) if found is None else found
+            labels, note = shop.tools.run(tool, Work(case_id, drawn, found, lambda: shop.image(case_id)), options)
+            return shop.save(case_id, Draft(Kind.TOOL, by.user, query.parent, note), labels)
+
+        return version_row(await run_in_threadpool(work))
+
+
+def _numbers(text: str, what: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if len(parts) > _MOST_LISTED or any(not part.isascii() or not part.isdigit() or len(part) > 9 for part in parts):
+        raise BadRequestError(f"{what} must be whole numbers with commas between.")
+    return [int(part) for part in parts]

@@ -1,0 +1,182 @@
+"""The tools of ``vastus.refinement`` on the cases of a project."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vastus.anatomy import BY_VALUE
+from vastus.annotation.refusals import BadRequestError
+from vastus.annotation.structures import display_name
+from vastus.refinement.between_slices import fill_between
+from vastus.refinement.boxes import box_of, voxels
+from vastus.refinement.grow_from_seeds import BACKGROUND_SEED, MARGIN_MM, SeedGrower
+from vastus.refinement.one_structure import replace_structure
+from vastus.refinement.smoothing import Band, smooth_structure
+from vastus.volume import Volume, axis_order
+
+GROWERS_KEPT: Final = 4
+"""Scans whose strokes are remembered, so that a further stroke costs little."""
+
+FAT_HU: Final = -40
+"""Below it nothing is muscle or bone: where nobody painted background, this is."""
+
+Labels = NDArray[np.uint8]
+
+
+class Tool(Enum):
+    """The tools by their names in addresses."""
+
+    GROW = "grow"
+    BETWEEN_SLICES = "between-slices"
+    SMOOTH = "smooth"
+    FIX = "fix"
+
+
+class Plane(Enum):
+    """Planes that slices are counted in, with the world axis across them."""
+
+    SAGITTAL = "sagittal"
+    CORONAL = "coronal"
+    AXIAL = "axial"
+
+    @property
+    def world_axis(self) -> int:
+        """0 across sagittal planes, 1 across coronal, 2 across axial ones."""
+        return {Plane.SAGITTAL: 0, Plane.CORONAL: 1, Plane.AXIAL: 2}[self]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOptions:
+    """What a client may say to a tool.
+
+    Attributes:
+        value: the structure; needed by smooth and fix, optional for between-slices.
+        plane: for between-slices: how the corrected slices lie.
+        slices: for between-slices: their numbers in the file, 0 first; empty: those that differ from the version
+            before, or else those in which the structure is.
+        width_mm, sigma_mm: for smooth: how far the boundary may move, and how strongly.
+        give_way: for fix: structures that the new mask may push back.
+    """
+
+    value: int | None = None
+    plane: Plane = Plane.AXIAL
+    slices: tuple[int, ...] = ()
+    width_mm: float = 3.0
+    sigma_mm: float = 2.0
+    give_way: frozenset[int] = frozenset()
+
+    def structure(self) -> int:
+        """The value of the structure.
+
+        Raises:
+            BadRequestError: none is named, or one that is not in the anatomy table.
+        """
+        if self.value is None:
+            raise BadRequestError("Which structure?", remedy="Give value=..., one of GET /api/structures.")
+        if self.value not in BY_VALUE:
+            raise BadRequestError(f"There is no structure {self.value}.", remedy="GET /api/structures lists them.")
+        return self.value
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Work:
+    """What a tool works on.
+
+    Attributes:
+        case_id: the case.
+        drawn: the labels as they are on the annotator's screen.
+        before: the last version, or nothing if there is none.
+        scan: gives the CT.
+    """
+
+    case_id: str
+    drawn: Volume
+    before: Volume | None
+    scan: Callable[[], Volume]
+
+
+class Toolbox:
+    """Runs tools; remembers what grew in the last cases."""
+
+    def __init__(self) -> None:
+        self._growers: OrderedDict[str, tuple[threading.Lock, SeedGrower]] = OrderedDict()
+        self._guard = threading.Lock()
+
+    def run(self, tool: Tool, work: Work, options: ToolOptions) -> tuple[Volume, str]:
+        """The new label map, and a note that says what was done.
+
+        Raises:
+            BadRequestError, SettingsError: something is missing that the tool needs.
+        """
+        drawn, spacing_mm = work.drawn, work.drawn.spacing_mm
+        if tool is Tool.GROW:
+            return drawn.with_array(self.grow(work)), "grown from seeds"
+        if tool is Tool.SMOOTH:
+            value = options.structure()
+            smooth = smooth_structure(drawn.array, value, spacing_mm, Band(options.width_mm, options.sigma_mm))
+            return drawn.with_array(smooth), f"{display_name(BY_VALUE[value])} smoothed"
+        if tool is Tool.FIX:
+            value = options.structure()
+            base = work.before if work.before is not None else drawn
+            mask = drawn.array == value
+            fixed = replace_structure(base.array, mask, value, spacing_mm, options.give_way)
+            return drawn.with_array(fixed), f"only {display_name(BY_VALUE[value])} changed"
+        axis = axis_order(drawn.affine).source[options.plane.world_axis]
+        slices = options.slices or corrected_slices(work, axis, options.value)
+        values = None if options.value is None else (options.structure(),)
+        filled = fill_between(drawn.array, slices, axis, spacing_mm, values)
+        return drawn.with_array(filled), f"filled between {len(slices)} {options.plane.value} slices"
+
+    def grow(self, work: Work) -> Labels:
+        """Grow the strokes of a case. Strokes of background are 255; without any, fat and air are taken for it."""
+        lock, grower = self._grower(work)
+        seeds = work.drawn.array
+        if not (seeds == BACKGROUND_SEED).any():
+            seeds = with_background(seeds, work.scan())
+        with lock:
+            return grower.grow(seeds)
+
+    def _grower(self, work: Work) -> tuple[threading.Lock, SeedGrower]:
+        with self._guard:
+            known = self._growers.pop(work.case_id, None)
+        if known is None:
+            scan = work.scan()
+            known = threading.Lock(), SeedGrower(scan.array, scan.spacing_mm)
+        with self._guard:
+            self._growers[work.case_id] = known
+            while len(self._growers) > GROWERS_KEPT:
+                self._growers.popitem(last=False)
+        return known
+
+
+def with_background(seeds: Labels, scan: Volume) -> Labels:
+    """Strokes with fat and air as background, near the strokes only: what is further away is not grown into."""
+    box = box_of(seeds > 0, voxels(MARGIN_MM / 2, scan.spacing_mm))
+    if box is None:
+        return seeds
+    from scipy.ndimage import uniform_filter
+
+    result = seeds.copy()
+    inner = result[box]
+    calm = uniform_filter(np.clip(scan.array[box], -200, 200).astype(np.float32), 3, mode="nearest")
+    inner[(calm < FAT_HU) & (inner == 0)] = BACKGROUND_SEED
+    return result
+
+
+def corrected_slices(work: Work, axis: int, value: int | None) -> tuple[int, ...]:
+    """The slices that the annotator has worked on since the version before; else those that hold the structure."""
+    others = tuple(a for a in range(3) if a != axis)
+    if work.before is not None:
+        changed = np.flatnonzero((work.drawn.array != work.before.array).any(axis=others))
+        if len(changed) >= 2:
+            return tuple(int(k) for k in changed)
+    wanted = work.drawn.array > 0 if value is None else work.drawn.array == value
+    return tuple(int(k) for k in np.flatnonzero(wanted.any(axis=others)))
