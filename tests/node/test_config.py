@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from vastus.dicom.tls import TlsFiles
 from vastus.errors import SettingsError
 from vastus.node.config import Peer, load_config
 
@@ -21,6 +22,7 @@ ae_title = "PACS"
 address = "192.0.2.7"
 [destination]
 url = "dicomwebs://pacs.example/dicom-web"
+authorities = "hospital.pem"
 [process]
 formats = "dicom-seg"
 weights = "bundle"
@@ -38,6 +40,7 @@ def test_a_full_configuration_is_read(tmp_path: Path) -> None:
     assert config.processing.weights == tmp_path / "bundle"
     assert config.allow == (Peer("PACS", "192.0.2.7"),)
     assert config.destination is not None and config.destination.scheme == "dicomwebs"
+    assert config.destination_tls == TlsFiles(authorities=tmp_path / "hospital.pem")
     assert config.limits.storage_gb == 50 and config.limits.tries == 3
 
 
@@ -61,6 +64,8 @@ def test_loopback_is_the_default(tmp_path: Path) -> None:
         ('[node]\ndata = "d"\n[tls]\nkey = "k"', "tls"),
         ('[node]\ndata = "d"\n[extra]\nx = 1', "extra"),
         ('[node]\ndata = "d"\n[destination]\nurl = "http://x"', "PACS address"),
+        ('[node]\ndata = "d"\n[destination]\nauthorities = "ca.pem"', "url"),
+        ('[node]\ndata = "d"\n[destination]\nurl = "dicoms://A@h"\ncertificat = "c"', "certificat"),
         ("[node", "TOML"),
     ],
 )

@@ -19,8 +19,9 @@ import pytest
 from node_parts import note_of, running_destination, send, small_series, stub_command
 from orthanc_server import free_port
 from vastus.dicom.pacs import parse_address
+from vastus.dicom.tls import TlsFiles
 from vastus.errors import SettingsError
-from vastus.node.config import Limits, NodeConfig, Peer, Processing, Tls
+from vastus.node.config import Limits, NodeConfig, Peer, Processing
 from vastus.node.journal import Journal
 from vastus.node.queue import State
 from vastus.node.service import Node
@@ -217,7 +218,7 @@ def test_tls_lets_in_only_known_certificates(config: NodeConfig, tmp_path: Path)
             check=True, capture_output=True,
         )  # fmt: skip
     datasets = small_series(tmp_path / "a", 3)
-    tls = Tls(tmp_path / "server.pem", tmp_path / "server.key", tmp_path / "client.pem")
+    tls = TlsFiles(tmp_path / "server.pem", tmp_path / "server.key", tmp_path / "client.pem")
 
     def context(name: str) -> ssl.SSLContext:
         made = ssl.create_default_context(cafile=str(tmp_path / "server.pem"))

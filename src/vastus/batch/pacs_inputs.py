@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 from vastus.batch.ledger import FoundScan
 from vastus.dicom.pacs import fetch_study, is_pacs, parse_address
+from vastus.dicom.tls import tls_from_environment
 from vastus.errors import SettingsError
 
 
@@ -28,11 +29,11 @@ def find_studies(text: str) -> Iterator[FoundScan]:
         PacsError: no answer.
     """
     base, _, query = text.partition("?")
-    address = parse_address(text if text.startswith("dicom:") else base)
+    address = parse_address(text if text.startswith(("dicom:", "dicoms:")) else base)
     if address.study:
         yield _study(text, address.series or address.study)
         return
-    if address.scheme == "dicom" or not query:
+    if address.dimse or not query:
         raise SettingsError(
             "This PACS address names neither a study nor a query.",
             remedy="End it with /studies/UID, or a DICOMweb address with ?StudyDate=20200101-20201231.",
@@ -40,7 +41,7 @@ def find_studies(text: str) -> Iterator[FoundScan]:
     from vastus.dicom.web import WebPacs
 
     filters = {"ModalitiesInStudy": "CT", **dict(parse_qsl(query))}
-    for uid in WebPacs(address).studies(filters):
+    for uid in WebPacs(address, tls_from_environment()).studies(filters):
         yield _study(f"{base.rstrip('/')}/studies/{uid}", uid)
 
 

@@ -83,7 +83,7 @@ def fetched(inputs: Sequence[Path]) -> Iterator[list[Path]]:
     Raises:
         PacsError: no answer, or no such study.
     """
-    if not any(str(path).startswith(("dicom:/", "dicomweb:/", "dicomwebs:/")) for path in inputs):
+    if not any(str(path).startswith(("dicom:/", "dicoms:/", "dicomweb:/", "dicomwebs:/")) for path in inputs):
         yield list(inputs)
         return
     from vastus.dicom.pacs import fetch_study, is_pacs, parse_address

@@ -23,7 +23,7 @@ from vastus import __version__
 from vastus.dicom.extra import need
 from vastus.dicom.objects import DEVICE_UID, code_item
 from vastus.dicom.pacs import file_name
-from vastus.errors import MissingInputError, SettingsError, UnreadableScanError
+from vastus.errors import MissingInputError, SettingsError, UnreadableScanError, VastusError
 from vastus.io.atomic import atomic_path, ensure_folder
 from vastus.io.dicom_store import DicomStore, open_store
 
@@ -123,11 +123,7 @@ def deidentify_folder(source: Path, folder: Path, pseudonyms: Pseudonyms) -> Cop
             continue
         if str(dataset.get("BurnedInAnnotation", "")).upper() != "NO":
             doubtful.add(str(dataset.get("SeriesInstanceUID", "")))
-        deidentify(dataset, pseudonyms)
-        target = folder / file_name(str(dataset.SeriesInstanceUID))[:12]
-        target.mkdir(exist_ok=True)
-        with atomic_path(target / file_name(str(dataset.SOPInstanceUID))) as temporary:
-            dataset.save_as(temporary, enforce_file_format=True)
+        _copy(dataset, folder, pseudonyms, source)
         images += 1
     if not images:
         raise MissingInputError("There is no CT image here.", path=source)
@@ -135,6 +131,21 @@ def deidentify_folder(source: Path, folder: Path, pseudonyms: Pseudonyms) -> Cop
     if doubtful:
         warnings.append(f"{len(doubtful)} series do not say that they are free of burnt-in text.")
     return Copied(images, left_out, tuple(warnings))
+
+
+def _copy(dataset: Dataset, folder: Path, pseudonyms: Pseudonyms, source: Path) -> None:
+    try:
+        deidentify(dataset, pseudonyms)
+        target = folder / file_name(str(dataset.SeriesInstanceUID))[:12]
+        target.mkdir(exist_ok=True)
+        with atomic_path(target / file_name(str(dataset.SOPInstanceUID))) as temporary:
+            dataset.save_as(temporary, enforce_file_format=True)
+    except (OSError, VastusError):
+        raise
+    except Exception as error:  # what pydicom could read, however damaged, it may refuse to write
+        raise UnreadableScanError(
+            f"A DICOM file is damaged ({type(error).__name__}); it can't be de-identified.", path=source
+        ) from error
 
 
 def deidentify(dataset: Dataset, pseudonyms: Pseudonyms) -> None:

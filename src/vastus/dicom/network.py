@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vastus.dicom.extra import need
 from vastus.dicom.pacs import TIMEOUT_S, PacsAddress, file_name
+from vastus.dicom.tls import TlsFiles, client_context, server_context
 from vastus.errors import PacsError
 
 if TYPE_CHECKING:
@@ -30,16 +31,22 @@ SYNTAXES: Final = (
 class DimsePacs:
     """A DICOM node; see ``pacs.Pacs``."""
 
-    def __init__(self, address: PacsAddress, tls: Any = None) -> None:
+    def __init__(self, address: PacsAddress, tls: TlsFiles) -> None:
         """Take the address; nothing is sent yet.
 
         Args:
-            address: host, port, AE titles.
-            tls: an ``ssl.SSLContext``, or None for plain connections.
+            address: host, port, AE titles; ``dicoms`` for TLS.
+            tls: certificates; not looked at for plain connections.
+
+        Raises:
+            SettingsError: the certificates can't be used.
         """
         need("The DICOM network", "pynetdicom")
         self._address = address
-        self._tls = tls
+        encrypted = address.scheme == "dicoms"
+        self._tls = client_context(tls) if encrypted else None
+        # For C-MOVE the PACS opens a connection to us, which must not be plain either.
+        self._own_tls = server_context(tls) if encrypted and address.move_port is not None else None
 
     def ct_series(self, study: str) -> list[str]:  # noqa: D102
         query = _query("SERIES", StudyInstanceUID=study, Modality="CT", SeriesInstanceUID="")
@@ -93,7 +100,9 @@ class DimsePacs:
         for uid in CT_CLASSES:
             receiver.add_supported_context(uid, list(SYNTAXES))
         try:
-            server: Any = receiver.start_server(("", port), block=False, evt_handlers=[(evt.EVT_C_STORE, kept.handle)])
+            server: Any = receiver.start_server(
+                ("", port), block=False, ssl_context=self._own_tls, evt_handlers=[(evt.EVT_C_STORE, kept.handle)]
+            )
         except OSError as error:
             raise PacsError(f"Port {port} for C-MOVE can't be opened ({error.strerror}).") from error
         try:
@@ -126,7 +135,7 @@ class DimsePacs:
         if not association.is_established:
             raise PacsError(
                 f"{self._address} does not accept a connection from {self._address.aet}.",
-                remedy="Check host, port and both AE titles.",
+                remedy="Check host, port and both AE titles" + (", and the certificates." if self._tls else "."),
             )
         try:
             yield association

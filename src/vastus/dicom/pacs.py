@@ -4,10 +4,11 @@ Two kinds of address:
 
 - ``dicomweb://host:8042/dicom-web/studies/1.2.3`` (``dicomwebs://`` for https): QIDO, WADO, STOW.
 - ``dicom://CALLED@host:4242/studies/1.2.3?aet=VASTUS``: C-FIND and C-GET; with ``&move=11112`` C-MOVE to that port
-  of this machine; C-STORE.
+  of this machine; C-STORE. ``dicoms://`` is the same over TLS.
 
 ``/series/1.2.3.4`` after the study takes that series alone. Names and tokens come from the environment, never from
-the address: ``VASTUS_PACS_TOKEN`` (bearer), or ``VASTUS_PACS_USER`` and ``VASTUS_PACS_PASSWORD`` (basic).
+the address: ``VASTUS_PACS_TOKEN`` (bearer), or ``VASTUS_PACS_USER`` and ``VASTUS_PACS_PASSWORD`` (basic). So do the
+files of TLS, see ``vastus.dicom.tls``.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import parse_qs, urlsplit
 
+from vastus.dicom.tls import TlsFiles, tls_from_environment
 from vastus.errors import PacsError, SettingsError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-SCHEMES: Final = ("dicomweb", "dicomwebs", "dicom")
+SCHEMES: Final = ("dicomweb", "dicomwebs", "dicom", "dicoms")
+_PORTS: Final = {"dicomweb": 80, "dicomwebs": 443, "dicom": 104, "dicoms": 2762}
 DEFAULT_AET: Final = "VASTUS"
 TIMEOUT_S: Final = 30.0
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
@@ -54,6 +57,11 @@ class PacsAddress:
     move_port: int | None = None
     study: str = ""
     series: str = ""
+
+    @property
+    def dimse(self) -> bool:
+        """Whether it speaks the classic DICOM network, not DICOMweb."""
+        return self.scheme in ("dicom", "dicoms")
 
     def __str__(self) -> str:
         """Where, without UIDs: fit for messages."""
@@ -95,7 +103,7 @@ def parse_address(text: str) -> PacsAddress:
     parts = urlsplit(re.sub(r"^(\w+):/+", r"\1://", text))
     if parts.scheme not in SCHEMES or not parts.hostname:
         raise SettingsError("This is no PACS address.", remedy=f"It begins with {'://, '.join(SCHEMES)}://.")
-    if parts.password or (parts.username and parts.scheme != "dicom"):
+    if parts.password or (parts.username and parts.scheme not in ("dicom", "dicoms")):
         raise SettingsError(
             "A PACS address holds no user or password.", remedy="Set VASTUS_PACS_USER and VASTUS_PACS_PASSWORD."
         )
@@ -103,11 +111,11 @@ def parse_address(text: str) -> PacsAddress:
     options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     unknown = set(options) - {"aet", "move"}
     try:
-        port = parts.port or {"dicomweb": 80, "dicomwebs": 443, "dicom": 104}[parts.scheme]
+        port = parts.port or _PORTS[parts.scheme]
         move = int(options["move"]) if "move" in options else None
     except ValueError as error:
         raise SettingsError("A port in the PACS address is no port.") from error
-    if unknown or (parts.scheme == "dicom" and path):
+    if unknown or (parts.scheme in ("dicom", "dicoms") and path):
         raise SettingsError(f"The PACS address says something unknown: {', '.join(sorted(unknown)) or path}.")
     return PacsAddress(
         parts.scheme, parts.hostname, port, path, parts.username or "ANY-SCP", options.get("aet", DEFAULT_AET), move,
@@ -115,19 +123,25 @@ def parse_address(text: str) -> PacsAddress:
     )  # fmt: skip
 
 
-def open_pacs(address: PacsAddress) -> Pacs:
+def open_pacs(address: PacsAddress, tls: TlsFiles | None = None) -> Pacs:
     """The client for an address.
+
+    Args:
+        address: where.
+        tls: certificates for ``dicoms`` and ``dicomwebs``; None: those that the environment names.
 
     Raises:
         MissingExtraError: its library is not installed.
+        SettingsError: the certificates can't be used.
     """
-    if address.scheme == "dicom":
+    files = tls_from_environment() if tls is None else tls
+    if address.dimse:
         from vastus.dicom.network import DimsePacs
 
-        return DimsePacs(address)
+        return DimsePacs(address, files)
     from vastus.dicom.web import WebPacs
 
-    return WebPacs(address)
+    return WebPacs(address, files)
 
 
 def fetch_study(address: PacsAddress, folder: Path) -> int:
@@ -150,13 +164,14 @@ def fetch_study(address: PacsAddress, folder: Path) -> int:
     return count
 
 
-def store_checked(address: PacsAddress, datasets: Sequence[Dataset]) -> None:
-    """Store results, then ask the PACS for each one and compare.
+def store_checked(address: PacsAddress, datasets: Sequence[Dataset], tls: TlsFiles | None = None) -> None:
+    """Store results, then ask the PACS for each one and compare; ``tls`` as for ``open_pacs``.
 
     Raises:
         PacsError: refused, or not there afterwards.
+        SettingsError: the certificates can't be used.
     """
-    pacs = open_pacs(address)
+    pacs = open_pacs(address, tls)
     pacs.store(datasets)
     by_series: dict[tuple[str, str], set[str]] = {}
     for dataset in datasets:

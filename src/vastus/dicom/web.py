@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from vastus.dicom.extra import need
 from vastus.dicom.pacs import TIMEOUT_S, PacsAddress, file_name
+from vastus.dicom.tls import TlsFiles, client_context
 from vastus.errors import PacsError
 
 if TYPE_CHECKING:
@@ -22,13 +23,15 @@ _NO_SUCH = 404
 class WebPacs:
     """A DICOMweb service; see ``pacs.Pacs``."""
 
-    def __init__(self, address: PacsAddress) -> None:
+    def __init__(self, address: PacsAddress, tls: TlsFiles) -> None:
         need("DICOMweb", "dicomweb_client")
         from dicomweb_client.api import DICOMwebClient
 
         scheme = "https" if address.scheme == "dicomwebs" else "http"
+        if scheme == "https":
+            client_context(tls)  # files that can't be used are named now, not at the first request
         self._address = address
-        self._client = DICOMwebClient(f"{scheme}://{address.host}:{address.port}{address.base}", session=_session())
+        self._client = DICOMwebClient(f"{scheme}://{address.host}:{address.port}{address.base}", session=_session(tls))
         self._client.set_http_retry_params(retry=False)  # it would repeat for half a minute what is refused at once
 
     def studies(self, filters: dict[str, str]) -> list[str]:
@@ -77,13 +80,17 @@ class WebPacs:
             raise PacsError(f"{self._address} gave an answer that is not DICOMweb ({type(error).__name__}).") from error
 
 
-def _session() -> Any:
-    """With credentials from the environment, and a time limit on every request."""
+def _session(tls: TlsFiles) -> Any:
+    """With credentials from the environment, certificates, and a time limit on every request."""
     import requests
 
     session: Any = requests.Session()
     session.trust_env = False  # a ~/.netrc or proxy must not decide where patient data go
     session.request = partial(session.request, timeout=TIMEOUT_S)
+    if tls.authorities is not None:
+        session.verify = str(tls.authorities)
+    if tls.certificate is not None:
+        session.cert = (str(tls.certificate), str(tls.key)) if tls.key else str(tls.certificate)
     if token := os.environ.get("VASTUS_PACS_TOKEN"):
         session.headers["Authorization"] = f"Bearer {token}"
     elif user := os.environ.get("VASTUS_PACS_USER"):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from vastus.dicom.pacs import PacsAddress, parse_address
+from vastus.dicom.tls import TlsFiles
 from vastus.errors import SettingsError
 
 
@@ -18,15 +19,6 @@ class Peer:
 
     ae_title: str
     address: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """Certificates of the receiver; with ``authorities`` a sender must show a certificate signed by one of them."""
-
-    certificate: Path
-    key: Path
-    authorities: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +78,9 @@ class NodeConfig:
         fsync: wait for the disk before an object is acknowledged, for power failures. A killed process loses nothing
             either way.
         allow: who may send; empty only on loopback.
-        tls: None: plain connections.
+        tls: of the receiver; None: plain connections. With authorities, a sender must show a certificate of theirs.
         destination: who gets the results; None: they stay in the data folder.
+        destination_tls: our certificate for it, and whom we trust, where its address says ``dicoms`` or ``dicomwebs``.
     """
 
     data: Path
@@ -98,8 +91,9 @@ class NodeConfig:
     quiet_s: float = 30.0
     fsync: bool = False
     allow: tuple[Peer, ...] = ()
-    tls: Tls | None = None
+    tls: TlsFiles | None = None
     destination: PacsAddress | None = None
+    destination_tls: TlsFiles = field(default_factory=TlsFiles)
     limits: Limits = Limits()
     processing: Processing = Processing()
 
@@ -130,10 +124,14 @@ def _config(given: dict[str, Any], folder: Path) -> NodeConfig:
     if "data" not in node:
         raise SettingsError("node.data, the folder of the queue, is missing.")
     node["data"] = folder / node["data"]
-    tls = None
-    if "tls" in given:
-        tls = _fill(Tls, {name: folder / str(value) for name, value in given["tls"].items()}, "tls")
-    destination = parse_address(given["destination"]["url"]) if given.get("destination", {}).get("url") else None
+    tls = _tls(given["tls"], folder, "tls") if "tls" in given else None
+    if tls is not None and (tls.certificate is None or tls.key is None):
+        raise SettingsError("Section tls is incomplete: it needs certificate and key.")
+    target = dict(given.get("destination", {}))
+    url = target.pop("url", None)
+    if url is None and target:
+        raise SettingsError("Section destination is incomplete: it needs url.")
+    destination = parse_address(url) if url else None
     process = dict(given.get("process", {}))
     if "weights" in process:
         process["weights"] = folder / process["weights"]
@@ -143,7 +141,7 @@ def _config(given: dict[str, Any], folder: Path) -> NodeConfig:
         NodeConfig,
         node | {
             "allow": tuple(_fill(Peer, peer, "allow") for peer in given.get("allow", ())),
-            "tls": tls, "destination": destination,
+            "tls": tls, "destination": destination, "destination_tls": _tls(target, folder, "destination"),
             "limits": _fill(Limits, given.get("limits", {}), "limits"),
             "processing": _fill(Processing, process, "process"),
         }, "node",
@@ -152,18 +150,23 @@ def _config(given: dict[str, Any], folder: Path) -> NodeConfig:
     return config
 
 
+def _tls(given: dict[str, Any], folder: Path, section: str) -> TlsFiles:
+    files: TlsFiles = _fill(TlsFiles, {name: folder / str(value) for name, value in given.items()}, section)
+    return files
+
+
 def _fill(kind: Any, given: dict[str, Any], section: str) -> Any:
-    known = {field.name for field in fields(kind)}
+    known = {each.name for each in fields(kind)}
     unknown = set(given) - known
     if unknown:
         raise SettingsError(f"Unknown setting: {section}.{', '.join(sorted(unknown))}.")
-    for field in fields(kind):
-        value = given.get(field.name)
-        expected: Any = {"int": int, "float": (int, float), "str": str, "bool": bool}.get(str(field.type))
+    for each in fields(kind):
+        value = given.get(each.name)
+        expected: Any = {"int": int, "float": (int, float), "str": str, "bool": bool}.get(str(each.type))
         if value is not None and expected and (not isinstance(value, expected) or (
             isinstance(value, bool) and expected is not bool
         )):  # fmt: skip
-            raise SettingsError(f"{section}.{field.name} is not of the right kind (it is a {field.type}).")
+            raise SettingsError(f"{section}.{each.name} is not of the right kind (it is a {each.type}).")
     try:
         return kind(**given)
     except TypeError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import shutil
-import ssl
 import threading
 import time
 from typing import Any, Final
@@ -12,8 +11,9 @@ from typing import Any, Final
 from vastus.dicom.extra import need
 from vastus.dicom.network import CT_CLASSES, SYNTAXES
 from vastus.dicom.pacs import is_uid
+from vastus.dicom.tls import server_context
 from vastus.errors import SettingsError
-from vastus.node.config import NodeConfig, Tls
+from vastus.node.config import NodeConfig
 from vastus.node.inbox import Inbox, InboxFullError
 from vastus.node.journal import Journal
 
@@ -196,24 +196,6 @@ class _Pace:
             self._next[sender] = start + self._interval
         if start > now:
             time.sleep(start - now)
-
-
-def server_context(tls: Tls) -> ssl.SSLContext:
-    """TLS 1.2 or newer; senders must show a certificate if authorities are given.
-
-    Raises:
-        SettingsError: a file is missing or no certificate.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(tls.certificate, tls.key)
-        if tls.authorities is not None:
-            context.load_verify_locations(tls.authorities)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(f"The TLS certificates can't be used ({error}).", path=tls.certificate) from error
-    return context
 
 
 def _series_uid(stream: io.BytesIO, transfer_syntax: Any) -> str:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Final
 
+from vastus.dicom.pacs import open_pacs, store_checked
 from vastus.errors import OutputError, SettingsError, VastusError
 from vastus.io.atomic import ensure_folder
 from vastus.node.config import NodeConfig
@@ -68,8 +69,11 @@ class Node:
         """Start receiving and working.
 
         Raises:
-            SettingsError: a port is taken, certificates can't be used.
+            SettingsError: a port is taken, certificates (also the destination's) can't be used.
+            MissingExtraError: a library for the destination is not installed.
         """
+        if self.config.destination is not None:
+            open_pacs(self.config.destination, self.config.destination_tls)
         self._status.start()
         self._receiver.start()
         for step, pause in ((self._watch, _TICK_S), (self._process_one, _TICK_S), (self._send_one, _TICK_S)):
@@ -174,12 +178,10 @@ class Node:
             return
         from pydicom import dcmread
 
-        from vastus.dicom.pacs import store_checked
-
         paths = sorted((self._results / str(job.id) / "dicom").glob("*.dcm"))
         if not paths:
             raise OutputError("The worker left no DICOM results.")
-        store_checked(self.config.destination, [dcmread(path) for path in paths])
+        store_checked(self.config.destination, [dcmread(path) for path in paths], self.config.destination_tls)
 
     def tidy(self) -> None:
         """Delete what was kept long enough, and folders that no job owns."""
