@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from base64 import b64encode
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 
 import dicom_factory as factory
 import orthanc_server
+from header_proxy import header_proxy
 from labelled_dicom import FULL_HEADER
 from orthanc_server import PASSWORD, USER, Orthanc, running_orthanc
 from toy_bundle import write_toy_bundle
@@ -66,9 +68,20 @@ def test_results_are_stored_and_found_again(orthanc: Orthanc, way: str, content:
     assert {"SEG", "SR", "RTSTRUCT", "DOC"} <= modalities
 
 
-def test_a_labelmap_is_stored_too(orthanc: Orthanc, content: DicomContent, tmp_path: Path) -> None:
-    datasets = [pydicom.dcmread(p) for p in write_dicom(content, (DicomFormat.LABELMAP,), tmp_path)]
-    store_checked(parse_address(orthanc.dimse), datasets)
+@pytest.mark.parametrize("way", ["web", "get"])
+@pytest.mark.parametrize("kind", [DicomFormat.SEG, DicomFormat.LABELMAP])
+def test_a_segmentation_comes_back_as_it_was(
+    orthanc: Orthanc, way: str, kind: DicomFormat, content: DicomContent, tmp_path: Path
+) -> None:
+    (sent,) = (pydicom.dcmread(p) for p in write_dicom(content, (kind,), tmp_path))
+    store_checked(parse_address(_address(orthanc, way)), [sent])
+    (tmp_path / "back").mkdir()
+    assert open_pacs(parse_address(orthanc.web)).fetch(STUDY, sent.SeriesInstanceUID, tmp_path / "back") == 1
+    back = pydicom.dcmread(next((tmp_path / "back").iterdir()))
+    assert (back.SOPClassUID, back.SOPInstanceUID) == (sent.SOPClassUID, sent.SOPInstanceUID)
+    assert np.array_equal(back.pixel_array, sent.pixel_array)
+    assert back.SegmentSequence == sent.SegmentSequence
+    assert back.PerFrameFunctionalGroupsSequence == sent.PerFrameFunctionalGroupsSequence
 
 
 def test_what_did_not_arrive_is_noticed(
@@ -94,12 +107,23 @@ def test_a_wrong_password_is_named(orthanc: Orthanc, tmp_path: Path, monkeypatch
     assert "wrong" not in str(caught.value)
 
 
-def test_a_bearer_token_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VASTUS_PACS_TOKEN", "abc")
-    from vastus.dicom.web import _session
-
-    assert _session().headers["Authorization"] == "Bearer abc"
-    assert _session().auth is None
+@pytest.mark.parametrize("kind", ["Bearer", "Basic"])
+def test_every_request_carries_the_credentials(
+    orthanc: Orthanc, kind: str, content: DicomContent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind == "Bearer":
+        monkeypatch.setenv("VASTUS_PACS_TOKEN", "abc.def")  # goes before user and password
+    wanted = {"Bearer": "Bearer abc.def", "Basic": "Basic " + b64encode(f"{USER}:{PASSWORD}".encode()).decode()}[kind]
+    datasets = [pydicom.dcmread(p) for p in write_dicom(content, (DicomFormat.RTSTRUCT,), tmp_path / "made")]
+    (tmp_path / "ct").mkdir()
+    with header_proxy(orthanc, wanted) as (address, seen):
+        assert fetch_study(parse_address(f"{address}/studies/{STUDY}"), tmp_path / "ct") == 9
+        store_checked(parse_address(address), datasets)
+        assert len(seen) >= 4 and set(seen) == {wanted}
+        monkeypatch.setenv("VASTUS_PACS_TOKEN", "expired")
+        with pytest.raises(PacsError, match="401") as caught:
+            store_checked(parse_address(address), datasets)
+    assert "expired" not in str(caught.value)
 
 
 @pytest.mark.parametrize("scheme", ["dicomweb://127.0.0.1:{}/x", "dicom://A@127.0.0.1:{}"])
