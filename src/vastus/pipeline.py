@@ -21,6 +21,7 @@ from typing import Any, Final
 from vastus import __version__
 from vastus.errors import OutputError
 from vastus.inference.predictor import OnProgress, Predictor, Segmentation, compute_threads
+from vastus.io.ahead import Ahead
 from vastus.io.atomic import ensure_folder
 from vastus.io.csv_tables import VolumeRow, write_volume_rows
 from vastus.io.labels import write_labels
@@ -102,7 +103,9 @@ def segment_to_folder(
         seconds = {"read": time.perf_counter() - start}
         if on_scan:
             on_scan(scan)
+        later = Ahead(lambda: _load_later(page=request.page))
         segmentation = predictor.segment(scan.volume, on_progress)
+        later.result()
         seconds |= segmentation.seconds
         subject = request.subject or scan.source.subject
         with ThreadPoolExecutor(1) as writer:
@@ -126,6 +129,14 @@ def segment_to_folder(
         shutil.rmtree(staging, ignore_errors=True)
         if not was_there and not any(request.folder.iterdir()):
             request.folder.rmdir()
+
+
+def _load_later(*, page: bool) -> None:
+    """Load what measuring and the page need while the network runs: its threads leave the interpreter free."""
+    import vastus.morphometry
+
+    if page:
+        import vastus.report.page  # noqa: F401
 
 
 def _measure(

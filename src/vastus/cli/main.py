@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -81,8 +82,15 @@ def run() -> None:
     except SystemExit as stop:
         if stop.code == _INTERRUPTED:  # typer turns Ctrl-C into this exit code
             typer.echo("vastus: stopped; nothing half-written is left.", err=True)
-            # All is tidied up by now; the libraries' own unloading would take another second or two.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(_INTERRUPTED)
+            _leave(_INTERRUPTED)
+        if not stop.code and sys.argv[1:2] == ["segment"]:
+            _leave(0)
         raise
+
+
+def _leave(code: int) -> NoReturn:
+    """End at once. All is tidied up by now; the libraries' own unloading would take another half to two seconds."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
