@@ -13,6 +13,7 @@ from vastus import __version__
 from vastus.cli import (
     annotate,
     batch,
+    check_labels,
     classes,
     cohort,
     crossval,
@@ -53,6 +54,7 @@ app.command("train")(train.train)
 app.command("crossval")(crossval.crossval)
 app.command("export")(export.export)
 app.command("annotate")(annotate.annotate)
+app.command("check-labels")(check_labels.check_labels)
 app.command("node")(node.node)
 app.command("deidentify")(deidentify.deidentify)
 

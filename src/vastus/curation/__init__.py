@@ -17,7 +17,8 @@ What other rooms call:
 - ``findings.read_findings(output)`` -> tuple of ``Finding``: ``id`` (text), ``case``, ``value`` (label value, 0 for a
   whole scan), ``kind``, ``score`` (1 and more: over its limit), ``slice_index`` (axial, counted from the feet),
   ``point_mm`` (RAS+, where to look), ``detail``, ``has_proposal``, ``decision`` (open, accepted, rejected);
-  ``findings.picture_path(output, finding_id)``; ``findings.propose(output, finding_id, labels)`` -> the label map ``Volume`` with the proposal
+  ``findings.picture_path(output, finding_id)``; ``findings.propose(output, finding_id, labels)`` -> the label map
+  ``Volume`` with the proposal
   in it (nothing is stored); ``findings.accept(output, finding_id, labels)`` -> the same, and the decision is recorded;
   ``findings.reject(output, finding_id)`` records. ``labels`` must lie on the grid of the labels that were checked.
 """

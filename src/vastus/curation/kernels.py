@@ -2,29 +2,64 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 
-@njit(cache=True, nogil=True)
-def survey(labels, model, hu, row_of, counted):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Fill the tables of a scan.
+class Counts(NamedTuple):
+    """Tables that ``survey`` fills; R rows (structures), I columns, K slices.
+
+    Attributes:
+        joint: (R, R) voxels labelled r that the model calls m.
+        slices: (R, K, 4) voxels, sums of i and j, voxels that the next slice has too.
+        said: (R, K, 2) of the model's labels: voxels, and voxels that the next slice has too.
+        columns: (R, I) voxels in each plane across the body.
+        contact: (R, R, 3) faces between two rows along each axis, lower row first.
+        outwards: (R, 3) faces to the background in the slice: their number, sum of HU inside and of HU outside.
+        centre: (R, 4) of the model's labels: voxels, sums of i, j, k.
+    """
+
+    joint: NDArray[np.int64]
+    slices: NDArray[np.float64]
+    said: NDArray[np.float64]
+    columns: NDArray[np.int64]
+    contact: NDArray[np.int64]
+    outwards: NDArray[np.float64]
+    centre: NDArray[np.float64]
+
+
+def empty_counts(rows: int, shape: tuple[int, int, int]) -> Counts:
+    """Tables of zeros."""
+    return Counts(
+        np.zeros((rows, rows), np.int64), np.zeros((rows, shape[2], 4)), np.zeros((rows, shape[2], 2)),
+        np.zeros((rows, shape[0]), np.int64), np.zeros((rows, rows, 3), np.int64), np.zeros((rows, 3)),
+        np.zeros((rows, 4)),
+    )  # fmt: skip
+
+
+def survey(
+    labels: NDArray[np.uint8], model: NDArray[np.uint8], hu: NDArray[Any], row_of: NDArray[np.int64],
+    rows: int,
+) -> Counts:  # fmt: skip
+    """Count everything in one walk.
 
     Args:
-        labels: uint8 (I, J, K) label values; model: the same from a network.
-        hu: int16 of the same shape.
-        row_of: row in the tables for each of the 256 values; 0 background.
-        counted: (joint (R, R), slices (R, K, 4), contact (R, R, 3), edge (R, R, 3), centre (R, 4), inner (R, 3)):
-            voxels labelled r that the model calls m; for each row and slice the voxels, sums of i and j, and voxels
-            whose neighbour in the next slice has the same label; faces between two rows along each axis (lower row
-            first); number of those faces in the slice, sum of their HU and of its square; for the model voxels and
-            sums of i, j, k; voxels inside a structure (no other label in the slice beside it), sum of their HU and of
-            its square.
+        labels, model: (I, J, K) label values.
+        hu: same shape.
+        row_of: row of each of the 256 values; 0 background.
+        rows: how many there are.
     """
-    joint, slices, contact, edge, centre, inner = counted
+    counts = empty_counts(rows, (labels.shape[0], labels.shape[1], labels.shape[2]))
+    _survey(labels, model, hu, row_of, counts)
+    return counts
+
+
+@njit(cache=True, nogil=True)
+def _survey(labels, model, hu, row_of, counts):  # type: ignore[no-untyped-def]  # pragma: no cover
+    joint, slices, said_in, columns, contact, outwards, centre = counts
     n_i, n_j, n_k = labels.shape
     for k in range(n_k):
         for j in range(n_j):
@@ -36,37 +71,24 @@ def survey(labels, model, hu, row_of, counted):  # type: ignore[no-untyped-def] 
                     centre[said, 1] += i
                     centre[said, 2] += j
                     centre[said, 3] += k
+                    said_in[said, k, 0] += 1
+                    if k + 1 < n_k and model[i, j, k + 1] == model[i, j, k]:
+                        said_in[said, k, 1] += 1
                 if own:
+                    columns[own, i] += 1
                     slices[own, k, 0] += 1
                     slices[own, k, 1] += i
                     slices[own, k, 2] += j
                     if k + 1 < n_k and labels[i, j, k + 1] == labels[i, j, k]:
                         slices[own, k, 3] += 1
-                    if (
-                        0 < i < n_i - 1 and 0 < j < n_j - 1
-                        and labels[i - 1, j, k] == labels[i, j, k] and labels[i + 1, j, k] == labels[i, j, k]
-                        and labels[i, j - 1, k] == labels[i, j, k] and labels[i, j + 1, k] == labels[i, j, k]
-                    ):  # fmt: skip
-                        value = float(hu[i, j, k])
-                        inner[own, 0] += 1
-                        inner[own, 1] += value
-                        inner[own, 2] += value * value
                 for axis in range(3):
                     x, y, z = i + (axis == 0), j + (axis == 1), k + (axis == 2)
                     if x < n_i and y < n_j and z < n_k and labels[x, y, z] != labels[i, j, k]:
                         other = row_of[labels[x, y, z]]
-                        a, b = min(own, other), max(own, other)
-                        contact[a, b, axis] += 1
-                        if axis < 2:
-                            value = 0.5 * (float(hu[i, j, k]) + float(hu[x, y, z]))
-                            edge[a, b, 0] += 1
-                            edge[a, b, 1] += value
-                            edge[a, b, 2] += value * value
-
-
-def tables(rows: int, slices: int) -> tuple[NDArray[Any], ...]:
-    """Empty tables for ``survey``."""
-    return (
-        np.zeros((rows, rows), np.int64), np.zeros((rows, slices, 4)), np.zeros((rows, rows, 3), np.int64),
-        np.zeros((rows, rows, 3)), np.zeros((rows, 4)), np.zeros((rows, 3)),
-    )  # fmt: skip
+                        contact[min(own, other), max(own, other), axis] += 1
+                        if axis < 2 and (own == 0 or other == 0):
+                            here, there = float(hu[i, j, k]), float(hu[x, y, z])
+                            inside, outside = (there, here) if own == 0 else (here, there)
+                            outwards[own + other, 0] += 1
+                            outwards[own + other, 1] += inside
+                            outwards[own + other, 2] += outside

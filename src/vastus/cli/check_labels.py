@@ -1,0 +1,95 @@
+"""``vastus check-labels``: which labels of a folder are not to be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vastus.errors import SettingsError
+
+if TYPE_CHECKING:
+    from vastus.curation.label_noise import CheckProgress
+    from vastus.volume import Volume
+
+MODEL_FOLDER = "model"
+
+
+def check_labels(
+    folder: Annotated[Path, typer.Argument(help="Labelled scans: imagesTr and labelsTr, or images and labels.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder of the result; default: label-check in DIR.")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option("--weights", help="Bundle of the model that is asked.")] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option("--predictions", help="Label maps of a model made already, e.g. by `vastus crossval`."),
+    ] = None,
+    no_model: Annotated[bool, typer.Option("--no-model", help="Compare the labels with each other only.")] = False,
+    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw each finding.")] = True,
+    threads: Annotated[int | None, typer.Option("--threads", "-t", min=1, help="Processor threads.")] = None,
+) -> None:
+    """Find labels that do not fit: a ranked list with pictures and proposals. No label file is changed."""
+    if sum([weights is not None, predictions is not None, no_model]) > 1:
+        raise SettingsError("Give one of --weights, --predictions and --no-model.")
+    from vastus.curation.label_noise import CheckOptions, find_cases
+    from vastus.curation.label_noise import check_labels as check
+    from vastus.curation.page import PAGE_FILE
+
+    target = output or folder / "label-check"
+    cases = find_cases(folder)
+    if predictions is not None:
+        predict = _from_folder(predictions)
+    else:
+        predict = None if no_model else _from_weights(weights, target / MODEL_FOLDER, threads)
+    findings = check(cases, target, CheckOptions(predict, pictures), _tell)
+    for finding in findings[:10]:
+        typer.echo(f"{finding.score:5.1f}  {finding.case}  {finding.name}: {finding.kind.value}")
+    typer.echo(f"{len(findings)} finding(s) in {len(cases)} scans: {target / PAGE_FILE}")
+
+
+def _tell(progress: CheckProgress) -> None:
+    typer.echo(f"{progress.stage} {progress.done}/{progress.total}", err=True)
+
+
+def _from_folder(folder: Path) -> Callable[[str, Volume], Volume | None]:
+    from vastus.errors import MissingInputError
+    from vastus.io.labels import LABEL_SUFFIXES, read_labels
+
+    if not folder.is_dir():
+        raise MissingInputError("There is no such folder of predictions.", path=folder)
+
+    def read(name: str, _scan: Volume) -> Volume | None:
+        path = next((p for s in LABEL_SUFFIXES if (p := folder / f"{name}{s}").is_file()), None)
+        return None if path is None else read_labels(path)
+
+    return read
+
+
+def _from_weights(weights: Path | None, kept: Path, threads: int | None) -> Callable[[str, Volume], Volume | None]:
+    """Segment each scan once; the labels are kept beside the result and used again with the same weights."""
+    from vastus.inference.bundle import default_bundle, load_bundle
+    from vastus.inference.choices import RuntimeOptions
+    from vastus.inference.predictor import Predictor
+    from vastus.io.atomic import ensure_folder
+    from vastus.io.labels import read_labels, write_labels
+
+    bundle = load_bundle(weights) if weights else default_bundle()
+    folder = ensure_folder(kept / bundle.digest[:12])
+    loaded: list[Predictor] = []
+
+    def predict(name: str, scan: Volume) -> Volume | None:
+        path = folder / f"{name}.nii.gz"
+        if path.is_file():
+            said = read_labels(path)
+            if said.same_grid(scan):
+                return said
+        if not loaded:
+            loaded.append(Predictor(bundle, RuntimeOptions(threads=threads)))
+        labels = loaded[0].segment(scan).labels
+        write_labels(labels, path)
+        return labels
+
+    return predict
