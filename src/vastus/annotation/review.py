@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import threading
-from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from vastus.annotation.logs import LOG
 from vastus.annotation.refusals import UnknownItemError
-from vastus.annotation.store import Draft, Kind, Version
-from vastus.curation import findings as found_labels
+from vastus.annotation.store import ORIGINAL_TAG, Draft, Kind, Version
+from vastus.curation import findings
 from vastus.curation.findings import Finding
 from vastus.curation.label_noise import CheckOptions, LabelledCase, check_labels
 from vastus.errors import VastusError
+from vastus.io.atomic import write_text
+from vastus.volume import Volume
 
 if TYPE_CHECKING:
     from vastus.annotation.workshop import Workshop
 
 _CHECKED_FILE: Final = "checked.json"
 _FOLDER: Final = "findings"
+_KEPT_CHECKS: Final = 2
+_ID: Final = re.compile(r"(\d{1,9})-(f\d{4,6})")
 
 
 class CheckState(Enum):
@@ -35,18 +40,14 @@ class CheckState(Enum):
 
 
 class Review:
-    """The check of a project's current labels."""
+    """The checks of a project's current labels. Each has a folder of its own; the newest whole one counts."""
 
     def __init__(self, workshop: Workshop) -> None:
         self._shop = workshop
         self._thread: threading.Thread | None = None
         self._failed = False
         self._guard = threading.Lock()
-
-    @property
-    def folder(self) -> Path:
-        """Where the findings lie."""
-        return self._shop.layout.state / _FOLDER
+        self._judging = threading.Lock()
 
     def state(self) -> CheckState:
         """Whether a check is running, and whether the labels have changed since the last one."""
@@ -54,10 +55,10 @@ class Review:
             return CheckState.RUNNING
         if self._failed:
             return CheckState.FAILED
-        checked = self._checked()
-        if checked is None:
+        newest = self._newest()
+        if newest is None:
             return CheckState.NONE
-        return CheckState.CURRENT if checked == self._now() else CheckState.STALE
+        return CheckState.CURRENT if _checked(self._folder(newest)) == self._now() else CheckState.STALE
 
     def start(self, wait_s: float = 0.0) -> None:
         """Begin a check unless one is running, and wait for it a while."""
@@ -73,14 +74,17 @@ class Review:
     def refresh(self, wait_s: float) -> None:
         """Begin a check if there is none of the labels as they are; wait for the very first one a while."""
         state = self.state()
-        if state is CheckState.NONE:
+        if state is CheckState.NONE and self._now():
             self.start(wait_s)
         elif state is CheckState.STALE:
             self.start()
 
     def rows(self) -> list[dict[str, Any]]:
-        """The findings of the last check, the most suspicious first."""
-        return [self._row(finding) for finding in self._findings()]
+        """The findings of the newest check, the most suspicious first."""
+        newest = self._newest()
+        if newest is None:
+            return []
+        return [_row(newest, finding) for finding in findings.read_findings(self._folder(newest))]
 
     def picture(self, finding_id: str) -> Path:
         """The picture of a finding.
@@ -88,68 +92,121 @@ class Review:
         Raises:
             UnknownItemError: no such finding, or it has none.
         """
-        path = found_labels.picture_path(self.folder, self._finding(finding_id).id)
+        folder, finding = self._find(finding_id)
+        path = findings.picture_path(folder, finding.id)
         if not path.is_file():
             raise UnknownItemError("This finding has no picture.")
         return path
 
     def accept(self, finding_id: str, author: str) -> Version | None:
-        """Put the proposed correction into the current label, as a new version; ``None`` where there is no proposal."""
-        finding = self._finding(finding_id)
-        before = self._shop.store.current(finding.case)
-        if before is None:
-            raise UnknownItemError("The case of this finding has no label any more.")
-        labels = self._shop.label_map(before)
-        if not finding.has_proposal:
-            found_labels.accept(self.folder, finding.id, labels)
-            return None
-        proposed = found_labels.propose(self.folder, finding.id, labels)
-        # What was final stays final: a person has agreed to the change.
-        draft = Draft(Kind.TOOL, author, before.number, f"accepted: {finding.kind_text}", before.tag)
-        version = self._shop.save(finding.case, draft, proposed)
-        found_labels.accept(self.folder, finding.id, labels)
-        return version
+        """Put the proposed correction into the current label, as a new version.
 
-    def reject(self, finding_id: str) -> None:
-        """Leave the label as it is, and the finding out of the list of open ones."""
-        found_labels.reject(self.folder, self._finding(finding_id).id)
+        Without a proposal the case has to be corrected by hand, and the finding stays open: ``None``.
+        """
+        with self._judging:
+            folder, finding = self._find(finding_id)
+            before = self._shop.store.current(finding.case)
+            if before is None:
+                raise UnknownItemError("The case of this finding has no label any more.")
+            if not finding.has_proposal:
+                return None
+            proposed = findings.propose(folder, finding.id, self._shop.label_map(before))
+            # What was final stays final: a person has agreed to the change.
+            note = f"accepted: {finding.kind.value}, {finding.name}"
+            version = self._shop.save(
+                finding.case, Draft(Kind.TOOL, author, before.number, note, before.tag), proposed
+            )
+            findings.accept(folder, finding.id, proposed, who=author)
+            # The check knows of this change: it does not make the list out of date.
+            _set_checked(folder, _checked(folder) | {finding.case: version.number})
+            return version
 
-    def _finding(self, finding_id: str) -> Finding:
-        for finding in self._findings():
-            if finding.id == finding_id:
-                return finding
+    def reject(self, finding_id: str, author: str) -> None:
+        """Leave the label as it is, and the finding out of the list of open ones, in later checks too."""
+        with self._judging:
+            folder, finding = self._find(finding_id)
+            findings.reject(folder, finding.id, who=author)
+
+    def _find(self, finding_id: str) -> tuple[Path, Finding]:
+        parts = _ID.fullmatch(finding_id)
+        folder = self._folder(int(parts[1])) if parts else None
+        if parts and folder is not None and (folder / _CHECKED_FILE).is_file():
+            for finding in findings.read_findings(folder):
+                if finding.id == parts[2]:
+                    return folder, finding
         raise UnknownItemError("There is no such finding.", remedy="GET /api/findings lists them.")
-
-    def _findings(self) -> tuple[Finding, ...]:
-        return tuple(found_labels.read_findings(self.folder)) if self._checked() is not None else ()
-
-    def _row(self, finding: Finding) -> dict[str, Any]:
-        return {"id": finding.id, "case": finding.case, "value": finding.value}
 
     def _check(self) -> None:
         now = self._now()
-        cases = []
+        newest = self._newest()
+        number = max(self._numbers(), default=0) + 1
+        folder = self._folder(number)
         try:
-            for case_id, version in sorted(self._shop.store.currents().items()):
-                if case_id in now:
-                    image = self._shop.cases.image_path(case_id)
-                    cases.append(LabelledCase(case_id, image, self._shop.store.file(version)))
-            check_labels(cases, self.folder, CheckOptions(predict=self._predict()))
-            (self.folder / _CHECKED_FILE).write_text(json.dumps(now), encoding="utf-8")
-            LOG.info("labels of %d cases checked", len(cases))
+            folder.mkdir(parents=True)
+            cases = [
+                LabelledCase(case, self._shop.cases.image_path(case), self._shop.store.file(version))
+                for case, version in sorted(self._shop.store.currents().items()) if now.get(case) == version.number
+            ]  # fmt: skip
+            found = check_labels(cases, folder, CheckOptions(predict=self._prediction))
+            with self._judging:
+                if newest is not None:
+                    _carry_over(self._folder(newest), folder, found)
+                _set_checked(folder, now)
+            for old in sorted(self._numbers())[:-_KEPT_CHECKS]:
+                shutil.rmtree(self._folder(old), ignore_errors=True)
+            LOG.info("labels of %d cases checked: %d findings", len(cases), len(found))
         except VastusError as error:
             self._failed = True
             LOG.error("the check of the labels failed: %s", error.problem)
+        except Exception as error:
+            self._failed = True
+            LOG.error("the check of the labels failed: %s", type(error).__name__)
 
-    def _predict(self) -> Callable[..., Any] | None:
-        return None
+    def _prediction(self, case_id: str, _scan: Volume) -> Volume | None:
+        """What a model said of the case before anybody corrected it: it had not been trained on these labels."""
+        version = self._shop.store.tagged(case_id, ORIGINAL_TAG)
+        current = self._shop.store.current(case_id)
+        if version is None or current is None or current.sha256 == version.sha256:
+            return None
+        return self._shop.label_map(version)
 
     def _now(self) -> dict[str, int]:
         present = {case.id for case in self._shop.cases.all()}
         return {case: v.number for case, v in sorted(self._shop.store.currents().items()) if case in present}
 
-    def _checked(self) -> dict[str, int] | None:
-        try:
-            return dict(json.loads((self.folder / _CHECKED_FILE).read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return None
+    def _folder(self, number: int) -> Path:
+        return self._shop.layout.state / _FOLDER / f"{number:06d}"
+
+    def _numbers(self) -> list[int]:
+        return [int(p.name) for p in (self._shop.layout.state / _FOLDER).glob("[0-9]*") if p.name.isdigit()]
+
+    def _newest(self) -> int | None:
+        return max((n for n in self._numbers() if (self._folder(n) / _CHECKED_FILE).is_file()), default=None)
+
+
+def _row(number: int, finding: Finding) -> dict[str, Any]:
+    finding_id = f"{number}-{finding.id}"
+    return {
+        "id": finding_id, "case": finding.case, "value": finding.value, "kind": finding.kind.value,
+        "score": finding.score, "picture": f"/api/findings/{finding_id}/picture.png", "state": finding.decision.value,
+        "text": finding.detail, "has_proposal": finding.has_proposal, "point_mm": list(finding.point_mm),
+        "slice": finding.slice_index,
+    }  # fmt: skip
+
+
+def _carry_over(old: Path, new: Path, found: tuple[Finding, ...]) -> None:
+    """What a person has rejected once is not asked again."""
+    rejected = {
+        (f.case, f.value, f.kind) for f in findings.read_findings(old) if f.decision is findings.Decision.REJECTED
+    }
+    for finding in found:
+        if (finding.case, finding.value, finding.kind) in rejected:
+            findings.reject(new, finding.id, who="an earlier check")
+
+
+def _checked(folder: Path) -> dict[str, int]:
+    return dict(json.loads((folder / _CHECKED_FILE).read_text(encoding="utf-8")))
+
+
+def _set_checked(folder: Path, checked: dict[str, int]) -> None:
+    write_text(folder / _CHECKED_FILE, json.dumps(checked))

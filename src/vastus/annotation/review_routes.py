@@ -74,15 +74,17 @@ def picture(finding_id: str, shop: Shop) -> FileResponse:
 
 @router.post("/findings/{finding_id}/accept")
 def accept(finding_id: str, shop: Shop, user: User) -> dict[str, Any]:
-    """Agree: the proposed correction, where there is one, becomes a new version."""
+    """Agree: the proposed correction becomes a new version; without one the finding stays open, to be mended by hand."""
     version = shop.review.accept(finding_id, user)
-    return {"id": finding_id, "state": "accepted"} | ({} if version is None else version_row(version))
+    if version is None:
+        return {"id": finding_id, "state": "open"}
+    return {"id": finding_id, "state": "accepted"} | version_row(version)
 
 
 @router.post("/findings/{finding_id}/reject")
-def reject(finding_id: str, shop: Shop) -> dict[str, Any]:
+def reject(finding_id: str, shop: Shop, user: User) -> dict[str, Any]:
     """Disagree: the label stays as it is."""
-    shop.review.reject(finding_id)
+    shop.review.reject(finding_id, user)
     return {"id": finding_id, "state": "rejected"}
 
 
