@@ -120,6 +120,12 @@ def test_percentages_are_settings() -> None:
     assert named[MID_THIGH] == pytest.approx(50)
 
 
+def test_a_single_voxel_of_femur_is_no_leg() -> None:
+    array = np.zeros((6, 6, 6), np.uint8)
+    array[2, 3, 4] = FEMUR[Side.LEFT]
+    assert leg_of(Volume(array, np.diag([2.0, 2.0, 4.0, 1.0])), Side.LEFT) is None
+
+
 def test_no_femur_no_leg_and_a_broken_one_keeps_its_parts() -> None:
     labels = femur_shape(Side.RIGHT)
     assert leg_of(labels, Side.LEFT) is None

@@ -55,7 +55,7 @@ class Bone:
         first, second = _moments(self.index)
         n = len(self.index)
         mean = first / n
-        spread = (second - np.outer(first, first) / n) / (n - 1)
+        spread = (second - np.outer(first, first) / n) / max(n - 1, 1)
         axes = self.affine[:3, :3]
         return axes @ mean + self.affine[:3, 3], axes @ spread @ axes.T
 
