@@ -5,7 +5,7 @@ Every structure has its own block with a margin, so that it can grow beyond its 
 
 Conventions:
 - Iliopsoas: what of psoas major and iliacus lies below the top of the femoral head; above it they keep their names.
-- Biceps femoris: both heads in one.
+- Biceps femoris: both heads in one, joined where the long head's tendon comes down on the short head.
 - Blocks marked procedural (abdominal wall, spine, organs, vessels) are modelled, not measured.
 """
 
@@ -32,6 +32,9 @@ UNIT_MM = 0.125
 """Distances are stored as int8 in steps of 1/8 mm, cut at +-15.9 mm."""
 MARGIN_MM = 14.0
 FEMORAL_HEAD_RADIUS_MM = 24.0
+_JOIN_HEIGHT_MM, _JOIN_RADIUS_MM = 48.0, 12.0
+"""Over which height above the lower end of the long head the gap between the heads of the biceps is closed, and how far
+from both a voxel may lie to be closed in."""
 
 _CALF = frozenset((
     "extensor_digitorum_longus", "flexor_digitorum_longus", "flexor_hallucis_longus", "gastrocnemius_lateral",
@@ -157,6 +160,41 @@ def _union(masks: list[tuple[NDArray[np.bool_], NDArray[np.float64]]]) -> tuple[
     return result, low
 
 
+Placed = tuple[NDArray[np.bool_], NDArray[np.float64]]
+
+
+def _join_heads(long_head: Placed, short_head: Placed, others: list[Placed]) -> Placed:
+    """Both heads of the biceps, with the gap between them closed above the lower end of the long head.
+
+    There the short head joins the tendon of the long one. In the meshes they only touch, and would part as soon as the
+    muscle shrinks. Voxels of ``others`` stay free.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    both, origin = _union([long_head, short_head])
+    heads = [_on_grid(head, origin, both.shape) for head in (long_head, short_head)]
+    taken = np.zeros(both.shape, dtype=bool)
+    for other in others:
+        taken |= _on_grid(other, origin, both.shape)
+    first = int(np.flatnonzero(heads[0].any(axis=(0, 1)))[0])
+    for k in range(first, min(first + round(_JOIN_HEIGHT_MM / VOXEL_MM), both.shape[2])):
+        if all(head[:, :, k].any() for head in heads):
+            reach = sum(distance_transform_edt(~head[:, :, k]) * VOXEL_MM for head in heads)
+            both[:, :, k] |= (reach < _JOIN_RADIUS_MM) & ~taken[:, :, k]
+    return both, origin
+
+
+def _on_grid(placed: Placed, origin_mm: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """A mask on another grid of the same voxels, cut to it."""
+    mask, own_origin = placed
+    start = np.round((own_origin - origin_mm) / VOXEL_MM).astype(int)
+    result = np.zeros(shape, dtype=bool)
+    inner = tuple(slice(max(-a, 0), max(min(m - a, n), 0)) for a, n, m in zip(start, mask.shape, shape, strict=True))
+    outer = tuple(slice(max(a, 0), max(min(a + n, m), 0)) for a, n, m in zip(start, mask.shape, shape, strict=True))
+    result[outer] = mask[inner]
+    return result
+
+
 def _landmarks(folder: Path, person: PersonName) -> Landmarks:
     raw = json.loads((folder / "manifest.json").read_text())["landmarks"][person.value]
     head = {side: tuple(raw[side.value]["femoral_head_centre_mm"]) for side in SIDES}
@@ -173,7 +211,8 @@ def _landmarks(folder: Path, person: PersonName) -> Landmarks:
 
 def _side_parts(folder: Path, side: Side, cut_z_mm: float) -> Iterator[Part]:
     masks = {path.stem: _mesh_mask(path) for path in sorted(folder.glob("*.ply"))}
-    masks["biceps_femoris"] = _union([masks.pop("biceps_femoris_long"), masks.pop("biceps_femoris_short")])
+    heads = masks.pop("biceps_femoris_long"), masks.pop("biceps_femoris_short")
+    masks["biceps_femoris"] = _join_heads(*heads, list(masks.values()))
     joined = []
     for source, upper in (("psoas_major", "psoas"), ("iliacus", "iliacus")):
         mask, origin = masks.pop(source)

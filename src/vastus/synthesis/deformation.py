@@ -7,7 +7,7 @@ Frame of a subject: mm, RAS; origin on the midline at knee height, below the mid
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,12 @@ from vastus.synthesis.kernels import NODE_MM
 
 _RIGID_RADIUS_MM = 17.0
 """Inside this distance from the femur's axis girth does not scale: bone keeps its size."""
+
+_NECK_MM = (40.0, 35.0)
+"""From the centre of the femoral head to the junction of neck and shaft: outwards, downwards."""
+_PELVIS_MM, _PELVIS_WIDTH_MM = 80.0, 55.0
+"""How much lower the leg starts at the midline than at the hip joint, and over which width: pubis and ischium belong to
+the pelvis though they lie below the joint."""
 
 Points = NDArray[np.float32]
 
@@ -55,6 +61,7 @@ class Deformation:
         pose, girth: for each side.
         wave_mm: (sigma, amplitude) in mm of smooth random displacement on several scales.
         seed: of those displacements.
+        neck_deg: by how much the angle between neck and shaft of the femur exceeds the person's own, for each side.
     """
 
     scale: tuple[float, float, float]
@@ -62,6 +69,7 @@ class Deformation:
     girth: dict[Side, Girth]
     wave_mm: tuple[tuple[float, float], ...]
     seed: int
+    neck_deg: dict[Side, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,24 +113,63 @@ def backward_map(
     stretch = np.zeros(points.shape[:3], np.float32)
     gap = np.zeros(points.shape[:3], np.float32)
     for side, share in ((Side.RIGHT, right), (Side.LEFT, 1.0 - right)):
-        moved, factor = _unstretch(
-            _unbend(points, atlas, side, deformation.pose[side]), atlas, side, deformation.girth[side]
-        )
-        beyond = _keep_to_side(moved, atlas, side)
+        straight = _unbend(points, atlas, side, deformation.pose[side])
+        moved, factor = _unstretch(straight, atlas, side, deformation.girth[side])
+        _turn_neck_back(moved, atlas, side, deformation.neck_deg.get(side, 0.0))
+        beyond = _keep_to_side(moved, points, atlas, side)
         result += share[..., None] * moved
         stretch += share * factor
         gap += share * beyond
     return NodeMap(result, stretch * np.float32(np.mean(deformation.scale[:2])), gap, origin)
 
 
-def _keep_to_side(points: Points, atlas: Atlas, side: Side) -> NDArray[np.float32]:
-    """Below the crotch, stop points at the midline in place, lest a leg is seen twice; returns by how much."""
+def _keep_to_side(points: Points, before: Points, atlas: Atlas, side: Side) -> NDArray[np.float32]:
+    """Stop points that pose and girth carried over the midline in place, lest the other side is seen twice.
+
+    Args:
+        points: where the nodes of this side's map ended; changed in place.
+        before: the same nodes before pose and girth.
+        atlas, side: whose.
+
+    Returns:
+        By how much they were held back below the crotch: the legs moved apart.
+    """
     outwards = 1.0 if side is Side.RIGHT else -1.0
+    middle = atlas.landmarks.midline_x_mm
     crotch = atlas.landmarks.head_mm[side][2] - 45.0
     weight = _smooth((crotch - points[..., 2]) / 50.0)
-    beyond = np.maximum(0.0, -(points[..., 0] - atlas.landmarks.midline_x_mm) * outwards).astype(np.float32) * weight
+    limit = np.minimum((before[..., 0] - middle) * outwards, 0.0) * (1.0 - weight)
+    beyond = np.maximum(0.0, limit - (points[..., 0] - middle) * outwards).astype(np.float32)
     points[..., 0] += outwards * beyond
-    return beyond
+    return np.asarray(beyond * weight, np.float32)
+
+
+def _below_hip_mm(points: Points, atlas: Atlas, side: Side) -> NDArray[np.float32]:
+    """How far a point lies down the leg from the hip joint; towards the midline the leg starts lower."""
+    outwards = 1.0 if side is Side.RIGHT else -1.0
+    head = atlas.landmarks.head_mm[side]
+    inwards = (head[0] - points[..., 0]) * outwards
+    return np.asarray(head[2] - points[..., 2] - _PELVIS_MM * _smooth(inwards / _PELVIS_WIDTH_MM), np.float32)
+
+
+def _turn_neck_back(points: Points, atlas: Atlas, side: Side, neck_deg: float) -> None:
+    """Undo another angle of the femoral neck (in place).
+
+    The head stays in its socket, the shaft keeps its direction: the neck turns about the head, and all that lies beyond
+    its junction with the shaft moves along with the junction.
+    """
+    if not neck_deg:
+        return
+    outwards = 1.0 if side is Side.RIGHT else -1.0
+    out, down = _NECK_MM
+    turn = np.radians(neck_deg)
+    shift_out = out * np.cos(turn) - down * np.sin(turn) - out
+    shift_down = down * np.cos(turn) + out * np.sin(turn) - down
+    away = np.maximum((points[..., 0] - atlas.landmarks.head_mm[side][0]) * outwards, -20.0)
+    along = (away * out + _below_hip_mm(points, atlas, side) * down) / (out * out + down * down)
+    share = np.clip(along, 0.0, 1.0)
+    points[..., 0] -= outwards * np.float32(shift_out) * share
+    points[..., 2] += np.float32(shift_down) * share
 
 
 def _smooth(t: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -170,7 +217,7 @@ def _unbend(points: Points, atlas: Atlas, side: Side, pose: Pose) -> Points:
     outwards = 1.0 if side is Side.RIGHT else -1.0
     head = np.array(atlas.landmarks.head_mm[side], np.float32)
     knee = np.array(atlas.landmarks.knee_mm[side], np.float32)
-    weight = _smooth((head[2] + 25.0 - points[..., 2]) / 130.0)
+    weight = _smooth((_below_hip_mm(points, atlas, side) + 25.0) / 130.0)
     # Lifting the thigh forward turns -z towards +y: a positive angle about x. The map runs backward: signs reversed.
     vector = _rotation(
         -pose.hip_flexion_deg * weight,
@@ -204,8 +251,9 @@ def _unstretch(points: Points, atlas: Atlas, side: Side, girth: Girth) -> tuple[
     (a1, p1), (a2, p2) = girth.around
     near_leg = _smooth(((head[2] + 60 - z) / 120.0).astype(np.float32))
     factor = factor * (1.0 + near_leg * (a1 * np.cos(angle - p1) + a2 * np.cos(2 * (angle - p2))))
-    # Above the crotch what lies at the midline stays where it is.
-    free = np.maximum(near_leg, _smooth((np.abs(points[..., 0] - marks.midline_x_mm) / 70.0).astype(np.float32)))
+    # Above the crotch what lies at the midline stays where it is: the pubic bones keep their size.
+    below_pubis = _smooth(((head[2] - 50.0 - z) / 50.0).astype(np.float32))
+    free = np.maximum(below_pubis, _smooth((np.abs(points[..., 0] - marks.midline_x_mm) / 70.0).astype(np.float32)))
     factor = 1.0 + (factor - 1.0) * free
     rigid = _RIGID_RADIUS_MM + 22.0 * (1.0 - near_leg)
     source = np.where(radius > rigid, rigid + (radius - rigid) / factor, radius)

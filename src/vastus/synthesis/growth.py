@@ -13,14 +13,17 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from vastus.anatomy import CLASS_COUNT
 from vastus.synthesis.atlas import UNIT_MM, Part
 from vastus.synthesis.deformation import NodeMap
-from vastus.synthesis.kernels import CANDIDATES, NO_PART, count_voxels, find_nearest, paint_winners
+from vastus.synthesis.kernels import CANDIDATES, NO_PART, find_nearest, paint_winners, soft_volumes, winners
+from vastus.synthesis.pieces import Crumb, crumbs_and_splits
 from vastus.synthesis.tissues import Tissue
 
 __all__ = [
     "CANDIDATES",
     "NO_PART",
+    "Fit",
     "Grid",
     "Offsets",
     "Packed",
@@ -30,7 +33,17 @@ __all__ = [
     "pack",
     "paint",
     "rank_of",
+    "whole_parts",
 ]
+
+_STEPS = 40
+_GOOD_ENOUGH = 0.003
+"""Relative error of a volume at which fitting stops."""
+_MOST_MM = 14.0
+"""An offset goes no further; the distance blocks end there."""
+_FAR_UNITS = 127
+_BAND = 0.4
+"""Share of a voxel's edge over which a surface is smeared when volumes are counted."""
 
 
 class Rank(IntEnum):
@@ -131,14 +144,33 @@ def paint(
     )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Fit:
+    """What ``fit_offsets`` found.
+
+    Attributes:
+        offsets: of every part.
+        volume_mm3: of every part, as a much finer grid would count it.
+        miss: of every part with a target, the relative error; 0 for the others.
+        split: numbers of the parts that are in more than one piece.
+    """
+
+    offsets: Offsets
+    volume_mm3: NDArray[np.float64]
+    miss: NDArray[np.float64]
+    split: frozenset[int]
+
+
 def fit_offsets(
     candidates: tuple[NDArray[np.uint8], NDArray[np.int8]],
     packed: Packed,
     start: Offsets,
     target_mm3: NDArray[np.float64],
     spacing_mm: tuple[float, float, float],
-) -> tuple[Offsets, NDArray[np.float64]]:
-    """Find the offsets with which every movable part reaches its target volume.
+) -> Fit:
+    """Find the offsets with which every movable part reaches its target volume in one piece.
+
+    Crumbs that come off are closed to their part, and the rest is fitted again.
 
     Args:
         candidates: of ``nearest_parts``.
@@ -146,25 +178,79 @@ def fit_offsets(
         start: first guess; slopes are kept.
         target_mm3: per part; NaN leaves the offset as it is.
         spacing_mm: of the candidates' grid.
-
-    Returns:
-        The offsets, and the volumes reached in mm3.
     """
-    parts, distances = candidates
-    offset = start.middle_mm.astype(np.float64).copy()
-    voxel = float(np.prod(spacing_mm))
-    reach = float(np.cbrt(voxel))
-    wanted = np.isfinite(target_mm3)
+    shape = candidates[0].shape[:3]
+    where = np.flatnonzero(candidates[0][..., 0] != NO_PART)
+    parts = candidates[0].reshape(-1, CANDIDATES)[where]
+    distances = candidates[1].reshape(-1, CANDIDATES)[where]
+    whole = whole_parts(packed)
+    # The table has an entry for NO_PART too, so that no loop needs to ask.
+    ranks = np.append(packed.ranks, np.full(256 - len(packed.ranks), Rank.LAST, np.uint8))
+    offset = start.middle_mm.astype(np.float64)
+    split: set[int] = set()
     volume = np.zeros(len(offset))
-    for step in range(24):
-        units = (offset / UNIT_MM).astype(np.float32)
-        inside, shell = count_voxels(parts, distances, packed.ranks, units, reach / UNIT_MM, len(offset))
-        volume = inside * voxel
-        area = np.maximum(shell * voxel / reach, 50.0)
-        miss = np.where(wanted, target_mm3 - volume, 0.0)
-        if (np.abs(miss)[wanted] < 0.004 * target_mm3[wanted]).all():
+    for last in (False, False, True):
+        offset, volume = _newton((parts, distances), ranks, offset, target_mm3, spacing_mm)
+        part = np.full(int(np.prod(shape)), NO_PART, np.uint8)
+        part[where] = winners(parts, distances, ranks, (offset / UNIT_MM).astype(np.float32))
+        crumbs, split = crumbs_and_splits(part.reshape(shape), whole)
+        if last or not _close_to_crumbs(crumbs, where, shape, (parts, distances)):
             break
-        gain = 1.0 if step < 10 else 0.6
-        offset += np.clip(gain * miss / area, -2.5, 2.5)
-        offset = np.clip(offset, -12.0, 12.0)
-    return Offsets(offset.astype(np.float32), start.slope, start.centre_z_mm), volume
+    wanted = np.isfinite(target_mm3)
+    miss = np.where(wanted, volume / np.where(wanted, target_mm3, 1.0) - 1.0, 0.0)
+    found = Offsets(offset.astype(np.float32), start.slope, start.centre_z_mm)
+    return Fit(found, volume, miss, frozenset(split))
+
+
+def whole_parts(packed: Packed) -> NDArray[np.bool_]:
+    """By part number (256): structures and other muscles should be one piece each."""
+    table = np.zeros(256, bool)
+    table[: len(packed.ranks)] = (packed.ranks == Rank.MOVABLE) | (packed.tissues < CLASS_COUNT)
+    return table
+
+
+def _newton(
+    candidates: tuple[NDArray[np.uint8], NDArray[np.int8]],
+    ranks: NDArray[np.uint8],
+    offset_mm: NDArray[np.float64],
+    target_mm3: NDArray[np.float64],
+    spacing_mm: tuple[float, float, float],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Offsets and the volumes reached; every part takes its own step, its neighbours answer in the next."""
+    voxel = float(np.prod(spacing_mm))
+    width = _BAND * float(np.cbrt(voxel)) / UNIT_MM
+    wanted = np.isfinite(target_mm3)
+    offset = offset_mm.copy()
+    step_mm = np.full(len(offset), 2.5)
+    before = np.zeros(len(offset))
+    for step in range(_STEPS + 1):
+        units = (offset / UNIT_MM).astype(np.float32)
+        volume, growth = soft_volumes(*candidates, ranks, units, width, len(offset))
+        miss = np.where(wanted, target_mm3 - volume * voxel, 0.0)
+        if step == _STEPS or (np.abs(miss)[wanted] < _GOOD_ENOUGH * target_mm3[wanted]).all():
+            break
+        # Neighbours that take from each other in turns would swing for ever: a change of direction halves the step.
+        step_mm[before * miss < 0] *= 0.5
+        before = miss
+        area_mm2 = np.maximum(growth * voxel / UNIT_MM, 50.0)
+        offset = np.clip(offset + np.clip(miss / area_mm2, -step_mm, step_mm), -_MOST_MM, _MOST_MM)
+    return offset, volume * voxel
+
+
+def _close_to_crumbs(
+    crumbs: list[Crumb],
+    where: NDArray[np.int64],
+    shape: tuple[int, ...],
+    candidates: tuple[NDArray[np.uint8], NDArray[np.int8]],
+) -> bool:
+    """Take crumbs and what is around them out of their part's reach (in place); whether there were any."""
+    parts, distances = candidates
+    for number, box, around in crumbs:
+        inside = np.argwhere(around) + [s.start for s in box]
+        flat = np.ravel_multi_index(tuple(inside.T), shape)
+        row = np.searchsorted(where, flat)
+        known = row < len(where)
+        row = row[known][where[row[known]] == flat[known]]
+        there, column = np.nonzero(parts[row] == number)
+        distances[row[there], column] = _FAR_UNITS
+    return bool(crumbs)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from vastus.anatomy import BY_KEY, SIDES, Side
+from vastus.anatomy import BY_KEY, CLASS_COUNT, SIDES, Side
 from vastus.synthesis.atlas import Atlas, Field, Landmarks, Part, PersonName, part_from_mask
 from vastus.synthesis.kernels import VOXEL_MM
 from vastus.synthesis.tissues import Tissue
@@ -199,6 +199,8 @@ def _procedural_parts(scene: _Scene, parts: list[Part]) -> Iterator[Part]:
     def part(name: str, tissue: int, side: Side, mask: Mask, *, carve: bool = False) -> Iterator[Part]:
         free = mask if carve else mask & ~taken
         free = ndimage.binary_opening(free, iterations=1) if free.sum() > 4000 else free
+        if tissue < CLASS_COUNT:
+            free = _largest_piece(free)
         if free.sum() < 8:
             return
         taken[free] = True
@@ -210,6 +212,11 @@ def _procedural_parts(scene: _Scene, parts: list[Part]) -> Iterator[Part]:
         for name, tissue, side, mask, carve in makers(scene, parts):
             yield from part(name, tissue, side, mask, carve=carve)
     yield from part("cavity", int(Tissue.BOWEL), Side.UNKNOWN, _cavity(scene))
+
+
+def _largest_piece(mask: Mask) -> Mask:
+    pieces, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    return mask if count < 2 else np.asarray(pieces == np.bincount(pieces.ravel())[1:].argmax() + 1)
 
 
 Made = Iterator[tuple[str, int, Side, Mask, bool]]

@@ -1,0 +1,98 @@
+"""Connected pieces of the parts on a grid: what is a crumb, and which parts are more than one piece."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vastus.synthesis.kernels import NO_PART
+
+CRUMB_SHARE = 0.15
+"""A piece below this share of a part's largest is a crumb and becomes fat."""
+_EDGE_SHARE = 0.01
+"""The same for a piece at the first or last slice: it may belong to something out of sight."""
+_AROUND = 3
+"""How many voxels around a crumb are closed to its part when volumes are fitted again."""
+
+Mask = NDArray[np.bool_]
+
+
+def drop_crumbs(part: NDArray[np.uint8], whole: Mask) -> None:
+    """Turn the crumbs of parts to fat (in place).
+
+    Args:
+        part: part numbers on a grid.
+        whole: by part number (256), whether the part should be one piece.
+    """
+    window = _window(part)
+    if window is None:
+        return
+    cut = part[window]
+    pieces, _, crumb, _ = _label(cut, whole)
+    if crumb.any():
+        cut[crumb[pieces]] = NO_PART
+
+
+Crumb = tuple[int, tuple[slice, ...], Mask]
+
+
+def crumbs_and_splits(part: NDArray[np.uint8], whole: Mask) -> tuple[list[Crumb], set[int]]:
+    """Crumbs, and the parts that are still in more than one piece without them.
+
+    Returns:
+        Each crumb's part, box and surroundings (its voxels and those around it that aren't the part's main piece); and
+        the numbers of the parts that are split.
+    """
+    import cc3d
+    from scipy.ndimage import binary_dilation
+
+    window = _window(part)
+    if window is None:
+        return [], set()
+    pieces, owner, crumb, split = _label(part[window], whole)
+    if not crumb.any():
+        return [], split
+    boxes = cc3d.statistics(pieces, no_slice_conversion=False)["bounding_boxes"]
+    found = []
+    for number in np.flatnonzero(crumb):
+        box = tuple(
+            slice(max(s.start - _AROUND, 0), min(s.stop + _AROUND, n))
+            for s, n in zip(boxes[number], pieces.shape, strict=True)
+        )
+        inside = pieces[box]
+        around = binary_dilation(inside == number, iterations=_AROUND)
+        around &= (owner[inside] != owner[number]) | (inside == number) | crumb[inside]
+        outer = tuple(slice(s.start + w.start, s.stop + w.start) for s, w in zip(box, window, strict=True))
+        found.append((int(owner[number]), outer, around))
+    return found, split
+
+
+def _window(part: NDArray[np.uint8]) -> tuple[slice, ...] | None:
+    """The box of all parts; along z the whole grid, whose ends matter."""
+    flat = part.min(axis=2) != NO_PART
+    rows, columns = np.flatnonzero(flat.any(axis=1)), np.flatnonzero(flat.any(axis=0))
+    if not len(rows):
+        return None
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1), slice(0, part.shape[2])
+
+
+def _label(part: NDArray[np.uint8], whole: Mask) -> tuple[NDArray[np.unsignedinteger], NDArray[np.uint8], Mask, set[int]]:
+    """Piece numbers, the part of each piece, which pieces are crumbs, and which parts are split without them."""
+    import cc3d
+
+    part = np.ascontiguousarray(part)
+    pieces, count = cc3d.connected_components(part + np.uint8(1), connectivity=26, return_N=True)
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1)
+    owner = np.full(count + 1, NO_PART, np.uint8)
+    owner[pieces.ravel()] = part.ravel()
+    at_edge = np.zeros(count + 1, bool)
+    at_edge[pieces[:, :, 0]] = True
+    at_edge[pieces[:, :, -1]] = True
+    largest = np.zeros(256, np.int64)
+    np.maximum.at(largest, owner, sizes)
+    share = np.where(at_edge, _EDGE_SHARE, CRUMB_SHARE)
+    known = whole[owner]
+    known[0] = False
+    crumb = known & (sizes < share * largest[owner])
+    kept = np.bincount(owner[known & ~crumb], minlength=256)
+    return pieces, owner, crumb, {int(p) for p in np.flatnonzero(kept > 1)}
