@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +10,7 @@ import typer
 from vastus.errors import SettingsError
 
 if TYPE_CHECKING:
-    from vastus.curation.label_noise import CheckProgress
+    from vastus.curation.label_noise import CheckProgress, Predict
     from vastus.volume import Volume
 
 MODEL_FOLDER = "model"
@@ -40,10 +39,11 @@ def check_labels(
 
     target = output or folder / "label-check"
     cases = find_cases(folder)
+    predict: Predict | None = None
     if predictions is not None:
         predict = _from_folder(predictions)
-    else:
-        predict = None if no_model else _from_weights(weights, target / MODEL_FOLDER, threads)
+    elif not no_model:
+        predict = _from_weights(weights, target / MODEL_FOLDER, threads)
     findings = check(cases, target, CheckOptions(predict, pictures), _tell)
     for finding in findings[:10]:
         typer.echo(f"{finding.score:5.1f}  {finding.case}  {finding.name}: {finding.kind.value}")
@@ -54,7 +54,7 @@ def _tell(progress: CheckProgress) -> None:
     typer.echo(f"{progress.stage} {progress.done}/{progress.total}", err=True)
 
 
-def _from_folder(folder: Path) -> Callable[[str, Volume], Volume | None]:
+def _from_folder(folder: Path) -> Predict:
     from vastus.errors import MissingInputError
     from vastus.io.labels import LABEL_SUFFIXES, read_labels
 
@@ -68,7 +68,7 @@ def _from_folder(folder: Path) -> Callable[[str, Volume], Volume | None]:
     return read
 
 
-def _from_weights(weights: Path | None, kept: Path, threads: int | None) -> Callable[[str, Volume], Volume | None]:
+def _from_weights(weights: Path | None, kept: Path, threads: int | None) -> Predict:
     """Segment each scan once; the labels are kept beside the result and used again with the same weights."""
     from vastus.inference.bundle import default_bundle, load_bundle
     from vastus.inference.choices import RuntimeOptions
