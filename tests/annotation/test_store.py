@@ -20,7 +20,7 @@ from vastus.annotation.store import CaseState, Draft, Kind, Store, Version
 from vastus.io.labels import read_labels
 
 
-def written(text: str):  # noqa: ANN201
+def written(text: str):
     return lambda path: path.write_text(text)
 
 

@@ -109,12 +109,6 @@ class BusyError(Refusal):
     status = HTTPStatus.TOO_MANY_REQUESTS
 
 
-class NotAvailableError(Refusal):
-    """A part of the server that this installation lacks."""
-
-    status = HTTPStatus.NOT_IMPLEMENTED
-
-
 _STATUS: tuple[tuple[type[VastusError], HTTPStatus], ...] = (
     (MissingInputError, HTTPStatus.NOT_FOUND),
     (InputError, HTTPStatus.UNPROCESSABLE_ENTITY),

@@ -113,9 +113,7 @@ class Review:
             proposed = findings.propose(folder, finding.id, self._shop.label_map(before))
             # What was final stays final: a person has agreed to the change.
             note = f"accepted: {finding.kind.value}, {finding.name}"
-            version = self._shop.save(
-                finding.case, Draft(Kind.TOOL, author, before.number, note, before.tag), proposed
-            )
+            version = self._shop.save(finding.case, Draft(Kind.TOOL, author, before.number, note, before.tag), proposed)
             findings.accept(folder, finding.id, proposed, who=author)
             # The check knows of this change: it does not make the list out of date.
             _set_checked(folder, _checked(folder) | {finding.case: version.number})

@@ -21,7 +21,8 @@ from vastus.annotation.intake import occurring
 from vastus.annotation.layout import Layout
 from vastus.annotation.logs import LOG, LogLines
 from vastus.annotation.models import Engine, Shelf
-from vastus.annotation.refusals import AlreadyThereError, NotAvailableError, NotReadyError
+from vastus.annotation.refusals import AlreadyThereError, NotReadyError
+from vastus.annotation.review import Review
 from vastus.annotation.sessions import Sessions
 from vastus.annotation.store import CaseState, Draft, Kind, Store, Version
 from vastus.annotation.survey import Survey
@@ -33,7 +34,6 @@ from vastus.io.labels import read_labels, write_labels
 from vastus.volume import Volume
 
 if TYPE_CHECKING:
-    from vastus.annotation.review import Review
     from vastus.inference.predictor import Segmentation
 
 _IMAGES_KEPT: Final = 2
@@ -80,7 +80,7 @@ class Workshop:
         self.trainer = Trainer(self.layout, self.labels, self.shelf, settings.training)
         self.survey = Survey(self)
         self.tools = Toolbox()
-        self._review: Review | None = None
+        self.review = Review(self)
         self.sessions = Sessions(self.layout.temporary / "sessions")
         self.log_lines = LogLines()
         LOG.addHandler(self.log_lines)
@@ -90,17 +90,6 @@ class Workshop:
         self._reserved: dict[str, tuple[str, float]] = {}
         self._guard = threading.Lock()
         self.labels.refresh_all()
-
-    @property
-    def review(self) -> Review:
-        """The check of the labels."""
-        try:
-            from vastus.annotation.review import Review
-        except ModuleNotFoundError as error:
-            raise NotAvailableError("The check of labels is not part of this installation.") from error
-        if self._review is None:
-            self._review = Review(self)
-        return self._review
 
     def close(self) -> None:
         """End trainings and the network's thread."""
