@@ -1,7 +1,8 @@
 """A processor that stands in for the network in tests and benchmarks of ``vastus.batch``: it sleeps, writes, or fails.
 
 The name of a scan says what happens to it: ``kill...`` takes the worker down, ``bug...`` raises something unexpected,
-``bad...`` is refused, ``full...`` meets a full disk, ``big...`` writes until the limit of the process is reached.
+``bad...`` is refused, ``full...`` meets a full disk, ``big...`` writes until the limit of the process is reached,
+``hang...`` and ``grip...`` never come to an end.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class StandIn:
         return {VOLUMES_FILE: VOLUME_COLUMNS}
 
     def open(self, threads: int) -> _Processor:
+        self.note(f"device {os.environ.get('CUDA_VISIBLE_DEVICES')}")
         if self.dies_at_start:
             os.kill(os.getpid(), signal.SIGKILL)
         if self.broken:
@@ -63,6 +65,10 @@ class _Processor:
         half = task.folder / ".vastus-half"
         half.write_text("half")
         time.sleep(self._factory.seconds)
+        if task.name.startswith("hang"):
+            time.sleep(60)
+        if task.name.startswith("grip"):  # a loop in C that never lets go of the interpreter
+            sum(range(10**12))
         if task.name.startswith("kill"):
             os.kill(os.getpid(), signal.SIGKILL)
         if task.name.startswith("bug"):

@@ -49,6 +49,19 @@ def test_a_cluster_of_several_workers_loses_nothing_when_one_dies(tmp_path: Path
     assert journal.read_text().count("segment") == 24
 
 
+def test_a_scan_that_hangs_costs_its_worker_and_is_set_aside(tmp_path: Path) -> None:
+    scans, out = write_inputs(tmp_path / "in", ["a", "b", "hang_1"]), tmp_path / "out"
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        OpenBatch(BatchRequest([scans], out), StandIn()) as batch,
+    ):
+        result = batch.work(DaskEngine(cluster.scheduler_address, timeout_s=1.0))
+        ended = {row["name"]: (row["error"], row["attempts"]) for row in batch.ledger.rows()}
+    assert ended == {"a": (None, 1), "b": (None, 1), "hang_1": ("TimedOut", 3)}
+    assert result.counts[State.SET_ASIDE] == 1
+    assert rows_in_table(out) == {"a": 58, "b": 58}
+
+
 @pytest.mark.parametrize("delay", [0.2, 0.8])
 def test_a_scheduler_that_is_killed_ends_the_run_and_the_next_goes_on(
     tmp_path: Path, delay: float, monkeypatch: pytest.MonkeyPatch

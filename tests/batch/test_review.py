@@ -17,7 +17,9 @@ def archive(count: int = 60) -> Archive:
     size = np.exp(rng.normal(0, 0.1, (count, len(STRUCTURES))))
     base = np.array([1000.0 * s.class_id for s in STRUCTURES])
     volume = np.concatenate([base * size, base * size * np.exp(rng.normal(0, 0.02, size.shape))], axis=1)
-    return Archive([f"s{n}" for n in range(count)], volume.astype(np.float32), np.zeros(volume.shape, bool))
+    sure = 1 / (1 + np.exp(-rng.normal(2.0, 0.3, (count, volume.shape[1] + 1))))
+    names, cut = [f"s{n}" for n in range(count)], np.zeros(volume.shape, bool)
+    return Archive(names, volume.astype(np.float32), cut, sure.astype(np.float32))
 
 
 def column(key: str, side: str) -> int:
@@ -86,6 +88,32 @@ def test_a_table_of_many_pieces_is_read_like_a_small_one(tmp_path: Path) -> None
     rows = {(r.structure, r.side.value): r.volume_mm3 for r in rows_of("s0450")}
     expected = [rows[s.key, side.value] for s, side in COLUMNS]
     np.testing.assert_allclose(seen.volume_mm3[450], expected, rtol=1e-4)
+
+
+def test_a_network_that_was_not_sure_is_named() -> None:
+    seen = archive()
+    seen.confidence[4, column("psoas", "left")] = 0.35
+    seen.confidence[6, -1] = 0.5
+    seen.confidence[8, column("psoas", "left")] = 0.999  # surer than usual is no reason to look
+    found = findings(seen)
+    texts = {n: [f.text for f in each if f.reason is Reason.CONFIDENCE] for n, each in enumerate(found)}
+    assert texts[4] == ["the network was not sure of psoas left (0.35)"]
+    assert texts[6] == ["the network was not sure of the scan (0.50)"]
+    assert sum(len(t) for t in texts.values()) <= 5
+    few = archive(3)
+    few.confidence[1, -1] = 0.6
+    assert [[f.reason for f in each] for each in findings(few)] == [[], [Reason.CONFIDENCE], []]
+
+
+def test_confidence_is_read_in_whatever_order(tmp_path: Path) -> None:
+    write_volume_rows([*rows_of("a"), *rows_of("b")], tmp_path / "volumes.csv")
+    assert np.isnan(read_archive(tmp_path / "volumes.csv").confidence).all()
+    (tmp_path / "confidence.csv").write_text(
+        "subject,structure,side,confidence\nb,all,both,0.9\nb,psoas,left,0.8\na,all,both,0.7\ngone,all,both,0.1\n"
+    )
+    seen = read_archive(tmp_path / "volumes.csv").confidence
+    assert seen[:, -1] == pytest.approx([0.7, 0.9]) and seen[1, column("psoas", "left")] == pytest.approx(0.8)
+    assert np.count_nonzero(~np.isnan(seen)) == 3
 
 
 def test_an_empty_table_gives_nothing(tmp_path: Path) -> None:

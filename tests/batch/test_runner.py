@@ -5,6 +5,7 @@ import json
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -229,3 +230,63 @@ def test_a_file_that_is_no_ledger_is_refused(tmp_path: Path) -> None:
     (out / LEDGER_FILE).write_bytes(b"not a database, but a text that is long enough to be looked at" * 20)
     with pytest.raises(OutputError, match="ledger can't be used"):
         run(BatchRequest([scans], out), StandIn())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_scan_that_hangs_is_ended_tried_again_and_set_aside(tmp_path: Path) -> None:
+    scans, out = write_inputs(tmp_path / "in", ["a", "b", "hang_1", "grip_1"]), tmp_path / "out"
+    with OpenBatch(BatchRequest([scans], out), StandIn()) as batch:
+        result = batch.work(LocalEngine(2, 1, timeout_s=0.5))
+        ended = {row["name"]: (row["error"], row["attempts"], row["message"]) for row in batch.ledger.rows()}
+    assert (result.counts[State.DONE], result.counts[State.SET_ASIDE]) == (2, 2)
+    for name in ("hang_1", "grip_1"):
+        assert ended[name] == ("TimedOut", 3, "The scan took longer than 0.5 s.")
+    assert rows_in_table(out) == {"a": 58, "b": 58}
+    assert not list(out.rglob(".vastus-*"))
+
+
+def test_time_is_counted_for_each_scan_anew(tmp_path: Path) -> None:
+    scans, out = write_inputs(tmp_path / "in", [f"s{n}" for n in range(6)]), tmp_path / "out"
+    with OpenBatch(BatchRequest([scans], out), StandIn(0.4)) as batch:
+        assert batch.work(LocalEngine(1, 1, timeout_s=1.5)).counts[State.DONE] == 6
+        assert all(row["attempts"] == 1 for row in batch.ledger.rows())
+
+
+def test_each_worker_sees_one_graphics_card(tmp_path: Path) -> None:
+    scans, out = write_inputs(tmp_path / "in", [f"s{n:02d}" for n in range(12)]), tmp_path / "out"
+    journal = tmp_path / "journal"
+    with OpenBatch(BatchRequest([scans], out), StandIn(0.1, journal=journal)) as batch:
+        batch.work(LocalEngine(3, 1, gpus=("5", "GPU-8a")))
+    assert lines(journal)["device 5"] + lines(journal)["device GPU-8a"] == sum(
+        n for line, n in lines(journal).items() if line.startswith("device")
+    )
+    assert lines(journal)["device GPU-8a"] <= 1  # the second of three workers; the others share the first card
+
+
+@pytest.mark.parametrize(
+    ("visible", "there", "wanted", "plan"),
+    [
+        (None, 3, None, (3, ("0", "1", "2"))),
+        ("4,7", 2, None, (2, ("4", "7"))),  # what SLURM gave this job, by its numbers in the machine
+        ("GPU-aa,GPU-bb", 2, 4, (4, ("GPU-aa", "GPU-bb"))),
+    ],
+)
+def test_the_command_starts_one_worker_a_card(
+    visible: str | None, there: int, wanted: int | None, plan: tuple[int, tuple[str, ...]], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from vastus.cli.batch import _engine, _plan
+    from vastus.inference.choices import Device, RuntimeOptions
+
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr("vastus.inference.runtime.choose", lambda _: (Device.CUDA, None))
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=SimpleNamespace(device_count=lambda: there)))
+    scans = write_inputs(tmp_path / "in", [f"s{n}" for n in range(9)])
+    with OpenBatch(BatchRequest([scans], tmp_path / "out"), StandIn()) as batch:
+        workers, gpus = _plan(batch, RuntimeOptions(), wanted, None)
+    assert (workers.workers, gpus) == plan
+    engine = _engine(workers, gpus, None, None, 60.0)
+    assert isinstance(engine, LocalEngine) and (engine.gpus, engine.timeout_s) == (plan[1], 60.0)

@@ -18,9 +18,9 @@ from typing import BinaryIO
 from vastus.batch.ledger import SCANS_FOLDER, Ledger
 from vastus.errors import OutputError
 from vastus.io.atomic import atomic_path
-from vastus.io.tables import TRUNCATED, VALUE, VOLUME_MM3
+from vastus.io.tables import CONFIDENCE, MEAN_HU, TRUNCATED, VALUE, VOLUME_MM3
 
-_NUMBERS = {VOLUME_MM3, VALUE, "mean_hu"}
+_NUMBERS = {VOLUME_MM3, VALUE, MEAN_HU, CONFIDENCE}
 _FACT = "bytes of "
 _PARQUET_FACT = "parquet of "
 _FRESH = "fresh"

@@ -65,6 +65,19 @@ def plan_workers(wanted: int | None, threads: int | None, worker_bytes: int) -> 
     return WorkerPlan(wanted, threads or max(1, cores // wanted))
 
 
+def visible_gpus(count: int) -> tuple[str, ...]:
+    """The CUDA devices that this process sees, by the names by which a worker must be told of them.
+
+    Where ``CUDA_VISIBLE_DEVICES`` is set (by SLURM, for example), device 0 of this process is the first of that list,
+    whatever its number in the machine.
+
+    Args:
+        count: how many there are.
+    """
+    named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    return tuple(named[:count] if len(named) >= count else map(str, range(count)))
+
+
 def core_count() -> int:
     """Processors this process may use."""
     affinity: Any = getattr(os, "sched_getaffinity", None)

@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 from vastus.batch.engine import NextTask, core_count
 from vastus.batch.task import Ending, Outcome, Processor, ProcessorFactory, Task
-from vastus.batch.worker import perform
+from vastus.batch.worker import death_of, perform
 from vastus.errors import DeviceError, MissingExtraError, VastusError
 
 _LOOK_EVERY_S: Final = 5.0
@@ -29,18 +30,20 @@ class DaskEngine:
     Args:
         address: of the scheduler, such as ``tcp://host:8786``.
         threads: of each worker; None: the cores of a machine shared among its workers.
+        timeout_s: a scan that takes longer costs its worker process the life, and its nanny starts another; None: no
+            limit.
 
     Raises:
         MissingExtraError: dask.distributed is not installed.
         DeviceError: no scheduler answers.
     """
 
-    def __init__(self, address: str, threads: int | None = None) -> None:
+    def __init__(self, address: str, threads: int | None = None, timeout_s: float | None = None) -> None:
         try:
             import distributed
         except ImportError as error:
             raise MissingExtraError("Working on a Dask cluster", "batch") from error
-        self._threads = threads
+        self._threads, self._timeout_s = threads, timeout_s
         self._hosts: Counter[str] = Counter()
         self._looked = 0.0
         try:
@@ -68,7 +71,7 @@ class DaskEngine:
     def outcomes(self, factory: ProcessorFactory, next_task: NextTask) -> Iterator[Outcome]:  # noqa: D102
         import distributed
 
-        running: dict[str, Task] = {}
+        running: dict[str, tuple[Task, float]] = {}
         watch: Any = distributed.as_completed
         finished = watch(loop=self._client.loop)
         allowed_before = None
@@ -79,12 +82,13 @@ class DaskEngine:
                 # No more than one a worker: what waits at a worker would be suspected with it when it dies.
                 while len(running) < self.workers and (task := next_task()) is not None:
                     future = self._submit(factory, task)
-                    running[future.key] = task
+                    running[future.key] = (task, time.monotonic())
                     finished.add(future)
                 if not running:
                     return
                 future = next(finished)
-                yield _outcome(future, running.pop(future.key))
+                task, since = running.pop(future.key)
+                yield _outcome(future, task, time.monotonic() - since, self._timeout_s)
         except (OSError, CancelledError) as error:
             allowed_before = None
             raise DeviceError(_LOST, remedy="Start it, then run again; finished scans are kept.") from error
@@ -97,10 +101,20 @@ class DaskEngine:
 
     def _submit(self, factory: ProcessorFactory, task: Task) -> Any:
         beside = max(self._hosts.values(), default=1)
-        return self._client.submit(run_task, factory, task, self._threads, beside, pure=False, retries=0)
+        about = _Share(self._threads, beside, self._timeout_s)
+        return self._client.submit(run_task, factory, task, about, pure=False, retries=0)
 
 
-def run_task(factory: ProcessorFactory, task: Task, threads: int | None, beside: int) -> Outcome:
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """What a worker may use: threads (None: the machine's, shared with the workers beside it), and time."""
+
+    threads: int | None
+    beside: int
+    timeout_s: float | None
+
+
+def run_task(factory: ProcessorFactory, task: Task, share: _Share) -> Outcome:
     """On a worker: load once, then try the task. A worker with several threads still does one scan at a time."""
     from distributed import get_worker
 
@@ -109,14 +123,14 @@ def run_task(factory: ProcessorFactory, task: Task, threads: int | None, beside:
         processor = _opened.get(factory)
         if processor is None:
             try:
-                processor = factory.open(threads or max(1, core_count() // beside))
+                processor = factory.open(share.threads or max(1, core_count() // share.beside))
             except VastusError as error:
                 return Outcome(
                     task, Ending.STOP, error=type(error).__name__, message=str(error), exit_code=error.exit_code
                 )
             _opened.clear()  # another run's network would only hold memory
             _opened[factory] = processor
-        return perform(processor, task, name)
+        return perform(processor, task, name, share.timeout_s)
 
 
 def _allow_failures(failures: int, dask_scheduler: Any = None) -> int:
@@ -126,7 +140,7 @@ def _allow_failures(failures: int, dask_scheduler: Any = None) -> int:
     return before
 
 
-def _outcome(future: Any, task: Task) -> Outcome:
+def _outcome(future: Any, task: Task, seconds: float, timeout_s: float | None) -> Outcome:
     from distributed.scheduler import KilledWorker
 
     if future.status == "finished":
@@ -136,6 +150,6 @@ def _outcome(future: Any, task: Task) -> Outcome:
         raise CancelledError
     problem = future.exception()
     if isinstance(problem, KilledWorker):
-        return Outcome(task, Ending.CRASHED, error="WorkerDied", message="The worker died on this scan.")
+        return death_of(task, seconds, timeout_s)
     name = type(problem).__name__
     return Outcome(task, Ending.FAILED, error=name, message=f"The worker could not run this scan ({name}).")

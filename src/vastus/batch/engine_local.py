@@ -11,14 +11,16 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any, Final
 
 from vastus.batch.engine import NextTask
-from vastus.batch.task import Ending, Outcome, ProcessorFactory, Task, named_error
+from vastus.batch.task import Outcome, ProcessorFactory, Task, named_error
+from vastus.batch.worker import death_of, perform
 from vastus.errors import DeviceError, VastusError
 
 THREAD_VARIABLES: Final = (
@@ -49,11 +51,14 @@ class LocalEngine:
     Args:
         count: scans at a time.
         threads: of each worker.
-        gpus: numbers of CUDA devices; worker n sees one of them only.
+        gpus: CUDA devices as ``CUDA_VISIBLE_DEVICES`` names them; each worker sees one of them only.
+        timeout_s: a scan that takes longer costs its worker the life; None: no limit.
     """
 
-    def __init__(self, count: int, threads: int, gpus: tuple[int, ...] = ()) -> None:
-        self.count, self.threads, self.gpus = count, threads, gpus
+    def __init__(
+        self, count: int, threads: int, gpus: tuple[str, ...] = (), timeout_s: float | None = None
+    ) -> None:  # fmt: skip
+        self.count, self.threads, self.gpus, self.timeout_s = count, threads, gpus, timeout_s
 
     @property
     def workers(self) -> int:  # noqa: D102
@@ -71,7 +76,7 @@ class LocalEngine:
                     if message is None:
                         workers[worker.number] = self._start(worker.number, factory)
                         if worker.task is not None:
-                            yield _crash(worker)
+                            yield worker.crash(self.timeout_s)
                         elif not worker.ready:
                             failed_starts += 1
                             _refuse_dying(failed_starts, self.count, worker)
@@ -91,24 +96,25 @@ class LocalEngine:
     def _start(self, number: int, factory: ProcessorFactory) -> _Worker:
         environment = dict.fromkeys(THREAD_VARIABLES, str(self.threads))
         if self.gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = str(self.gpus[number % len(self.gpus)])
+            environment["CUDA_VISIBLE_DEVICES"] = self.gpus[number % len(self.gpus)]
         with _environment(environment):
-            return _Worker(number, factory, self.threads)
+            return _Worker(number, factory, self.threads, self.timeout_s)
 
 
 class _Worker:
     """The command's side of a worker process."""
 
-    def __init__(self, number: int, factory: ProcessorFactory, threads: int) -> None:
+    def __init__(self, number: int, factory: ProcessorFactory, threads: int, timeout_s: float | None) -> None:
         self.number = number
         self.task: Task | None = None
+        self._given = 0.0
         self.ready = False
         # Spawned, not forked: a fork would copy the locks of threads that the command runs.
         context = mp.get_context("spawn")
         self.pipe, other = context.Pipe()
         self._process = context.Process(
             target=_work,
-            args=(other, factory, f"worker-{number}", threads),
+            args=(other, factory, f"worker-{number}", threads, timeout_s),
             daemon=True,
             name=f"vastus-worker-{number}",
         )
@@ -118,6 +124,7 @@ class _Worker:
     def give(self, task: Task) -> None:
         """Hand a task over. If the worker has just died, ``receive`` tells."""
         self.task = task
+        self._given = time.monotonic()
         with suppress(OSError):
             self.pipe.send(task)
 
@@ -139,6 +146,12 @@ class _Worker:
         """How the process ended."""
         code = self._process.exitcode
         return "unknown end" if code is None else f"signal {-code}" if code < 0 else f"exit code {code}"
+
+    def crash(self, timeout_s: float | None) -> Outcome:
+        """The outcome of the task it died on."""
+        assert self.task is not None
+        outcome = death_of(self.task, time.monotonic() - self._given, timeout_s, self.death)
+        return replace(outcome, worker=f"worker-{self.number}")
 
     def ask_to_end(self) -> None:
         """Let it finish nothing but its tidying up."""
@@ -162,14 +175,6 @@ def _hand_out(workers: list[_Worker], next_task: NextTask) -> bool:
                 return any(w.task is not None for w in workers)
             worker.give(task)
     return True
-
-
-def _crash(worker: _Worker) -> Outcome:
-    assert worker.task is not None
-    return Outcome(
-        worker.task, Ending.CRASHED, error="WorkerDied", message=f"The worker died on this scan ({worker.death}).",
-        worker=f"worker-{worker.number}",
-    )  # fmt: skip
 
 
 def _refuse_dying(failed_starts: int, count: int, worker: _Worker) -> None:
@@ -196,10 +201,10 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _work(pipe: Connection[Any, Any], factory: ProcessorFactory, name: str, threads: int) -> None:
+def _work(
+    pipe: Connection[Any, Any], factory: ProcessorFactory, name: str, threads: int, timeout_s: float | None
+) -> None:
     """The life of a worker process."""
-    from vastus.batch.worker import perform
-
     # Ctrl-C reaches every process of the terminal; the command decides and asks its workers to end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -218,7 +223,7 @@ def _work(pipe: Connection[Any, Any], factory: ProcessorFactory, name: str, thre
             task = pipe.recv()
         except EOFError:
             return
-        pipe.send(perform(processor, task, name))
+        pipe.send(perform(processor, task, name, timeout_s))
 
 
 def _end_with_parent() -> None:

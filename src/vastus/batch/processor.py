@@ -5,17 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vastus.batch.archive import stored_rows
+from vastus.anatomy import BY_KEY, Side
+from vastus.batch.archive import header_line, rows_as_text, stored_rows
 from vastus.batch.summary import THUMBNAIL_FILE
 from vastus.batch.task import Processor, Product, Task, Work
 from vastus.errors import MissingInputError, UnreadableScanError, UnsupportedScanError
 from vastus.inference.choices import RuntimeOptions
+from vastus.io.atomic import write_text
 from vastus.io.tables import (
+    CONFIDENCE,
+    CONFIDENCE_COLUMNS,
+    CONFIDENCE_FILE,
     LABELS_FILE,
     LEVELS_FILE,
     MEASURE_COLUMNS,
@@ -25,6 +30,7 @@ from vastus.io.tables import (
     VOLUME_COLUMNS,
     VOLUMES_FILE,
 )  # fmt: skip
+from vastus.morphometry.rows import ALL, BOTH_SIDES
 from vastus.morphometry.settings import MeasureSettings
 
 if TYPE_CHECKING:
@@ -98,7 +104,7 @@ class SegmentFactory:
     @property
     def tables(self) -> Mapping[str, tuple[str, ...]]:
         """The tables of the archive."""
-        tables: dict[str, tuple[str, ...]] = {VOLUMES_FILE: VOLUME_COLUMNS}
+        tables: dict[str, tuple[str, ...]] = {VOLUMES_FILE: VOLUME_COLUMNS, CONFIDENCE_FILE: CONFIDENCE_COLUMNS}
         if self.extras.measures:
             tables[MEASURES_FILE] = MEASURE_COLUMNS
         return tables
@@ -156,9 +162,10 @@ class SegmentProcessor:
         request = ScanRequest(task.path, task.folder, task.name, task.series, page=self._extras.pages)
         done = segment_to_folder(self._predictor, request)
         ct, labels = done.scan.volume, done.segmentation.labels
+        write_confidence(task.folder / CONFIDENCE_FILE, task.name, done.record)
         write_thumbnail(task.folder / THUMBNAIL_FILE, ct, labels)
         if self._extras.settings != MeasureSettings():
-            self._write_measures(task, ct, labels)
+            self._write_measures(task, ct, labels, done.record)
         return self._product(task, tuple(done.record["warnings"]), ct)
 
     def _measure(self, task: Task) -> Product:
@@ -171,28 +178,55 @@ class SegmentProcessor:
         if not scan.volume.same_grid(labels):
             raise UnsupportedScanError("The stored labels do not fit this scan.", path=task.folder / LABELS_FILE)
         record = json.loads((task.folder / RECORD_FILE).read_text(encoding="utf-8"))
-        rows, measures = self._write_measures(task, scan.volume, labels)
+        rows, measures = self._write_measures(task, scan.volume, labels, record)
+        write_confidence(task.folder / CONFIDENCE_FILE, task.name, record)
         if self._extras.pages:
             from vastus.report.page import write_page
 
             write_page(task.folder / PAGE_FILE, scan.volume, labels, rows, _page_record(record), measures)
         return self._product(task, tuple(record["warnings"]), scan.volume)
 
-    def _write_measures(self, task: Task, ct: Volume, labels: Volume) -> tuple[list[VolumeRow], list[MeasureRow]]:
+    def _write_measures(
+        self, task: Task, ct: Volume, labels: Volume, record: Mapping[str, Any]
+    ) -> tuple[list[VolumeRow], list[MeasureRow]]:
         from vastus.io.csv_tables import write_volume_rows
-        from vastus.morphometry import measure_rows, measure_scan, write_level_rows, write_measure_rows
+        from vastus.morphometry import (
+            confidence_rows,
+            measure_rows,
+            measure_scan,
+            write_level_rows,
+            write_measure_rows,
+        )
 
         found = measure_scan(ct, labels, task.name, self._extras.settings)
         rows, measures = found.volume_rows(), measure_rows(found, self._extras.settings)
+        if CONFIDENCE in record:
+            sure = {BY_KEY[key].label_value(side): value for key, side, value in _confidences(record)}
+            measures += confidence_rows(task.name, sure, record[CONFIDENCE]["scan"])
         write_volume_rows(rows, task.folder / VOLUMES_FILE)
         write_measure_rows(measures, task.folder / MEASURES_FILE)
         write_level_rows(found.subject, found.areas, task.folder / LEVELS_FILE)
         return rows, measures
 
     def _product(self, task: Task, warnings: tuple[str, ...], ct: Volume) -> Product:
-        names = [VOLUMES_FILE, *([MEASURES_FILE] if self._extras.measures else [])]
+        names = [VOLUMES_FILE, CONFIDENCE_FILE, *([MEASURES_FILE] if self._extras.measures else [])]
         tables = {name: stored_rows(task.folder / name) for name in names}
         return Product(tables, warnings, int(ct.array.size))
+
+
+def write_confidence(path: Path, name: str, record: Mapping[str, Any]) -> None:
+    """How sure the network was, from the record of a run; only a header where the record does not say."""
+    rows: list[tuple[str, str, str, float]] = []
+    if CONFIDENCE in record and record[CONFIDENCE]["scan"] is not None:
+        rows = [(name, ALL, BOTH_SIDES, record[CONFIDENCE]["scan"])]
+        rows += [(name, key, side.value, value) for key, side, value in _confidences(record)]
+    write_text(path, header_line(CONFIDENCE_COLUMNS) + rows_as_text(rows))
+
+
+def _confidences(record: Mapping[str, Any]) -> Iterator[tuple[str, Side, float]]:
+    for key, sides in record[CONFIDENCE]["structures"].items():
+        for side, value in sides.items():
+            yield key, Side(side), value
 
 
 def write_thumbnail(path: Path, ct: Volume, labels: Volume) -> None:

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.anatomy import SIDES, STRUCTURES, Group, Side
-from vastus.io.tables import SIDE, STRUCTURE, SUBJECT, TRUNCATED, VOLUME_MM3
+from vastus.io.tables import CONFIDENCE, CONFIDENCE_FILE, SIDE, STRUCTURE, SUBJECT, TRUNCATED, VOLUME_MM3
+from vastus.morphometry.rows import ALL, BOTH_SIDES
 
 FEWEST_SCANS: Final = 20
 """Scans with a whole structure needed before one can stand out from them."""
@@ -24,7 +25,11 @@ FAR_OUT: Final = 4.0
 """Scaled median absolute deviations; of 58 normally distributed volumes, one in 270 scans has one beyond that."""
 LARGE_ASYMMETRY: Final = 0.5
 """|log(right / left)| that is named even without an archive to compare with: a side 1.6 times the other."""
+LOW_CONFIDENCE: Final = 0.7
+"""Mean probability over a whole scan that is named even without an archive to compare with."""
 _SMALLEST_SPREAD = 0.05
+_SMALLEST_SPREAD_LOGIT = 0.25
+_SURELY = 0.001
 _MAD_TO_SD = 1.4826
 _USUALLY_WHOLE = 0.5
 _USUALLY_THERE = 0.9
@@ -32,6 +37,7 @@ _USUALLY_THERE = 0.9
 COLUMNS: Final = tuple((s, side) for side in SIDES for s in STRUCTURES)
 """Structures and sides in the order of the arrays below; the right ones first."""
 _INDEX = {(s.key, side.value): n for n, (s, side) in enumerate(COLUMNS)}
+_INDEX[ALL, BOTH_SIDES] = len(COLUMNS)
 _HALF = len(STRUCTURES)
 _THIGH = np.array([s.group in (Group.ANTERIOR, Group.MEDIAL, Group.POSTERIOR) for s in STRUCTURES])
 
@@ -43,6 +49,7 @@ class Reason(Enum):
     ABSENT = "absent"
     VOLUME = "volume"
     ASYMMETRY = "asymmetry"
+    CONFIDENCE = "confidence"
     WARNING = "warning"
 
 
@@ -63,11 +70,13 @@ class Archive:
         names: of the scans.
         volume_mm3: shape (scans, 58), NaN where absent.
         truncated: the same shape.
+        confidence: of the network, shape (scans, 59), the last of the scan as a whole; NaN where not known.
     """
 
     names: list[str]
     volume_mm3: NDArray[np.float32]
     truncated: NDArray[np.bool_]
+    confidence: NDArray[np.float32]
 
     @property
     def thigh_mm3(self) -> NDArray[np.float32]:
@@ -109,11 +118,35 @@ def read_archive(path: Path) -> Archive:
                 volumes[-1][-1, here], cuts[-1][-1, here] = volume[0, here], cut[0, here]
             volumes.append(volume[goes_on:])
             cuts.append(cut[goes_on:])
-    return Archive(names, np.concatenate(volumes), np.concatenate(cuts))
+    confidence = _read_confidence(path.with_name(CONFIDENCE_FILE), names)
+    return Archive(names, np.concatenate(volumes), np.concatenate(cuts), confidence)
+
+
+def _read_confidence(path: Path, names: list[str]) -> NDArray[np.float32]:
+    """Shape (scans, 59); NaN where the table says nothing. Its scans may stand in another order."""
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+
+    confidence = np.full((len(names), len(COLUMNS) + 1), np.nan, np.float32)
+    if not path.exists():
+        return confidence
+    place = {name: n for n, name in enumerate(names)}
+    options = arrow_csv.ConvertOptions(
+        column_types={SUBJECT: pa.string(), STRUCTURE: pa.string(), SIDE: pa.string(), CONFIDENCE: pa.float32()},
+        include_columns=[SUBJECT, STRUCTURE, SIDE, CONFIDENCE], strings_can_be_null=False,
+    )  # fmt: skip
+    with arrow_csv.open_csv(path, convert_options=options) as reader:
+        for batch in reader:
+            subjects = batch.column(0).dictionary_encode()
+            rows = np.array([place.get(name, -1) for name in subjects.dictionary.to_pylist()], np.intp)
+            row, column = rows[subjects.indices.to_numpy()], _columns_of(batch.column(1), batch.column(2))
+            known = (row >= 0) & (column >= 0)
+            confidence[row[known], column[known]] = batch.column(3).to_numpy(zero_copy_only=False)[known]
+    return confidence
 
 
 def _columns_of(structures: Any, sides: Any) -> NDArray[np.intp]:
-    """Column of each row, -1 where the side is not known."""
+    """Column of each row, -1 where the side is not known; the last one of a row of the whole scan."""
     structure, side = structures.dictionary_encode(), sides.dictionary_encode()
     table = np.array(
         [
@@ -150,19 +183,39 @@ def findings(archive: Archive) -> list[list[Finding]]:
     if not enough:
         for scan, column in np.argwhere(np.abs(np.nan_to_num(ratios)) > LARGE_ASYMMETRY):
             found[scan].append(Finding(Reason.ASYMMETRY, _sides(ratios[scan, column], column), 1.0))
+    for scan, finding in _unsure(archive.confidence.astype(np.float64)):
+        found[scan].append(finding)
     for each in found:
         each.sort(key=lambda f: -f.weight)
     return found
 
 
-def _far_out(values: NDArray[np.float64]) -> Iterator[tuple[int, int, float]]:
+def _unsure(confidence: NDArray[np.float64]) -> Iterator[tuple[int, Finding]]:
+    """Where the network was less sure than in the archive's other scans, or hardly sure of a scan at all.
+
+    A structure is compared with itself: small and thin ones are mostly boundary, where no network is sure.
+    """
+    probability = np.clip(confidence, _SURELY, 1 - _SURELY)
+    far = {(s, c): z for s, c, z in _far_out(np.log(probability / (1 - probability)), _SMALLEST_SPREAD_LOGIT) if z < 0}
+    whole = confidence.shape[1] - 1
+    for scan in np.flatnonzero(confidence[:, whole] < LOW_CONFIDENCE):
+        far.setdefault((int(scan), whole), -FAR_OUT)
+    for (scan, column), z in far.items():
+        of = "the scan" if column == whole else _name(column)
+        text = f"the network was not sure of {of} ({confidence[scan, column]:.2f})"
+        yield scan, Finding(Reason.CONFIDENCE, text, abs(z))
+
+
+def _far_out(
+    values: NDArray[np.float64], smallest_spread: float = _SMALLEST_SPREAD
+) -> Iterator[tuple[int, int, float]]:
     """Scan, column and deviation of what lies far from its column's median."""
     for column in range(values.shape[1]):
         known = np.flatnonzero(~np.isnan(values[:, column]))
         if len(known) < FEWEST_SCANS:
             continue
         middle = np.median(values[known, column])
-        spread = max(_SMALLEST_SPREAD, _MAD_TO_SD * float(np.median(np.abs(values[known, column] - middle))))
+        spread = max(smallest_spread, _MAD_TO_SD * float(np.median(np.abs(values[known, column] - middle))))
         z = (values[known, column] - middle) / spread
         for scan, far in zip(known[np.abs(z) > FAR_OUT], z[np.abs(z) > FAR_OUT], strict=True):
             yield int(scan), column, float(far)

@@ -201,6 +201,8 @@ class _Run:
             state = self._ledger.settle(outcome, self._batch.keys, now())
             for table in self._tables.values():
                 table.commit()
+        if outcome.ending is Ending.CRASHED:  # a worker that is gone could not tidy up
+            clear_leftovers(task.folder)
         del self._claimed[task.scan_id]
         if state is State.PENDING:
             self._taken.discard(task.scan_id)

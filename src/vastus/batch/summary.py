@@ -28,7 +28,7 @@ _ML = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One scan on the page; volumes in millilitres."""
+    """One scan on the page; volumes in millilitres, ``sure``: the network's confidence in the scan."""
 
     name: str
     state: str
@@ -39,6 +39,7 @@ class Line:
     findings: tuple[Finding, ...]
     error: str
     seconds: float | None
+    sure: float | None = None
 
 
 def write_summary(ledger: Ledger) -> int:
@@ -61,7 +62,8 @@ def write_summary(ledger: Ledger) -> int:
         right, left = (None if math.isnan(value) else round(float(value) * _ML, 1) for value in thigh[n])
         lines.append(
             Line(row["name"], row["state"], right, left, int((archive.volume_mm3[n] > 0).sum()),
-                  int(archive.truncated[n].sum()), (*standing_out[n], *warned), "", row["seconds"])
+                  int(archive.truncated[n].sum()), (*standing_out[n], *warned), "", row["seconds"],
+                  None if math.isnan(archive.confidence[n, -1]) else float(archive.confidence[n, -1]))
         )  # fmt: skip
     first = sorted((line for line in lines if line.findings), key=lambda line: -_weight(line))
     _write_csv(ledger.folder / LOOK_FIRST_FILE, (SUBJECT, "reasons", "findings", "weight"),
@@ -98,6 +100,7 @@ def _entry(line: Line, folder: Path) -> dict[str, Any]:
         "name": line.name, "state": line.state, "right": line.right_ml, "left": line.left_ml, "total": total,
         "sides": sides, "found": line.found, "cut": line.cut, "weight": round(_weight(line), 1),
         "flags": [[f.reason.value, f.text] for f in line.findings], "error": line.error,
+        "sure": None if line.sure is None else round(line.sure, 2),
         "seconds": None if line.seconds is None else round(line.seconds, 1),
         "thumb": href + THUMBNAIL_FILE if (place / THUMBNAIL_FILE).is_file() else "",
         "page": href + PAGE_FILE if (place / PAGE_FILE).is_file() else "",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import faulthandler
 import shutil
+import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vastus.batch.task import Ending, Outcome, Processor, Task
@@ -16,8 +19,51 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 _STALE = ".vastus-*"
 
 
-def perform(processor: Processor, task: Task, worker: str) -> Outcome:
-    """Try a task. Never raises but for ``KeyboardInterrupt``, ``SystemExit`` and the death of the process."""
+def perform(processor: Processor, task: Task, worker: str, timeout_s: float | None = None) -> Outcome:
+    """Try a task. Never raises but for ``KeyboardInterrupt``, ``SystemExit`` and the death of the process.
+
+    Args:
+        processor: loaded.
+        task: what to do.
+        worker: its name.
+        timeout_s: a try that takes longer ends the whole process: nothing less stops a library that hangs.
+    """
+    with _watch(timeout_s):
+        return _perform(processor, task, worker)
+
+
+@contextmanager
+def _watch(timeout_s: float | None) -> Iterator[None]:
+    if timeout_s is None:
+        yield
+        return
+    # A thread of C, which also ends a process whose interpreter is held by a loop in some library.
+    faulthandler.dump_traceback_later(timeout_s, exit=True, file=sys.__stderr__ or sys.stderr)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def death_of(task: Task, seconds: float, timeout_s: float | None, how: str = "") -> Outcome:
+    """The outcome of a try whose worker is gone, told by the time it took.
+
+    Args:
+        task: what was tried.
+        seconds: since it was handed over.
+        timeout_s: as given to ``perform``.
+        how: the process ended, if that is known.
+    """
+    if timeout_s is not None and seconds >= timeout_s:
+        return Outcome(task, Ending.CRASHED, error="TimedOut", message=f"The scan took longer than {timeout_s:g} s.",
+                       seconds=seconds)  # fmt: skip
+    words = f" ({how})" if how else ""
+    return Outcome(
+        task, Ending.CRASHED, error="WorkerDied", message=f"The worker died on this scan{words}.", seconds=seconds
+    )
+
+
+def _perform(processor: Processor, task: Task, worker: str) -> Outcome:
     start = time.perf_counter()
     _forget_peak()
     ending, error, message, exit_code = Ending.DONE, "", "", 0

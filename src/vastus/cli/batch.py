@@ -47,6 +47,9 @@ def batch(
     every_series: Annotated[
         bool, typer.Option("--every-series", help="Every CT series of a study, not only the best.")
     ] = False,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0.0, help="Seconds for one try of a scan; three tries; 0: no limit.")
+    ] = 3600.0,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Scans to do at most, now.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done, how long it takes, how much disk it needs.")
@@ -90,7 +93,7 @@ def batch(
             seen = forecast(opened, plan.workers, plan.threads)
             typer.echo(json.dumps(as_dict(seen), indent=2) if as_json else as_text(seen))
             return
-        engine = _engine(plan, gpus, scheduler, threads)
+        engine = _engine(plan, gpus, scheduler, threads, timeout)
         typer.echo(f"{opened.found} scans found, {opened.waiting} to do, {engine.workers} at a time", err=True)
         result = opened.work(engine, Progress(opened.waiting))
     _report(result, output, as_json=as_json)
@@ -101,16 +104,16 @@ def batch(
 
 def _plan(
     opened: OpenBatch, options: RuntimeOptions, workers: int | None, threads: int | None
-) -> tuple[WorkerPlan, tuple[int, ...]]:
+) -> tuple[WorkerPlan, tuple[str, ...]]:
     """Workers, and the graphics cards they are spread over: one worker a card."""
-    from vastus.batch.engine import plan_workers
+    from vastus.batch.engine import plan_workers, visible_gpus
     from vastus.inference.runtime import choose
 
-    gpus: tuple[int, ...] = ()
+    gpus: tuple[str, ...] = ()
     if choose(options)[0] is Device.CUDA:
         import torch
 
-        gpus = tuple(range(torch.cuda.device_count()))
+        gpus = visible_gpus(torch.cuda.device_count())
         workers = workers or len(gpus)
     peak = opened.ledger.history(opened.keys.labels).peak_bytes
     wanted = None if workers is None else min(workers, max(1, opened.waiting))
@@ -120,14 +123,17 @@ def _plan(
     return plan, gpus
 
 
-def _engine(plan: WorkerPlan, gpus: tuple[int, ...], scheduler: str | None, threads: int | None) -> Engine:
+def _engine(
+    plan: WorkerPlan, gpus: tuple[str, ...], scheduler: str | None, threads: int | None, timeout_s: float
+) -> Engine:
+    limit = timeout_s or None
     if scheduler is not None:
         from vastus.batch.engine_dask import DaskEngine
 
-        return DaskEngine(scheduler, threads)
+        return DaskEngine(scheduler, threads, limit)
     from vastus.batch.engine_local import LocalEngine
 
-    return LocalEngine(plan.workers, plan.threads, gpus)
+    return LocalEngine(plan.workers, plan.threads, gpus, limit)
 
 
 def _report(result: BatchResult, output: Path, *, as_json: bool) -> None:

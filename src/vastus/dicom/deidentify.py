@@ -184,6 +184,8 @@ def _images(store: DicomStore) -> Iterator[Any]:
                 kind = dataset.get("SOPClassUID")
                 # Reads every element now, so that a damaged one is noticed before anything is written.
                 is_ct = kind in _CT and len(list(dataset.iterall())) > 0
+                # A cut in the middle of the class makes another class of it; the file meta say it a second time.
+                cut = kind != dataset.file_meta.get("MediaStorageSOPClassUID") or (is_ct and not _is_whole(dataset))
             except InvalidDicomError:
                 yield None
                 continue
@@ -192,9 +194,7 @@ def _images(store: DicomStore) -> Iterator[Any]:
                     f"The DICOM file is damaged ({type(error).__name__}); what can't be read can't be de-identified.",
                     path=path,
                 ) from error
-        # A cut in the middle of the class makes another class of it; the file meta say it a second time.
-        cut = kind != dataset.file_meta.get("MediaStorageSOPClassUID")
-        if cut or (is_ct and not _is_whole(dataset)):
+        if cut:
             raise UnreadableScanError("The file is cut off.", path=path, remedy="Export the series again.")
         yield dataset if is_ct else None
 

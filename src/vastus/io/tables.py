@@ -26,6 +26,9 @@ the mean probability of the labels given, of each structure and side, and of the
 side ``both``). Only where a network made the labels."""
 LEVEL: Final = "level"
 
+CONFIDENCE_COLUMNS: Final = (SUBJECT, STRUCTURE, SIDE, CONFIDENCE)
+"""Columns of ``confidence.csv`` of an archive: the scan (``all``, ``both``), then what was found in it."""
+
 MEASURE_COLUMNS: Final = (SUBJECT, STRUCTURE, GROUP, SIDE, MEASURE, VALUE, UNIT, TRUNCATED)
 """Columns of ``measures.csv``, tidy: one row a value. ``structure`` is a key, ``all`` in rows of a group,
 ``subcutaneous_fat`` or ``intermuscular_fat``; ``group`` is ``all`` for all muscles together; side may be ``both``."""
@@ -39,6 +42,7 @@ LABELS_FILE: Final = "labels.nii.gz"
 VOLUMES_FILE: Final = "volumes.csv"
 MEASURES_FILE: Final = "measures.csv"
 LEVELS_FILE: Final = "levels.csv"
+CONFIDENCE_FILE: Final = "confidence.csv"
 MEASURES_RECORD_FILE: Final = "measures.json"
 RECORD_FILE: Final = "run.json"
 PAGE_FILE: Final = "report.html"
