@@ -86,3 +86,19 @@ def test_a_model_that_finds_nothing_knows_nothing() -> None:
 def test_a_number_of_variations_that_says_nothing_is_refused() -> None:
     with pytest.raises(SettingsError):
         UncertaintySettings(variations=0)
+
+
+def test_which_side_a_lonely_leg_is_called_does_not_matter() -> None:
+    plain = np.zeros((6, 10, 10), np.uint8)
+    plain[:3] = FEMUR
+    called_left = np.where(plain == FEMUR, OTHER, 0).astype(np.uint8)
+    found = compare(Volume(plain, np.diag([10, 10, 10, 1.0])), [called_left])
+    assert found.score == 0.0 and not found.voxels.array.any()
+
+
+def test_two_legs_are_two_structures() -> None:
+    plain = np.zeros((10, 10, 10), np.uint8)
+    plain[:3], plain[7:] = OTHER, FEMUR
+    right_only = np.where(plain == FEMUR, FEMUR, 0).astype(np.uint8)
+    found = compare(Volume(plain, np.diag([10, 10, 10, 1.0])), [right_only])
+    assert found.by_value == {FEMUR: 0.0, OTHER: 1.0}

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import LABELS, Side
+from vastus.anatomy import CLASS_COUNT, LABELS, SIDES, STRUCTURES, Side
 from vastus.errors import SettingsError
 from vastus.volume import Volume, crop, from_ras, to_ras
 
@@ -105,8 +105,12 @@ def estimate_uncertainty(
 
 
 def compare(plain: Volume, others: list[NDArray[np.uint8]]) -> Uncertainty:
-    """Uncertainty from label maps of one scan; ``others`` lie on the grid of ``plain``."""
-    maps = [plain.array, *others]
+    """Uncertainty from label maps of one scan; ``others`` lie on the grid of ``plain``.
+
+    Only the structures are compared: which side a structure is on is told from geometry after the network, and a scan
+    of one leg may be called left in one variation and right in the next.
+    """
+    maps = [_classes(one) for one in (plain.array, *others)]
     most = np.ones(plain.shape, np.uint8)
     for one in maps:
         votes = np.zeros(plain.shape, np.uint8)
@@ -114,8 +118,10 @@ def compare(plain: Volume, others: list[NDArray[np.uint8]]) -> Uncertainty:
             votes += one == other
         np.maximum(most, votes, out=most)
     unsure = np.round(HIGHEST * (len(maps) - most.astype(np.float32)) / (len(maps) - 1)).astype(np.uint8)
-    sizes = [_counts(m) for m in maps]
-    overlap = [_counts(np.where(m == plain.array, m, 0)) for m in others]
+    sides = _Sides(plain)
+    sided = [plain.array, *(sides.give(one) for one in maps[1:])]
+    sizes = [_counts(m) for m in sided]
+    overlap = [_counts(np.where(m == plain.array, m, 0)) for m in sided[1:]]
     by_value: dict[int, float] = {}
     for value in np.flatnonzero(np.sum(sizes, axis=0)):
         if value:
@@ -126,6 +132,36 @@ def compare(plain: Volume, others: list[NDArray[np.uint8]]) -> Uncertainty:
     large = [u for value, u in by_value.items() if max(size[value] for size in sizes) >= least]
     score = float(np.mean(large)) if large else 1.0  # a model that finds nothing knows nothing
     return Uncertainty(plain, plain.with_array(unsure), by_value, score)
+
+
+def _classes(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.where(labels > 0, labels % 100, 0).astype(np.uint8)
+
+
+class _Sides:
+    """Label values for class ids by where they lie, as in a given label map: between its two sides, or its only one."""
+
+    def __init__(self, plain: Volume) -> None:
+        self._plain = plain
+        upright = to_ras(plain).array
+        n = upright.shape[0]
+        # One table of (class id, plane across the body) -> label value.
+        self._table = np.zeros((CLASS_COUNT, n), np.uint8)
+        across = np.stack([np.bincount(upright[i].ravel(), minlength=256) for i in range(n)], axis=1)
+        size = across.sum(axis=1)
+        middle = (across * np.arange(n)).sum(axis=1) / np.maximum(size, 1)
+        for structure in STRUCTURES:
+            right, left, unknown = (structure.label_value(side) for side in (*SIDES, Side.UNKNOWN))
+            row = self._table[structure.class_id]
+            if size[right] and size[left]:
+                row[:] = np.where(np.arange(n) > (middle[right] + middle[left]) / 2, right, left)
+            else:
+                row[:] = max((right, left, unknown), key=lambda value: size[value]) if size.any() else unknown
+
+    def give(self, classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        upright = to_ras(self._plain.with_array(classes)).array
+        planes = np.arange(upright.shape[0])[:, None, None]
+        return from_ras(self._table[upright, planes], self._plain).array
 
 
 def _counts(labels: NDArray[np.uint8]) -> NDArray[np.int64]:
