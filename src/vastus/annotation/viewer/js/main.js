@@ -248,9 +248,13 @@ async function start() {
   await attempt(() => workspace.start(), $("#left"));
   structures.mark();
   editing.apply();
-  const wanted = new URLSearchParams(location.search).get("case");
+  const address = new URLSearchParams(location.search);
+  if (VIEWS.includes(address.get("view"))) scene.setView(address.get("view"));
+  const wanted = address.get("case");
   if (wanted && workspace.cases.some((c) => c.id === wanted)) await attempt(() => workspace.open(wanted));
-  workspace.on("case", () => window.history.replaceState(null, "", `?${new URLSearchParams({ case: workspace.case.id })}`));
+  const remember = () => window.history.replaceState(null, "", `?${new URLSearchParams({ ...(workspace.case && { case: workspace.case.id }), view: scene.view })}`);
+  workspace.on("case", remember);
+  scene.addEventListener("view", remember);
   globalThis.vastus = { workspace, scene }; // for the browser's console
   document.body.dataset.ready = "yes";
 }

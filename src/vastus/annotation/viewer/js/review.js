@@ -66,7 +66,7 @@ export class Findings {
       picture,
       el("h3", {}, title || `Finding ${row.id}`),
       el("div", { class: "details" }, [where, Number.isFinite(row.score) ? `score ${row.score.toFixed(2)}` : ""].filter(Boolean).join(" · ")),
-      row.detail ? el("p", {}, row.detail) : null,
+      row.text ? el("p", {}, row.text) : null,
       el("div", { class: "row" },
         state === "open"
           ? [judge("accept", row.has_proposal ? "Accept correction" : "Accept"), judge("reject", "Reject")]
@@ -113,9 +113,7 @@ export class Findings {
       const { workspace } = this;
       if (workspace.case?.id !== id && !(await workspace.open(id))) return;
       if (row.value) workspace.select(row.value);
-      const voxel = workspace.scene.map?.middleOf(row.value || row.other || 0) ?? workspace.scene.crosshair;
-      if (row.slices?.length > 0) voxel[2] = row.slices[Math.floor(row.slices.length / 2)];
-      workspace.scene.goTo(voxel);
+      workspace.scene.goToMm(row.point_mm);
     }, button);
   }
 }

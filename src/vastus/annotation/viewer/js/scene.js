@@ -370,6 +370,11 @@ export class Scene extends EventTarget {
     this.moved(this.nv, { axCorSag: NaN });
   }
 
+  /** @param {number[]} mm RAS */
+  goToMm(mm) {
+    this.goTo([...this.nv.frac2vox(this.nv.mm2frac([...mm, 1]))]);
+  }
+
   /** Moves the crosshair on screen: right, up (in the active plane) and through the slices. */
   step(right, up, through) {
     if (!this.ct) return;

@@ -157,7 +157,7 @@ export class Structures {
         c.ml.textContent = ml > 0 ? ml.toFixed(ml < 10 ? 1 : 0) : "–";
         c.ml.classList.toggle("changed", changed);
         c.ml.title = changed ? "counted here; not saved yet" : "";
-        if (comparing) c.hu.textContent = Number.isNaN(workspace.dice[c.value]) ? "" : workspace.dice[c.value].toFixed(2);
+        if (comparing) c.hu.textContent = Number.isNaN(workspace.dice[c.value]) ? "" : (Math.floor(100 * workspace.dice[c.value]) / 100).toFixed(2); // 1.00 only for equal ones
         else if (this.uncertain.size > 0) c.hu.textContent = this.uncertain.has(c.value) ? this.uncertain.get(c.value).toFixed(2) : "";
         else c.hu.textContent = saved && Number.isFinite(saved.mean_hu) && !changed ? saved.mean_hu.toFixed(0) : "";
       }

@@ -1,0 +1,299 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from annotation_server import Running
+from viewer_page import Viewer, saved_labels
+
+VASTUS_LATERALIS_RIGHT, VASTUS_LATERALIS_LEFT, FEMUR_RIGHT = 103, 203, 128
+Open = Callable[..., Viewer]
+BOTH_CROSSHAIRS = """[vastus.scene.nv, vastus.scene.nv2].map(nv => [...nv.frac2vox(nv.scene.crosshairPos)])"""
+
+
+def choose(viewer: Viewer, name: str) -> None:
+    viewer.page.click(f"#structures .name:text-is('{name}')")
+
+
+def test_open_switch_planes_draw_save_reload_and_find_it(server: Running, open_viewer: Open) -> None:
+    viewer = open_viewer()
+    viewer.open("lps")
+    for key, plane in (("3", "Coronal"), ("4", "Sagittal"), ("2", "Axial")):
+        viewer.keys(key)
+        viewer.drawn()
+        assert viewer.page.is_checked(f"[name=view][value={plane.lower()}]")
+        viewer.page.keyboard.press("PageUp")
+        assert viewer.text("#here-slice").startswith(plane)
+    # A click names the structure.
+    viewer.look_at(viewer.middle_of(FEMUR_RIGHT))
+    viewer.click_voxel(viewer.middle_of(FEMUR_RIGHT))
+    assert viewer.text("#here-name") == "Femur, right"
+    # A stroke of another structure over fat; others are kept.
+    choose(viewer, "Vastus lateralis")
+    viewer.keys("b")
+    start = viewer.middle_of(VASTUS_LATERALIS_RIGHT)
+    viewer.look_at(start)
+    end = [start[0] + 3, start[1], start[2]]
+    viewer.stroke(start, end)
+    assert viewer.page.is_visible("#unsaved")
+    drawn = viewer.page.evaluate(f"vastus.scene.map.at({end})")
+    assert drawn == VASTUS_LATERALIS_RIGHT
+    viewer.save("a stroke", final=True)
+    viewer.wait_for_version(2)
+    assert viewer.page.is_hidden("#unsaved")
+
+    version = server.workshop.store.version("lps", 2)
+    assert (version.kind.value, version.parent, version.note, version.tag) == ("human", 1, "a stroke", "final")
+    (before, affine), (after, same_affine) = saved_labels(server, "lps", 1), saved_labels(server, "lps", 2)
+    changed = before != after
+    assert 1 <= changed.sum() <= 40
+    assert set(np.unique(after[changed])) == {VASTUS_LATERALIS_RIGHT}
+    assert set(np.unique(before[changed])) == {0}
+    assert np.allclose(affine, same_affine, atol=1e-4)
+    # Stored LPS: the voxel drawn on the right of the patient, seen in RAS, is found mirrored in the file.
+    assert changed[before.shape[0] - 1 - end[0], before.shape[1] - 1 - end[1], end[2]]
+
+    viewer.go("/?view=axial&case=lps")
+    viewer.wait_for_case("lps")
+    viewer.wait_for_version(2)
+    viewer.look_at(end)
+    assert viewer.place == {"voxel": end, "value": VASTUS_LATERALIS_RIGHT}
+    assert viewer.text("#version-title") == "version 2, final"
+
+
+def test_everything_by_keyboard(server: Running, open_viewer: Open) -> None:
+    viewer = open_viewer()
+    viewer.keys("g")
+    while viewer.page.evaluate("document.activeElement.dataset.id") != "ras":
+        viewer.keys("Tab")
+    viewer.keys("Enter")
+    viewer.wait_for_case("ras")
+    viewer.keys("/")
+    viewer.page.keyboard.type("gmax")
+    viewer.keys("Tab", "Tab", "Tab")  # past All and None, and to the group's first box
+    while viewer.page.evaluate("document.activeElement.className") != "name":
+        viewer.keys("Tab")
+    viewer.keys("Enter", "l", "j")
+    assert viewer.text("#selected strong") == "Gluteus maximus"
+    assert viewer.page.is_checked("#side-left")
+    assert viewer.place["value"] == 214
+    viewer.keys("i", "e", "]", " ")
+    removed = viewer.place
+    assert removed["value"] == 0
+    viewer.keys("Control+z")
+    assert viewer.place["value"] == 214
+    assert viewer.page.is_disabled("#undo")
+    viewer.keys("Control+y", "Control+s")
+    viewer.page.wait_for_selector("dialog[open]")
+    viewer.page.keyboard.type("by keys")
+    viewer.keys("Enter")
+    viewer.wait_for_version(2)
+    after, _ = saved_labels(server, "ras", 2)
+    assert after[tuple(removed["voxel"])] == 0
+    viewer.keys("?")
+    assert "Save as a new version" in viewer.text("dialog[open]")
+    viewer.keys("Escape")
+    assert viewer.page.is_hidden("dialog")
+
+
+def test_every_control_is_reached_by_tab_and_shows_it(open_viewer: Open) -> None:
+    viewer = open_viewer()
+    viewer.open("new")
+    viewer.page.focus(".skip")
+    reached: dict[str, bool] = {}
+    while len(reached) < 250:
+        viewer.keys("Tab")
+        name, ringed = viewer.page.evaluate(
+            """(() => {
+                const at = document.activeElement;
+                const shown = at.closest(".choice") ? at.nextElementSibling : at;
+                const name = at.id || at.getAttribute("aria-label") || at.value || at.textContent;
+                return at === document.body ? ["", true] : [name, getComputedStyle(shown).outlineStyle !== "none"];
+            })()"""
+        )
+        if name == "":  # once around
+            break
+        reached[name] = ringed
+    wanted = {
+        "next", "strategy", "find-case", "tab-cases", "window", "low", "high", "opacity", "outline", "uncertainty",
+        "size", "keep-others", "limit-hu", "save", "planes", "find", "show-all", "show-none", "help", "axial", "move",
+    }  # fmt: skip
+    assert wanted <= set(reached)
+    assert [name for name, ringed in reached.items() if not ringed] == []
+
+
+def test_nothing_is_asked_of_other_servers(open_viewer: Open) -> None:
+    viewer = open_viewer("/?view=four")
+    viewer.open("ras")
+    for tab in ("history", "findings", "models", "cases"):
+        viewer.page.click(f"#tab-{tab}")
+    assert len(viewer.requests) > 12
+    assert viewer.foreign_requests == []
+    blocked = viewer.page.evaluate(
+        """new Promise(done => {
+            const refused = [];
+            addEventListener("securitypolicyviolation", event => refused.push(event.effectiveDirective));
+            const image = new Image();
+            image.src = "http://127.0.0.9:9/x.png";
+            fetch("http://127.0.0.9:9/x").catch(() => setTimeout(() => done(refused), 100));
+        })"""
+    )
+    assert set(blocked) == {"connect-src", "img-src"}
+    viewer.requests[:] = [url for url in viewer.requests if "127.0.0.9" not in url]
+    viewer.errors.clear()  # the two refusals above are reported there, too
+
+
+def test_two_versions_side_by_side(server: Running, open_viewer: Open) -> None:
+    labels, _ = saved_labels(server, "ras", 1)
+    viewer = open_viewer()
+    viewer.open("ras")
+    middle = viewer.middle_of(FEMUR_RIGHT)
+    choose(viewer, "Femur")
+    viewer.look_at(middle)
+    viewer.page.focus("#planes")
+    viewer.keys("e", " ")
+    viewer.save("less femur")
+    viewer.wait_for_version(2)
+    viewer.keys("v", "c")
+    viewer.page.wait_for_selector("#planes-second:visible")
+    viewer.look_at(middle)
+    assert viewer.place["value"] == 0
+    assert viewer.text("#here-name") == "Background  |  Femur, right"
+    dice = float(viewer.text("tr[data-key=femur] td.right .hu"))
+    assert 0 < dice < 1
+    assert viewer.text("tr[data-key=sartorius] td.right .hu") == "1.00"
+    viewer.page.focus("#planes")
+    viewer.keys("ArrowRight", "PageUp")
+    places = viewer.page.evaluate(BOTH_CROSSHAIRS)
+    assert places[0] == places[1] == [middle[0] - 1, middle[1], middle[2] + 1]
+    # The link works from the second image, too.
+    viewer.drawn()
+    box = viewer.page.locator("#planes-second").bounding_box()
+    viewer.page.mouse.click(box["x"] + 0.4 * box["width"], box["y"] + 0.5 * box["height"])
+    viewer.drawn()
+    places = viewer.page.evaluate(BOTH_CROSSHAIRS)
+    assert places[0] == places[1] != [middle[0] - 1, middle[1], middle[2] + 1]
+    viewer.keys("c")
+    viewer.page.wait_for_selector("#planes-second", state="hidden")
+    assert (labels[labels == FEMUR_RIGHT]).size > 0
+
+
+def test_history_keeps_all_and_brings_back(server: Running, open_viewer: Open) -> None:
+    viewer = open_viewer()
+    viewer.open("ras")
+    choose(viewer, "Femur")
+    viewer.look_at(viewer.middle_of(FEMUR_RIGHT))
+    viewer.page.focus("#planes")
+    viewer.keys("e", " ")
+    # Leaving asks first.
+    viewer.page.click("[data-id=new]")
+    viewer.page.click("dialog[open] button:has-text('Stay')")
+    assert viewer.text("#case-title") == "ras"
+    viewer.save("less")
+    viewer.wait_for_version(2)
+    viewer.page.click("#tab-history")
+    viewer.page.click("#history li:nth-child(2) button:has-text('Show')")
+    viewer.wait_for_version(1)
+    assert viewer.text("#locked") == "Older version"
+    assert viewer.page.is_disabled("#save")
+    viewer.page.click("#history li:nth-child(2) button:has-text('Restore')")
+    viewer.wait_for_version(3)
+    first, _ = saved_labels(server, "ras", 1)
+    third, _ = saved_labels(server, "ras", 3)
+    assert np.array_equal(first, third)
+    assert viewer.page.locator("#history li").count() == 3
+
+
+def test_a_case_of_someone_else_is_only_looked_at(server: Running, open_viewer: Open) -> None:
+    other = {"x-vastus-author": "berta"}
+    assert server.client.ask("POST", "/api/cases/ras/lock", headers=other).status == 200
+    viewer = open_viewer()
+    assert "locked by berta" in viewer.text("[data-id=ras]")
+    viewer.open("ras")
+    assert viewer.text("#locked") == "Locked by berta"
+    choose(viewer, "Femur")
+    middle = viewer.middle_of(FEMUR_RIGHT)
+    viewer.look_at(middle)
+    viewer.page.focus("#planes")
+    viewer.keys("e", " ")
+    assert viewer.place["value"] == FEMUR_RIGHT
+    assert viewer.page.is_disabled("#save")
+
+
+def test_saved_meanwhile_by_someone_else(server: Running, open_viewer: Open) -> None:
+    viewer = open_viewer()
+    viewer.open("ras")
+    choose(viewer, "Femur")
+    viewer.look_at(viewer.middle_of(FEMUR_RIGHT))
+    labels = server.client.get("/api/cases/ras/versions/1/labels.nii.gz").body
+    assert server.client.post("/api/cases/ras/versions?note=in+between", labels).status == 201
+    viewer.page.focus("#planes")
+    viewer.keys("e", " ")
+    viewer.save("mine")
+    viewer.page.click("dialog[open] button:has-text('Save after it')")
+    viewer.wait_for_version(3)
+    assert [v.note for v in server.workshop.store.versions("ras")] == ["", "in between", "mine"]
+
+
+def test_solo_search_and_volumes(open_viewer: Open) -> None:
+    viewer = open_viewer()
+    viewer.open("ras")
+    viewer.page.wait_for_function("() => document.querySelector('tr[data-key=femur] td.right .hu').textContent !== ''")
+    counted = viewer.page.evaluate(f"vastus.scene.map.counts[{FEMUR_RIGHT}] * vastus.scene.map.voxelMl")
+    assert float(viewer.text("tr[data-key=femur] td.right .ml")) == pytest.approx(counted, abs=0.6)
+    assert 350 < float(viewer.text("tr[data-key=femur] td.right .hu")) < 450
+    choose(viewer, "Femur")
+    viewer.keys("s")
+    shown = "[...Array(256).keys()].filter(v => vastus.scene.lut[4 * v + 3] > 0)"
+    assert viewer.page.evaluate(shown) == [28, 128, 228, 255]  # on all sides, and the background seed
+    viewer.keys("s")
+    assert len(viewer.page.evaluate(shown)) == 3 * 29 + 1
+    viewer.page.uncheck("input[aria-label='Bones, left']")
+    assert {228, 229}.isdisjoint(viewer.page.evaluate(shown))
+    viewer.page.fill("#find", "hamstrings")
+    names = viewer.page.locator("#structures .name:visible").all_inner_texts()
+    assert names == ["Semitendinosus", "Semimembranosus", "Biceps femoris"]
+    viewer.page.fill("#find", "nothing of the kind")
+    assert viewer.page.is_visible("#structures-empty")
+
+
+def test_tools_of_the_server(server: Running, open_viewer: Open) -> None:
+    viewer = open_viewer()
+    viewer.open("new")
+    assert viewer.text("#version-title") == "no labels yet"
+    choose(viewer, "Femur")
+    viewer.page.focus("#planes")
+    # The same dab five slices apart; the slices between are filled by the server.
+    viewer.keys(
+        "b", "]", "]", "]", " ", "Shift+PageUp", "PageDown", "PageDown", "PageDown", "PageDown", "PageDown", " "
+    )
+    voxel = viewer.place["voxel"]
+    viewer.page.click("[data-server-tool=between-slices]")
+    viewer.wait_for_version(1)
+    version = server.workshop.store.version("new", 1)
+    assert version.kind.value == "tool"
+    labels, _ = saved_labels(server, "new", 1)
+    assert set(np.unique(labels)) == {0, FEMUR_RIGHT}
+    assert np.flatnonzero((labels == FEMUR_RIGHT).any(axis=(0, 1))).tolist() == list(range(voxel[2] - 5, voxel[2] + 1))
+
+
+def test_uncertainty_next_case_and_models(server: Running, open_viewer: Open) -> None:
+    viewer = open_viewer()
+    viewer.page.select_option("#strategy", "random")
+    viewer.page.click("#next")
+    viewer.wait_for_case("new")  # the two others have been labelled by a person
+    viewer.page.click("#tab-models")
+    viewer.page.wait_for_function("() => document.querySelector('#model').value !== ''")
+    viewer.page.click("#infer")
+    viewer.wait_for_version(1)
+    assert server.workshop.store.version("new", 1).kind.value == "model"
+    viewer.page.check("#uncertainty")
+    viewer.page.wait_for_selector("#legend:visible")
+    assert viewer.page.evaluate("vastus.scene.nv.volumes.length") == 2
+    assert viewer.page.is_checked("#outline")
+    viewer.keys("u")
+    viewer.page.wait_for_selector("#legend", state="hidden")
+    assert viewer.page.evaluate("vastus.scene.nv.volumes.length") == 1
+    assert not viewer.page.is_checked("#outline")
