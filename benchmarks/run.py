@@ -11,10 +11,10 @@ RESULTS = HERE / "results.md"
 
 
 def main() -> None:
-    result = subprocess.run(
-        [sys.executable, HERE / "bench_segment.py", *sys.argv[1:]], check=True, stdout=subprocess.PIPE
-    )
-    text = "# Benchmarks\n\nMade by `make bench`.\n\n" + result.stdout.decode()
+    text = "# Benchmarks\n\nMade by `make bench`.\n\n"
+    for script in ("bench_segment.py", "bench_choices.py"):
+        result = subprocess.run([sys.executable, HERE / script, *sys.argv[1:]], check=True, stdout=subprocess.PIPE)
+        text += result.stdout.decode() + "\n"
     RESULTS.write_text(text, encoding="utf-8")
     print(text)
     print(f"written to {RESULTS}")
