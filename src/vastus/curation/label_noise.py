@@ -166,6 +166,16 @@ def _open(case: LabelledCase, options: CheckOptions) -> tuple[Volume, Volume, Vo
     return upright, own, model
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Opened:
+    """A scan while its findings are described: in RAS order, and its label map as it is in the file."""
+
+    ct: Volume
+    labels: Volume
+    model: Volume | None
+    original: Volume
+
+
 def _ranked(suspicions: Sequence[Suspicion]) -> list[list[Suspicion]]:
     """Suspicions of one structure together, the most telling first; structures by their highest score."""
     groups: dict[tuple[str, int], list[Suspicion]] = {}
@@ -192,12 +202,12 @@ def _describe(
     found: dict[str, Finding] = {}
     for number, (case, known) in enumerate(zip(cases, facts, strict=True), start=1):
         own = [group for group in groups if group[0].case == case.name]
-        opened = _open(case, options) if own else None
+        opened = _Opened(*_open(case, options), read_labels(case.labels_path)) if own else None
         for group in own:
             assert opened is not None
             name = numbered[id(group)]
             details = int(name[1:]) <= options.most_findings
-            found[name] = _finding(name, group, opened, (known, case, output), draw=details and options.pictures)
+            found[name] = _finding(name, group, opened, (known, output), draw=details and options.pictures)
         tell(CheckProgress("propose", number, len(cases)))
     return tuple(found[numbered[id(group)]] for group in groups)
 
@@ -205,19 +215,18 @@ def _describe(
 def _finding(
     name: str,
     group: Sequence[Suspicion],
-    opened: tuple[Volume, Volume, Volume | None],
-    where: tuple[CaseFacts, LabelledCase, Path],
+    opened: _Opened,
+    where: tuple[CaseFacts, Path],
     *,
     draw: bool,
 ) -> Finding:
-    ct, labels, model = opened
-    known, case, output = where
+    ct, labels, model = opened.ct, opened.labels, opened.model
+    known, output = where
     main = group[0]
     proposal = propose_labels(main, labels, model, middle_mm(known))
     index, point = _where_to_look(main, labels, model if proposal is None else labels.with_array(proposal))
     if proposal is not None:
-        original = read_labels(case.labels_path)
-        write_patch(output, name, make_patch(original, from_ras(proposal, original).array))
+        write_patch(output, name, make_patch(opened.original, from_ras(proposal, opened.original).array))
     if draw:
         ensure_folder(output / PICTURES)
         write_picture(output / PICTURES / f"{name}.png", ct, (labels.array, proposal), main.value, index)

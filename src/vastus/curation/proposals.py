@@ -12,7 +12,7 @@ from vastus.inference.islands import find_parts
 from vastus.refinement.between_slices import fill_between
 from vastus.refinement.boxes import box_of, nearest_other, voxels
 from vastus.refinement.one_structure import replace_structure
-from vastus.volume import Volume
+from vastus.volume import Volume, crop
 
 Labels = NDArray[np.uint8]
 _AROUND_MM = 25.0
@@ -74,15 +74,20 @@ def _renamed(labels: Volume, value: int, other: int, model: Volume | None) -> La
 
 
 def _without_islands(labels: Volume, value: int) -> Labels:
-    parts = find_parts(labels.array)
-    strays = [s.part for v, found in stray_parts(parts, labels, STRAY_SETTINGS) if v == value for s in found]
-    hole = np.isin(parts.index, strays)
-    box = box_of(hole, voxels(_AROUND_MM, labels.spacing_mm))
+    # Only the box of the structure is looked at: a whole scan would take a second for each finding.
     result = labels.array.copy()
-    if box is not None:
-        inner = result[box]
+    box = box_of(labels.array == value, voxels(_AROUND_MM, labels.spacing_mm))
+    if box is None:
+        return result
+    inner = result[box]
+    start, stop = (tuple(getattr(side, end) for side in box) for end in ("start", "stop"))
+    alone = crop(labels, (start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+    alone = alone.with_array(np.where(alone.array == value, value, 0).astype(np.uint8))
+    parts = find_parts(alone.array)
+    hole = np.isin(parts.index, [s.part for _, found in stray_parts(parts, alone, STRAY_SETTINGS) for s in found])
+    if hole.any():
         # Where an island lies in another structure it goes there, not back to its own.
-        inner[hole[box]] = nearest_other(inner, hole[box], labels.spacing_mm)
+        inner[hole] = nearest_other(inner, hole, labels.spacing_mm)
     return result
 
 
