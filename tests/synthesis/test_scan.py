@@ -11,6 +11,7 @@ from vastus.anatomy import BY_VALUE, CLASS_COUNT
 from vastus.errors import MissingInputError, SettingsError
 from vastus.io.tables import VOLUME_COLUMNS
 from vastus.synthesis.dataset import DatasetOptions, write_dataset
+from vastus.synthesis.extras import add_forearms, sample_forearms
 from vastus.synthesis.growth import Grid
 from vastus.synthesis.scan import Coverage, ScanSpec, make_scan, sample_spec
 from vastus.synthesis.scanner import Acquisition, Textures, acquire, metal_streaks, paint_hu, sample_look
@@ -112,6 +113,35 @@ def test_the_couch_is_one_plane_through_all_slabs(body):
     beside_the_body = image[0] > -995
     assert beside_the_body.shape[1] > 60 and beside_the_body.any()
     assert (beside_the_body == beside_the_body[:, :1]).all()
+
+
+def test_forearms_and_cloth_go_through_all_slabs_without_a_step(body):
+    spec = ScanSpec((6.0, 6.0, 2.0), coverage=Coverage.HIP, couch=False, cloth=True, forearms=True, acquisition=QUIET)
+    plain = ScanSpec((6.0, 6.0, 2.0), coverage=Coverage.HIP, couch=False, forearms=True, acquisition=QUIET)
+    image, bare = (make_scan(body, s, 1).ct.array.astype(float) for s in (spec, plain))
+    assert image.shape[2] > 60
+    bone = (bare > 600)[[*range(8), *range(-8, 0)]].any(axis=(0, 1))
+    assert bone.any()
+    cloth = image != bare
+    assert cloth.any()
+    assert len(np.unique(np.round(image[cloth]))) == 1
+    rows = np.where(cloth.any(axis=1), cloth.argmax(axis=1), -1)
+    known = (rows >= 0).all(axis=1)
+    steps = np.abs(np.diff(rows[known], axis=1)).mean(axis=0)
+    assert steps[47] <= 1.5 * np.median(steps[40:55]) + 1.0
+
+
+def test_forearms_lie_beside_the_hips_and_leave_the_body_alone():
+    arms = sample_forearms((-150.0, 160.0), 100.0, np.random.default_rng(0))
+    assert arms.x_mm[0] < -150 - arms.radius_mm and arms.x_mm[1] > 160 + arms.radius_mm
+    grid = Grid(np.array([-260.0, -100.0, 0.0]), (4.0, 4.0, 10.0), (135, 50, 20))
+    tissue = np.zeros(grid.shape, np.uint8)
+    tissue[:40] = Tissue.FAT
+    hu = np.full(grid.shape, -1000.0, np.float32)
+    add_forearms(hu, tissue, grid, arms)
+    assert (hu[:40] == -1000).all() and (hu[:, :, :10] == -1000).all()
+    x, _, z = np.nonzero(hu > 600)
+    assert len(x) and (-260 + 4 * x > 160).all() and set(z) == set(range(10, 20))
 
 
 @pytest.mark.parametrize("coverage", list(Coverage))

@@ -148,6 +148,34 @@ def test_flexion_lifts_the_knee_forward_and_leaves_the_pelvis(atlas):
     assert source_y(52, 40, 290) == pytest.approx(40, abs=4)
 
 
+def test_another_neck_angle_moves_the_shaft_and_leaves_the_pelvis(atlas):
+    low, high = np.array([-150.0, -150, -100]), np.array([150.0, 150, 320])
+    head = np.array(atlas.landmarks.head_mm[Side.RIGHT]) - person_origin(atlas)
+
+    def source(neck_deg, point):
+        turned = dataclasses.replace(STILL, wave_mm=(), neck_deg={Side.RIGHT: neck_deg})
+        node_map = backward_map(atlas, turned, low, high)
+        i, j, k = (round(v) for v in (point - node_map.origin_mm) / 6.0)
+        return node_map.source_mm[i, j, k]
+
+    shaft, pubis, ilium = (head + np.array(v) for v in ((30, 0, -110), (-45, 0, -20), (0, 0, 45)))
+    moved = source(10.0, shaft) - source(0.0, shaft)
+    # A steeper neck brings the shaft inwards and downwards: what is there now was further out and higher.
+    assert 3 < moved[0] < 12 and 3 < moved[2] < 12 and abs(moved[1]) < 0.1
+    for point in (pubis, ilium, head):
+        assert np.abs(source(10.0, point) - source(0.0, point)).max() < 1.0
+
+
+def test_no_side_sees_the_other_side_of_the_pelvis(atlas):
+    thin = {s: Girth((0.6, 0.6, 0.7, 1.0)) for s in SIDES}
+    apart = {s: Pose(hip_abduction_deg=-6, hip_rotation_deg=15) for s in SIDES}
+    odd = dataclasses.replace(STILL, girth=thin, pose=apart, wave_mm=())
+    node_map = backward_map(atlas, odd, np.array([-120.0, -100, 60]), np.array([120.0, 100, 300]))
+    x = node_map.origin_mm[0] + 6.0 * np.arange(node_map.source_mm.shape[0])
+    source_x = node_map.source_mm[..., 0] - atlas.landmarks.midline_x_mm
+    assert source_x[x > 16].min() > -0.01 and source_x[x < -16].max() < 0.01
+
+
 @pytest.mark.parametrize("implant", [i for i in Implant if i is not Implant.NONE])
 def test_implants_are_metal_and_count_as_bone(atlas, implant):
     parts = list(implant_parts(implant, atlas, Side.LEFT))

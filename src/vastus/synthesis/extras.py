@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +12,8 @@ from vastus.synthesis.growth import Grid
 from vastus.synthesis.tissues import Tissue
 
 Image = NDArray[np.float32]
+ARMS_FROM = 0.9
+"""Height of the wrists as a share of the way from the knee to the femoral head."""
 
 
 def lowest_row(tissue: NDArray[np.uint8]) -> int | None:
@@ -17,54 +22,132 @@ def lowest_row(tissue: NDArray[np.uint8]) -> int | None:
     return int(solid[0]) if len(solid) else None
 
 
-def add_couch(hu: Image, tissue: NDArray[np.uint8], row: int | None, rng: np.random.Generator) -> None:
-    """Two thin sheets with foam between them below ``row``, the ``lowest_row`` of the whole scan (in place)."""
+@dataclass(frozen=True, slots=True)
+class Couch:
+    """Two thin sheets below a body, with foam between them: their rows, and grey values."""
+
+    top_row: int
+    bottom_row: int
+    top_hu: float
+    bottom_hu: float
+    foam_hu: float
+
+
+def sample_couch(row: int | None, rng: np.random.Generator) -> Couch | None:
+    """Place a couch below ``row``, the ``lowest_row`` of the whole scan."""
     if row is None:
-        return
+        return None
     top = int(row - rng.integers(1, 5))
     bottom = top - int(rng.integers(4, 16))
-    for sheet, value in ((top, rng.uniform(-500, 150)), (bottom, rng.uniform(-500, 150))):
-        if sheet >= 0:
-            hu[:, sheet, :] = np.where(tissue[:, sheet, :] == Tissue.AIR, value, hu[:, sheet, :])
-    foam = slice(max(bottom + 1, 0), max(top, 0))
-    hu[:, foam, :] = np.where(tissue[:, foam, :] == Tissue.AIR, rng.uniform(-990, -850), hu[:, foam, :])
+    return Couch(top, bottom, float(rng.uniform(-500, 150)), float(rng.uniform(-500, 150)),
+                 float(rng.uniform(-990, -850)))  # fmt: skip
 
 
-def add_cloth(hu: Image, tissue: NDArray[np.uint8], grid: Grid, rng: np.random.Generator) -> None:
-    """A sheet of cloth that hangs a few millimetres off the front of the body (in place)."""
-    from scipy.ndimage import gaussian_filter
+def draw_couch(hu: Any, air: Any, couch: Couch) -> None:
+    """Draw a couch where there is no body (in place); image and mask are both of numpy or both of torch."""
+    for row, value in ((couch.top_row, couch.top_hu), (couch.bottom_row, couch.bottom_hu)):
+        if row >= 0:
+            hu[:, row, :][air[:, row, :]] = value
+    foam = slice(max(couch.bottom_row + 1, 0), max(couch.top_row, 0))
+    hu[:, foam, :][air[:, foam, :]] = couch.foam_hu
 
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cloth:
+    """A sheet over the front of a body: its row at every (x, z), and its grey value."""
+
+    row: NDArray[np.int64]
+    hu: float
+
+
+def sample_cloth(tissue: NDArray[np.uint8], grid: Grid, rng: np.random.Generator) -> Cloth:
+    """Lay a cloth a few millimetres off the front of a whole scan; no row (-1) where there is no body."""
     body = tissue != Tissue.AIR
     height = body.shape[1] - 1 - np.argmax(body[:, ::-1, :], axis=1)
-    covered = body.any(axis=1)
-    gap = gaussian_filter(rng.standard_normal(covered.shape), 12 / grid.spacing_mm[0])
-    gap = 4.0 + 6.0 * np.abs(gap) / max(float(gap.std()), 1e-6)
-    row = height + np.round(gap / grid.spacing_mm[1]).astype(int)
-    i, k = np.nonzero(covered & (row < body.shape[1]))
-    free = tissue[i, row[i, k], k] == Tissue.AIR
-    hu[i[free], row[i, k][free], k[free]] = rng.uniform(-850, -500)
+    row = height + cloth_gap(height.shape, grid.spacing_mm, rng)
+    return Cloth(np.where(body.any(axis=1) & (row < body.shape[1]), row, -1), float(rng.uniform(-850, -500)))
 
 
-def add_forearms(hu: Image, tissue: NDArray[np.uint8], grid: Grid, level_mm: float, rng: np.random.Generator) -> None:
-    """Two forearms beside the hips from ``level_mm`` upwards: fat, muscle, radius and ulna (in place)."""
-    x = grid.origin_mm[0] + grid.spacing_mm[0] * np.arange(grid.shape[0])
-    y = grid.origin_mm[1] + grid.spacing_mm[1] * np.arange(grid.shape[1])
-    z = grid.origin_mm[2] + grid.spacing_mm[2] * np.arange(grid.shape[2])
-    first = int(np.searchsorted(z, level_mm))
-    if first >= grid.shape[2]:
+def cloth_gap(
+    shape: tuple[int, ...], spacing_mm: tuple[float, float, float], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Rows between body and cloth at every (x, z): folds of about a centimetre."""
+    from scipy.ndimage import gaussian_filter
+
+    fold = gaussian_filter(rng.standard_normal(shape, dtype=np.float32), (12 / spacing_mm[0], 12 / spacing_mm[2]))
+    fold = 4.0 + 6.0 * np.abs(fold) / max(float(fold.std()), 1e-6)
+    return np.asarray(np.round(fold / spacing_mm[1]), np.int64)
+
+
+def add_cloth(hu: Image, tissue: NDArray[np.uint8], cloth: Cloth) -> None:
+    """Draw a cloth where there is air (in place); ``cloth.row`` has the slices of ``hu``."""
+    i, k = np.nonzero(cloth.row >= 0)
+    j = cloth.row[i, k]
+    free = tissue[i, j, k] == Tissue.AIR
+    hu[i[free], j[free], k[free]] = cloth.hu
+
+
+@dataclass(frozen=True, slots=True)
+class Forearms:
+    """Two forearms beside the hips.
+
+    Attributes:
+        x_mm: their axes at ``from_z_mm``, on the left and on the right.
+        y_mm: the same.
+        from_z_mm: the wrists.
+        radius_mm: of the skin.
+        lean: how far the axes run outwards and to the front per mm of height.
+    """
+
+    x_mm: tuple[float, float]
+    y_mm: float
+    from_z_mm: float
+    radius_mm: float
+    lean: tuple[float, float]
+
+
+def sample_forearms(edges_mm: tuple[float, float], from_z_mm: float, rng: np.random.Generator) -> Forearms:
+    """Place forearms beside a body that reaches from the one edge to the other along x."""
+    radius, lift = float(rng.uniform(26, 36)), float(rng.uniform(-10, 50))
+    apart = radius + float(rng.uniform(2, 14))
+    lean = float(rng.uniform(0.0, 0.12)), float(rng.uniform(-0.1, 0.1))
+    return Forearms((edges_mm[0] - apart, edges_mm[1] + apart), lift, from_z_mm, radius, lean)
+
+
+_ARM: tuple[tuple[float, float, float, float], ...] = (
+    (0.0, 0.0, 0.0, -100.0), (0.0, 0.0, -6.0, 50.0), (-8.0, 3.0, 6.5, 700.0), (9.0, -3.0, 6.0, 700.0),
+)  # fmt: skip
+"""Fat, muscle, radius, ulna: place in the arm, size in mm (up to 0: less than the arm's radius), HU."""
+
+
+def draw_forearms(hu: Any, air: Any, arms: Forearms, at_mm: tuple[Any, Any, Any]) -> None:
+    """Draw forearms into an image where there is air (in place).
+
+    Args:
+        hu: image, of numpy or torch.
+        air: where there is no body, of the same kind.
+        arms: which.
+        at_mm: x, y and z of the voxels, arrays of the same kind that broadcast to the image.
+    """
+    x, y, z = at_mm
+    above = z >= arms.from_z_mm
+    height = z - arms.from_z_mm
+    for sign, centre in zip((-1.0, 1.0), arms.x_mm, strict=True):
+        dx = x - centre - sign * arms.lean[0] * height
+        dy = y - arms.y_mm - arms.lean[1] * height
+        for part_x, part_y, size, value in _ARM:
+            radius = size if size > 0 else arms.radius_mm + size
+            hu[(((dx - part_x) ** 2 + (dy - part_y) ** 2) < radius**2) & above & air] = value
+
+
+def add_forearms(hu: Image, tissue: NDArray[np.uint8], grid: Grid, arms: Forearms) -> None:
+    """Draw forearms into an image on a grid (in place): only the columns they can reach are looked at."""
+    x, y, z = (grid.origin_mm[a] + grid.spacing_mm[a] * np.arange(grid.shape[a], dtype=np.float32) for a in range(3))
+    if z[-1] < arms.from_z_mm:
         return
-    body = tissue[:, :, first:] != Tissue.AIR
-    wide = x[body.any(axis=(1, 2))]
-    if len(wide) == 0:
-        return
-    air = ~body
-    radius = rng.uniform(26, 36)
-    lift = rng.uniform(-10, 50)
-    for centre in (wide.min() - radius - 6, wide.max() + radius + 6):
-        for part, (dx, dy, size, value) in enumerate(
-            ((0, 0, radius, -100.0), (0, 0, radius - 6, 50.0), (-8, 3, 6.5, 700.0), (9, -3, 6.0, 700.0))
-        ):
-            inside = ((x - centre - dx)[:, None] ** 2 + (y - lift - dy)[None, :] ** 2) < size**2
-            if part == 0 and not inside.any():
-                break
-            hu[:, :, first:] = np.where(inside[..., None] & air, value, hu[:, :, first:])
+    reach = arms.radius_mm + arms.lean[0] * max(float(z[-1]) - arms.from_z_mm, 0.0) + 1.0
+    for centre in arms.x_mm:
+        near = slice(*np.searchsorted(x, [centre - reach, centre + reach]))
+        if near.start < near.stop:
+            air = tissue[near] == Tissue.AIR
+            draw_forearms(hu[near], air, arms, (x[near, None, None], y[None, :, None], z[None, None, :]))

@@ -76,7 +76,9 @@ def _window(part: NDArray[np.uint8]) -> tuple[slice, ...] | None:
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1), slice(0, part.shape[2])
 
 
-def _label(part: NDArray[np.uint8], whole: Mask) -> tuple[NDArray[np.unsignedinteger], NDArray[np.uint8], Mask, set[int]]:
+def _label(
+    part: NDArray[np.uint8], whole: Mask
+) -> tuple[NDArray[np.unsignedinteger], NDArray[np.uint8], Mask, set[int]]:
     """Piece numbers, the part of each piece, which pieces are crumbs, and which parts are split without them."""
     import cc3d
 

@@ -10,11 +10,24 @@ from numpy.typing import NDArray
 
 from vastus.anatomy import Side
 from vastus.errors import SettingsError
-from vastus.synthesis.extras import add_cloth, add_couch, add_forearms, lowest_row
+from vastus.synthesis.extras import (
+    ARMS_FROM,
+    Cloth,
+    Couch,
+    Forearms,
+    add_cloth,
+    add_forearms,
+    draw_couch,
+    lowest_row,
+    sample_cloth,
+    sample_couch,
+    sample_forearms,
+)
 from vastus.synthesis.growth import Grid
 from vastus.synthesis.phantom import LabelledScan
 from vastus.synthesis.scanner import Acquisition, Textures, acquire, paint_hu, sample_acquisition, sample_look
 from vastus.synthesis.subject import Body, TissueMap
+from vastus.synthesis.tissues import Tissue
 from vastus.volume import Volume
 
 _SLAB = 48
@@ -82,28 +95,49 @@ def make_scan(body: Body, spec: ScanSpec, seed: int) -> LabelledScan:
     look, acquisition = sample_look(body.parts, rng), spec.acquisition or sample_acquisition(rng)
     # Noise is made in the scan's own voxels, however fine they are.
     textures = Textures(spec.spacing_mm, seed, size=160)
-    couch_row = lowest_row(tissue_map.tissue)
+    around = _surroundings(tissue_map, spec, body.length_mm, seed)
     image = np.full(grid.shape, _HU_AIR, np.int16, order="F")
     for first in range(0, grid.shape[2], _SLAB):
         slab = _slab(tissue_map, first)
         hu = paint_hu(slab, body.length_mm, look, textures, np.random.default_rng([seed, 7]), first_slice=first)
-        _surround(hu, slab, spec, (couch_row, body.length_mm * 0.9), seed)
+        _surround(hu, slab, around, first)
         hu = acquire(hu, slab, acquisition, textures, np.random.default_rng([seed, 8]), first_slice=first)
         image[:, :, first : first + _SLAB] = np.round(hu)
     return LabelledScan(Volume(image, grid.affine), Volume(labels, grid.affine))
 
 
-def _surround(
-    hu: NDArray[np.float32], slab: TissueMap, spec: ScanSpec, places: tuple[int | None, float], seed: int
-) -> None:
-    # The same seed and places in every slab keep the couch in one plane.
-    couch_row, arms_from_mm = places
+@dataclass(frozen=True, slots=True, eq=False)
+class _Surroundings:
+    """What lies around the body, placed once for the whole scan; None: not in the picture."""
+
+    couch: Couch | None
+    cloth: Cloth | None
+    arms: Forearms | None
+
+
+def _surroundings(whole: TissueMap, spec: ScanSpec, length_mm: float, seed: int) -> _Surroundings:
+    row = lowest_row(whole.tissue) if spec.couch else None
+    couch = sample_couch(row, np.random.default_rng([seed, 11]))
+    cloth = sample_cloth(whole.tissue, whole.grid, np.random.default_rng([seed, 10])) if spec.cloth else None
+    arms = None
     if spec.forearms:
-        add_forearms(hu, slab.tissue, slab.grid, arms_from_mm, np.random.default_rng([seed, 9]))
-    if spec.cloth:
-        add_cloth(hu, slab.tissue, slab.grid, np.random.default_rng([seed, 10]))
-    if spec.couch:
-        add_couch(hu, slab.tissue, couch_row, np.random.default_rng([seed, 11]))
+        z = whole.grid.origin_mm[2] + whole.grid.spacing_mm[2] * np.arange(whole.grid.shape[2])
+        wrists_mm = ARMS_FROM * length_mm
+        columns = np.flatnonzero((whole.tissue[:, :, z >= wrists_mm] != Tissue.AIR).any(axis=(1, 2)))
+        if len(columns):
+            x = whole.grid.origin_mm[0] + whole.grid.spacing_mm[0] * columns[[0, -1]]
+            arms = sample_forearms((float(x[0]), float(x[1])), wrists_mm, np.random.default_rng([seed, 9]))
+    return _Surroundings(couch, cloth, arms)
+
+
+def _surround(hu: NDArray[np.float32], slab: TissueMap, around: _Surroundings, first: int) -> None:
+    if around.arms is not None:
+        add_forearms(hu, slab.tissue, slab.grid, around.arms)
+    if around.cloth is not None:
+        row = around.cloth.row[:, first : first + _SLAB]
+        add_cloth(hu, slab.tissue, Cloth(row, around.cloth.hu))
+    if around.couch is not None:
+        draw_couch(hu, slab.tissue == Tissue.AIR, around.couch)
 
 
 def _slab(whole: TissueMap, first: int) -> TissueMap:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from scipy.special import ndtri
 
+from vastus.synthesis.growth import Grid
 from vastus.synthesis.kernels import paint_tissues
 from vastus.synthesis.subject import TissueMap
 from vastus.synthesis.tissues import Tissue
@@ -186,8 +187,22 @@ def paint_hu(
     Muscle: streaks of fat along the fibres, in patches, and more of it towards the edge. Fat: fine strands. Bone: a
     cortex that is thickest in mid-shaft, around spongy bone and marrow. Bowel: fat, content and gas by quantiles.
     """
-    shape = tissue_map.grid.shape
-    z_mm = tissue_map.grid.origin_mm[2] + tissue_map.grid.spacing_mm[2] * np.arange(shape[2])
+    bias, shaft, numbers = paint_tables(tissue_map.grid, length_mm, look)
+    starts = rng.integers(textures.size, size=(3, 3)) + np.array([0, 0, first_slice])
+    return paint_tissues(tissue_map.part, tissue_map.depth, tissue_map.tissue, look.mean_hu, bias, shaft, numbers,
+                  textures.fibre, textures.blotch, textures.grain, starts)  # fmt: skip
+
+
+def paint_tables(
+    grid: Grid, length_mm: float, look: Look
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """What painting needs beside textures.
+
+    Returns:
+        By part number, where the share of fat starts (-99: no muscle); for every slice, how far it lies in the shaft of
+        the femur; and the numbers of ``kernels.paint_tissues``.
+    """
+    z_mm = grid.origin_mm[2] + grid.spacing_mm[2] * np.arange(grid.shape[2])
     along = z_mm / length_mm
     shaft = np.clip(np.minimum((along - 0.1) / 0.2, (0.88 - along) / 0.16), 0, 1).astype(np.float32)
     share = np.clip(look.infiltration, 1e-6, 0.95)
@@ -198,9 +213,7 @@ def paint_hu(
         look.fat_hu, look.skin_hu, look.septa_hu, look.fibre_contrast, look.seam, look.cortex_hu, look.spongy_hu,
         look.marrow_hu, *look.cortex_mm, low, high,
     ], np.float32)  # fmt: skip
-    starts = rng.integers(textures.size, size=(3, 3)) + np.array([0, 0, first_slice])
-    return paint_tissues(tissue_map.part, tissue_map.depth, tissue_map.tissue, look.mean_hu, bias, shaft, numbers,
-                  textures.fibre, textures.blotch, textures.grain, starts)  # fmt: skip
+    return bias, shaft, numbers
 
 
 def acquire(
@@ -245,13 +258,18 @@ def _between_bones(tissue_map: TissueMap) -> Image:
     return np.asarray(np.clip(np.minimum(before, after) / 30.0, 0, 1), np.float32)
 
 
+def sample_rays(slices: int, rng: np.random.Generator) -> tuple[float, Image]:
+    """How strong metal streaks are (HU), and their course: one value a degree and slice, unit variance."""
+    strength = float(rng.uniform(60, 420))
+    rays = gaussian_filter1d(rng.standard_normal((360, slices), dtype=np.float32), 2.2, axis=0, mode="wrap")
+    rays = gaussian_filter1d(rays, 1.2, axis=1)
+    return strength, np.asarray(rays / (rays.std() + 1e-6), np.float32)
+
+
 def metal_streaks(metal: NDArray[np.bool_], spacing_mm: tuple[float, float, float], rng: np.random.Generator) -> Image:
     """Dark and bright rays that leave the metal, slice by slice, strongest near it and along its long axis."""
     result = np.zeros(metal.shape, np.float32)
-    strength = float(rng.uniform(60, 420))
-    rays = gaussian_filter1d(rng.standard_normal((360, metal.shape[2]), dtype=np.float32), 2.2, axis=0, mode="wrap")
-    rays = gaussian_filter1d(rays, 1.2, axis=1)
-    rays /= rays.std() + 1e-6
+    strength, rays = sample_rays(metal.shape[2], rng)
     x = np.arange(metal.shape[0])[:, None] * spacing_mm[0]
     y = np.arange(metal.shape[1])[None, :] * spacing_mm[1]
     for k in np.flatnonzero(metal.any(axis=(0, 1))):

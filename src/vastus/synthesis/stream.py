@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,17 @@ from vastus.anatomy import CLASS_COUNT
 from vastus.errors import MissingInputError
 from vastus.io.atomic import atomic_folder
 from vastus.synthesis.atlas import Atlas
-from vastus.synthesis.extras import add_couch, lowest_row
+from vastus.synthesis.extras import (
+    ARMS_FROM,
+    Forearms,
+    add_cloth,
+    draw_couch,
+    draw_forearms,
+    lowest_row,
+    sample_cloth,
+    sample_couch,
+    sample_forearms,
+)
 from vastus.synthesis.growth import NO_PART, Grid
 from vastus.synthesis.kernels import gather_affine
 from vastus.synthesis.scanner import Acquisition, Textures, acquire, paint_hu, sample_look
@@ -30,6 +41,8 @@ from vastus.synthesis.tissues import CLASS_OF_TISSUE, Tissue
 POOL_SPACING_MM = 2.0
 IGNORE = 255
 """Label of voxels outside the scan or inside a lesion: no loss there."""
+COUCH, CLOTH, ARMS = 0.7, 0.15, 0.25
+"""How often each is drawn; forearms show only in patches that reach beside the hips."""
 _POINTS_PER_CLASS = 64
 _FAT_PART, _SKIN_PART = 254, 253
 """Stand-ins in the stored part map for what belongs to no part; air stays ``NO_PART``."""
@@ -142,6 +155,12 @@ class View:
     low: NDArray[np.int64]
     high: NDArray[np.int64]
 
+    def in_halves(self, halves: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Matrix and shift of the same patch with every slice cut into so many."""
+        matrix = self.matrix.copy()
+        matrix[:, 2] /= halves
+        return matrix, self.shift - matrix[:, 2] * np.float32((halves - 1) / 2)
+
 
 class Pool:
     """Patches from a folder of bodies; see the module."""
@@ -167,23 +186,22 @@ class Pool:
         self, seed: int, index: int, window_size: tuple[int, int, int], spacing_mm: tuple[float, float, float]
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """One patch: HU (float32, -1024 outside the scan) and class ids (``IGNORE`` outside and in lesions)."""
-        self._calls += 1
-        if self._calls % self._REFRESH == 0:
-            self._refresh()
         rng = np.random.default_rng([seed, index, 5])
-        body = load_body(self.bodies[int(rng.integers(len(self.bodies)))])
+        body = load_body(self.draw_body(rng))
         view = sample_view(body, window_size, spacing_mm, rng)
         return self._render(body, view, window_size, spacing_mm, rng)
 
+    def draw_body(self, rng: np.random.Generator) -> Path:
+        """Choose a body; now and then the folder is looked at again."""
+        self._calls += 1
+        if self._calls % self._REFRESH == 0:
+            self._refresh()
+        return self.bodies[int(rng.integers(len(self.bodies)))]
+
     def _render(self, body: StoredBody, view: View, size: tuple[int, int, int], spacing_mm: tuple[float, float, float],
                 rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:  # fmt: skip
-        # Thick slices are painted in halves, so that partial volume along z is real.
-        halves = 2 if spacing_mm[2] > 1.5 * spacing_mm[0] else 1
-        fine = (spacing_mm[0], spacing_mm[1], spacing_mm[2] / halves)
-        tall = (size[0], size[1], size[2] * halves)
-        matrix = view.matrix.copy()
-        matrix[:, 2] /= halves
-        shift = view.shift - matrix[:, 2] * np.float32((halves - 1) / 2)
+        halves, fine, tall = halves_of(size, spacing_mm)
+        matrix, shift = view.in_halves(halves)
         part, depth = gather_affine(body.part, body.depth, matrix, shift, np.array(tall))
         centre, _ = (
             (part, depth)
@@ -191,8 +209,7 @@ class Pool:
             else gather_affine(body.part, body.depth, view.matrix, view.shift, np.array(size))
         )
         tissues = body.tissues
-        height = POOL_SPACING_MM * (view.shift[2] + view.matrix[2] @ np.array([size[0] / 2, size[1] / 2, 0]))
-        grid = Grid(np.array([0, 0, body.origin_mm[2] + height]), fine, tall)
+        grid = patch_grid(body, view, fine, tall)
         tissue_map = TissueMap(grid, part, depth, tissues[part])
         if fine not in self._textures:
             self._textures[fine] = Textures(fine, self._texture_seed)
@@ -200,16 +217,22 @@ class Pool:
         hu = paint_hu(tissue_map, body.length_mm, sample_look(body.parts, rng), textures, rng)
         labels = CLASS_OF_TISSUE[tissues[centre]]
         labels[tissues[centre] == Tissue.METAL] = 28
-        if rng.random() < 0.7:
-            add_couch(hu, tissue_map.tissue, lowest_row(tissue_map.tissue), rng)
-        lesion = _lesion(tall, fine, rng)
-        if lesion is not None:
+        air = tissue_map.tissue == Tissue.AIR
+        couch = sample_couch(lowest_row(tissue_map.tissue), rng) if rng.random() < COUCH else None
+        if couch is not None:
+            draw_couch(hu, air, couch)
+        if rng.random() < CLOTH:
+            add_cloth(hu, tissue_map.tissue, sample_cloth(tissue_map.tissue, grid, rng))
+        arms = arms_beside(body, rng) if rng.random() < ARMS else None
+        if arms is not None and arms_in_reach(arms, body, matrix, shift, tall):
+            draw_forearms(hu, air, arms, patch_to_mm(body, matrix, shift, tall))
+        blob = sample_lesion(tall, fine, rng)
+        if blob is not None:
+            lesion = blob.inside(*np.ogrid[: tall[0], : tall[1], : tall[2]])
             soft = lesion & (hu > -150) & (hu < 250)
             hu[soft] = rng.uniform(0, 65) + 8 * textures.take(textures.blotch, tall, rng)[soft]
             labels[lesion[:, :, ::halves] & (labels < 28)] = IGNORE
-        acquisition = Acquisition(float(rng.uniform(0.3, 1.6)), float(np.exp(rng.uniform(np.log(2), np.log(18)))),
-                                  float(rng.choice([0.0, rng.uniform(2, 12)])), float(rng.uniform(0, 14)))  # fmt: skip
-        hu = acquire(hu, tissue_map, acquisition, textures, rng)
+        hu = acquire(hu, tissue_map, patch_acquisition(rng), textures, rng)
         if halves > 1:
             hu = hu.reshape(size[0], size[1], size[2], halves).mean(axis=3)
         if rng.random() < 0.4:
@@ -222,6 +245,28 @@ class Pool:
         hu[~covered] = -1024.0
         labels[~covered] = IGNORE
         return np.ascontiguousarray(hu, np.float32), np.ascontiguousarray(labels)
+
+
+Size = tuple[int, int, int]
+Spacing = tuple[float, float, float]
+
+
+def halves_of(size: Size, spacing_mm: Spacing) -> tuple[int, Spacing, Size]:
+    """Thick slices are painted in halves, so that partial volume along z is real: how many, their spacing and shape."""
+    halves = 2 if spacing_mm[2] > 1.5 * spacing_mm[0] else 1
+    return halves, (spacing_mm[0], spacing_mm[1], spacing_mm[2] / halves), (size[0], size[1], size[2] * halves)
+
+
+def patch_grid(body: StoredBody, view: View, fine_mm: Spacing, tall: Size) -> Grid:
+    """Where a patch lies: only the height counts, which says what part of the bone it shows."""
+    height = POOL_SPACING_MM * (view.shift[2] + view.matrix[2] @ np.array([tall[0] / 2, tall[1] / 2, 0]))
+    return Grid(np.array([0, 0, body.origin_mm[2] + height]), fine_mm, tall)
+
+
+def patch_acquisition(rng: np.random.Generator) -> Acquisition:
+    """Draw the scanner setting of a patch: in the network's voxels, noise is less than in a scan's."""
+    return Acquisition(float(rng.uniform(0.3, 1.6)), float(np.exp(rng.uniform(np.log(2), np.log(18)))),
+                       float(rng.choice([0.0, rng.uniform(2, 12)])), float(rng.uniform(0, 14)))  # fmt: skip
 
 
 def open_pool(folder: Path) -> Pool:
@@ -293,15 +338,54 @@ def _rotation(angles_rad: NDArray[np.float64]) -> NDArray[np.float64]:
     return result
 
 
-def _lesion(
+def arms_beside(body: StoredBody, rng: np.random.Generator) -> Forearms | None:
+    """Forearms beside the hips of a body; None where the body doesn't reach up to the wrists."""
+    wrists_mm = ARMS_FROM * body.length_mm
+    first = max(math.ceil((wrists_mm - body.origin_mm[2]) / POOL_SPACING_MM), 0)
+    columns = np.flatnonzero((body.part[:, ::4, first::8] != NO_PART).any(axis=(1, 2)))
+    if not len(columns):
+        return None
+    x = body.origin_mm[0] + POOL_SPACING_MM * columns[[0, -1]]
+    return sample_forearms((float(x[0]), float(x[1])), wrists_mm, rng)
+
+
+def arms_in_reach(arms: Forearms, body: StoredBody, matrix: NDArray[np.float32], shift: NDArray[np.float32],
+                  size: tuple[int, int, int]) -> bool:  # fmt: skip
+    """Whether a patch may show a forearm, judged by its corners."""
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in size], indexing="ij")).reshape(3, -1)
+    x, _, z = body.origin_mm[:, None] + POOL_SPACING_MM * (matrix @ corners + shift[:, None])
+    reach = arms.radius_mm + arms.lean[0] * max(float(z.max()) - arms.from_z_mm, 0.0)
+    beside = x.min() < arms.x_mm[0] + reach or x.max() > arms.x_mm[1] - reach
+    return bool(beside and z.max() > arms.from_z_mm)
+
+
+def patch_to_mm(body: StoredBody, matrix: NDArray[np.float32], shift: NDArray[np.float32],
+                size: tuple[int, int, int]) -> tuple[NDArray[np.float32], ...]:  # fmt: skip
+    """x, y, z in the body's frame of all voxels of a patch."""
+    i, j, k = np.ogrid[: size[0], : size[1], : size[2]]
+    at = (m[0] * i + m[1] * j + m[2] * k + s for m, s in zip(matrix, shift, strict=True))
+    return tuple(np.asarray(o + POOL_SPACING_MM * a, np.float32) for o, a in zip(body.origin_mm, at, strict=True))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesion:
+    """An ellipsoid in voxels of a patch."""
+
+    centre: NDArray[np.float64]
+    radius: NDArray[np.float64]
+
+    def inside(self, x: Any, y: Any, z: Any) -> Any:
+        """Which voxels it holds; arrays of numpy or torch that broadcast."""
+        (a, b, c), (ra, rb, rc) = (map(float, v) for v in (self.centre, self.radius))
+        return ((x - a) / ra) ** 2 + ((y - b) / rb) ** 2 + ((z - c) / rc) ** 2 < 1
+
+
+def sample_lesion(
     shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], rng: np.random.Generator
-) -> NDArray[np.bool_] | None:
+) -> Lesion | None:
+    """One patch in eight has a blob of soft tissue or fluid in it."""
     if rng.random() > 0.12:
         return None
     centre = rng.uniform(0.2, 0.8, 3) * np.array(shape)
     radius = np.exp(rng.uniform(np.log(8), np.log(45))) * np.exp(rng.normal(0, 0.2, 3)) / np.array(spacing_mm)
-    x, y, z = np.ogrid[: shape[0], : shape[1], : shape[2]]
-    inside: NDArray[np.bool_] = ((x - centre[0]) / radius[0]) ** 2 + ((y - centre[1]) / radius[1]) ** 2 + (
-        (z - centre[2]) / radius[2]
-    ) ** 2 < 1
-    return inside
+    return Lesion(centre, radius)
