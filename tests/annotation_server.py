@@ -19,11 +19,7 @@ import nibabel
 import numpy as np
 import pytest
 
-pytest.importorskip("fastapi")
-uvicorn = pytest.importorskip("uvicorn")
-
 from toy_bundle import write_toy_bundle
-from vastus.annotation.app import create_app, guarded
 from vastus.annotation.users import Accounts
 from vastus.annotation.workshop import ServerSettings, Workshop
 from vastus.inference.choices import RuntimeName, RuntimeOptions
@@ -115,6 +111,10 @@ class Running:
 @contextmanager
 def serving(settings: ServerSettings, accounts: Accounts | None = None) -> Iterator[Running]:
     """The real server on a free port of this machine."""
+    pytest.importorskip("fastapi")
+    uvicorn = pytest.importorskip("uvicorn")
+    from vastus.annotation.app import create_app, guarded
+
     workshop = Workshop(settings, accounts)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         address = f"http://127.0.0.1:{listening.getsockname()[1]}"

@@ -1,7 +1,9 @@
-"""What 3D Slicer's MONAI Label module does with a server, on the wire and with label values; written from its behaviour.
+"""What 3D Slicer's MONAI Label module does with a server, on the wire and with label values.
 
-- Requests go through ``http.client``; forms are put together by hand with one long boundary, and a file's name in a form
-  is its full path on the client.
+Written from its behaviour:
+
+- Requests go through ``http.client``; forms are put together by hand with one long boundary, and a file's name in a
+  form is its full path on the client.
 - Answers to an inference are read by ``cgi.FieldStorage``: a part with a file name is the result, one without is JSON.
 - A label map that arrives becomes one segment for each value that occurs, in the order of the values; their names come
   from ``label_names`` of the answer, in the same order. A label map that is sent numbers the segments 1, 2, ... in the

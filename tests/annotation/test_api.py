@@ -149,7 +149,8 @@ def test_smooth_and_fix_change_one_structure(running: Running, tmp_path: Path) -
     [
         ("smooth", "", 400), ("smooth", "value=7000", 400), ("smooth", "value=101&width_mm=0", 422), ("fix", "", 400),
         ("between-slices", "slices=1,x", 400), ("between-slices", "slices=1,9999", 422), ("between-slices", "", 422),
-        ("magic", "", 422), ("grow", "", 422), ("smooth", "value=101&parent=9", 404), ("fix", "value=1&give_way=77", 400),
+        ("magic", "", 422), ("grow", "", 422), ("smooth", "value=101&parent=9", 404),
+        ("fix", "value=1&give_way=77", 400),
     ],
 )  # fmt: skip
 def test_tools_say_what_they_lack(running: Running, tmp_path: Path, tool: str, query: str, status: int) -> None:

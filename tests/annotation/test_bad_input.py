@@ -156,8 +156,8 @@ def test_unknown_segment_names_of_slicer(running: Running, tmp_path: Path) -> No
     boundary = "b"
     params = json.dumps({"label_info": [{"name": "Segment_1\ud800"}]})
     body = (
-        f'--b\r\nContent-Disposition: form-data; name="params"\r\n\r\n{params}\r\n--b\r\nContent-Disposition: form-data; '
-        f'name="label"; filename="C:\\x\\l.nii.gz"\r\n\r\n'
+        f'--b\r\nContent-Disposition: form-data; name="params"\r\n\r\n{params}\r\n--b\r\n'
+        'Content-Disposition: form-data; name="label"; filename="C:\\x\\l.nii.gz"\r\n\r\n'
     ).encode() + label.read_bytes() + b"\r\n--b--\r\n"  # fmt: skip
     answer = running.client.ask(
         "PUT", "/datastore/label?image=scan0", body, {"content-type": f"multipart/form-data; boundary={boundary}"}

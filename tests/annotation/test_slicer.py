@@ -44,8 +44,8 @@ def test_a_whole_round_of_annotation(running: Running, slicer: SlicerModule) -> 
     slicer.segments.pop("sartorius_left")
     slicer.segments["gracilis_left"] = np.zeros(slicer.volume.GetSize()[::-1], bool)
     slicer.segments["gracilis_left"][3:6, 4:8, 5:9] = True
-    for mask in [m for name, m in slicer.segments.items() if name != "gracilis_left"]:
-        mask &= ~slicer.segments["gracilis_left"]
+    for name in set(slicer.segments) - {"gracilis_left"}:
+        slicer.segments[name] = slicer.segments[name] & ~slicer.segments["gracilis_left"]
     saved = slicer.save_label()
     assert saved["image"] == slicer.sample["id"] and saved["tag"] == "final" and saved["author"] == "user-one"
     stored = running.workshop.label_map(running.workshop.store.current(slicer.sample["id"]))

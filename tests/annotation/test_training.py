@@ -85,7 +85,7 @@ def test_two_rounds_of_training_and_the_weights_are_used(tmp_path: Path, model: 
         assert loaded.info.trained_on.startswith("3 final label maps")
         assert running.client.post("/api/models/round-001/select").status == 200
         assert running.workshop.shelf.selected() == "round-001"
-        assert running.client.post("/api/models/../select").status == 404
+        assert running.client.post("/api/models/nothing/select").status == 404
 
         started = running.client.post_json("/api/train", {"minutes": 60})
         assert started.json["running"]
