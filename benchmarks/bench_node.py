@@ -10,20 +10,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import multiprocessing
 import os
 import sys
 import tempfile
+import threading
 import time
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-SIDE = 512
 MOST_CONNECTIONS = 20
 
 
-def make_study(number: int, slices: int) -> list:
+def make_study(number: int, slices: int, side: int) -> list:
     """One study in memory: noise, so that nothing compresses."""
     import numpy as np
     from pydicom.uid import generate_uid
@@ -37,42 +40,71 @@ def make_study(number: int, slices: int) -> list:
 
         datasets = [pydicom.dcmread(path) for path in factory.write_series(Path(folder), spec)]
     for dataset in datasets:
-        dataset.Rows = dataset.Columns = SIDE
-        dataset.PixelData = rng.integers(0, 2000, SIDE * SIDE, dtype=np.uint16).tobytes()
+        dataset.Rows = dataset.Columns = side
+        dataset.PixelData = rng.integers(0, 2000, side * side, dtype=np.uint16).tobytes()
     return datasets
 
 
-def _send(job: tuple[int, list[int], int, str, float]) -> tuple[int, float, int]:
-    """Send studies, one after the other; (objects acknowledged, seconds on the wire, connections that were lost)."""
-    port, numbers, slices, called, start_at = job
+@dataclass
+class _Job:
+    port: int
+    called: str
+    start_at: float
+    numbers: list[int]
+    slices: int
+    side: int
+
+
+def _send(job: _Job) -> tuple[int, float, list[str]]:
+    """Send studies, one after the other; (objects acknowledged, seconds on the wire, why connections were lost)."""
     from pynetdicom import AE
 
+    from vastus.dicom.network import keep_responses
+
+    said: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: said.append(record.getMessage()[:200])
+    logging.getLogger("pynetdicom").addHandler(handler)
     entity = AE(ae_title="SENDER")
     entity.add_requested_context("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1")
-    acknowledged, seconds, lost = 0, 0.0, 0
-    time.sleep(max(0.0, start_at - time.time()))
-    for number in numbers:
-        left = make_study(number, slices)
+    acknowledged, seconds = 0, 0.0
+    lost: list[str] = []
+    time.sleep(max(0.0, job.start_at - time.time()))
+    for number in job.numbers:
+        left = make_study(number, job.slices, job.side)
         start = time.perf_counter()
         # As a scanner does: what was not acknowledged is sent again over a new connection.
         for _ in range(MOST_CONNECTIONS):
-            association = entity.associate("127.0.0.1", port, ae_title=called)
-            while left and association.is_established and association.send_c_store(left[-1]).get("Status", 1) == 0:
+            association = entity.associate("127.0.0.1", job.port, ae_title=job.called)
+            if association.is_established:
+                keep_responses(association)
+            status, asked = 0, time.perf_counter()
+            while left and association.is_established:
+                asked = time.perf_counter()
+                status = association.send_c_store(left[-1]).get("Status", -1)
+                if status != 0:
+                    break
                 left.pop()
                 acknowledged += 1
             if association.is_established:
                 association.release()
             if not left:
                 break
-            lost += 1
+            waited = time.perf_counter() - asked
+            lost.append(f"status {status}, {waited:.1f} s after the last request: {'; '.join(said[-3:])}")
+            time.sleep(0.2)
         seconds += time.perf_counter() - start
     return acknowledged, seconds, lost
 
 
-def send_all(port: int, called: str, studies: int, slices: int, senders: int) -> dict[str, float]:
+def send_all(port: int, called: str, options: argparse.Namespace) -> dict[str, object]:
     """All senders at once; objects a second while sending."""
     start_at = time.time() + 3.0
-    jobs = [(port, list(range(s, studies, senders)), slices, called, start_at) for s in range(senders)]
+    senders = options.senders
+    jobs = [
+        _Job(port, called, start_at, list(range(s, options.studies, senders)), options.slices, options.side)
+        for s in range(senders)
+    ]
     with multiprocessing.get_context("spawn").Pool(senders) as pool:
         results = pool.map(_send, jobs, chunksize=1)
     # Each sender's own time on the wire: making the studies is not counted.
@@ -80,7 +112,7 @@ def send_all(port: int, called: str, studies: int, slices: int, senders: int) ->
     return {
         "acknowledged": sum(n for n, _, _ in results),
         "objects_per_s": round(rate, 1),
-        "connections_lost": sum(lost for _, _, lost in results),
+        "connections_lost": [reason for _, _, lost in results for reason in lost],
     }
 
 
@@ -113,7 +145,7 @@ def run_node(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     port = free_port()
     command = json.dumps(stub_command(folder))
     (folder / "node.toml").write_text(
-        f'[node]\ndata = "data"\nport = {port}\nstatus_port = 0\nquiet_s = 3.0\n'
+        f'[node]\ndata = "data"\nport = {port}\nstatus_port = 0\nquiet_s = 10.0\n'
         f"[limits]\nassociations = 32\n[process]\ncommand = {command}\n"
     )
     process = subprocess.Popen(
@@ -122,9 +154,18 @@ def run_node(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     )
     try:
         _wait_for(port)
-        before = _memory_mb(process.pid)
-        found: dict[str, object] = dict(send_all(port, "VASTUS", options.studies, options.slices, options.senders))
-        found["memory_mb"] = [round(before), round(_memory_mb(process.pid))]
+        memory = [_memory_mb(process.pid)]
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(5.0):
+                memory.append(_memory_mb(process.pid))
+
+        threading.Thread(target=watch, daemon=True).start()
+        found = send_all(port, "VASTUS", options)
+        over.set()
+        thirds = [memory[len(memory) * n // 3 : max(1, len(memory) * (n + 1) // 3)] for n in range(3)]
+        found["memory_mb_in_thirds"] = [round(max(part)) for part in thirds if part]
         deadline = time.monotonic() + 300
         done = 0
         while done < options.studies and time.monotonic() < deadline:
@@ -133,7 +174,10 @@ def run_node(folder: Path, options: argparse.Namespace) -> dict[str, object]:
                 done = queue.execute("SELECT COUNT(*) FROM jobs WHERE state = 'done'").fetchone()[0]
                 jobs = queue.execute("SELECT COUNT(*) FROM jobs").fetchone()[0]
         found["files"] = sum(1 for _ in (folder / "data" / "incoming").rglob("*.dcm"))
-        return found | {"done": done, "jobs": jobs}
+        events = Counter(
+            json.loads(line)["event"] for line in (folder / "node.log").read_text().splitlines() if line[:1] == "{"
+        )
+        return found | {"done": done, "jobs": jobs, "events": events}
     finally:
         process.terminate()
         process.wait(30)
@@ -145,15 +189,16 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=200)
     parser.add_argument("--slices", type=int, default=100)
     parser.add_argument("--senders", type=int, default=8)
+    parser.add_argument("--side", type=int, default=512, help="rows and columns of an image")
     options = parser.parse_args()
-    result: dict[str, object] = vars(options) | {"object_kb": SIDE * SIDE * 2 // 1024, "cores": os.cpu_count()}
+    result: dict[str, object] = vars(options) | {"object_kb": options.side**2 * 2 // 1024, "cores": os.cpu_count()}
     with tempfile.TemporaryDirectory() as name:
         result["vastus"] = run_node(Path(name), options)
     from orthanc_server import is_installed, running_orthanc
 
     if is_installed():
         with tempfile.TemporaryDirectory() as name, running_orthanc(Path(name)) as server:
-            sent = send_all(server.dicom_port, "ORTHANC", options.studies, options.slices, options.senders)
+            sent = send_all(server.dicom_port, "ORTHANC", options)
             result["orthanc"] = sent | {"files": server.get("/statistics")["CountInstances"]}
     print(json.dumps(result))
 

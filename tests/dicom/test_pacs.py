@@ -15,6 +15,7 @@ from labelled_dicom import FULL_HEADER
 from orthanc_server import PASSWORD, USER, Orthanc, running_orthanc
 from toy_bundle import write_toy_bundle
 from vastus.cli.main import app
+from vastus.dicom.network import keep_responses
 from vastus.dicom.outputs import DicomContent, DicomFormat, write_dicom
 from vastus.dicom.pacs import fetch_study, file_name, is_pacs, is_uid, open_pacs, parse_address, store_checked
 from vastus.errors import PacsError, SettingsError
@@ -174,3 +175,26 @@ def test_segment_takes_a_study_from_the_pacs_and_sends_the_results_back(orthanc:
     modalities = {orthanc.get(f"/series/{uid}")["MainDicomTags"]["Modality"] for uid in study["Series"]}
     assert modalities == {"CT", "SEG", "RTSTRUCT"}
     assert "1.7.7" not in done.output
+
+
+def test_an_answer_that_the_background_loop_took_is_not_lost(tmp_path: Path) -> None:
+    """pynetdicom's loop pauses during a request, but not always in time; here it never does."""
+    from pynetdicom import AE, evt
+
+    port, number = orthanc_server.free_port(), 40
+    entity = AE()
+    entity.add_supported_context(factory.CT)
+    server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda _: 0)])
+    requestor = AE()
+    requestor.dimse_timeout = 3
+    requestor.add_requested_context(factory.CT, "1.2.840.10008.1.2.1")
+    dataset = pydicom.dcmread(factory.write_series(tmp_path / "ct", factory.series(1))[0])
+    try:
+        association = requestor.associate("127.0.0.1", port)
+        keep_responses(association)
+        association._reactor_checkpoint.clear = lambda: None
+        found = [association.send_c_store(dataset).get("Status") for _ in range(number)]
+        association.release()
+    finally:
+        server.shutdown()
+    assert found == [0] * number

@@ -137,11 +137,32 @@ class DimsePacs:
                 f"{self._address} does not accept a connection from {self._address.aet}.",
                 remedy="Check host, port and both AE titles" + (", and the certificates." if self._tls else "."),
             )
+        keep_responses(association)
         try:
             yield association
         finally:
             if association.is_established:
                 association.release()
+
+
+def keep_responses(association: Any) -> None:
+    """Mend a race in pynetdicom's requestor, which on a busy machine loses an answer and then waits for it in vain.
+
+    Its background loop is meant to pause while a request waits for its answer, but it may have passed the check a
+    moment before; then it takes the answer off the queue and drops it as unexpected. Here it is put back instead.
+
+    Args:
+        association: established, as requestor.
+    """
+    serve = association._serve_request
+
+    def serve_or_put_back(message: Any, context_id: int) -> None:
+        if message.is_valid_request:
+            serve(message, context_id)
+        else:
+            association.dimse.msg_queue.put((context_id, message))
+
+    association._serve_request = serve_or_put_back
 
 
 class _Keeper:

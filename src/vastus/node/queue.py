@@ -59,14 +59,32 @@ class Job:
 
 
 class Queue:
-    """All jobs; safe for threads of one process."""
+    """All jobs; safe for threads of one process.
 
-    def __init__(self, path: Path) -> None:
-        self._lock = threading.RLock()
+    Args:
+        path: of the database.
+        fsync: wait for the disk at every change. Without it a power failure may undo the last changes (never a kill),
+            and no sender has to wait until a busy disk has written everybody's images.
+    """
+
+    def __init__(self, path: Path, *, fsync: bool) -> None:
+        self._lock, self._path = threading.RLock(), path
         self._db = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.execute(f"PRAGMA synchronous={'FULL' if fsync else 'NORMAL'}")
+        # Taking the log into the database waits for the disk: not in the middle of receiving, see ``checkpoint``.
+        self._db.execute("PRAGMA wal_autocheckpoint=0")
         self._db.executescript(_SCHEMA)
+
+    def checkpoint(self) -> None:
+        """Take the write-ahead log into the database, over a connection of its own that keeps nobody waiting."""
+        other = sqlite3.connect(self._path, timeout=0, isolation_level=None)
+        try:
+            other.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.OperationalError:
+            pass  # somebody writes; there is a next time
+        finally:
+            other.close()
 
     def close(self) -> None:
         """Close the database."""

@@ -63,6 +63,7 @@ class Receiver:
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_REJECTED, self._rejected),
+            (evt.EVT_ABORTED, self._aborted),
             (evt.EVT_PDU_RECV, self._pdu),
             (evt.EVT_DIMSE_RECV, self._message),
         ]
@@ -91,6 +92,10 @@ class Receiver:
     def _rejected(self, _event: Any) -> None:
         self._journal.count("refused_senders")
         self._journal.log("sender refused", because="AE title or number of connections")
+
+    def _aborted(self, _event: Any) -> None:
+        self._journal.count("aborted_connections")
+        self._journal.log("connection aborted")
 
     def _pdu(self, event: Any) -> None:
         """Count the bytes of one message: it is gathered in memory before anyone looks at it."""

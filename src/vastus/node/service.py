@@ -48,7 +48,7 @@ class Node:
         self.journal = journal or Journal()
         ensure_folder(config.data)
         self._lock_file = _lock(config.data / "lock")
-        self.queue = Queue(config.data / "queue.sqlite")
+        self.queue = Queue(config.data / "queue.sqlite", fsync=config.fsync)
         self._results, self._work = config.data / "results", config.data / "work"
         shutil.rmtree(self._work, ignore_errors=True)
         for folder in (self._results, self._work):
@@ -194,6 +194,7 @@ class Node:
                 shutil.rmtree(self._results / str(job.id), ignore_errors=True)
                 self.queue.forget(job)
                 self.journal.log("deleted", job=job.id)
+        self.queue.checkpoint()
         self.storage.measure()
 
 
