@@ -12,7 +12,7 @@ RESULTS = HERE / "results.md"
 
 def main() -> None:
     text = "# Benchmarks\n\nMade by `make bench`.\n\n"
-    for script in ("bench_segment.py", "bench_choices.py"):
+    for script in ("bench_segment.py", "bench_choices.py", "bench_synthesis.py"):
         result = subprocess.run([sys.executable, HERE / script, *sys.argv[1:]], check=True, stdout=subprocess.PIPE)
         text += result.stdout.decode() + "\n"
     RESULTS.write_text(text, encoding="utf-8")

@@ -45,6 +45,12 @@ def _write(path: Path, centre: tuple[float, ...], radii: tuple[float, ...]) -> N
 @pytest.fixture(scope="session")
 def mesh_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pack")
+    write_mesh_pack(folder)
+    return folder
+
+
+def write_mesh_pack(folder: Path) -> None:
+    """Write the pack of ellipsoids; the benchmark does without the real one with it."""
     base = folder / "meshes" / "vhf"
     for side, sign in (("right", 1.0), ("left", -1.0)):
         for key, (x, y, z, rx, ry, rz) in ellipsoids().items():
@@ -62,7 +68,6 @@ def mesh_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for side, sign in (("right", 1.0), ("left", -1.0))
     }
     (folder / "manifest.json").write_text(json.dumps({"landmarks": {"vhf": marks}}))
-    return folder
 
 
 @pytest.fixture(scope="session")

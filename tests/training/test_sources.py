@@ -8,7 +8,7 @@ pytest.importorskip("torch")
 from training.tiny import SETTINGS, Stripes
 from vastus.errors import SettingsError
 from vastus.training import sources
-from vastus.training.loader import Place, batches
+from vastus.training.loader import Place, batches, rendered_batches
 from vastus.training.sources import MixedSource, SyntheticSource
 
 
@@ -80,3 +80,23 @@ def test_batches_continue_where_a_run_stopped() -> None:
     np.testing.assert_array_equal(image.numpy(), again_image.numpy())
     np.testing.assert_array_equal(labels.numpy(), again_labels.numpy())
     assert tuple(image.shape) == (2, 1, *SETTINGS.window_size)
+
+
+def test_windows_made_on_the_device_are_those_of_the_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import torch
+
+    class OnDevice(_Pool):
+        def __init__(self, folder: Path, device: object) -> None:
+            assert folder == tmp_path
+
+        def patch(self, *arguments: object) -> tuple[object, object]:
+            return tuple(torch.from_numpy(array) for array in super().patch(*arguments))
+
+    monkeypatch.setattr("vastus.synthesis.torch_patches.TorchPool", OnDevice)
+    monkeypatch.setattr(sources, "open_pool", lambda folder: _Pool())
+    source = SyntheticSource(tmp_path, SETTINGS, seed=5)
+    place = Place(4)
+    image, labels = next(rendered_batches(source, place, first_step=3, device=torch.device("cpu")))
+    true_image, true_labels = next(iter(batches(source, place, first_step=3, workers=0)))
+    assert image.shape == true_image.shape and labels.dtype == true_labels.dtype
+    assert torch.allclose(image, true_image, atol=1e-5) and (labels == true_labels).all()

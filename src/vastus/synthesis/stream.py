@@ -359,12 +359,14 @@ def arms_in_reach(arms: Forearms, body: StoredBody, matrix: NDArray[np.float32],
     return bool(beside and z.max() > arms.from_z_mm)
 
 
-def patch_to_mm(body: StoredBody, matrix: NDArray[np.float32], shift: NDArray[np.float32],
-                size: tuple[int, int, int]) -> tuple[NDArray[np.float32], ...]:  # fmt: skip
+def patch_to_mm(
+    body: StoredBody, matrix: NDArray[np.float32], shift: NDArray[np.float32], size: tuple[int, int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """x, y, z in the body's frame of all voxels of a patch."""
     i, j, k = np.ogrid[: size[0], : size[1], : size[2]]
     at = (m[0] * i + m[1] * j + m[2] * k + s for m, s in zip(matrix, shift, strict=True))
-    return tuple(np.asarray(o + POOL_SPACING_MM * a, np.float32) for o, a in zip(body.origin_mm, at, strict=True))
+    x, y, z = (np.asarray(o + POOL_SPACING_MM * a, np.float32) for o, a in zip(body.origin_mm, at, strict=True))
+    return x, y, z
 
 
 @dataclass(frozen=True, slots=True, eq=False)

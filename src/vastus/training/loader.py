@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vastus.training.sources import PatchSource
+from vastus.training.sources import PatchSource, SyntheticSource
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -55,7 +55,9 @@ class _Steps(torch.utils.data.Sampler[list[int]]):
             step += 1
 
 
-def batches(source: PatchSource, place: Place, *, first_step: int, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
+def batches(
+    source: PatchSource, place: Place, *, first_step: int, workers: int, device: torch.device | None = None
+) -> DataLoader[tuple[Tensor, Tensor]] | Iterator[tuple[Tensor, Tensor]]:
     """Endless batches (image (B, 1, X, Y, Z) float32, labels (B, X, Y, Z) uint8) from a step on.
 
     Args:
@@ -63,12 +65,34 @@ def batches(source: PatchSource, place: Place, *, first_step: int, workers: int)
         place: share of this process.
         first_step: number of the step that the first batch is for.
         workers: background processes; 0 prepares each batch when it is asked for. The result is the same.
+        device: where the network is. A source of synthetic windows alone makes them there if that is a GPU.
     """
+    if device is not None and device.type == "cuda" and isinstance(source, SyntheticSource):
+        return rendered_batches(source, place, first_step=first_step, device=device)
     background = {"prefetch_factor": _AHEAD, "multiprocessing_context": "spawn"} if workers else {}
     return torch.utils.data.DataLoader(
         _Windows(source), batch_sampler=_Steps(place, first_step), num_workers=workers,
         worker_init_fn=_one_thread if workers else None, **background,  # type: ignore[arg-type]
     )  # fmt: skip
+
+
+def rendered_batches(
+    source: SyntheticSource, place: Place, *, first_step: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The same windows as ``batches`` but for rounding, made on the device in this process."""
+    from vastus.synthesis.torch_patches import TorchPool
+
+    pool, settings = TorchPool(source.folder, device), source.settings
+    low, high = settings.hu_window
+    for indices in _Steps(place, first_step):
+        images, labels = [], []
+        for index in indices:
+            hu, classes = pool.patch(source.seed, index, settings.window_size, settings.spacing_mm)
+            image = ((hu - low) / (high - low)).clamp(0.0, 1.0) ** settings.gamma
+            mirrored = source.mirrors(index)
+            images.append(image.flip(0) if mirrored else image)
+            labels.append(classes.flip(0) if mirrored else classes)
+        yield torch.stack(images)[:, None], torch.stack(labels)
 
 
 def _one_thread(worker: int) -> None:

@@ -212,7 +212,7 @@ class _Trainer:
             last_save = time.monotonic()
             data: Iterator[tuple[Tensor, Tensor]]
             data = iter(()) if self.share(before) >= 1.0 else iter(
-                batches(source, place, first_step=self.step, workers=options.workers)
+                batches(source, place, first_step=self.step, workers=options.workers, device=team.device)
             )  # fmt: skip
             while (share := team.agree(self.share(self.seconds))) < 1.0:
                 clock.begin()

@@ -73,9 +73,13 @@ class SyntheticSource:
         if hu.shape != settings.window_size or labels.shape != settings.window_size:
             raise TrainingError(f"The pool gave a window of {hu.shape}, asked for {settings.window_size}.")
         image = normalise_hu(hu, settings)
-        if self.mirror and np.random.default_rng((self.seed, index, 17)).random() < 0.5:
+        if self.mirrors(index):
             image, labels = image[::-1], labels[::-1]
         return Patch(np.ascontiguousarray(image), np.ascontiguousarray(labels, dtype=np.uint8))
+
+    def mirrors(self, index: int) -> bool:
+        """Whether window number ``index`` is mirrored."""
+        return self.mirror and bool(np.random.default_rng((self.seed, index, 17)).random() < 0.5)
 
 
 def open_pool(folder: Path) -> Pool:
