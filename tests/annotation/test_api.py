@@ -98,6 +98,37 @@ def test_other_formats_and_new_scans_become_cases(running: Running, project: Pat
     assert np.array_equal(found.dataobj, scan.ct.array) and np.allclose(found.affine, scan.ct.affine, atol=1e-4)
 
 
+def test_a_scan_keeps_its_id_when_others_come(running: Running, project: Path, tmp_path: Path) -> None:
+    """scan0.nii sorts before scan0.nii.gz: it must not take over its id, and with it its labels."""
+    post_labels(running, TRUE.labels.array, tmp_path)
+    nibabel.save(nibabel.Nifti1Image(TRUE.ct.array[:-1], TRUE.ct.affine), project / "scan0.nii")
+    rows = {r["id"]: r for r in running.client.get("/api/cases").json}
+    assert rows["scan0"]["state"] == "corrected" and rows["scan0"]["shape"] == list(TRUE.ct.shape)
+    assert rows["scan0_2"]["state"] == "unlabelled" and rows["scan0_2"]["shape"][0] == TRUE.ct.shape[0] - 1
+    (project / "scan0.nii.gz").unlink()
+    assert "scan0" not in {r["id"] for r in running.client.get("/api/cases").json}
+    assert len(running.workshop.store.versions("scan0")) == 1, "the history stays"
+
+
+def test_a_locked_case_is_not_segmented_for_others(running: Running) -> None:
+    running.workshop.store.lock("scan0", "bert")
+    answer = running.client.post("/api/cases/scan0/infer")
+    assert (answer.status, answer.json["error"]) == (423, "LockedCaseError")
+
+
+def test_a_dicom_series_becomes_a_case(project: Path, model: Path, tmp_path: Path) -> None:
+    from dicom_factory import series, write_series
+
+    write_series(project / "series", series())
+    with serving(ServerSettings(project, model, ONE_THREAD)) as running:
+        rows = {r["id"]: r for r in running.client.get("/api/cases").json}
+        assert rows["series"]["shape"] is None, "not known before it is read"
+        image = running.client.get("/api/cases/series/image.nii.gz")
+        assert image.status == 200, image.body
+        row = next(r for r in running.client.get("/api/cases").json if r["id"] == "series")
+        assert len(row["shape"]) == 3 and min(row["shape"]) > 1
+
+
 def test_grow_from_seeds(running: Running, tmp_path: Path) -> None:
     strokes = np.zeros_like(TRUE.labels.array)
     for value in (128, 228, 114, 214):

@@ -12,6 +12,7 @@ import json
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ from vastus.io.scans import read_scan
 from vastus.volume import Volume
 
 _FILE_SUFFIXES: Final = (*NIFTI_SUFFIXES, *NRRD_SUFFIXES, *META_IMAGE_SUFFIXES, ".zip")
+_FILES_LOOKED_AT: Final = 20
 _OWN_FOLDERS: Final = frozenset({STATE_FOLDER, DATASET_FOLDER})
 
 
@@ -51,27 +53,33 @@ class Cases:
         self._problems: dict[str, str] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
+        self._adding = threading.Lock()
         self.rescan()
 
     def rescan(self) -> None:
         """Look into the folder again: scans may be added while the server runs."""
-        found: dict[str, Case] = {}
-        sources = [p for p in sorted(self.layout.root.iterdir()) if _may_be_scan(p)]
-        if self.layout.uploaded.is_dir():
-            sources += [p for p in sorted(self.layout.uploaded.iterdir()) if _may_be_scan(p)]
-        for source in sources:
-            try:
-                wanted = name_from(source.name, "scan")
-            except BadNameError:
-                # A name without any usable character: told apart by a hash of it.
-                wanted = "scan_" + hashlib.sha256(source.name.encode()).hexdigest()[:8]
-            case_id, number = wanted, 1
-            while case_id in found:
-                number += 1
-                case_id = f"{wanted}_{number}"
-            found[case_id] = Case(case_id, source)
         with self._guard:
-            self._found = found
+            sources = [p for p in sorted(self.layout.root.iterdir()) if _may_be_scan(p)]
+            if self.layout.uploaded.is_dir():
+                sources += [p for p in sorted(self.layout.uploaded.iterdir()) if _may_be_scan(p)]
+            known = self._known_ids()
+            ids = dict(known)
+            for source in sources:
+                relative = source.relative_to(self.layout.root).as_posix()
+                if relative not in ids:
+                    ids[relative] = _unused_id(source.name, set(ids.values()))
+            if ids != known:
+                self.layout.state.mkdir(parents=True, exist_ok=True)
+                write_text(self.layout.known_cases, json.dumps(ids, indent=2) + "\n")
+            found = [Case(ids[p.relative_to(self.layout.root).as_posix()], p) for p in sources]
+            self._found = {case.id: case for case in found}
+
+    def _known_ids(self) -> dict[str, str]:
+        """Ids given out so far. A scan keeps its own for good: its labels lie under it."""
+        try:
+            return dict(json.loads(self.layout.known_cases.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return {}
 
     def all(self) -> tuple[Case, ...]:
         """All scans, by id."""
@@ -134,19 +142,19 @@ class Cases:
 
         return read_nifti(self.image_path(case_id))
 
-    def add(self, case_id: str, scan: Volume, *, replace: bool = False) -> Case:
+    def add(self, case_id: str, scan: Volume) -> Case:
         """Take in a scan that came over the network.
 
         Raises:
-            AlreadyThereError: a scan of that id exists and may not be replaced.
+            AlreadyThereError: a scan of that id exists, or did.
         """
-        with self._guard:
-            there = self._found.get(case_id)
-        if there is not None and not (replace and there.source.parent == self.layout.uploaded):
-            raise AlreadyThereError("A case of that name exists.", remedy="Choose another name.")
         self.layout.uploaded.mkdir(parents=True, exist_ok=True)
-        write_image(scan, self.layout.uploaded / f"{case_id}.nii.gz")
-        self.rescan()
+        path = self.layout.uploaded / f"{case_id}.nii.gz"
+        with self._adding:
+            if case_id in self._known_ids().values():
+                raise AlreadyThereError("A case of that name exists.", remedy="Choose another name.")
+            write_image(scan, path)
+            self.rescan()
         return self.get(case_id)
 
     def _prepare(self, case: Case, folder: Path) -> None:
@@ -186,23 +194,32 @@ def _may_be_scan(path: Path) -> bool:
     if path.name.startswith("."):
         return False
     if path.is_dir():
-        return path.name not in _OWN_FOLDERS and _holds_dicom(path)
+        return path.name not in _OWN_FOLDERS and _holds_dicom(path, path.stat().st_mtime_ns)
     return path.name.lower().endswith(_FILE_SUFFIXES)
 
 
-def _holds_dicom(folder: Path) -> bool:
-    """Whether one of the first files of a folder (or of its first subfolders) is DICOM."""
-    looked = 0
-    for path in sorted(folder.rglob("*")):
-        if not path.is_file() or path.name.startswith("."):
-            continue
+@lru_cache(maxsize=4096)
+def _holds_dicom(folder: Path, _mtime_ns: int) -> bool:
+    """Whether one of the first files of a folder (or of its subfolders) is DICOM."""
+    files = (p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+    for path in islice(files, _FILES_LOOKED_AT):
         with path.open("rb") as file:
             if file.read(132)[128:] == b"DICM":
                 return True
-        looked += 1
-        if looked >= 20:
-            break
     return False
+
+
+def _unused_id(name: str, taken: set[str]) -> str:
+    try:
+        wanted = name_from(name, "scan")
+    except BadNameError:
+        # Without any usable character: told apart by a hash.
+        wanted = "scan_" + hashlib.sha256(name.encode()).hexdigest()[:8]
+    case_id, number = wanted, 1
+    while case_id in taken:
+        number += 1
+        case_id = f"{wanted}_{number}"
+    return case_id
 
 
 @lru_cache(maxsize=4096)

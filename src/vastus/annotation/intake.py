@@ -163,7 +163,7 @@ def _check_nifti(path: Path, kind: UploadFormat, voxel_limit: int) -> None:
         start = file.read(4096)
     if packed:
         start = _inflated_start(start)
-    kinds = (nibabel.Nifti1Header, nibabel.Nifti2Header)
+    kinds: tuple[Any, ...] = (nibabel.Nifti1Header, nibabel.Nifti2Header)
     header_kind = next((k for k in kinds if k.may_contain_header(start[: k.sizeof_hdr])), None)
     if header_kind is None:
         raise UnreadableUploadError("This is not a NIfTI file.")

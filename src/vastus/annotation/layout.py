@@ -38,6 +38,11 @@ class Layout:
         return self.state / "history.sqlite"
 
     @property
+    def known_cases(self) -> Path:
+        """Which scan has which id."""
+        return self.state / "cases.json"
+
+    @property
     def uploaded(self) -> Path:
         """Scans that came over the network."""
         return self.state / "uploaded"

@@ -74,7 +74,7 @@ def picture(finding_id: str, shop: Shop) -> FileResponse:
 
 @router.post("/findings/{finding_id}/accept")
 def accept(finding_id: str, shop: Shop, user: User) -> dict[str, Any]:
-    """Agree: the proposed correction becomes a new version. Without one the finding stays open, to be mended by hand."""
+    """Agree: the proposed correction becomes a new version; without one the finding stays open, to be drawn by hand."""
     version = shop.review.accept(finding_id, user)
     if version is None:
         return {"id": finding_id, "state": "open"}

@@ -292,6 +292,11 @@ class Store:
             connection.execute("INSERT OR REPLACE INTO locks VALUES (?, ?, ?)", (case_id, holder, lock.expires))
             return lock
 
+    def refuse_locked(self, case_id: str, who: str) -> None:
+        """Raise ``LockedCaseError`` if someone else holds the lock: asked before long work whose result is saved."""
+        with self._connection() as connection:
+            _refuse_locked(connection, case_id, who)
+
     def unlock(self, case_id: str, holder: str) -> None:
         """Give the lock back; nothing happens if there is none.
 

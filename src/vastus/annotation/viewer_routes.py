@@ -149,6 +149,7 @@ def volumes(case_id: str, version: int, shop: Shop) -> list[dict[str, Any]]:
 @router.post("/cases/{case_id}/infer", status_code=201)
 async def infer(case_id: str, user: User, shop: Shop, model: str | None = None) -> dict[str, Any]:
     """Let a network label the case; what it finds becomes a new version."""
+    await run_in_threadpool(shop.store.refuse_locked, case_id, user)
     queued = await run_in_threadpool(shop.segment, case_id, model)
     name, found = await asyncio.wrap_future(queued)
     saved = await run_in_threadpool(shop.save_prediction, case_id, name, found.labels, user)

@@ -12,6 +12,7 @@ import typer
 from vastus.errors import MissingExtraError, SettingsError
 from vastus.inference.choices import Device, PrecisionChoice, RuntimeName, RuntimeOptions
 
+_EVERYWHERE = frozenset({"0.0.0.0", "::"})
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -54,6 +55,13 @@ def annotate(
             f"On {host} others can reach the server: it needs users who sign in.",
             remedy="Make a users file: vastus annotate --add-user NAME --users FILE",
         )
+    if host in _EVERYWHERE and not allow_host:
+        raise SettingsError(
+            f"On {host} the server can't know its own name.", remedy="Give --allow-host NAME: what users type."
+        )
+    if host not in _LOOPBACK and certificate is None:
+        typer.echo("warning: passwords and scans travel unencrypted; give --tls-certificate and --tls-key,", err=True)
+        typer.echo("or let a proxy on this machine do TLS and listen on 127.0.0.1.", err=True)
     if any(find_spec(module) is None for module in ("fastapi", "uvicorn", "python_multipart")):
         raise MissingExtraError("The annotation server", "annotate")
     import uvicorn
@@ -65,7 +73,7 @@ def annotate(
     from vastus.annotation.workshop import ServerSettings, Workshop
 
     names = frozenset(name.lower() for name in allow_host or [])
-    hosts = LOOPBACK_HOSTS | names | (frozenset({host.lower()}) - {"0.0.0.0", "::"})
+    hosts = LOOPBACK_HOSTS | names | (frozenset({host.lower()}) - _EVERYWHERE)
     training = TrainerSettings(
         read_train_settings(train_config) if train_config else {}, "cuda" if device is Device.CUDA else "cpu", threads,
         workers,
