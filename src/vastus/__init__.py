@@ -3,3 +3,7 @@
 from __future__ import annotations
 
 __version__ = "0.1.0"
+
+from vastus.compiled import settle_cache_folder
+
+settle_cache_folder()

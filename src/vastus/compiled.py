@@ -1,0 +1,57 @@
+"""Where compiled loops are kept. Light: imported with the package, before numba is.
+
+numba keeps them beside the source files, or in the user's cache folder. Where neither can be written to (a system-wide
+installation used by an account without a home, a read-only container) it refuses to import a module with such loops.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+VARIABLE: Final = "NUMBA_CACHE_DIR"
+
+
+def cache_folder(package: Path, environment: Mapping[str, str]) -> Path | None:
+    """A private folder for compiled loops in the system's folder for temporary files, if numba would find no other.
+
+    Args:
+        package: folder of the package.
+        environment: of the process.
+
+    Returns:
+        None where numba's own choice works, or the user has made one.
+    """
+    if VARIABLE in environment or _writable(package / "__pycache__"):
+        return None
+    users = environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME") or "~").expanduser() / ".cache"
+    if os.name != "posix" or _writable(Path(users)):
+        return None
+    folder = Path(tempfile.gettempdir()) / f"vastus-compiled-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError:
+        return None
+    # What lies in it is run: it must be ours, and nobody else's to write to.
+    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+    return folder if ours else Path(tempfile.mkdtemp(prefix="vastus-compiled-"))
+
+
+def _writable(folder: Path) -> bool:
+    """Whether files could be made in a folder, which need not exist yet."""
+    for place in (folder, *folder.parents):
+        if place.exists():
+            return os.access(place, os.W_OK | os.X_OK)
+    return False
+
+
+def settle_cache_folder() -> None:
+    """Tell numba, which reads its environment when it is imported."""
+    folder = cache_folder(Path(__file__).parent, os.environ)
+    if folder is not None:
+        os.environ[VARIABLE] = str(folder)

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from vastus.compiled import cache_folder
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="rights of folders")
+
+
+@pytest.fixture
+def nothing_writable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Even for root: nothing may be written but the folder for temporary files."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("vastus.compiled.os.access", lambda *_: False)
+    return tmp_path
+
+
+def test_numbas_own_choice_is_left_where_it_works(tmp_path: Path) -> None:
+    assert cache_folder(tmp_path, {"HOME": "/nonexistent"}) is None
+    assert cache_folder(Path("/nonexistent"), {"HOME": str(tmp_path)}) is None or os.getuid() == 0
+
+
+def test_without_a_place_it_is_a_private_folder_that_stays_the_same(nothing_writable: Path) -> None:
+    folder = cache_folder(Path("/nonexistent"), {"HOME": "/nonexistent"})
+    assert folder is not None and folder.parent == nothing_writable
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert cache_folder(Path("/nonexistent"), {"HOME": "/nonexistent"}) == folder
+    assert cache_folder(Path("/nonexistent"), {"HOME": "/nonexistent", "NUMBA_CACHE_DIR": "/mine"}) is None
+
+
+@pytest.mark.parametrize("how", ["open to others", "a link"])
+def test_a_folder_that_others_could_have_filled_is_not_trusted(nothing_writable: Path, how: str) -> None:
+    expected = nothing_writable / f"vastus-compiled-{os.getuid()}"
+    if how == "a link":
+        (nothing_writable / "elsewhere").mkdir(mode=0o700)
+        expected.symlink_to(nothing_writable / "elsewhere")
+    else:
+        expected.mkdir()
+        expected.chmod(0o777)
+    folder = cache_folder(Path("/nonexistent"), {"HOME": "/nonexistent"})
+    assert folder is not None and folder != expected and folder.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux") or not hasattr(os, "getuid") or os.getuid() != 0, reason="root"
+)
+def test_an_account_without_a_home_can_import_compiled_loops(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    code = "import vastus.resampling, vastus.inference.kernels"
+    environment = {k: v for k, v in os.environ.items() if k not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
+    environment |= {"HOME": "/nonexistent", "TMPDIR": str(tmp_path)}
+    for parent in tmp_path.parents:
+        if parent.stat().st_uid == 0 and parent.stat().st_mode & 0o001 == 0:
+            parent.chmod(parent.stat().st_mode | 0o011)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False, cwd="/",
+        user=65534, group=65534, extra_groups=[],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-500:]
