@@ -25,6 +25,7 @@ ROW_OF_VALUE = np.full(256, -1, dtype=np.int16)
 for _row, _label in enumerate(LABELS):
     ROW_OF_VALUE[_label.value] = _row
 _UNKNOWN_ROW = len(LABELS)
+_BLOCKS = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,15 +105,16 @@ def tally_labels(labels: NDArray[np.uint8], ct: NDArray[Any] | None) -> LabelTal
 
 
 def in_blocks(count: int, work: Callable[[int, int], Any]) -> list[Any]:
-    """``work(start, stop)`` for blocks of 0..count, one a thread (the kernels release the GIL).
+    """``work(start, stop)`` for blocks of 0..count in several threads (the kernels release the GIL).
 
-    Threads of our own instead of numba's parallel loops: those take several seconds a kernel to compile.
+    The blocks are the same for any number of threads, so that sums over them are too, to the last bit. Threads of our
+    own instead of numba's parallel loops: those take several seconds a kernel to compile.
     """
     from numba import get_num_threads
 
-    parts = max(1, min(int(get_num_threads()), count))
+    parts = max(1, min(_BLOCKS, count))
     ends = [part * count // parts for part in range(parts + 1)]
-    with ThreadPoolExecutor(parts) as pool:
+    with ThreadPoolExecutor(min(parts, int(get_num_threads()))) as pool:
         return list(pool.map(work, ends[:-1], ends[1:]))
 
 
