@@ -25,6 +25,9 @@ from vastus.refinement.grow_from_seeds import BACKGROUND_SEED
 router = APIRouter(prefix="/api/cases/{case_id}/tools", dependencies=[Depends(user_of)], tags=["Tools"])
 
 _MOST_LISTED = 4096
+_COMPARING = (Tool.BETWEEN_SLICES, Tool.FIX)
+"""Tools that ask what the annotator has changed."""
+
 _BODY = {
     "requestBody": {
         "required": False, "content": {"application/gzip": {"schema": {"type": "string", "format": "binary"}}}
@@ -71,7 +74,8 @@ async def run_tool(
 
         def work() -> Version:
             before = shop.store.current(case_id) if query.parent is None else shop.store.version(case_id, query.parent)
-            found = shop.label_map(before) if before is not None else None
+            needed = tool in _COMPARING or not path.stat().st_size
+            found = shop.label_map(before) if before is not None and needed else None
             if path.stat().st_size:
                 strokes = frozenset({BACKGROUND_SEED}) if tool is Tool.GROW else frozenset()
                 drawn = read_label_upload(path, grid_of(shop, case_id), also=strokes)
