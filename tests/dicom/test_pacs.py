@@ -177,11 +177,13 @@ def test_segment_takes_a_study_from_the_pacs_and_sends_the_results_back(orthanc:
     assert "1.7.7" not in done.output
 
 
-def test_an_answer_that_the_background_loop_took_is_not_lost(tmp_path: Path) -> None:
+def test_an_answer_that_the_background_loop_took_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """pynetdicom's loop pauses during a request, but not always in time; here it never does."""
     from pynetdicom import AE, evt
+    from pynetdicom.association import Association
 
-    port, number = orthanc_server.free_port(), 40
+    monkeypatch.setattr(Association, "_is_paused", property(lambda _: True, lambda *_: None), raising=False)
+    port, number = orthanc_server.free_port(), 20
     entity = AE()
     entity.add_supported_context(factory.CT)
     server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda _: 0)])
@@ -193,6 +195,7 @@ def test_an_answer_that_the_background_loop_took_is_not_lost(tmp_path: Path) -> 
         association = requestor.associate("127.0.0.1", port)
         keep_responses(association)
         association._reactor_checkpoint.clear = lambda: None
+        association.network_timeout = None
         found = [association.send_c_store(dataset).get("Status") for _ in range(number)]
         association.release()
     finally:
