@@ -2,6 +2,7 @@
 
 ledger: scans that take no time, through queue, ledger, tables and page: what the command itself costs a scan.
 workers: scans that sleep and write, on many local processes: how near the whole comes to workers x time.
+scale: the same with very many scans: does memory stay flat, does the command keep up?
 dask: starting a cluster, and tasks through it. throughput: real scans, against ``vastus segment`` in a loop.
 """
 
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +30,7 @@ from vastus.batch.task import Ending, Outcome, ProcessorFactory, Product
 from vastus.batch.worker import peak_bytes
 from vastus.io.tables import VOLUMES_FILE
 
-PARTS = ("ledger", "workers", "dask", "throughput")
+PARTS = ("ledger", "workers", "scale", "dask", "throughput")
 
 
 @dataclass
@@ -60,6 +62,8 @@ def main() -> None:
         print(*ledger_table(options.scans), "", sep="\n")
     if "workers" in options.parts:
         print(*worker_table(options.workers, options.sleep, options.tasks), "", sep="\n")
+    if "scale" in options.parts:
+        print(*scale_table(options.scans, options.workers[-1], options.sleep), "", sep="\n")
     if "dask" in options.parts:
         print(*dask_table(options.tasks), "", sep="\n")
     if "throughput" in options.parts:
@@ -135,15 +139,18 @@ class Idle(Timed):
     share = 0.0
 
     def outcomes(self, factory: ProcessorFactory, next_task: NextTask) -> Iterator[Outcome]:
-        tries: dict[str, list[tuple[float, float]]] = {}
+        tries: dict[str, array[float]] = {}  # begin, end, begin, end ...; an array, not to measure its own memory
         for outcome in self.engine.outcomes(factory, next_task):
             now = time.perf_counter()
-            tries.setdefault(outcome.worker, []).append((now - outcome.seconds, now))
+            tries.setdefault(outcome.worker, array("d")).extend((now - outcome.seconds, now))
             yield outcome
-        began = max(each[0][0] for each in tries.values())
-        counted = [[t for t in each if t[0] >= began] for each in tries.values()]
+        began = max(each[0] for each in tries.values())
+        counted = [
+            [(start, end) for start, end in zip(each[::2], each[1::2], strict=True) if start >= began]
+            for each in tries.values()
+        ]
         spans = sum(each[-1][1] - each[0][0] for each in counted if each)
-        self.seconds = max(each[-1][1] for each in tries.values()) - min(each[0][0] for each in tries.values())
+        self.seconds = max(each[-1] for each in tries.values()) - min(each[0] for each in tries.values())
         self.share = 1 - sum(end - start for each in counted for start, end in each) / spans
 
 
@@ -163,6 +170,44 @@ def worker_table(counts: list[int], sleep: float, tasks: int) -> list[str]:
         lines.append(
             f"| {count} | {count * tasks} | {engine.share:.2%} | {engine.seconds:.1f} | {peak_bytes() / 1e6:.0f} |"
         )
+    return lines
+
+
+class Scale(Idle):
+    """Also how much of a core the command used meanwhile, and its memory as the scans went by."""
+
+    def outcomes(self, factory: ProcessorFactory, next_task: NextTask) -> Iterator[Outcome]:
+        self.memory: list[float] = []
+        start = time.process_time()
+        for number, outcome in enumerate(super().outcomes(factory, next_task)):
+            if number % 500 == 0:
+                pages = int(Path("/proc/self/statm").read_text().split()[1])
+                self.memory.append(pages * os.sysconf("SC_PAGE_SIZE") / 1e6)
+            yield outcome
+        self.cpu_seconds = time.process_time() - start
+
+
+def scale_table(sizes: list[int], workers: int, sleep: float) -> list[str]:
+    """Sleeping scans of a list, on so many processes."""
+    lines = [
+        f"Scans that sleep {sleep:g} s and write, on {workers} local workers.",
+        "Command: its processor time as a share of the scans' time.",
+        "",
+        "| scans | seconds | idle | command | memory of the command in fifths of the run, MB |",
+        "|---|---|---|---|---|",
+    ]
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            listing = folder / "list.csv"
+            listing.write_text("path\n" + "".join(f"scans/{n:07d}.nii.gz\n" for n in range(size)))
+            with OpenBatch(BatchRequest([listing], folder / "out"), StandIn(sleep)) as batch:
+                engine = Scale(LocalEngine(workers, 1, timeout_s=600.0))
+                batch.work(engine)
+        count = len(engine.memory)
+        fifths = [f"{engine.memory[(count - 1) * n // 5]:.0f}" for n in range(6)]
+        share = engine.cpu_seconds / (size * sleep)
+        lines.append(f"| {size} | {engine.seconds:.0f} | {engine.share:.2%} | {share:.2%} | {', '.join(fifths)} |")
     return lines
 
 

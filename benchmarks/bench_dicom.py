@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=450)
     parser.add_argument("--keep", type=Path, help="write the objects there")
     options = parser.parse_args()
-    print(f"58 structures, {options.side} x {options.side} x {options.slices}\n")
+    print(f"## DICOM results\n\n58 structures, {options.side} x {options.side} x {options.slices}\n")
     print("| -f | seconds | files, MB | peak memory above the scan and its labels, MB |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
         for formats in options.formats:

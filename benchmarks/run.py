@@ -15,6 +15,10 @@ def main() -> None:
     for script in ("bench_segment.py", "bench_choices.py", "bench_synthesis.py"):
         result = subprocess.run([sys.executable, HERE / script, *sys.argv[1:]], check=True, stdout=subprocess.PIPE)
         text += result.stdout.decode() + "\n"
+    for script in ("bench_batch.py", "bench_dicom.py"):  # these have options of their own
+        text += (
+            subprocess.run([sys.executable, HERE / script], check=True, stdout=subprocess.PIPE).stdout.decode() + "\n"
+        )
     RESULTS.write_text(text, encoding="utf-8")
     print(text)
     print(f"written to {RESULTS}")
