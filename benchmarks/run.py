@@ -16,9 +16,8 @@ def main() -> None:
         result = subprocess.run([sys.executable, HERE / script, *sys.argv[1:]], check=True, stdout=subprocess.PIPE)
         text += result.stdout.decode() + "\n"
     for script in ("bench_batch.py", "bench_dicom.py"):  # these have options of their own
-        text += (
-            subprocess.run([sys.executable, HERE / script], check=True, stdout=subprocess.PIPE).stdout.decode() + "\n"
-        )
+        result = subprocess.run([sys.executable, HERE / script], check=True, stdout=subprocess.PIPE)
+        text += result.stdout.decode() + "\n"
     RESULTS.write_text(text, encoding="utf-8")
     print(text)
     print(f"written to {RESULTS}")
