@@ -60,7 +60,8 @@ def measure(address: str, scan: LabelledScan, label_file: Path, arguments: argpa
     body, repeats = label_file.read_bytes(), arguments.repeats
     shape = " x ".join(str(n) for n in scan.ct.shape)
     print(
-        f"{shape} voxels, label map of {len(body) / 1e6:.1f} MB, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n"
+    cores = os.cpu_count()
+        f"{shape} voxels, label map of {len(body) / 1e6:.1f} MB, {cores} cores, load {os.getloadavg()[0]:.1f}\n"
     )
     print("| what | seconds |\n|---|---|")
 

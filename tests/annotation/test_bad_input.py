@@ -3,6 +3,7 @@
 import gzip
 import http.client
 import json
+import sqlite3
 import struct
 import zlib
 from pathlib import Path
@@ -238,3 +239,20 @@ def test_versions_that_do_not_exist(running: Running, version: str) -> None:
     for what in ("volumes", "labels.nii.gz"):
         answer = running.client.get(f"/api/cases/scan0/versions/{version}/{what}")
         assert answer.status in (404, 422) and "error" in answer.json
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), sqlite3.OperationalError("disk is full")])
+def test_a_full_disk_is_told(
+    running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    content = label_bytes(TRUE.labels, tmp_path)
+    assert running.client.post("/api/cases/scan0/versions", content).status == 201
+
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(running.workshop.store, "save", fails)
+    answer = running.client.post("/api/cases/scan0/versions", content)
+    assert (answer.status, answer.json["error"]) == (507, "OutputError")
+    monkeypatch.undo()
+    assert running.client.post("/api/cases/scan0/versions", content).json["version"] == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -20,7 +21,7 @@ from vastus.annotation.guards import BodyTooLarge, Guard, GuardSettings, error_b
 from vastus.annotation.logs import LOG
 from vastus.annotation.refusals import BadRequestError, NotSignedInError, status_of
 from vastus.annotation.workshop import Workshop
-from vastus.errors import VastusError
+from vastus.errors import OutputError, VastusError
 
 VIEWER: Final = Path(__file__).parent / "viewer"
 
@@ -90,6 +91,13 @@ async def _http(_request: Request, error: Exception) -> Response:
     return JSONResponse(body, status_code=error.status_code, headers=dict(error.headers or {}))
 
 
+async def _disk(_request: Request, error: Exception) -> Response:
+    """The disk is full, or the data base can't be written: what was there before is untouched."""
+    LOG.error("can't write: %s", error.strerror if isinstance(error, OSError) else type(error).__name__)
+    problem = OutputError("The server can't write to its disk.", remedy="Free space there, and send it again.")
+    return JSONResponse(error_body(problem), status_code=int(HTTPStatus.INSUFFICIENT_STORAGE))
+
+
 async def _unexpected(_request: Request, error: Exception) -> Response:
     # Only the kind and place of the error: its text may hold what a client sent.
     place = error.__traceback__
@@ -102,5 +110,11 @@ async def _unexpected(_request: Request, error: Exception) -> Response:
 
 
 _HANDLERS: Final[dict[Any, Callable[[Request, Exception], Awaitable[Response]]]] = {
-    VastusError: _refused, RequestValidationError: _invalid, HTTPException: _http, Exception: _unexpected,
-}  # fmt: skip
+    VastusError: _refused,
+    RequestValidationError: _invalid,
+    HTTPException: _http,
+    OSError: _disk,
+    OutputError: _disk,
+    sqlite3.OperationalError: _disk,
+    Exception: _unexpected,
+}

@@ -19,8 +19,10 @@ from typing import Final
 
 from vastus.anatomy import LABELS
 from vastus.annotation.cases import Cases
+from vastus.annotation.logs import LOG
 from vastus.annotation.refusals import UnknownCaseError
 from vastus.annotation.store import Store
+from vastus.errors import VastusError
 from vastus.io.atomic import write_text
 
 IMAGES: Final = "imagesTr"
@@ -104,6 +106,9 @@ class FinalLabels:
             return FinalCase(case_id, self._cases.image_path(case_id), self._store.file(version))
         except UnknownCaseError:
             # The scan was taken out of the folder; its history stays.
+            return None
+        except VastusError as error:
+            LOG.error("%s: final, but its scan can't be read: %s", case_id, error.problem)
             return None
 
     def _order(self) -> list[str]:

@@ -56,7 +56,9 @@ class Shelf:
         first = self._first or default_bundle_folder()
         folders = [first] if (first / INFO_FILE).is_file() else []
         if self._layout.models.is_dir():
-            folders += sorted(p for p in self._layout.models.iterdir() if (p / INFO_FILE).is_file())
+            # Names with a dot are bundles that are being written.
+            ready = (p for p in self._layout.models.iterdir() if not p.name.startswith("."))
+            folders += sorted(p for p in ready if (p / INFO_FILE).is_file())
         found: dict[str, Bundle] = {}
         for folder in folders:
             try:
