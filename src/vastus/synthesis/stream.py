@@ -226,6 +226,9 @@ class Pool:
         arms = arms_beside(body, rng) if rng.random() < ARMS else None
         if arms is not None and arms_in_reach(arms, body, matrix, shift, tall):
             draw_forearms(hu, air, arms, patch_to_mm(body, matrix, shift, tall))
+        sheet = sample_sheet(tall, fine, rng)
+        if sheet is not None:
+            hu[sheet.inside(*np.ogrid[: tall[0], : tall[1], : tall[2]]) & (tissue_map.tissue == Tissue.FAT)] = sheet.hu
         blob = sample_lesion(tall, fine, rng)
         if blob is not None:
             lesion = blob.inside(*np.ogrid[: tall[0], : tall[1], : tall[2]])
@@ -280,7 +283,7 @@ def sample_view(
     """Choose centre, rotation, size and the scan's limits of one patch.
 
     Six in ten patches are centred near a voxel of a random class, so that small muscles are seen; the others anywhere.
-    Half of the patches meet an edge of the scan: few slices, one leg, a cropped field of view.
+    Six in ten patches meet an edge of the scan: few slices, one leg, a field of view that cuts through the thigh.
     """
     shape = np.array(body.part.shape)
     if rng.random() < 0.6:
@@ -297,10 +300,10 @@ def sample_view(
     middle = (np.array(size) - 1) / 2
     shift = centre - matrix @ middle
     low, high = np.zeros(3, np.int64), np.array(size)
-    if rng.random() < 0.5:
-        for axis, chance in ((0, 0.3), (1, 0.2), (2, 0.7)):
+    if rng.random() < 0.6:
+        for axis, chance in ((0, 0.5), (1, 0.3), (2, 0.7)):
             if rng.random() < chance:
-                keep = int(size[axis] * rng.uniform(0.3 if axis == 2 else 0.5, 0.95))
+                keep = int(size[axis] * rng.uniform(0.3 if axis == 2 else 0.4, 0.95))
                 low[axis] = int(
                     rng.integers(max(0, size[axis] // 2 - keep), min(size[axis] // 2, size[axis] - keep) + 1)
                 )
@@ -385,9 +388,49 @@ class Lesion:
 def sample_lesion(
     shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], rng: np.random.Generator
 ) -> Lesion | None:
-    """One patch in eight has a blob of soft tissue or fluid in it."""
-    if rng.random() > 0.12:
+    """One patch in five has a blob of soft tissue or fluid in it, up to the size of a large tumour."""
+    if rng.random() > 0.2:
         return None
     centre = rng.uniform(0.2, 0.8, 3) * np.array(shape)
-    radius = np.exp(rng.uniform(np.log(8), np.log(45))) * np.exp(rng.normal(0, 0.2, 3)) / np.array(spacing_mm)
+    radius = np.exp(rng.uniform(np.log(8), np.log(60))) * np.exp(rng.normal(0, 0.2, 3)) / np.array(spacing_mm)
     return Lesion(centre, radius)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sheet:
+    """A curved sheet of skin in fat: where two thighs touch, or the skin folds.
+
+    Attributes:
+        centre: a point on it, in voxels.
+        normal_mm: unit normal in mm, over the spacing: voxel offsets times it are mm.
+        bend: how far it bends, in mm for each mm2 along y and z.
+        half_mm: half its thickness.
+        hu: of it.
+    """
+
+    centre: NDArray[np.float64]
+    normal_mm: NDArray[np.float64]
+    bend: NDArray[np.float64]
+    half_mm: float
+    hu: float
+
+    def inside(self, x: Any, y: Any, z: Any) -> Any:
+        """Which voxels it holds; arrays of numpy or torch that broadcast."""
+        a, b, c = (axis - float(centre) for axis, centre in zip((x, y, z), self.centre, strict=True))
+        nx, ny, nz = map(float, self.normal_mm)
+        along = a * nx + b * ny + c * nz + float(self.bend[0]) * b**2 + float(self.bend[1]) * c**2
+        return abs(along) < self.half_mm
+
+
+def sample_sheet(
+    shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], rng: np.random.Generator
+) -> Sheet | None:
+    """Three patches in ten have such a sheet, mostly sagittal; it is drawn in fat only and carries no class."""
+    if rng.random() > 0.3:
+        return None
+    spacing = np.array(spacing_mm)
+    normal = np.array([1.0, *rng.normal(0, [0.5, 0.15])])
+    normal /= np.linalg.norm(normal)
+    bend = rng.normal(0, 1.5e-3, 2) * spacing[1:] ** 2
+    centre = rng.uniform(0.05, 0.95, 3) * np.array(shape)
+    return Sheet(centre, normal * spacing, bend, float(rng.uniform(1.0, 3.0)), float(rng.uniform(-30, 60)))

@@ -35,6 +35,7 @@ from vastus.synthesis.pieces import drop_crumbs
 from vastus.synthesis.tissues import CLASS_OF_TISSUE, Tissue
 
 SKIN_MM = 1.8
+_SKIN_SMOOTHING_MM = 14.0
 
 
 class Variety(Enum):
@@ -369,7 +370,7 @@ def _outline(atlas: Atlas, node_map: NodeMap, plan: SubjectPlan, rng: np.random.
     back = source[..., 1] < origin[1] - 20
     level = np.interp(z, [-200, -30, 40, head * 0.6, head, head + 150], [0.35, 0.45, 0.6, 0.85, 1.25, 1.25])
     seat = np.where(back, np.interp(z, [head - 120, head - 20, head + 80, head + 160], [1.0, 1.5, 1.35, 0.8]), 1.0)
-    from scipy.ndimage import gaussian_filter
+    from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
     ripple = gaussian_filter(rng.standard_normal(z.shape, dtype=np.float32), 45 / NODE_MM, mode="wrap")
     ripple = np.exp(0.2 * ripple / max(float(ripple.std()), 1e-6))
@@ -377,6 +378,9 @@ def _outline(atlas: Atlas, node_map: NodeMap, plan: SubjectPlan, rng: np.random.
     offset = deep - fat
     share = plan.skin_share * np.clip((z - 20) / 60, 0, 1)
     outline = np.where(deep < 0, np.minimum(deep, offset), share * skin + (1 - share) * offset)
+    # The atlas' envelope has steps from slice to slice, at the groin above all; skin has none.
+    outline = gaussian_filter1d(outline, _SKIN_SMOOTHING_MM / NODE_MM, axis=2, mode="nearest")
+    outline = np.where(deep < 0, np.minimum(deep, outline), outline)
     return np.asarray(outline + node_map.gap_mm, np.float32)
 
 

@@ -44,6 +44,7 @@ from vastus.synthesis.stream import (
     patch_acquisition,
     patch_grid,
     sample_lesion,
+    sample_sheet,
     sample_view,
 )
 from vastus.synthesis.tissues import CLASS_OF_TISSUE, Tissue
@@ -120,6 +121,10 @@ class TorchPool:
         labels[centre == Tissue.METAL] = 28
         air = tissue == Tissue.AIR
         _surround(hu, air, body.stored, (matrix, shift), fine, rng)
+        sheet = sample_sheet(tall, fine, rng)
+        if sheet is not None:
+            skin = sheet.inside(*_axes(tall, self.device)) & (tissue == Tissue.FAT)
+            hu = torch.where(skin, sheet.hu, hu)
         blob = sample_lesion(tall, fine, rng)
         if blob is not None:
             lesion = blob.inside(*_axes(tall, self.device))
