@@ -59,10 +59,8 @@ def main() -> None:
 def measure(address: str, scan: LabelledScan, label_file: Path, arguments: argparse.Namespace) -> None:
     body, repeats = label_file.read_bytes(), arguments.repeats
     shape = " x ".join(str(n) for n in scan.ct.shape)
-    print(
-    cores = os.cpu_count()
-        f"{shape} voxels, label map of {len(body) / 1e6:.1f} MB, {cores} cores, load {os.getloadavg()[0]:.1f}\n"
-    )
+    cores, load = os.cpu_count(), os.getloadavg()[0]
+    print(f"{shape} voxels, label map of {len(body) / 1e6:.1f} MB, {cores} cores, load {load:.1f}\n")
     print("| what | seconds |\n|---|---|")
 
     def get(path: str) -> requests.Response:
