@@ -37,6 +37,9 @@ def test_open_switch_planes_draw_save_reload_and_find_it(server: Running, open_v
     viewer.look_at(start)
     end = [start[0] + 3, start[1], start[2]]
     viewer.stroke(start, end)
+    ring = viewer.page.locator("#pen").bounding_box()
+    one_voxel = abs(viewer.on_screen(end)[0] - viewer.on_screen(start)[0]) / 3
+    assert ring["width"] == pytest.approx(0.6 * one_voxel, rel=0.05)  # 6 mm in voxels of 10 mm
     assert viewer.page.is_visible("#unsaved")
     drawn = viewer.page.evaluate(f"vastus.scene.map.at({end})")
     assert drawn == VASTUS_LATERALIS_RIGHT
@@ -277,6 +280,15 @@ def test_tools_of_the_server(server: Running, open_viewer: Open) -> None:
     labels, _ = saved_labels(server, "new", 1)
     assert set(np.unique(labels)) == {0, FEMUR_RIGHT}
     assert np.flatnonzero((labels == FEMUR_RIGHT).any(axis=(0, 1))).tolist() == list(range(voxel[2] - 5, voxel[2] + 1))
+    # Seeds of background keep their value for the tool, and only for it.
+    choose(viewer, "Background")
+    viewer.page.focus("#planes")
+    viewer.keys("b", "ArrowLeft", "ArrowLeft", "ArrowLeft", "ArrowLeft", " ")
+    assert viewer.place["value"] == 255
+    viewer.page.click("[data-server-tool=grow]")
+    viewer.wait_for_version(2)
+    grown, _ = saved_labels(server, "new", 2)
+    assert set(np.unique(grown)) == {0, FEMUR_RIGHT}
 
 
 def test_uncertainty_next_case_and_models(server: Running, open_viewer: Open) -> None:

@@ -42,7 +42,8 @@ export class Api {
     if (type) headers["Content-Type"] = type;
     let response;
     try {
-      response = await fetch(path, { method, headers, body, cache: "no-store" });
+      // A lock is given back even when the page is closing.
+      response = await fetch(path, { method, headers, body, cache: "no-store", keepalive: method === "DELETE" });
     } catch {
       throw new Refused(0, "The server does not answer. Is vastus annotate still running?");
     }

@@ -5,6 +5,8 @@ import { $, attempt, el, say, when } from "./dom.js";
 const STATES = { unlabelled: "No labels", model: "Model", corrected: "Corrected", final: "Final" };
 const KINDS = { model: "Model", human: "Person", tool: "Tool", undo: "Undo" };
 
+const titleOf = (v) => `${v.version} · ${KINDS[v.kind] ?? v.kind}, ${v.author}`;
+
 export class Cases {
   /** @param {import("./workspace.js").Workspace} workspace */
   constructor(workspace) {
@@ -97,15 +99,18 @@ export class History {
     $("#undo-version").disabled = versions.length < 2;
     const choice = $("#compare");
     choice.replaceChildren(el("option", { value: "" }, "Off"),
-      ...[...versions].reverse().map((v) => el("option", { value: String(v.version) }, `${v.version} · ${KINDS[v.kind] ?? v.kind}${v.author ? `, ${v.author}` : ""}`)));
+      ...[...versions].reverse().map((v) => el("option", { value: String(v.version) }, titleOf(v))));
     choice.value = workspace.secondVersion === null ? "" : String(workspace.secondVersion);
     choice.disabled = versions.length === 0;
+    const other = versions.find((v) => v.version === workspace.secondVersion);
+    $("#first-caption").textContent = workspace.version ? titleOf(workspace.version) : "No labels";
+    $("#second-caption").textContent = other ? titleOf(other) : "";
   }
 
   row(v, newest) {
     const { workspace } = this;
     const shown = v.version === workspace.version?.version;
-    const title = `${v.version} · ${KINDS[v.kind] ?? v.kind}${v.author ? `, ${v.author}` : ""}`;
+    const title = titleOf(v);
     const actions = [];
     if (!shown) actions.push(el("button", { type: "button", class: "quiet", onclick: (e) => attempt(() => workspace.change(v.version), e.currentTarget) }, "Show"));
     if (!newest) {

@@ -168,8 +168,8 @@ function setUpTitle(workspace) {
   workspace.on("loaded", () => ($("#busy").hidden = true));
   addEventListener("beforeunload", (event) => {
     if (workspace.unsaved) event.preventDefault();
-    else workspace.release();
   });
+  addEventListener("pagehide", () => workspace.release());
 }
 
 function setUpKeys({ workspace, scene, structures, editing, cases, history, looks, nextWindow }) {

@@ -9,6 +9,7 @@ const { Niivue, NVImage } = globalThis.niivue;
 const RENDER = 4;
 const DRAG = { none: 0, pan: 3, crosshair: 8, windowing: 9 };
 const LABEL_TEXTURE = 7;
+const CROSSHAIR_PIXELS = 1.3;
 const BACKGROUND = [0.05, 0.055, 0.06, 1];
 const VOXELS_3D = 200; // longest side of the thinned labels for 3D
 
@@ -29,15 +30,27 @@ function drawOncePerFrame(nv) {
     requestAnimationFrame(() => {
       waiting = false;
       draw();
+      if (thinCrosshair(nv)) draw();
     });
   };
+}
+
+/** Keeps the crosshair as thin on screen at every zoom; NiiVue counts in mm. @returns whether it changed */
+function thinCrosshair(nv) {
+  const planes = nv.screenSlices.filter((tile) => tile.axCorSag < RENDER);
+  if (planes.length === 0) return false;
+  const pixelsPerMm = Math.min(...planes.map((tile) => Math.abs(tile.leftTopWidthHeight[2] / tile.fovMM[0])));
+  const width = (CROSSHAIR_PIXELS * (nv.uiData.dpr || 1)) / pixelsPerMm;
+  if (!Number.isFinite(width) || Math.abs(width / nv.opts.crosshairWidth - 1) < 0.1) return false;
+  nv.opts.crosshairWidth = width;
+  return true;
 }
 
 async function newNiivue(canvas, options) {
   const nv = new Niivue({
     backColor: BACKGROUND,
     crosshairColor: [0.56, 0.83, 0.85, 0.75],
-    crosshairWidth: 0.9,
+    crosshairWidth: 2,
     crosshairWidthUnit: "mm",
     fontColor: [0.72, 0.75, 0.78, 1],
     dragAndDropEnabled: false, // files come from the server only
@@ -170,6 +183,7 @@ export class Scene extends EventTarget {
     while (nv.volumes.length > 0) nv.removeVolume(nv.volumes[0]);
     nv.addVolume(this.ct);
     const voxels = await this.bitmapOf(nv, buffer);
+    this.setOpacity(this.look.opacity, this.look.outline);
     this.applyPalette();
     this.layOut();
     this.link(this.nv, nv);
@@ -508,7 +522,8 @@ export class Scene extends EventTarget {
     ring.hidden = !this.pen || this.pen.kind !== "brush" || !tile;
     if (ring.hidden) return;
     const dpr = this.nv.uiData.dpr || 1;
-    const pixels = (2 * this.pen.radiusMm * tile.leftTopWidthHeight[2]) / tile.fovMM[0] / dpr;
+    // The field of view counts negative where the patient's right is on the left.
+    const pixels = (2 * this.pen.radiusMm * tile.leftTopWidthHeight[2]) / Math.abs(tile.fovMM[0]) / dpr;
     const diameter = Math.max(4, pixels);
     Object.assign(ring.style, {
       width: `${diameter}px`, height: `${diameter}px`,

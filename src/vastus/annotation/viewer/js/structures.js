@@ -55,7 +55,7 @@ export class Structures {
       for (const key of keys) body.append(this.row(key, members.filter((s) => s.key.replace(/_(right|left)$/, "") === key)));
       table.append(body);
     }
-    const seed = el("tbody", { "data-group": "seeds" }, el("tr", { class: "group" }, el("th", { scope: "rowgroup", colSpan: 4 }, "For growing from seeds")), this.row(BACKGROUND_SEED.key, [BACKGROUND_SEED]));
+    const seed = el("tbody", { "data-group": "seeds" }, el("tr", { class: "group" }, el("th", { scope: "rowgroup", colSpan: 3 }, "For growing from seeds")), this.row(BACKGROUND_SEED.key, [BACKGROUND_SEED]));
     table.append(seed);
     $("#structures-empty").hidden = this.rows.length > 0;
     this.paint();
