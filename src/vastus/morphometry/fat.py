@@ -171,7 +171,7 @@ def _zones(
     return zones
 
 
-def _span(occupied: Mask, margin: int) -> slice:
+def _span(occupied: Mask | np.bool_, margin: int) -> slice:
     where = np.flatnonzero(occupied)
     return slice(max(0, where[0] - margin), where[-1] + 1 + margin) if len(where) else slice(0, 1)
 
