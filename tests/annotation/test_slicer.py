@@ -139,6 +139,15 @@ def test_two_annotators_get_different_scans_and_then_none(running: Running, tmp_
     assert module[0].next_sample("random") and module[0].sample["id"] == given[0], "one's own scan is given again"
 
 
+def test_a_scan_that_can_not_be_read_is_not_handed_out(running: Running, project: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        (project / f"scan{number}.nii.gz").write_bytes(b"\x1f\x8b broken")
+    save_ct(phantom(4), project / "whole.nii.gz")
+    running.client.get("/api/cases")
+    slicer = SlicerModule(running.address, tmp_path / "slicer")
+    assert slicer.next_sample("random") and slicer.sample["id"] == "whole"
+
+
 def test_no_training_is_told_as_the_module_expects(running: Running, tmp_path: Path) -> None:
     slicer = SlicerModule(running.address, tmp_path / "slicer")
     assert not slicer.is_training()

@@ -45,6 +45,7 @@ from vastus.annotation.trainer import TrainRequest
 from vastus.annotation.viewer_routes import NIFTI_GZ, grid_of, version_row
 from vastus.annotation.workshop import Workshop, label_names
 from vastus.curation.ranking import Strategy
+from vastus.errors import InputError
 from vastus.io.labels import write_labels
 from vastus.io.scan_types import Grid
 from vastus.io.scans import read_scan
@@ -262,11 +263,17 @@ def next_case(
     except ValueError as error:
         raise UnknownItemError("There is no such strategy.", remedy="GET /info/ lists them.") from error
     ranked, _ = shop.survey.rank(chosen, seed=secrets.randbits(32))
-    case_id = shop.reserve_first([r.case for r in ranked], _author(user, params or {}))
-    if case_id is None:
-        return {}
+    left, path = [r.case for r in ranked], None
+    while path is None:
+        case_id = shop.reserve_first(left, _author(user, params or {}))
+        if case_id is None:
+            return {}
+        try:
+            path = shop.cases.image_path(case_id)
+        except InputError:
+            # Not a scan that anybody could correct; the list of cases says why.
+            left.remove(case_id)
     score = next(r.score for r in ranked if r.case == case_id)
-    path = shop.cases.image_path(case_id)
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     # No path: a client on the same machine would open the file itself, and a DICOM folder it could not open at all.

@@ -170,8 +170,9 @@ class Workshop:
         }
 
     def to_correct(self) -> list[str]:
-        """Cases that nobody has corrected yet."""
-        return [case for case, state in self.states().items() if state in (CaseState.UNLABELLED, CaseState.MODEL)]
+        """Cases that nobody has corrected yet, without those that turned out to be unreadable."""
+        waiting = (CaseState.UNLABELLED, CaseState.MODEL)
+        return [case for case, state in self.states().items() if state in waiting and not self.cases.problem(case)]
 
     def reserve_first(self, ranked: list[str], who: str) -> str | None:
         """Hand out the first case that is not with someone else, so that two annotators get different ones."""
