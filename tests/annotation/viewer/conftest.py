@@ -75,7 +75,7 @@ def open_viewer(browser: Any, server: Running) -> Iterator[Callable[..., Viewer]
     viewers: list[Viewer] = []
 
     def open_one(path: str = "/?view=axial", address: str | None = None) -> Viewer:
-        page = browser.new_page(viewport={"width": 1200, "height": 700})
+        page = browser.new_page(viewport={"width": 1000, "height": 600})
         page.set_default_timeout(30_000)
         viewer = Viewer(page, address or server.address)
         viewers.append(viewer)
