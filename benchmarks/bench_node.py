@@ -194,6 +194,7 @@ def main() -> None:
     result: dict[str, object] = vars(options) | {"object_kb": options.side**2 * 2 // 1024, "cores": os.cpu_count()}
     with tempfile.TemporaryDirectory() as name:
         result["vastus"] = run_node(Path(name), options)
+    print(json.dumps(result), file=sys.stderr, flush=True)
     from orthanc_server import is_installed, running_orthanc
 
     if is_installed():

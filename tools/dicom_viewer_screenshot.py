@@ -38,7 +38,8 @@ from vastus.dicom.pacs import open_pacs, parse_address
 
 ROOT = Path(__file__).parents[1]
 SCREEN = (1500, 950)
-SECONDS = 240
+SECONDS = 400
+SLICES = slice(60, 96)  # of the sample scan: the hips; the whole takes long to load without a graphics card
 OPEN_SEG = """(() => {
   const thumbnails = [...document.querySelectorAll('[data-cy^=study-browser-thumbnail]')];
   const seg = thumbnails.find(e => e.innerText.includes('Vastus segmentation'));
@@ -63,11 +64,11 @@ def write_study(folder: Path) -> list[pydicom.Dataset]:
     """The sample scan as CT images, and the SEG of its labels."""
     scan, labels = (nib.load(ROOT / "examples" / f"sample_{name}.nii.gz") for name in ("scan", "labels"))
     # DICOM counts columns to the patient's left and rows to the back: both opposite to RAS+.
-    hu, values = (np.asarray(image.dataobj)[::-1, ::-1].transpose(2, 1, 0) for image in (scan, labels))
+    hu, values = (np.asarray(image.dataobj)[::-1, ::-1, SLICES].transpose(2, 1, 0) for image in (scan, labels))
     x, y, z = scan.affine[:3, 3]
     dx, dy, dz = (float(scan.affine[n, n]) for n in range(3))
     corner = (-(x + dx * (scan.shape[0] - 1)), -(y + dy * (scan.shape[1] - 1)))
-    positions = [(float(corner[0]), float(corner[1]), float(z + dz * k)) for k in range(scan.shape[2])]
+    positions = [(float(corner[0]), float(corner[1]), float(z + dz * k)) for k in range(scan.shape[2])[SLICES]]
     extra = FULL_HEADER | {"SliceThickness": dz, "WindowCenter": 40, "WindowWidth": 400, "RescaleType": "HU"}
     spec = factory.SeriesSpec(
         np.clip(hu, -1024, 3071).astype(np.int16), positions, pixel_spacing=(dy, dx), patient="Synthetic", extra=extra

@@ -198,8 +198,8 @@ def _unsure(confidence: NDArray[np.float64]) -> Iterator[tuple[int, Finding]]:
     probability = np.clip(confidence, _SURELY, 1 - _SURELY)
     far = {(s, c): z for s, c, z in _far_out(np.log(probability / (1 - probability)), _SMALLEST_SPREAD_LOGIT) if z < 0}
     whole = confidence.shape[1] - 1
-    for scan in np.flatnonzero(confidence[:, whole] < LOW_CONFIDENCE):
-        far.setdefault((int(scan), whole), -FAR_OUT)
+    for each in np.flatnonzero(confidence[:, whole] < LOW_CONFIDENCE):
+        far.setdefault((int(each), whole), -FAR_OUT)
     for (scan, column), z in far.items():
         of = "the scan" if column == whole else _name(column)
         text = f"the network was not sure of {of} ({confidence[scan, column]:.2f})"

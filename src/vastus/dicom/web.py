@@ -36,8 +36,14 @@ class WebPacs:
 
     def studies(self, filters: dict[str, str]) -> list[str]:
         """UIDs of the studies that fit the filters of QIDO, all pages of the answer."""
-        found = self._ask(lambda: self._client.search_for_studies(search_filters=filters, get_remaining=True))
-        return [item["0020000D"]["Value"][0] for item in found]
+        found: dict[str, None] = {}
+        while True:
+            page = self._ask(lambda: self._client.search_for_studies(search_filters=filters, offset=len(found)))
+            new = dict.fromkeys(item["0020000D"]["Value"][0] for item in page)
+            # Some servers do not know offsets and give the same page again: nothing new is the end, not nothing.
+            if new.keys() <= found.keys():
+                return list(found)
+            found |= new
 
     def ct_series(self, study: str) -> list[str]:  # noqa: D102
         found = self._ask(lambda: self._client.search_for_series(study, search_filters={"Modality": "CT"}))
