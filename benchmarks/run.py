@@ -15,10 +15,11 @@ def main() -> None:
     for script in ("bench_segment.py", "bench_choices.py", "bench_synthesis.py"):
         result = subprocess.run([sys.executable, HERE / script, *sys.argv[1:]], check=True, stdout=subprocess.PIPE)
         text += result.stdout.decode() + "\n"
+        RESULTS.write_text(text, encoding="utf-8")
     for script in ("bench_batch.py", "bench_dicom.py"):  # these have options of their own
         result = subprocess.run([sys.executable, HERE / script], check=True, stdout=subprocess.PIPE)
         text += result.stdout.decode() + "\n"
-    RESULTS.write_text(text, encoding="utf-8")
+        RESULTS.write_text(text, encoding="utf-8")
     print(text)
     print(f"written to {RESULTS}")
 
