@@ -20,6 +20,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -171,7 +172,7 @@ class Annotator:
         while True:
             answer = self.ask("GET", f"/api/ranking?strategy={strategy}&seed={seed}")
             if int(answer.headers.get("x-vastus-pending", "0")) == 0:
-                return [row["case"] for row in answer.json()][:A_ROUND]
+                return [row["id"] for row in answer.json()][:A_ROUND]
             time.sleep(1.0)
 
     def correct(self, name: str) -> None:
@@ -188,17 +189,17 @@ class Annotator:
         if state["status"] != "DONE":
             sys.exit("\n".join(state["details"]))
 
-    def dice(self) -> float:
-        """Mean Dice over the structures of the held-out scans, mean over scans."""
-        model = next(iter(self.ask("GET", "/info/").json()["models"]))
+    def dice(self, model: str | None = None) -> float:
+        """Mean Dice over the structures of the held-out scans, mean over scans; by default of the newest model."""
+        model = model or next(iter(self.ask("GET", "/info/").json()["models"]))
         scores = []
         for leg in self.held_out:
             with leg.scan.open("rb") as file:
                 answer = self.ask("POST", f"/infer/{model}?output=image", files={"file": ("scan.nii.gz", file)})
-            path = leg.scan.parent / "answer.nii.gz"
-            path.write_bytes(answer.content)
-            scores.append(mean_dice(read_nifti(path), read_labels(leg.truth)))
-            path.unlink()
+            with tempfile.NamedTemporaryFile(suffix=".nii.gz") as found:
+                found.write(answer.content)
+                found.flush()
+                scores.append(mean_dice(read_nifti(Path(found.name)), read_labels(leg.truth)))
         return float(np.mean(scores))
 
     def round(self, names: list[str], steps: int, *, fresh: bool = False) -> dict:
@@ -224,21 +225,21 @@ def mean_dice(found: Volume, truth: Volume) -> float:
 def go_on(
     order: tuple[str, int], out: Path, legs: tuple[list[Leg], list[Leg]], steps: int, first: list[dict]
 ) -> list[dict]:
-    """Rounds two to five, from a copy of the project after round one."""
+    """Rounds two to five, from a copy of the project after round one; a stopped run goes on where it was."""
     strategy, seed = order
-    kept = out / f"{strategy}-{seed}.json"
-    if kept.is_file():
-        return json.loads(kept.read_text())
-    folder = out / f"{strategy}-{seed}"
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(out / "begun", folder)
-    results = list(first)
-    with server(folder, out) as address:
-        annotator = Annotator(address, *legs)
-        for number in range(1, ROUNDS):
-            names = annotator.choose(strategy, 100 * seed + number)
-            results.append(annotator.round(names, steps))
-    write_text(kept, json.dumps(results, indent=2))
+    kept, folder = out / f"{strategy}-{seed}.json", out / f"{strategy}-{seed}"
+    if not kept.is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(out / "begun", folder)
+        write_text(kept, json.dumps(first))
+    results: list[dict] = json.loads(kept.read_text())
+    if len(results) < ROUNDS:
+        with server(folder, out) as address:
+            annotator = Annotator(address, *legs)
+            for number in range(len(results), ROUNDS):
+                names = annotator.choose(strategy, 100 * seed + number)
+                results.append(annotator.round(names, steps))
+                write_text(kept, json.dumps(results, indent=2))
     return results
 
 

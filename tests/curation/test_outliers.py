@@ -4,8 +4,8 @@ import pytest
 from vastus.anatomy import BY_KEY, Side
 from vastus.curation.facts import ROW_OF, VALUES
 from vastus.curation.outliers import Quantity, robust_z, two_way_z
-from vastus.curation.shapes import missing_slices, worst_jump
-from vastus.curation.suspicion import FindingKind
+from vastus.curation.shapes import missing_slices, without_usual_islands, worst_jump
+from vastus.curation.suspicion import FindingKind, Suspicion
 
 RIGHT = ROW_OF[BY_KEY["sartorius"].label_value(Side.RIGHT)]
 LEFT = ROW_OF[BY_KEY["sartorius"].label_value(Side.LEFT)]
@@ -65,3 +65,15 @@ def test_a_jump_is_where_two_slices_do_not_overlap() -> None:
     found = worst_jump(areas, shared)
     assert found is not None and found[0] == 9
     assert found[1] == pytest.approx(0.95 - 0.1)
+
+
+def island(case: str, value: int) -> Suspicion:
+    return Suspicion(case, value, FindingKind.ISLAND, 2.0, "")
+
+
+def test_islands_on_both_sides_or_in_many_scans_are_usual() -> None:
+    lonely, other_kind = island("a", 101), Suspicion("a", 129, FindingKind.SIDES, 2.0, "")
+    both = [island("b", 107), island("b", 207)]
+    often = [island(case, 129) for case in "abcdef"]
+    assert without_usual_islands([lonely, other_kind, *both, *often], 10) == [lonely, other_kind]
+    assert without_usual_islands(often[:3], 10) == often[:3]

@@ -27,6 +27,7 @@ from vastus.curation.shapes import (
     find_wrong_names,
     find_wrong_sides,
     middle_mm,
+    without_usual_islands,
 )
 from vastus.curation.suspicion import FindingKind, Suspicion
 from vastus.errors import GeometryError, MissingInputError
@@ -142,7 +143,7 @@ def check_labels(
         suspicions += [*find_wrong_sides(known), *find_wrong_names(known), *find_missing(known)]
         suspicions += find_missing_slices(known)
         tell(CheckProgress("read", number, len(cases)))
-    suspicions += find_outliers(facts)
+    suspicions = without_usual_islands(suspicions, len(cases)) + find_outliers(facts)
     groups = _ranked(suspicions)
     _clear(output)
     findings = _describe(cases, facts, groups, (output, options), tell)

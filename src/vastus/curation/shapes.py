@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -35,6 +36,9 @@ class StraySettings:
 
 
 STRAY_SETTINGS: Final = StraySettings()
+USUAL_SHARE: Final = 0.2
+"""Islands of a structure in this share of all label maps, counted by side, are no errors."""
+
 WRONG_SIDE_SHARE: Final = 0.3
 MIDLINE_MM: Final = 10.0
 """What lies nearer than this to the body's middle may be on either side."""
@@ -65,6 +69,26 @@ def find_islands(case: str, labels: Volume, model: Volume | None) -> Iterator[Su
         words = f"{len(doubtful)} part(s) away from the rest; the largest has {largest.volume_mm3 / 1000:.1f} cm3"
         yield Suspicion(case, value, FindingKind.ISLAND, score, f"{words}, {largest.away_mm:.0f} mm away",
                         (largest.slice_index,))  # fmt: skip
+
+
+def without_usual_islands(suspicions: Sequence[Suspicion], case_count: int) -> list[Suspicion]:
+    """Leave out islands that are anatomy, or everybody's way of drawing: on both sides of a scan, or often in a folder.
+
+    Args:
+        suspicions: of a whole folder, of any kinds.
+        case_count: scans of the folder.
+    """
+    islands = {(s.case, s.value) for s in suspicions if s.kind is FindingKind.ISLAND}
+    often = Counter(BY_VALUE[value].structure.class_id for _, value in islands)
+    usual = {class_id for class_id, count in often.items() if count >= max(4, USUAL_SHARE * len(SIDES) * case_count)}
+
+    def is_usual(suspicion: Suspicion) -> bool:
+        label = BY_VALUE[suspicion.value]
+        other = label.structure.label_value(label.side.opposite)
+        both = label.side is not Side.UNKNOWN and (suspicion.case, other) in islands
+        return both or label.structure.class_id in usual
+
+    return [s for s in suspicions if s.kind is not FindingKind.ISLAND or not is_usual(s)]
 
 
 def _agreed(parts: Parts, part: int, value: int, model: Volume) -> bool:
