@@ -1,12 +1,16 @@
 """Bodies: wanted volumes, sides, competition, determinism; on the small atlas of ellipsoids."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import cc3d
 import numpy as np
 import pytest
 
 from vastus.anatomy import BY_ID, BY_KEY, SIDES, STRUCTURES, Side
+from vastus.synthesis.atlas import save_atlas
 from vastus.synthesis.deformation import Deformation, Girth, Pose, backward_map, person_origin
 from vastus.synthesis.growth import NO_PART, Grid, rank_of
 from vastus.synthesis.implants import Implant, implant_parts
@@ -123,6 +127,22 @@ def test_the_same_seed_gives_the_same_body(atlas):
     grid = Grid(np.array([-100.0, -60.0, 100.0]), (5.0, 5.0, 5.0), (40, 24, 20))
     maps = [build_body(plan, atlas).tissue_map(grid) for plan in (first, second)]
     assert (maps[0].part == maps[1].part).all() and (maps[0].depth == maps[1].depth).all()
+
+
+def test_every_process_draws_the_same_plan(atlas, tmp_path):
+    save_atlas(atlas, tmp_path / "atlas.npz")
+    code = (
+        "import sys; from pathlib import Path; from vastus.synthesis.atlas import load_atlas;"
+        "from vastus.synthesis.subject import sample_plan;"
+        "plan = sample_plan(5, [load_atlas(Path(sys.argv[1]))]);"
+        "print([round(v, 3) for v in plan.target_mm3.values()], plan.fat_mm, plan.deformation.scale)"
+    )
+    plans = {
+        subprocess.run([sys.executable, "-c", code, tmp_path / "atlas.npz"], env=os.environ | {"PYTHONHASHSEED": seed},
+                       check=True, capture_output=True).stdout
+        for seed in ("1", "2", "3")
+    }  # fmt: skip
+    assert len(plans) == 1
 
 
 def test_more_fat_moves_the_skin_out(atlas, body):

@@ -95,6 +95,30 @@ def _parts_near(shapes, origins, source, node_origin, low, high):  # type: ignor
     return found[:count]
 
 
+@njit(inline="always")
+def _cell_count(shape):  # type: ignore[no-untyped-def]  # pragma: no cover
+    cells = (shape + _CELL - 1) // _CELL
+    return cells[0] * cells[1] * cells[2]
+
+
+@njit(inline="always")
+def _cell_box(cell, shape):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """First voxel of a cell, and the one behind its last."""
+    cells = (shape + _CELL - 1) // _CELL
+    first = np.array([cell // (cells[1] * cells[2]), cell // cells[2] % cells[1], cell % cells[2]]) * _CELL
+    return first, np.minimum(first + _CELL, shape)
+
+
+@njit(inline="always")
+def _from_node(origin, spacing, node_origin, voxel):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Millimetres from the first node to a voxel."""
+    return (
+        origin[0] + voxel[0] * spacing[0] - node_origin[0],
+        origin[1] + voxel[1] * spacing[1] - node_origin[1],
+        origin[2] + voxel[2] * spacing[2] - node_origin[2],
+    )
+
+
 @njit(parallel=True, cache=True, fastmath=True, nogil=True)
 def find_nearest(  # type: ignore[no-untyped-def] # pragma: no cover
     values, starts, shapes, origins, ranks, source, stretch, node_origin, origin, spacing, shape, slope, centre_z
@@ -102,21 +126,15 @@ def find_nearest(  # type: ignore[no-untyped-def] # pragma: no cover
     """See ``growth.nearest_parts``."""
     out = np.full((shape[0], shape[1], shape[2], CANDIDATES), np.uint8(NO_PART))
     dist = np.full((shape[0], shape[1], shape[2], CANDIDATES), np.int8(_FAR))
-    cells = (shape + _CELL - 1) // _CELL
-    for cell in prange(cells[0] * cells[1] * cells[2]):
-        first = np.array([cell // (cells[1] * cells[2]), cell // cells[2] % cells[1], cell % cells[2]]) * _CELL
-        last = np.minimum(first + _CELL, shape)
+    for cell in prange(_cell_count(shape)):
+        first, last = _cell_box(cell, shape)
         near = _parts_near(shapes, origins, source, node_origin, origin + first * spacing, origin + last * spacing)
         if len(near) == 0:
             continue
         for i in range(first[0], last[0]):
             for j in range(first[1], last[1]):
                 for k in range(first[2], last[2]):
-                    at = (
-                        origin[0] + i * spacing[0] - node_origin[0],
-                        origin[1] + j * spacing[1] - node_origin[1],
-                        origin[2] + k * spacing[2] - node_origin[2],
-                    )
+                    at = _from_node(origin, spacing, node_origin, (i, j, k))
                     sx, sy, sz, wide = _person_point(source, stretch, at)
                     for index in near:
                         raw = _sample(values, starts[index], shapes[index], origins[index], (sx, sy, sz))
@@ -169,21 +187,15 @@ def paint_winners(  # type: ignore[no-untyped-def] # pragma: no cover
     """See ``growth.paint``."""
     out = np.full((shape[0], shape[1], shape[2]), np.uint8(NO_PART))
     depth = np.full((shape[0], shape[1], shape[2]), np.int8(_FAR))
-    cells = (shape + _CELL - 1) // _CELL
-    for cell in prange(cells[0] * cells[1] * cells[2]):
-        first = np.array([cell // (cells[1] * cells[2]), cell // cells[2] % cells[1], cell % cells[2]]) * _CELL
-        last = np.minimum(first + _CELL, shape)
+    for cell in prange(_cell_count(shape)):
+        first, last = _cell_box(cell, shape)
         near = _parts_near(shapes, origins, source, node_origin, origin + first * spacing, origin + last * spacing)
         if len(near) == 0:
             continue
         for i in range(first[0], last[0]):
             for j in range(first[1], last[1]):
                 for k in range(first[2], last[2]):
-                    at = (
-                        origin[0] + i * spacing[0] - node_origin[0],
-                        origin[1] + j * spacing[1] - node_origin[1],
-                        origin[2] + k * spacing[2] - node_origin[2],
-                    )
+                    at = _from_node(origin, spacing, node_origin, (i, j, k))
                     sx, sy, sz, wide = _person_point(source, stretch, at)
                     best = np.float32(0.0)
                     winner = -1

@@ -213,7 +213,8 @@ def sample_plan(seed: int, atlases: Sequence[Atlas], variety: Variety = Variety.
 def _wider(targets: dict[tuple[str, Side], float], rng: np.random.Generator) -> dict[tuple[str, Side], float]:
     """Beyond the model of people: groups and single muscles from a third to one and a half times their volume."""
     whole = rng.uniform(0.5, 1.35)
-    group = {g: np.exp(rng.normal(0, 0.15)) for g in {BY_KEY[k].group for k, _ in targets}}
+    # In the order of the table: that of a set changes from process to process.
+    group = {g: np.exp(rng.normal(0, 0.15)) for g in Group}
     own = {k: np.exp(rng.normal(0, 0.12)) for k, _ in targets}
     side = {s: np.exp(rng.normal(0, 0.08)) for s in SIDES}
     return {(k, s): v * float(np.clip(whole * group[BY_KEY[k].group] * own[k] * side[s], 0.33, 1.5))
