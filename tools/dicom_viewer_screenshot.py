@@ -48,6 +48,10 @@ OPEN_SEG = """(() => {
   seg?.dispatchEvent(new MouseEvent('dblclick', { bubbles: true }));
   return seg ? 1 : 0;
 })()"""
+LOAD_SEG = """(() => {
+  if (document.body.innerText.includes('Loading SEG')) return;
+  [...document.querySelectorAll('button, [role=button], div')].reverse().find(e => e.innerText === 'LOAD')?.click();
+})()"""
 CONFIG = """window.config = {
   routerBasename: null, extensions: [], modes: [], customizationService: {}, showStudyList: false,
   maxNumberOfWebWorkers: 2, showWarningMessageForCrossOrigin: false, showCPUFallbackMessage: false,
@@ -168,6 +172,8 @@ async def photograph(address: str, target: Path) -> None:
                 await asyncio.sleep(2)
                 if not opened:
                     opened = (await ask("Runtime.evaluate", expression=OPEN_SEG))["result"].get("value", 0)
+                else:
+                    await ask("Runtime.evaluate", expression=LOAD_SEG)
                 text = (await ask("Runtime.evaluate", expression="document.body.innerText"))["result"].get("value", "")
                 if "Gracilis" in text:
                     break
