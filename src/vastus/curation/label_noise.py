@@ -231,9 +231,9 @@ def _finding(
     if draw:
         ensure_folder(output / PICTURES)
         write_picture(output / PICTURES / f"{name}.png", ct, (labels.array, proposal), main.value, index)
-    details = [main.detail, *(s.detail for s in group[1:] if s.detail != main.detail)]
+    reasons = dict.fromkeys(reason for s in group for reason in s.detail.split("; "))
     return Finding(
-        name, main.case, main.value, main.kind, max(s.score for s in group), index, point, "; ".join(details),
+        name, main.case, main.value, main.kind, max(s.score for s in group), index, point, "; ".join(reasons),
         proposal is not None,
     )  # fmt: skip
 

@@ -69,7 +69,7 @@ class Quantity:
     logarithmic: bool = False
 
 
-SIGNED = Quantity(FindingKind.BOUNDARY, "on average {x:+.1f} mm beyond the model's boundary", 0.2)
+SIGNED = Quantity(FindingKind.BOUNDARY, "on average {x:+.1f} mm from the model's boundary (+ outside)", 0.2)
 UNSIGNED = Quantity(FindingKind.BOUNDARY, "{x:.1f} mm off the model's boundary (usual {usual:.1f})", 0.1, sign=1,
                     logarithmic=True)  # fmt: skip
 HU_LEVEL = Quantity(FindingKind.EDGE, "{x:.0f} HU at its boundary (usual {usual:.0f})", 6.0)
