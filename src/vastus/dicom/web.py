@@ -38,7 +38,8 @@ class WebPacs:
         """UIDs of the studies that fit the filters of QIDO, all pages of the answer."""
         found: dict[str, None] = {}
         while True:
-            page = self._ask(lambda: self._client.search_for_studies(search_filters=filters, offset=len(found)))
+            search = partial(self._client.search_for_studies, search_filters=filters, offset=len(found))
+            page = self._ask(search)
             new = dict.fromkeys(item["0020000D"]["Value"][0] for item in page)
             # Some servers do not know offsets and give the same page again: nothing new is the end, not nothing.
             if new.keys() <= found.keys():
