@@ -125,7 +125,8 @@ def compare(dataset: Path, real: Path, out: Path) -> None:
             axes[0].plot(bins[:-1], share, color=colour, alpha=0.15, lw=0.8)
         axes[0].plot(bins[:-1], np.mean(shares, 0), color=colour, label=f"{kind} (n = {len(arrays)})")
         levels = np.array([noise(a) for a in arrays])
-        spectra = [spectrum(a) for a in arrays]
+        # A fatty thigh may have no square of muscle alone, and then no spectrum.
+        spectra = [found for found in map(spectrum, arrays) if found.any()]
         axes[1].boxplot(
             levels,
             positions=np.arange(3) + (0.2 if kind == "real" else 0.6),
