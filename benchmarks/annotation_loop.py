@@ -1,6 +1,6 @@
-"""Play an annotator: correct, retrain, be told what comes next; uncertainty ranking against random order.
+"""Play an annotator: correct, retrain, be told what comes next; uncertainty ranking and diversity against random order.
 
-    python benchmarks/annotation_loop.py DATA -o OUT [--pictures docs/images] [--seeds 1]
+    python benchmarks/annotation_loop.py DATA -o OUT [--pictures docs/images]
 
 DATA is a labelled set in nnU-Net layout with true labels of at least 18 people (`vastus synth` makes one). From it 30
 small scans are cut: one thigh each, 4 x 4 x 5 mm. 24 of them (both legs of 12 people) go to a folder that
@@ -45,6 +45,7 @@ HEIGHTS = (0.12, 0.72)
 POOL_PEOPLE, HELD_OUT_PEOPLE = 12, 6
 ROUNDS, A_ROUND = 5, 3
 LEAST_MM3 = 2000.0
+COLOURS = {"uncertainty": "#c2410c", "diversity": "#0f766e", "combined": "#7c3aed"}
 NETWORK = {
     "network": "resunet",
     "network_arguments": {"channels": [16, 32, 48], "encoder_blocks": [1, 1, 1], "head_channels": 8},
@@ -70,7 +71,8 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("annotation-loop"))
     parser.add_argument("--steps", type=int, default=60, help="steps of each training")
     parser.add_argument("--first-steps", type=int, default=120, help="steps of the first training")
-    parser.add_argument("--seeds", type=int, default=1, help="how many random orders")
+    parser.add_argument("--orders", default="uncertainty,diversity", help="strategies besides random")
+    parser.add_argument("--seeds", type=int, default=2, help="how many random orders")
     parser.add_argument("--pictures", type=Path, help="folder for the curve; default: OUT")
     arguments = parser.parse_args()
     out = ensure_folder(arguments.output)
@@ -87,7 +89,9 @@ def main() -> None:
             start = sorted(leg.name for leg in pool)[:: len(pool) // A_ROUND][:A_ROUND]
             first = [Annotator(address, pool, held_out).round(start, arguments.first_steps, fresh=True)]
         write_text(out / "first.json", json.dumps(first))
-    runs = {"uncertainty": go_on(("uncertainty", 0), out, (pool, held_out), arguments.steps, first)}
+    runs = {
+        name: go_on((name, 0), out, (pool, held_out), arguments.steps, first) for name in arguments.orders.split(",")
+    }
     for seed in range(1, arguments.seeds + 1):
         runs[f"random {seed}"] = go_on(("random", seed), out, (pool, held_out), arguments.steps, first)
     write_results(runs, arguments.pictures or out)
@@ -257,8 +261,8 @@ def write_results(runs: dict[str, list[dict]], folder: Path) -> None:
     for name, results in runs.items():
         writer.writerows([name, r["corrected"], f"{r['dice']:.4f}", " ".join(r["chosen"])] for r in results)
         x, y = [r["corrected"] for r in results], [r["dice"] for r in results]
-        if name == "uncertainty":
-            axes.plot(x, y, "o-", color="#c2410c", lw=2, label="by uncertainty", zorder=3)
+        if name in COLOURS:
+            axes.plot(x, y, "o-", color=COLOURS[name], lw=2, label=f"by {name}", zorder=3)
         else:
             axes.plot(x, y, "s--", color="#64748b", lw=1.2, label="random order" if name == "random 1" else None)
     axes.set_xlabel("corrected scans")

@@ -46,8 +46,14 @@ def propose_labels(
     elif kind in _FROM_THE_MODEL and model is not None:
         mask = model.array == value
         if mask.any():
-            result = replace_structure(labels.array, mask, value, labels.spacing_mm, give_way=set(BY_VALUE) - {value})
+            result = replace_structure(labels.array, mask, value, labels.spacing_mm, give_way=_giving_way(value))
     return None if result is None or np.array_equal(result, labels.array) else result
+
+
+def _giving_way(value: int) -> set[int]:
+    """Other structures; not the bones to a muscle, as their edges are plain to see for any annotator."""
+    muscle = BY_VALUE[value].structure.is_muscle
+    return {v for v, label in BY_VALUE.items() if v != value and (label.structure.is_muscle or not muscle)}
 
 
 def _to_own_side(labels: Volume, value: int, middle_mm: float) -> Labels:
