@@ -266,20 +266,24 @@ def _girth(compartments: tuple[float, float], common: float, rng: np.random.Gene
 def build_body(plan: SubjectPlan, atlas: Atlas) -> Body:
     """Deform the person and fit the volumes. About three seconds of one core.
 
-    A plan whose muscles don't find the room they need, or fall apart, is tried again with a little more girth; the
-    best of the attempts is the body, and depends on nothing but the plan and the atlas.
+    A plan whose muscles don't find the room they need, or fall apart, is tried again with a little more girth for as
+    long as that helps; the body depends on nothing but the plan and the atlas.
     """
-    best, least = None, np.inf
-    for attempt in range(_ATTEMPTS):
-        body, fit = _attempt(_roomier(plan, attempt), atlas)
-        worst = float(np.abs(fit.miss).max(initial=0.0))
-        badness = worst + len(fit.split)
-        if badness < least:
-            best, least = body, badness
-        if least <= _MOST_MISS:
+    best, fit = _attempt(plan, atlas)
+    least = _badness(fit)
+    for attempt in range(1, _ATTEMPTS):
+        if not least:
             break
-    assert best is not None
+        body, fit = _attempt(_roomier(plan, attempt), atlas)
+        if _badness(fit) >= least:
+            break
+        best, least = body, _badness(fit)
     return best
+
+
+def _badness(fit: Fit) -> float:
+    """0 for a fit that is good enough; else parts in pieces, and by how much the worst volume misses."""
+    return len(fit.split) + max(0.0, float(np.abs(fit.miss).max(initial=0.0)) - _MOST_MISS)
 
 
 def _roomier(plan: SubjectPlan, attempt: int) -> SubjectPlan:
