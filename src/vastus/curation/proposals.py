@@ -98,14 +98,17 @@ def _without_islands(labels: Volume, value: int) -> Labels:
 
 
 def _filled(labels: Volume, value: int, slices: tuple[int, ...], kind: FindingKind) -> Labels | None:
+    """Interpolate each run of slices from the two around it; None where one of these lies outside the scan."""
     if kind is FindingKind.SLICE_JUMP:
         slices = (slices[0], slices[0] + 1)
-    low, high = min(slices) - 1, max(slices) + 1
-    if low < 0 or high >= labels.shape[2]:
-        return None
+    breaks = [n for n in range(1, len(slices)) if slices[n] != slices[n - 1] + 1]
     result = labels.array.copy()
-    slab = result[:, :, low : high + 1].copy()
-    gone = slab[:, :, 1:-1]
-    gone[gone == value] = 0
-    result[:, :, low : high + 1] = fill_between(slab, (0, high - low), 2, labels.spacing_mm, values=(value,))
+    for first, end in zip([0, *breaks], [*breaks, len(slices)], strict=True):
+        low, high = slices[first] - 1, slices[end - 1] + 1
+        if low < 0 or high >= labels.shape[2]:
+            return None
+        slab = result[:, :, low : high + 1].copy()
+        gone = slab[:, :, 1:-1]
+        gone[gone == value] = 0
+        result[:, :, low : high + 1] = fill_between(slab, (0, high - low), 2, labels.spacing_mm, values=(value,))
     return result
