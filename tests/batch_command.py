@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from vastus.batch.runner import BatchRequest, OpenBatch
 
 
 def main(scans: str, out: str, journal: str, seconds: str, *scheduler: str) -> None:
+    # Where the tests themselves run in the background, the shell has Ctrl-C ignored for everything under them.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with OpenBatch(BatchRequest([Path(scans)], Path(out)), StandIn(float(seconds), journal=Path(journal))) as batch:
         if scheduler:
             from vastus.batch.engine_dask import DaskEngine

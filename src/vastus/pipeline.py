@@ -10,8 +10,9 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
@@ -22,7 +23,7 @@ from vastus import __version__
 from vastus.errors import OutputError
 from vastus.inference.predictor import OnProgress, Predictor, Segmentation, compute_threads
 from vastus.io.ahead import Ahead
-from vastus.io.atomic import ensure_folder
+from vastus.io.atomic import cleaned_up, ensure_folder
 from vastus.io.csv_tables import VolumeRow, write_volume_rows
 from vastus.io.labels import write_labels
 from vastus.io.scans import Scan, ScanFormat, read_scan
@@ -98,7 +99,13 @@ def segment_to_folder(
     was_there = request.folder.exists()
     ensure_folder(request.folder)
     staging = Path(tempfile.mkdtemp(dir=request.folder, prefix=".vastus-"))
-    try:
+
+    def leave_nothing_half_written() -> None:
+        shutil.rmtree(staging, ignore_errors=True)
+        if not was_there and request.folder.exists() and not any(request.folder.iterdir()):
+            request.folder.rmdir()
+
+    with cleaned_up(leave_nothing_half_written), _named_errors(request.folder):
         scan = read() if read else read_scan(request.path, series=request.series)
         seconds = {"read": time.perf_counter() - start}
         if on_scan:
@@ -123,12 +130,14 @@ def segment_to_folder(
         (staging / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         _move(staging, request.folder)
         return SegmentedScan(request.folder, scan, segmentation, rows, record)
+
+
+@contextmanager
+def _named_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise OutputError(f"The results can't be written ({error.strerror}).", path=request.folder) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        if not was_there and not any(request.folder.iterdir()):
-            request.folder.rmdir()
+        raise OutputError(f"The results can't be written ({error.strerror}).", path=folder) from error
 
 
 def _load_later(*, page: bool) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vastus.errors import OutputError
-from vastus.io.atomic import atomic_folder, atomic_path, ensure_folder, write_text
+from vastus.io.atomic import atomic_folder, atomic_path, clean_up_all, ensure_folder, write_text
 
 
 def test_file_appears_only_when_whole(tmp_path: Path):
@@ -85,3 +85,17 @@ def test_output_folder_is_made_or_refused(tmp_path: Path):
         ensure_folder(tmp_path / "file")
     with pytest.raises(OutputError):
         ensure_folder(tmp_path / "file" / "below")
+
+
+def test_what_is_unfinished_goes_when_the_process_is_stopped(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "folder") as folder, atomic_path(tmp_path / "file.txt") as file:
+        (folder / "inside").write_text("x")
+        file.write_text("y")
+        clean_up_all()
+        assert not folder.exists()
+        assert not file.exists()
+        folder.mkdir()
+        file.touch()
+    assert {p.name for p in tmp_path.iterdir()} == {"folder", "file.txt"}
+    clean_up_all()
+    assert {p.name for p in tmp_path.iterdir()} == {"folder", "file.txt"}

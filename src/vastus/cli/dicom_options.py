@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -87,8 +88,12 @@ def fetched(inputs: Sequence[Path]) -> Iterator[list[Path]]:
         yield list(inputs)
         return
     from vastus.dicom.pacs import fetch_study, is_pacs, parse_address
+    from vastus.io.atomic import cleaned_up
 
-    with tempfile.TemporaryDirectory(prefix="vastus-") as temporary:
+    with (
+        tempfile.TemporaryDirectory(prefix="vastus-") as temporary,
+        cleaned_up(lambda: shutil.rmtree(temporary, ignore_errors=True)),
+    ):
         local: list[Path] = []
         for number, path in enumerate(inputs, start=1):
             if not is_pacs(str(path)):

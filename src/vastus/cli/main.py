@@ -29,7 +29,7 @@ from vastus.cli import (
 )
 from vastus.errors import VastusError
 
-_INTERRUPTED = 130
+_INTERRUPTED = segment.INTERRUPTED
 
 app = typer.Typer(
     name="vastus",

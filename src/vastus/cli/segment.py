@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from vastus.io.csv_tables import VolumeRow
     from vastus.io.scans import Scan
     from vastus.pipeline import ScanRequest, SegmentedScan
+
+INTERRUPTED = 130
+"""Exit code of a program that was told to stop, as shells expect it."""
 
 
 def segment(
@@ -60,8 +65,7 @@ def segment(
     if series is not None and len(inputs) > 1:
         raise SettingsError("--series goes with a single input.")
     dicom = dicom_work(formats, send_to, inputs)
-    stop_politely()
-    with fetched(inputs) as local:
+    with stopping_at_once(), fetched(inputs) as local:
         first = _start_reading(local[0], series)
         predictor = _load(weights, RuntimeOptions(device, runtime, precision, threads), overlap)
         if len(local) == 1:
@@ -206,6 +210,32 @@ def _progress(name: str, threads: int) -> Iterator[tuple[Any, OnProgress]]:
                 typer.echo(f"{name}: {progress.total} windows, about {left:.0f} s left in the network", err=True)
 
         yield on_scan, on_progress
+
+
+@contextmanager
+def stopping_at_once() -> Iterator[None]:
+    """On Ctrl-C or SIGTERM remove what is unfinished and end there and then.
+
+    An exception would not do: where compiled loops and libraries call back into Python it can get lost, and it waits
+    for every thread that is still at work.
+    """
+    from vastus.io.atomic import clean_up_all
+
+    def end(_signal: int, _frame: Any) -> None:
+        clean_up_all()
+        sys.stderr.write("vastus: stopped; nothing half-written is left.\n")
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def stop_politely() -> None:

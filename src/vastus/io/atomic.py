@@ -5,11 +5,36 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vastus.errors import OutputError
+
+_cleanups: dict[object, Callable[[], None]] = {}
+
+
+@contextmanager
+def cleaned_up(cleanup: Callable[[], None]) -> Iterator[None]:
+    """Call ``cleanup`` at the end whatever happens, and also from ``clean_up_all`` if the process is stopped before."""
+    key = object()
+    _cleanups[key] = cleanup
+    try:
+        yield
+    finally:
+        cleanup()
+        _cleanups.pop(key, None)
+
+
+def clean_up_all() -> None:
+    """Remove everything unfinished, innermost first: for a process that is about to end at once.
+
+    Threads may still be writing; what they put into a folder while it is removed is taken by the next turn.
+    """
+    for _ in range(3):
+        for cleanup in reversed(tuple(_cleanups.values())):
+            with suppress(OSError):
+                cleanup()
 
 
 def ensure_folder(folder: Path) -> Path:
@@ -36,14 +61,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise OutputError(f"The file can't be written ({error.strerror}).", path=path) from error
     os.close(handle)
     temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"The file can't be written ({error.strerror}).", path=path) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with cleaned_up(lambda: temporary.unlink(missing_ok=True)):
+        try:
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+        except OSError as error:
+            raise OutputError(f"The file can't be written ({error.strerror}).", path=path) from error
 
 
 @contextmanager
@@ -51,14 +75,13 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     """Give a temporary folder beside ``folder``; on success it takes that name (which must not exist or be empty)."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".vastus-"))
-    try:
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        temporary.replace(folder)
-    except OSError as error:
-        raise OutputError(f"The folder can't be written ({error.strerror}).", path=folder) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with cleaned_up(lambda: shutil.rmtree(temporary, ignore_errors=True)):
+        try:
+            yield temporary
+            temporary.chmod(0o777 & ~_umask())
+            temporary.replace(folder)
+        except OSError as error:
+            raise OutputError(f"The folder can't be written ({error.strerror}).", path=folder) from error
 
 
 def write_text(path: Path, text: str) -> None:
