@@ -65,7 +65,7 @@ CONFIG = """window.config = {
 
 
 def write_study(folder: Path) -> list[pydicom.Dataset]:
-    """The sample scan as CT images, and the SEG of its labels."""
+    """The sample scan as CT images, and the labelmap SEG of its labels (OHIF takes minutes for 58 binary ones)."""
     scan, labels = (nib.load(ROOT / "examples" / f"sample_{name}.nii.gz") for name in ("scan", "labels"))
     # DICOM counts columns to the patient's left and rows to the back: both opposite to RAS+.
     hu, values = (np.asarray(image.dataobj)[::-1, ::-1, SLICES].transpose(2, 1, 0) for image in (scan, labels))
@@ -78,7 +78,7 @@ def write_study(folder: Path) -> list[pydicom.Dataset]:
         np.clip(hu, -1024, 3071).astype(np.int16), positions, pixel_spacing=(dy, dx), patient="Synthetic", extra=extra
     )
     paths = factory.write_series(folder / "ct", spec)
-    (seg,) = write_dicom(content_of(folder / "ct", values.astype(np.uint8)), (DicomFormat.SEG,), folder)
+    (seg,) = write_dicom(content_of(folder / "ct", values.astype(np.uint8)), (DicomFormat.LABELMAP,), folder)
     datasets = [pydicom.dcmread(path) for path in (*paths, seg)]
     for number, dataset in enumerate(datasets, start=1):
         dataset.PatientName = "Sample^Synthetic"
