@@ -29,8 +29,6 @@ from vastus.cli import (
 )
 from vastus.errors import VastusError
 
-_INTERRUPTED = segment.INTERRUPTED
-
 app = typer.Typer(
     name="vastus",
     help="Every single thigh and hip muscle from a hip-to-knee CT. For research; not a medical device.",
@@ -82,9 +80,9 @@ def run() -> None:
         typer.echo(f"vastus: {type(error).__name__}: {error}", err=True)
         sys.exit(error.exit_code)
     except SystemExit as stop:
-        if stop.code == _INTERRUPTED:  # typer turns Ctrl-C into this exit code
-            typer.echo("vastus: stopped; nothing half-written is left.", err=True)
-            _leave(_INTERRUPTED)
+        if stop.code == segment.INTERRUPTED:  # typer turns Ctrl-C into this exit code
+            typer.echo(segment.STOPPED, err=True)
+            _leave(segment.INTERRUPTED)
         if not stop.code and sys.argv[1:2] == ["segment"]:
             _leave(0)
         raise

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 """Exit code of a program that was told to stop, as shells expect it."""
+STOPPED = "vastus: stopped; nothing half-written is left."
 
 
 def segment(
@@ -223,7 +224,7 @@ def stopping_at_once() -> Iterator[None]:
 
     def end(_signal: int, _frame: Any) -> None:
         clean_up_all()
-        sys.stderr.write("vastus: stopped; nothing half-written is left.\n")
+        sys.stderr.write(f"{STOPPED}\n")
         sys.stderr.flush()
         os._exit(INTERRUPTED)
 
