@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vastus.training.augmentation import Cut, plain_cut, take, varied_cut, vary_intensity
+from vastus.training.augmentation import Cut, cut_field, plain_cut, take, varied_cut, vary_intensity
 
 WINDOW = (12, 10, 8)
 
@@ -80,3 +80,18 @@ def test_a_turn_of_nothing_is_the_identity(monkeypatch: pytest.MonkeyPatch) -> N
     cut = varied_cut(np.array([5.5, 4.5, 3.5]), WINDOW, (1.0, 2.0, 3.0), Still())  # type: ignore[arg-type]
     np.testing.assert_allclose(cut.matrix, np.eye(3), atol=1e-12)
     np.testing.assert_allclose(cut.offset, 0.0, atol=1e-12)
+
+
+def test_a_cropped_window_keeps_a_box_of_it() -> None:
+    kept = []
+    for seed in range(400):
+        field = cut_field((40, 30, 20), np.random.default_rng(seed))
+        box = [np.flatnonzero(field.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+        assert all(len(b) == b[-1] - b[0] + 1 for b in box)
+        assert field.sum() == len(box[0]) * len(box[1]) * len(box[2])
+        kept.append([len(b) for b in box])
+    shares = np.array(kept) / (40, 30, 20)
+    whole = (shares == 1).all(axis=1).mean()
+    assert 0.55 < whole < 0.75, "0.6, and those cropped windows that no edge meets"
+    assert (shares.min(axis=0) >= (0.39, 0.39, 0.29)).all()
+    assert (shares.min(axis=0) < 0.5).all()

@@ -10,6 +10,7 @@ pytest.importorskip("torch")
 from training.tiny import tiny_config
 from vastus.errors import SettingsError
 from vastus.preprocessing import PreprocessingSettings
+from vastus.training import folder
 from vastus.training.config import ANATOMY_CLASSES, TrainConfig
 from vastus.training.folder import FolderData, open_folder
 from vastus.training.losses import IGNORE
@@ -23,9 +24,9 @@ def _config() -> TrainConfig:
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> FolderData:
-    folder = tmp_path_factory.mktemp("data")
-    write_data_set(folder / "set", 3)
-    return open_folder(folder / "set", _config(), fold=0, cache=folder / "cache")
+    data = tmp_path_factory.mktemp("data")
+    write_data_set(data / "set", 3)
+    return open_folder(data / "set", _config(), fold=0, cache=data / "cache")
 
 
 def test_a_window_depends_on_its_index_only(opened: FolderData) -> None:
@@ -90,3 +91,26 @@ def test_a_fold_that_is_not_there_is_refused(tmp_path: Path) -> None:
     write_data_set(tmp_path / "set", 2)
     with pytest.raises(SettingsError, match="no fold 7"):
         open_folder(tmp_path / "set", _config(), fold=7, cache=tmp_path / "cache")
+
+
+def test_all_trains_on_every_case(tmp_path: Path) -> None:
+    write_data_set(tmp_path / "set", 3)
+    everything = open_folder(tmp_path / "set", _config(), fold=None, cache=tmp_path / "cache")
+    assert len(everything.training.cases) == 3
+    assert everything.validation.cases == everything.training.cases
+    assert not (tmp_path / "set" / "splits_final.json").exists()
+
+
+def test_edges_that_cut_a_window_leave_air_without_labels(opened: FolderData, monkeypatch: pytest.MonkeyPatch) -> None:
+    half = np.zeros(COARSE.window_size, bool)
+    half[:16] = True
+    whole = np.ones(COARSE.window_size, bool)
+    monkeypatch.setattr(folder, "cut_field", lambda window, rng: whole)
+    before = opened.training.patch(3)
+    monkeypatch.setattr(folder, "cut_field", lambda window, rng: half)
+    cut = opened.training.patch(3)
+    assert (cut.labels[~half] == IGNORE).all()
+    assert not cut.image[~half].any()
+    np.testing.assert_array_equal(cut.labels[half], before.labels[half])
+    np.testing.assert_array_equal(cut.image[half], before.image[half])
+    assert before.image[~half].any()

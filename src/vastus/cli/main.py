@@ -23,6 +23,7 @@ from vastus.cli import (
     measure,
     node,
     preview,
+    pseudo_label,
     segment,
     synth,
     train,
@@ -50,6 +51,7 @@ app.command("atlas")(synth.atlas)
 app.command("synth")(synth.synth)
 app.command("train")(train.train)
 app.command("crossval")(crossval.crossval)
+app.command("pseudo-label")(pseudo_label.pseudo_label)
 app.command("export")(export.export)
 app.command("annotate")(annotate.annotate)
 app.command("check-labels")(check_labels.check_labels)

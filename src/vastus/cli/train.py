@@ -20,8 +20,10 @@ def train(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run; the same command continues it.")],
     data: Annotated[Path | None, typer.Option(help="Labelled scans in nnU-Net layout.")] = None,
     synthetic: Annotated[Path | None, typer.Option(help="Pool of synthetic subjects.")] = None,
-    held_out: Annotated[Path | None, typer.Option(help="Pool to validate on (default: the training pool).")] = None,
-    fold: Annotated[int, typer.Option(help="Fold of splits_final.json that is held out.")] = 0,
+    held_out: Annotated[Path | None, typer.Option(help="Pool to validate on (default: the fold, or the pool).")] = None,
+    fold: Annotated[
+        str, typer.Option(help="Fold of splits_final.json that is held out; all: train on every scan.")
+    ] = "0",
     mix: Annotated[float, typer.Option(help="Share of synthetic windows when both sources are given.")] = 0.5,
     config: Annotated[Path | None, typer.Option(help="Settings of the run, TOML or JSON.")] = None,
     network: Annotated[str | None, typer.Option(help="Network of the registry.")] = None,
@@ -55,7 +57,7 @@ def train(
         torch.set_num_threads(threads)
     settings = read_config(config, output, {"network": network, "minutes": minutes, "steps": steps})
     source, validation, settings = build_sources(
-        settings, Inputs(data, synthetic, held_out, fold, mix, output / "cache")
+        settings, Inputs(data, synthetic, held_out, read_fold(fold), mix, output / "cache")
     )
     weights = None
     if init is not None:
@@ -79,6 +81,15 @@ def read_config(file: Path | None, run: Path, overrides: dict[str, Any]) -> Trai
     return TrainConfig.from_dict({name: value for name, value in overrides.items() if value is not None})
 
 
+def read_fold(text: str) -> int | None:
+    """A fold's number, or ``None`` for nnU-Net's ``all``."""
+    if text == "all":
+        return None
+    if not text.isdecimal():
+        raise SettingsError(f"A fold is a number or 'all', not {text!r}.")
+    return int(text)
+
+
 @dataclass(frozen=True, slots=True)
 class Inputs:
     """Where the windows come from: a data set with its fold, a pool, a pool to validate on, or a mix."""
@@ -86,7 +97,7 @@ class Inputs:
     data: Path | None
     synthetic: Path | None
     held_out: Path | None
-    fold: int
+    fold: int | None
     mix: float
     cache: Path
 
@@ -110,12 +121,11 @@ def build_sources(settings: TrainConfig, inputs: Inputs) -> tuple[PatchSource, P
         sources.append(folder.training)
         validation = folder.validation
     if inputs.synthetic is not None:
-        preprocessing = settings.settings
-        sources.append(SyntheticSource(inputs.synthetic, preprocessing, settings.seed))
-        if validation is None:
-            # Another seed: looks, crops and noise that training never draws.
-            held_out = inputs.held_out or inputs.synthetic
-            validation = SyntheticSource(held_out, preprocessing, settings.seed + 1_000_003, mirror=False)
+        sources.append(SyntheticSource(inputs.synthetic, settings.settings, settings.seed))
+    pool = inputs.held_out or (inputs.synthetic if validation is None else None)
+    if pool is not None:
+        # Another seed: looks, crops and noise that training never draws.
+        validation = SyntheticSource(pool, settings.settings, settings.seed + 1_000_003, mirror=False)
     assert validation is not None
     if len(sources) == 1:
         return sources[0], validation, settings

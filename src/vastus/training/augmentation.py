@@ -17,6 +17,9 @@ _TURN_DEGREES = 10.0
 _SCALE = 0.12
 _MIRROR = 0.5
 _SOME = 0.25
+_CROPPED = 0.4
+# Left-right, front-back, head-foot: how often an edge cuts a cropped window, and the least share that stays.
+_EDGES = ((0.5, 0.4), (0.3, 0.4), (0.7, 0.3))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +67,26 @@ def take(array: NDArray[np.generic], cut: Cut, window: tuple[int, int, int], *, 
         working, cut.matrix, offset=cut.offset - low, output_shape=window, order=order, mode="constant", cval=outside,
         prefilter=False,
     )  # fmt: skip
+
+
+def cut_field(window: tuple[int, int, int], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """What a smaller scan would still show of a window: all of it, or a part that edges of the scan cut off.
+
+    Scans of one leg, of few slices, or with a field of view through the thigh are common, and cohorts with labels
+    seldom hold them.
+    """
+    field = np.ones(window, dtype=bool)
+    if rng.random() >= _CROPPED:
+        return field
+    for axis, (chance, least) in enumerate(_EDGES):
+        if rng.random() < chance:
+            size = window[axis]
+            keep = max(1, int(size * rng.uniform(least, 0.95)))
+            first = int(rng.integers(max(0, size // 2 - keep), min(size // 2, size - keep) + 1))
+            along = np.arange(size)
+            inside = (along >= first) & (along < first + keep)
+            field &= inside.reshape([-1 if a == axis else 1 for a in range(3)])
+    return field
 
 
 def vary_intensity(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

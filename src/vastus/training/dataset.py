@@ -133,7 +133,7 @@ def read_pair(case: Case) -> tuple[Volume, Volume]:
     """CT in HU and label map with the data set's own values, on one grid."""
     from vastus.io.scans import read_scan
 
-    return read_scan(case.image).volume, _read_values(case.labels)
+    return read_scan(case.image).volume, read_values(case.labels)
 
 
 def _refuse(problems: list[str], folder: Path) -> None:
@@ -231,7 +231,7 @@ def _check_case(case: Case, dataset: Dataset) -> tuple[list[str], set[int]]:
     return [], values
 
 
-def _read_values(path: Path) -> Volume:
+def read_values(path: Path) -> Volume:
     """A label map with any whole values of 0..255."""
     from vastus.errors import LabelError
     from vastus.io.itk_images import read_itk

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from vastus.errors import SettingsError
 from vastus.io.atomic import atomic_folder, ensure_folder
 from vastus.preprocessing import PreprocessingSettings, preprocess
-from vastus.training.augmentation import plain_cut, take, varied_cut, vary_intensity
+from vastus.training.augmentation import cut_field, plain_cut, take, varied_cut, vary_intensity
 from vastus.training.config import ANATOMY_CLASSES, TrainConfig
 from vastus.training.dataset import Case, Dataset, read_pair, require_sound
-from vastus.training.folds import folds_of
+from vastus.training.folds import Fold, all_of, folds_of
 from vastus.training.losses import IGNORE
 from vastus.training.sources import Patch
 from vastus.volume import crop, to_ras
@@ -44,14 +44,16 @@ class FolderData:
     notices: tuple[str, ...]
 
 
-def open_folder(data: Path, config: TrainConfig, *, fold: int, cache: Path, keep_classes: bool = False) -> FolderData:
+def open_folder(
+    data: Path, config: TrainConfig, *, fold: int | None, cache: Path, keep_classes: bool = False
+) -> FolderData:
     """Check a data set, preprocess what is not in the cache yet, and give the windows of one fold.
 
     Args:
         data: nnU-Net layout.
         config: of the run; its classes are kept when they are a choice, and become those of the data set when the run
             names all of the anatomy and the data set does not.
-        fold: number in ``splits_final.json``.
+        fold: number in ``splits_final.json``; ``None`` trains on all cases.
         keep_classes: never change the classes of the run.
         cache: folder for the preprocessed scans (about 2 bytes a voxel for the image and 1 for the labels).
 
@@ -60,20 +62,26 @@ def open_folder(data: Path, config: TrainConfig, *, fold: int, cache: Path, keep
         SettingsError: no such fold.
     """
     dataset, notices = require_sound(data)
-    folds = folds_of(data, tuple(c.name for c in dataset.cases))
-    if not 0 <= fold < len(folds):
-        raise SettingsError(f"There is no fold {fold}; the data set has 0..{len(folds) - 1}.", path=data)
+    chosen = _fold(data, tuple(c.name for c in dataset.cases), fold)
     if not keep_classes and config.classes == ANATOMY_CLASSES and dataset.classes != config.classes:
         config = replace(config, classes=dataset.classes)
     prepared = {c.name: prepare_case(c, dataset, config, cache) for c in dataset.cases}
     settings = config.settings
-    chosen = folds[fold]
     return FolderData(
         FolderSource(tuple(prepared[n] for n in chosen.training), settings, config.seed, augment=True),
         FolderSource(tuple(prepared[n] for n in chosen.validation), settings, config.seed, augment=False),
         config,
         notices,
     )
+
+
+def _fold(data: Path, names: tuple[str, ...], number: int | None) -> Fold:
+    if number is None:
+        return all_of(names)
+    folds = folds_of(data, names)
+    if not 0 <= number < len(folds):
+        raise SettingsError(f"There is no fold {number}; the data set has 0..{len(folds) - 1}.", path=data)
+    return folds[number]
 
 
 def prepare_case(case: Case, dataset: Dataset, config: TrainConfig, cache: Path) -> Path:
@@ -156,16 +164,14 @@ class FolderSource:
         rng = np.random.default_rng((self.seed, index, 43))
         window = self.settings.window_size
         centre = _centre(np.array(image.shape), points, np.array(window), rng)
-        if not self.augment:
-            cut = plain_cut(centre, window)
-            taken = take(image, cut, window, order=1, outside=0.0)
-        else:
-            cut = varied_cut(centre, window, self.settings.spacing_mm, rng)
-            taken = vary_intensity(take(image, cut, window, order=1, outside=0.0), rng)
-        return Patch(
-            np.ascontiguousarray(taken, dtype=np.float32),
-            np.ascontiguousarray(take(labels, cut, window, order=0, outside=IGNORE)),
-        )
+        cut = varied_cut(centre, window, self.settings.spacing_mm, rng) if self.augment else plain_cut(centre, window)
+        taken = take(image, cut, window, order=1, outside=0.0)
+        known = take(labels, cut, window, order=0, outside=IGNORE)
+        if self.augment:
+            taken = vary_intensity(taken, rng)
+            beyond = ~cut_field(window, rng)
+            taken[beyond], known[beyond] = 0.0, IGNORE
+        return Patch(np.ascontiguousarray(taken, dtype=np.float32), np.ascontiguousarray(known))
 
 
 def _centre(

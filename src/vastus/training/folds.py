@@ -43,6 +43,11 @@ def make_folds(names: tuple[str, ...], count: int = DEFAULT_FOLDS) -> tuple[Fold
     return tuple(folds)
 
 
+def all_of(names: tuple[str, ...]) -> Fold:
+    """nnU-Net's fold "all": train on every case, and watch the loss on the same ones."""
+    return Fold(names, names)
+
+
 def folds_of(folder: Path, names: tuple[str, ...], count: int | None = None) -> tuple[Fold, ...]:
     """The folds in ``splits_final.json``; made, and written there if the folder allows it, when it is missing.
 

@@ -1,0 +1,217 @@
+"""Pseudo-labels: what a network says about unlabelled scans wherever it says the same from several points of view.
+
+For adapting a network to a new scanner or population without annotations (self-training). Each scan is segmented as it
+is, mirrored, and as the scan of a smaller and a larger person; where enough of these agree, the class is taken for a
+label, everywhere else nobody labelled (``IGNORE``). Four rules take out what all views get wrong alike: skin where the
+thighs touch, specks, soft tissue that was passed over, and whatever lies near a mask of disease.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vastus.anatomy import BACKGROUND_ID, STRUCTURES
+from vastus.errors import GeometryError, SettingsError
+from vastus.inference.islands import find_parts
+from vastus.io.atomic import ensure_folder, write_text
+from vastus.training.dataset import DATASET_FILE, IMAGES, LABELS
+from vastus.training.losses import IGNORE
+from vastus.volume import Volume, from_ras, to_ras
+
+SOFT_TISSUE_HU = (-20.0, 150.0)
+AIR_HU = -400.0
+SHEET_MM = 6.0
+"""Soft tissue thinner than this that reaches the air is skin."""
+SPECK_MM3 = 2000.0
+SPECK_SHARE = 0.1
+"""A part below either is left out: of the volume, and of the largest part of its class."""
+LESION_MARGIN_MM = 10.0
+
+Classes = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+Segment = Callable[[Volume], Volume]
+"""Scan in HU -> label map on its grid, label values or class ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One way to look at a scan: in a mirror, and with voxels said to be ``zoom`` times as large."""
+
+    mirror: bool
+    zoom: float
+
+
+VIEWS = tuple(View(mirror, zoom) for zoom in (1.0, 0.93, 1.07) for mirror in (False, True))
+
+
+@dataclass(frozen=True, slots=True)
+class PseudoCase:
+    """A scan to be labelled: its name in the data set, HU, and a mask (not 0) of what must not be labelled."""
+
+    name: str
+    scan: Volume
+    excluded: Volume | None = None
+
+
+def vote(scan: Volume, segment: Segment, views: Sequence[View] = VIEWS) -> tuple[Classes, NDArray[np.float32]]:
+    """Class ids that most views give, and the share of the views that do; axes of ``to_ras``.
+
+    Of classes with equally many votes the one with the smaller id is given; its share tells that it is no majority.
+    """
+    votes = np.stack([_classes_seen(scan, segment, view) for view in views])
+    winner = np.zeros(votes.shape[1:], np.uint8)
+    count = np.zeros(votes.shape[1:], np.uint8)
+    for class_id in np.unique(votes):
+        own = (votes == class_id).sum(axis=0, dtype=np.uint8)
+        more = own > count
+        winner[more], count[more] = class_id, own[more]
+    return winner, (count / len(views)).astype(np.float32)
+
+
+def _classes_seen(scan: Volume, segment: Segment, view: View) -> Classes:
+    upright = to_ras(scan)
+    array = upright.array[::-1] if view.mirror else upright.array
+    affine = upright.affine.copy()
+    affine[:3, :3] *= view.zoom
+    said = segment(Volume(np.ascontiguousarray(array), affine)).array % 100
+    return np.ascontiguousarray(said[::-1] if view.mirror else said, dtype=np.uint8)
+
+
+def settle(classes: Classes, agreement: NDArray[np.float32], least: float) -> Classes:
+    """``IGNORE`` where less than this share of the views agree."""
+    return np.where(agreement >= least, classes, np.uint8(IGNORE))
+
+
+def skin(ct: Volume) -> Mask:
+    """Thin soft tissue that reaches the air, slice by slice: the skin, also where two thighs touch.
+
+    Args:
+        ct: HU, axes of ``to_ras``.
+    """
+    from scipy.ndimage import binary_dilation, binary_opening, gaussian_filter, label
+
+    soft = gaussian_filter(ct.array.astype(np.float32), (0.7, 0.7, 0.0)) > SOFT_TISSUE_HU[0]
+    disc = _disc(SHEET_MM / 2, ct.spacing_mm)
+    near_air = _disc(SHEET_MM, ct.spacing_mm)
+    found = np.zeros(soft.shape, bool)
+    for k in range(soft.shape[2]):
+        air = ct.array[:, :, k] < AIR_HU
+        if not air.any() or not soft[:, :, k].any():
+            continue
+        # A border of soft tissue around the slice: what the edge of the scan cuts is not thin.
+        wide = binary_opening(np.pad(soft[:, :, k], disc.shape[0], mode="edge"), disc)
+        thin = soft[:, :, k] & ~wide[disc.shape[0] : -disc.shape[0], disc.shape[0] : -disc.shape[0]]
+        parts, count = label(thin, np.ones((3, 3)))
+        reached = np.zeros(count + 1, bool)
+        reached[np.unique(parts[binary_dilation(air, near_air)])] = True
+        reached[0] = False
+        found[:, :, k] = reached[parts]
+    return found
+
+
+def passed_over(ct: Volume, classes: Classes) -> Mask:
+    """Thick soft tissue called background: a muscle may have been missed there; axes of ``to_ras``."""
+    from scipy.ndimage import binary_opening, gaussian_filter
+
+    smooth = gaussian_filter(ct.array.astype(np.float32), (0.7, 0.7, 0.0))
+    soft = (smooth > SOFT_TISSUE_HU[0]) & (smooth < SOFT_TISSUE_HU[1]) & (classes == BACKGROUND_ID)
+    disc = _disc(SHEET_MM / 2, ct.spacing_mm)[:, :, None]
+    opened: Mask = binary_opening(soft, disc)
+    return opened
+
+
+def specks(classes: Classes, voxel_mm3: float) -> Mask:
+    """Parts of a class that are small and not its largest."""
+    known = np.where(classes == IGNORE, np.uint8(0), classes)
+    parts = find_parts(known)
+    largest = np.zeros(256, np.int64)
+    np.maximum.at(largest, parts.value, parts.size)
+    limit = np.maximum(SPECK_MM3 / voxel_mm3, SPECK_SHARE * largest)[parts.value]
+    small = (parts.size < limit) & (parts.size < largest[parts.value])
+    small[0] = False
+    return small[parts.index]
+
+
+def pseudo_label(case: PseudoCase, segment: Segment, least: float) -> Volume:
+    """Class ids on the grid of the scan, ``IGNORE`` where the network is not to be trusted.
+
+    Args:
+        case: the scan.
+        segment: the network.
+        least: share of the views that must agree, 0..1.
+
+    Raises:
+        SettingsError: the share lies outside 0..1.
+        GeometryError: the mask does not lie on the scan's grid.
+    """
+    if not 0.0 < least <= 1.0:
+        raise SettingsError(f"The agreement must lie in 0..1, got {least}.")
+    if case.excluded is not None and not case.excluded.same_grid(case.scan):
+        raise GeometryError(f"The mask of {case.name} does not lie on the grid of its scan.")
+    ct = to_ras(case.scan)
+    classes, agreement = vote(case.scan, segment)
+    labels = settle(classes, agreement, least)
+    labels[specks(labels, ct.voxel_volume_mm3)] = IGNORE
+    labels[passed_over(ct, labels)] = IGNORE
+    labels[skin(ct)] = BACKGROUND_ID
+    if case.excluded is not None:
+        labels[_grown(to_ras(case.excluded).array != 0, ct.spacing_mm)] = IGNORE
+    return from_ras(labels, case.scan)
+
+
+def write_pseudo_set(
+    cases: Sequence[Callable[[], PseudoCase]], segment: Segment, folder: Path, *, least: float,
+    tell: Callable[[str], None] = lambda _: None,
+) -> None:  # fmt: skip
+    """Write a data set in nnU-Net layout that ``vastus train --data`` takes.
+
+    Args:
+        cases: each read when its turn comes.
+        segment: the network.
+        folder: gets ``imagesTr``, ``labelsTr`` and ``dataset.json``; cases that are there already are kept.
+        least: share of the views that must agree.
+        tell: told one line a case.
+    """
+    from vastus.synthesis.dataset import write_image
+
+    images, maps = ensure_folder(folder / IMAGES), ensure_folder(folder / LABELS)
+    for read in cases:
+        case = read()
+        target = maps / f"{case.name}.nii.gz"
+        if not target.is_file():
+            labels = pseudo_label(case, segment, least)
+            write_image(case.scan, images / f"{case.name}_0000.nii.gz")
+            write_image(labels, target)
+            known = labels.array != IGNORE
+            named = known & (labels.array != BACKGROUND_ID)
+            tell(f"{case.name}: {known.mean():.0%} of the voxels labelled, {named.mean():.0%} with a structure")
+    description = {
+        "channel_names": {"0": "CT"},
+        "labels": {"background": BACKGROUND_ID} | {s.key: s.class_id for s in STRUCTURES} | {"ignore": IGNORE},
+        "numTraining": len(cases),
+        "file_ending": ".nii.gz",
+        "description": "Pseudo-labels: a network's own output where several views agree. Not for evaluation.",
+    }
+    write_text(folder / DATASET_FILE, json.dumps(description, indent=2) + "\n")
+
+
+def _disc(radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:
+    reach = [max(1, round(radius_mm / mm)) for mm in spacing_mm[:2]]
+    x, y = np.ogrid[-reach[0] : reach[0] + 1, -reach[1] : reach[1] + 1]
+    inside: Mask = np.hypot(x * spacing_mm[0], y * spacing_mm[1]) <= radius_mm + 0.01
+    return inside
+
+
+def _grown(mask: Mask, spacing_mm: tuple[float, float, float]) -> Mask:
+    from scipy.ndimage import distance_transform_edt
+
+    if not mask.any():
+        return mask
+    near: Mask = distance_transform_edt(~mask, sampling=spacing_mm) <= LESION_MARGIN_MM
+    return near
