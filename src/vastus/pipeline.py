@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,7 @@ from vastus import __version__
 from vastus.errors import OutputError
 from vastus.inference.predictor import OnProgress, Predictor, Segmentation, compute_threads
 from vastus.io.ahead import Ahead
-from vastus.io.atomic import cleaned_up, ensure_folder
+from vastus.io.atomic import cleaned_up, ensure_folder, hidden_path
 from vastus.io.csv_tables import VolumeRow, write_volume_rows
 from vastus.io.labels import write_labels
 from vastus.io.scans import Scan, ScanFormat, read_scan
@@ -98,7 +97,7 @@ def segment_to_folder(
     start = time.perf_counter()
     was_there = request.folder.exists()
     ensure_folder(request.folder)
-    staging = Path(tempfile.mkdtemp(dir=request.folder, prefix=".vastus-"))
+    staging = hidden_path(request.folder)
 
     def leave_nothing_half_written() -> None:
         shutil.rmtree(staging, ignore_errors=True)
@@ -106,6 +105,7 @@ def segment_to_folder(
             request.folder.rmdir()
 
     with cleaned_up(leave_nothing_half_written), _named_errors(request.folder):
+        staging.mkdir(mode=0o700)
         scan = read() if read else read_scan(request.path, series=request.series)
         seconds = {"read": time.perf_counter() - start}
         if on_scan:

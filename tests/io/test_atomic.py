@@ -99,3 +99,18 @@ def test_what_is_unfinished_goes_when_the_process_is_stopped(tmp_path: Path) -> 
     assert {p.name for p in tmp_path.iterdir()} == {"folder", "file.txt"}
     clean_up_all()
     assert {p.name for p in tmp_path.iterdir()} == {"folder", "file.txt"}
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, Path.touch])
+def test_a_stop_right_after_something_was_made_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make):
+    def make_and_stop(self: Path, *args: object, **options: object) -> None:
+        make(self, *args, **options)
+        if self.name.startswith(".vastus-"):
+            assert self.exists()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, make.__name__, make_and_stop)
+    open_it = atomic_folder if make.__name__ == "mkdir" else atomic_path
+    with pytest.raises(KeyboardInterrupt), open_it(tmp_path / "result"):
+        pass
+    assert not list(tmp_path.iterdir())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -51,18 +52,18 @@ def ensure_folder(folder: Path) -> Path:
     return folder
 
 
+def hidden_path(folder: Path, suffix: str = "") -> Path:
+    """A name in a folder that nothing has: it can be given to ``cleaned_up`` before anything is made there."""
+    return folder / f".vastus-{secrets.token_hex(8)}{suffix}"
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path with the same suffixes; on success rename it to ``path``, on any failure remove it."""
-    suffix = "".join(path.suffixes[-2:])
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".vastus-", suffix=suffix)
-    except OSError as error:
-        raise OutputError(f"The file can't be written ({error.strerror}).", path=path) from error
-    os.close(handle)
-    temporary = Path(name)
+    temporary = hidden_path(path.parent, "".join(path.suffixes[-2:]))
     with cleaned_up(lambda: temporary.unlink(missing_ok=True)):
         try:
+            temporary.touch(mode=0o600, exist_ok=False)
             yield temporary
             temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
@@ -74,9 +75,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Give a temporary folder beside ``folder``; on success it takes that name (which must not exist or be empty)."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".vastus-"))
+    temporary = hidden_path(folder.parent)
     with cleaned_up(lambda: shutil.rmtree(temporary, ignore_errors=True)):
         try:
+            temporary.mkdir(mode=0o700)
             yield temporary
             temporary.chmod(0o777 & ~_umask())
             temporary.replace(folder)
