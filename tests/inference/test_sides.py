@@ -153,6 +153,42 @@ def test_muscles_that_touch_across_the_midline_are_cut_there() -> None:
     assert _swapped(_sided(truth).labels, truth.array) < 0.003
 
 
+def _with_multifidi_moved(truth: Volume, voxels: int, *, joined: bool) -> Volume:
+    """Both multifidi moved to the right of the bones' middle, as in a pelvis that is not symmetrical."""
+    muscle = BY_KEY["multifidus"]
+    array = truth.array.copy(order="F")
+    both = array % 100 == muscle.class_id
+    x = np.flatnonzero(both.any(axis=(1, 2)))
+    if joined:
+        both[x[0] : x[-1] + 1] |= both.any(axis=0)[None]
+    array[array % 100 == muscle.class_id] = 0
+    moved = np.roll(both, voxels, axis=0)
+    middle = (x[0] + x[-1]) / 2 + voxels
+    to_the_right = (np.arange(array.shape[0]) >= middle)[:, None, None]
+    values = np.where(to_the_right, muscle.label_value(Side.RIGHT), muscle.label_value(Side.LEFT))
+    return truth.with_array(np.where(moved, values, array).astype(np.uint8, order="F"))
+
+
+@pytest.mark.parametrize("voxels", [-5, 0, 5])
+@pytest.mark.parametrize("joined", [False, True])
+def test_multifidi_beside_the_middle_of_the_bones_keep_their_sides(voxels: int, joined: bool) -> None:
+    truth = _with_multifidi_moved(_labels(z=(380, 610)), voxels, joined=joined)
+    own = truth.array % 100 == BY_KEY["multifidus"].class_id
+    assert own.sum() > 200
+    found = _sided(truth).labels
+    assert ((found == truth.array) & own).sum() >= 0.97 * own.sum()
+    assert _swapped(np.where(own, truth.array, found), truth.array) == 0.0
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_one_multifidus_is_one_side(side: Side) -> None:
+    truth = _labels(z=(380, 610))
+    array = truth.array.copy(order="F")
+    array[array == BY_KEY["multifidus"].label_value(side.opposite)] = 0
+    truth = truth.with_array(array)
+    np.testing.assert_array_equal(_sided(truth).labels, truth.array)
+
+
 def test_what_can_not_be_told_is_said() -> None:
     classes = np.zeros((30, 30, 30), np.uint8, order="F")
     classes[10:20, 10:20, 5:25] = FEMUR

@@ -31,6 +31,11 @@ PELVIS_WIDE_MM: Final = 190.0  # one bone part wider than this is both hip bones
 SMOOTHING_MM: Final = 25.0  # SD of the smoothing of the mid-surface along the body
 CROSSING_SHARE: Final = 0.25  # less than this beyond the surface,
 CROSSING_MM: Final = 20.0  # and not deeper than this: the part is taken as a whole
+MIDLINE_WIDE_MM: Final = {BY_KEY["multifidus"].class_id: 50.0, BY_KEY["rectus_abdominis"].class_id: 90.0}
+"""Muscles that lie against their fellow; one part wider than this is both of them."""
+MIDLINE_NEAR_MM: Final = 60.0  # so far from the surface they may lie: the bones it comes from are a hand away
+MIDLINE_APART_MM: Final = 10.0  # two parts that are further apart than this are one of each side
+MIDLINE_OFF_MM: Final = 5.0  # the surface is not known better than this
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +66,12 @@ def tell_sides(classes: NDArray[np.uint8], affine: Affine) -> SidedLabels:
         return SidedLabels(np.asfortranarray(classes), tuple(warnings))
     found = find_bones(tracks, affine, right)
     if found is not None:
-        return SidedLabels(_assign(parts, found.surface, affine, _signs(parts, tracks, found.rows)), tuple(warnings))
+        pairs, joined = at_the_midline(tracks, found.surface, right)
+        fixed = _signs(parts, tracks, found.rows | pairs)
+        moved_mm = np.zeros(len(parts.size))
+        moved_mm[tracks.part[list(joined)]] = list(joined.values())
+        fixed[tracks.part[list(joined)]] = _CUT
+        return SidedLabels(_assign(parts, found.surface, affine, fixed, moved_mm=moved_mm), tuple(warnings))
     medial = medial_direction(tracks, right)
     if medial is None:
         return SidedLabels(np.asfortranarray(classes), (*warnings, _NO_SIDE))
@@ -72,6 +82,7 @@ def tell_sides(classes: NDArray[np.uint8], affine: Affine) -> SidedLabels:
     return SidedLabels(_assign(parts, surface, affine, _signs(parts, tracks, own), whole=True), tuple(warnings))
 
 
+_CUT: Final = 2  # instead of a side: cut this part
 _NO_SIDE = "Left and right can't be told apart in this scan: the labels carry no side."
 
 
@@ -104,6 +115,34 @@ def find_bones(tracks: Tracks, affine: Affine, right: RightHand) -> TwoSides | N
         _, centre = tracks.joined(wide)
         return TwoSides(_smooth(centre, np.broadcast_to(right.direction, centre.shape), affine), {})
     return None if femora or single else _pairs(tracks, affine, right)
+
+
+def at_the_midline(tracks: Tracks, surface: MidSurface, right: RightHand) -> tuple[dict[int, int], dict[int, float]]:
+    """Sides of muscles that lie against their fellow, where a surface from bones far away may be off by a centimetre.
+
+    Returns:
+        Rows of two parts beside each other with their sides, and rows of parts that are both sides in one with the
+        distance in mm, to the right, of their own middle from the surface.
+    """
+    pairs: dict[int, int] = {}
+    joined: dict[int, float] = {}
+    for class_id, wide_mm in MIDLINE_WIDE_MM.items():
+        near = {int(r): d for r in tracks.of(class_id) if abs(d := _beside(tracks, surface, int(r))) < MIDLINE_NEAR_MM}
+        wide = {r: d for r, d in near.items() if max(wide_mm, 2 * abs(d)) < tracks.width_mm(r)}
+        two = sorted(near, key=lambda r: -int(tracks.count[r].sum()))[:2]
+        if wide:
+            joined |= {r: d for r, d in wide.items() if abs(d) > MIDLINE_OFF_MM}
+        elif len(two) == 2 and _distance(tracks, [two[0]], [two[1]]) > MIDLINE_APART_MM:
+            pairs |= _order(tracks, [two[0]], [two[1]], right)
+    return pairs, joined
+
+
+def _beside(tracks: Tracks, surface: MidSurface, row: int) -> float:
+    """How far to the right of the surface a part lies, in mm, over the slices where it is about as wide as anywhere."""
+    width = tracks.ends_mm[row, :, 1] - tracks.ends_mm[row, :, 0]
+    widest = width >= 0.75 * np.nanmax(width)
+    away = ((tracks.centre_mm[row] - surface.point_mm) * surface.right).sum(axis=1)
+    return float(np.average(away[widest], weights=tracks.count[row][widest]))
 
 
 def _group(tracks: Tracks, rows: list[int], apart_mm: float) -> list[list[int]]:
@@ -243,9 +282,10 @@ def _signs(parts: Parts, tracks: Tracks, rows: dict[int, int]) -> NDArray[np.int
 
 
 def _assign(
-    parts: Parts, surface: MidSurface, affine: Affine, fixed: NDArray[np.int8], *, whole: bool = False
-) -> NDArray[np.uint8]:
-    """Give every part its side, or cut it along the surface when it lies on both (unless ``whole``)."""
+    parts: Parts, surface: MidSurface, affine: Affine, fixed: NDArray[np.int8], *, whole: bool = False,
+    moved_mm: NDArray[np.float64] | None = None,
+) -> NDArray[np.uint8]:  # fmt: skip
+    """Give every part its side, or cut it along the surface, moved for some, if it lies on both (unless ``whole``)."""
     right = surface.right
     origin = affine[:3, 3] + np.arange(len(right))[:, None] * affine[:3, 2] - surface.point_mm
     line = np.stack([right @ affine[:3, 0], right @ affine[:3, 1], (origin * right).sum(axis=1)], axis=1)
@@ -257,5 +297,5 @@ def _assign(
     sign = np.where(count[:, 0] >= count[:, 1], 1, -1).astype(np.int8)
     if not whole:
         sign[crosses & (count.min(axis=1) > 0)] = 0
-    sign = np.where(fixed != 0, fixed, sign)
-    return kernels.label(parts.index, parts.value, sign, line)
+    sign = np.where(fixed == _CUT, 0, np.where(fixed != 0, fixed, sign))
+    return kernels.label(parts.index, parts.value, sign, line, np.zeros(len(sign)) if moved_mm is None else moved_mm)
