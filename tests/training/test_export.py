@@ -76,6 +76,25 @@ def test_onnx_weights_are_stored_in_half_the_bytes(run: Path, bundle: Path) -> N
     assert after < 0.55 * before
 
 
+def test_weights_lie_in_the_bundle_once(run: Path, bundle: Path) -> None:
+    import onnx
+
+    stored, network = bundle / "models" / "model.safetensors", bundle / "models" / "model.onnx"
+    config, state = tiny_config(steps=4), load_state(run)
+    assert state is not None
+    alone = onnx_model(rounded_network(config, state)[0], SETTINGS.window_size)
+    store_as_float16(alone)
+    assert network.stat().st_size < len(alone.SerializeToString()) - 0.8 * stored.stat().st_size
+    shared = onnx.load(str(network), load_external_data=False).graph.initializer
+    outside = [t for t in shared if t.data_location == onnx.TensorProto.EXTERNAL]
+    assert outside
+    assert {e.value for t in outside for e in t.external_data if e.key == "location"} == {"model.safetensors"}
+    # Read by ONNX's own loader they are the values that were there before.
+    before = {t.name: onnx.numpy_helper.to_array(t) for t in alone.graph.initializer}
+    for tensor in onnx.load(str(network)).graph.initializer:
+        np.testing.assert_array_equal(onnx.numpy_helper.to_array(tensor), before[tensor.name])
+
+
 def test_safetensors_are_the_averaged_weights_and_can_start_a_run(run: Path, bundle: Path) -> None:
     state = load_state(run)
     assert state is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 _LARGEST_DIFFERENCE = 1e-2
 """Largest allowed difference of a logit between torch and ONNX with the same (rounded) weights."""
+_LEAST_SHARED_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,8 @@ class ExportResult:
 def export_run(run: Path, bundle: Path, facts: CardFacts, *, licence: str) -> ExportResult:
     """Write the averaged weights of a run as a bundle.
 
-    Weights are stored as float16 in both files (arithmetic stays float32). The ONNX file is run and compared with
-    torch before anything is put into place.
+    Weights are stored as float16 (arithmetic stays float32), once: the ONNX file points into the safetensors file
+    beside it. It is run and compared with torch before anything is put into place.
 
     Raises:
         MissingInputError: no checkpoint in the run.
@@ -81,16 +83,17 @@ def export_run(run: Path, bundle: Path, facts: CardFacts, *, licence: str) -> Ex
     network, tensors = rounded_network(config, state)
     with atomic_folder(bundle) as folder:
         (folder / "models").mkdir()
-        model = onnx_model(network, config.settings.window_size)
-        store_as_float16(model)
-        (folder / ONNX_FILE).write_bytes(model.SerializeToString())
-        difference = onnx_difference(folder / ONNX_FILE, network, config.settings.window_size)
-        if not difference <= _LARGEST_DIFFERENCE:
-            raise TrainingError(f"ONNX and torch differ by {difference:.3g} in a logit; nothing was written.")
         from safetensors.torch import save_file
 
         save_file(tensors, str(folder / SAFETENSORS_FILE))
+        model = onnx_model(network, config.settings.window_size)
+        store_as_float16(model)
+        share_weights(model, folder / SAFETENSORS_FILE)
+        (folder / ONNX_FILE).write_bytes(model.SerializeToString())
         (folder / SAFETENSORS_FILE).chmod((folder / ONNX_FILE).stat().st_mode)
+        difference = onnx_difference(folder / ONNX_FILE, network, config.settings.window_size)
+        if not difference <= _LARGEST_DIFFERENCE:
+            raise TrainingError(f"ONNX and torch differ by {difference:.3g} in a logit; nothing was written.")
         info = BundleInfo(
             name=facts.name,
             network=NetworkSpec(config.network, network_entry(config.network).arguments | config.network_arguments),
@@ -172,6 +175,31 @@ def store_as_float16(model: ModelProto) -> None:
     kept = [v for v in graph.value_info if v.name not in produced]
     del graph.value_info[:]
     graph.value_info.extend(kept)
+
+
+def share_weights(model: ModelProto, safetensors: Path) -> None:
+    """Let initializers that stand in a safetensors file beside the model be read from there, in place.
+
+    A safetensors file is eight bytes with the length of a JSON header, the header, and the tensors one after the
+    other, which is all that ONNX's external data asks for. What the exporter folded or turned stays in the model.
+    """
+    from onnx import TensorProto
+
+    raw = safetensors.read_bytes()
+    start = 8 + int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8:start])
+    spans = [value["data_offsets"] for name, value in header.items() if name != "__metadata__"]
+    offset_of = {raw[start + first : start + last]: start + first for first, last in spans}
+    for tensor in model.graph.initializer:
+        offset = offset_of.get(tensor.raw_data)
+        if offset is None or len(tensor.raw_data) < _LEAST_SHARED_BYTES:
+            continue
+        entries = {"location": safetensors.name, "offset": str(offset), "length": str(len(tensor.raw_data))}
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        for key, value in entries.items():
+            entry = tensor.external_data.add()
+            entry.key, entry.value = key, value
 
 
 def onnx_difference(path: Path, network: nn.Module, window_size: tuple[int, int, int]) -> float:
