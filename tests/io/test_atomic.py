@@ -114,3 +114,10 @@ def test_a_stop_right_after_something_was_made_leaves_nothing(tmp_path: Path, mo
     with pytest.raises(KeyboardInterrupt), open_it(tmp_path / "result"):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_a_path_below_a_file_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "report.html").touch()
+    with pytest.raises(OutputError, match=r"Not a directory.*below\.html"):
+        write_text(tmp_path / "report.html" / "below.html", "x")
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]

@@ -61,7 +61,7 @@ def hidden_path(folder: Path, suffix: str = "") -> Path:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path with the same suffixes; on success rename it to ``path``, on any failure remove it."""
     temporary = hidden_path(path.parent, "".join(path.suffixes[-2:]))
-    with cleaned_up(lambda: temporary.unlink(missing_ok=True)):
+    with cleaned_up(lambda: _remove_if_there(temporary)):
         try:
             temporary.touch(mode=0o600, exist_ok=False)
             yield temporary
@@ -90,6 +90,12 @@ def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def _remove_if_there(file: Path) -> None:
+    """Remove a file; one that never came to be, or can't be reached, must not hide the error that is on its way."""
+    with suppress(OSError):
+        file.unlink()
 
 
 def _umask() -> int:
