@@ -31,7 +31,7 @@ def plan_of(atlas, **changes):
             targets[key, part.side] = part.volume_mm3 * FACTORS.get(key, 1.0)
     plan = sample_plan(7, [atlas], Variety.CLINICAL)
     still = {"mirrored": False, "target_mm3": targets, "deformation": STILL, "fat_mm": 8.0, "skin_share": 0.0}
-    return dataclasses.replace(plan, **(still | {"implants": {}} | changes))
+    return dataclasses.replace(plan, **(still | {"implants": {}, "bellies": {}} | changes))
 
 
 def grid_of(body, spacing=2.0):

@@ -6,14 +6,14 @@ import pytest
 
 pytest.importorskip("torch")
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from training.tiny import SETTINGS, Stripes, tiny_config
 from vastus.errors import BundleError, MissingInputError, TrainingError
 from vastus.inference.bundle import load_bundle
 from vastus.training import export
 from vastus.training.checkpoint import load_state
-from vastus.training.export import CardFacts, export_run, onnx_model, rounded_network, store_as_float16
+from vastus.training.export import CardFacts, export_run, onnx_model, rounded_network, share_weights, store_as_float16
 from vastus.training.loop import TrainOptions, train
 from vastus.training.networks import build_network
 from vastus.training.transfer import initial_weights
@@ -144,6 +144,17 @@ def test_every_network_exports(name: str, tmp_path: Path) -> None:
     model = onnx_model(network, window)
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
     assert export.onnx_difference(tmp_path / "model.onnx", network, window) < 1e-3
+    # The weights of linear layers, which the exporter transposes, are read from the safetensors file too.
+    halves = {key: value.half().contiguous() for key, value in network.state_dict().items()}
+    network.load_state_dict({key: value.float() for key, value in halves.items()})
+    save_file(halves, str(tmp_path / "model.safetensors"))
+    model = onnx_model(network, window)
+    store_as_float16(model)
+    share_weights(model, tmp_path / "model.safetensors")
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    assert export.onnx_difference(tmp_path / "model.onnx", network, window) < 1e-3
+    left = sum(len(t.raw_data) for t in model.graph.initializer)
+    assert left < 0.02 * (tmp_path / "model.safetensors").stat().st_size
 
 
 def test_the_bundle_tells_nothing_of_the_machine_that_made_it(bundle: Path) -> None:

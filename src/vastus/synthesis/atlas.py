@@ -12,6 +12,7 @@ Conventions:
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -62,6 +63,7 @@ class Part:
         distance: int8 block of signed distance in ``UNIT_MM``, negative inside.
         origin_mm: centre of its voxel (0, 0, 0) in the person's frame.
         procedural: modelled, not measured.
+        voxel_mm: edges of its voxels; those of the atlas itself are all ``VOXEL_MM``.
     """
 
     name: str
@@ -70,11 +72,12 @@ class Part:
     distance: NDArray[np.int8]
     origin_mm: NDArray[np.float64]
     procedural: bool = False
+    voxel_mm: tuple[float, float, float] = (VOXEL_MM, VOXEL_MM, VOXEL_MM)
 
     @property
     def volume_mm3(self) -> float:
         """Volume inside the zero level, without competition."""
-        return float((self.distance < 0).sum()) * VOXEL_MM**3
+        return float((self.distance < 0).sum()) * math.prod(self.voxel_mm)
 
 
 @dataclass(frozen=True, slots=True)

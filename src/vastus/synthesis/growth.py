@@ -70,6 +70,7 @@ class Packed:
     starts: NDArray[np.int64]
     shapes: NDArray[np.int32]
     origins: NDArray[np.float32]
+    voxels: NDArray[np.float32]
     ranks: NDArray[np.uint8]
     tissues: NDArray[np.uint8]
 
@@ -82,6 +83,7 @@ def pack(parts: tuple[Part, ...]) -> Packed:
         np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64),
         np.array([p.distance.shape for p in parts], np.int32),
         np.array([p.origin_mm for p in parts], np.float32),
+        np.array([p.voxel_mm for p in parts], np.float32),
         np.array([rank_of(p) for p in parts], np.uint8),
         np.array([p.tissue for p in parts], np.uint8),
     )
@@ -122,8 +124,8 @@ def nearest_parts(
         voxel inside a fixed part has only that one.
     """
     return find_nearest(
-        packed.values, packed.starts, packed.shapes, packed.origins, packed.ranks, node_map.source_mm, node_map.stretch,
-        node_map.origin_mm.astype(np.float32), grid.origin_mm.astype(np.float32),
+        packed.values, packed.starts, packed.shapes, packed.origins, packed.voxels, packed.ranks,
+        node_map.source_mm, node_map.stretch, node_map.origin_mm.astype(np.float32), grid.origin_mm.astype(np.float32),
         np.array(grid.spacing_mm, np.float32), np.array(grid.shape), slope.slope, slope.centre_z_mm,
     )  # fmt: skip
 
@@ -137,8 +139,8 @@ def paint(
         part number (``NO_PART``: none) and its depth: distance minus offset in ``UNIT_MM``, negative inside.
     """
     return paint_winners(
-        packed.values, packed.starts, packed.shapes, packed.origins, packed.ranks, node_map.source_mm, node_map.stretch,
-        node_map.origin_mm.astype(np.float32), grid.origin_mm.astype(np.float32),
+        packed.values, packed.starts, packed.shapes, packed.origins, packed.voxels, packed.ranks,
+        node_map.source_mm, node_map.stretch, node_map.origin_mm.astype(np.float32), grid.origin_mm.astype(np.float32),
         np.array(grid.spacing_mm, np.float32), np.array(grid.shape), offsets.middle_mm, offsets.slope,
         offsets.centre_z_mm,
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """Compiled loops of the synthesis. They take plain arrays; the modules that call them say what the arrays mean.
 
-``values, starts, shapes, origins, ranks`` are the fields of ``growth.Packed``; ``source, stretch, node_origin`` those
-of ``deformation.NodeMap``; distances are in steps of 1/8 mm, coordinates in mm.
+``values, starts, shapes, origins, voxels, ranks`` are the fields of ``growth.Packed``; ``source, stretch,
+node_origin`` those of ``deformation.NodeMap``; distances are in steps of 1/8 mm, coordinates in mm.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ def _person_point(source, stretch, at):  # type: ignore[no-untyped-def]  # pragm
 
 
 @njit(inline="always")
-def _sample(values, start, shape, origin, point):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _sample(values, start, shape, origin, voxel, point):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Distance of one part at a point, trilinear; ``_FAR`` outside its block."""
-    x = (point[0] - origin[0]) / VOXEL_MM
-    y = (point[1] - origin[1]) / VOXEL_MM
-    z = (point[2] - origin[2]) / VOXEL_MM
+    x = (point[0] - origin[0]) / voxel[0]
+    y = (point[1] - origin[1]) / voxel[1]
+    z = (point[2] - origin[2]) / voxel[2]
     if x < 0 or y < 0 or z < 0 or x >= shape[0] - 1 or y >= shape[1] - 1 or z >= shape[2] - 1:
         return np.float32(_FAR)
     i, j, k = int(x), int(y), int(z)
@@ -67,7 +67,7 @@ def _sample(values, start, shape, origin, point):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True)
-def _parts_near(shapes, origins, source, node_origin, low, high):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _parts_near(shapes, origins, voxels, source, node_origin, low, high):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Parts whose block may hold a point of the cell low..high (subject's frame)."""
     box_low = np.full(3, np.float32(1e9))
     box_high = np.full(3, np.float32(-1e9))
@@ -87,7 +87,7 @@ def _parts_near(shapes, origins, source, node_origin, low, high):  # type: ignor
     for p in range(len(origins)):
         meets = True
         for a in range(3):
-            if box_high[a] < origins[p, a] or box_low[a] > origins[p, a] + VOXEL_MM * (shapes[p, a] - 1):
+            if box_high[a] < origins[p, a] or box_low[a] > origins[p, a] + voxels[p, a] * (shapes[p, a] - 1):
                 meets = False
         if meets:
             found[count] = p
@@ -121,14 +121,29 @@ def _from_node(origin, spacing, node_origin, voxel):  # type: ignore[no-untyped-
 
 @njit(parallel=True, cache=True, fastmath=True, nogil=True)
 def find_nearest(  # type: ignore[no-untyped-def] # pragma: no cover
-    values, starts, shapes, origins, ranks, source, stretch, node_origin, origin, spacing, shape, slope, centre_z
+    values,
+    starts,
+    shapes,
+    origins,
+    voxels,
+    ranks,
+    source,
+    stretch,
+    node_origin,
+    origin,
+    spacing,
+    shape,
+    slope,
+    centre_z,
 ):
     """See ``growth.nearest_parts``."""
     out = np.full((shape[0], shape[1], shape[2], CANDIDATES), np.uint8(NO_PART))
     dist = np.full((shape[0], shape[1], shape[2], CANDIDATES), np.int8(_FAR))
     for cell in prange(_cell_count(shape)):
         first, last = _cell_box(cell, shape)
-        near = _parts_near(shapes, origins, source, node_origin, origin + first * spacing, origin + last * spacing)
+        near = _parts_near(
+            shapes, origins, voxels, source, node_origin, origin + first * spacing, origin + last * spacing
+        )
         if len(near) == 0:
             continue
         for i in range(first[0], last[0]):
@@ -137,7 +152,7 @@ def find_nearest(  # type: ignore[no-untyped-def] # pragma: no cover
                     at = _from_node(origin, spacing, node_origin, (i, j, k))
                     sx, sy, sz, wide = _person_point(source, stretch, at)
                     for index in near:
-                        raw = _sample(values, starts[index], shapes[index], origins[index], (sx, sy, sz))
+                        raw = _sample(values, starts[index], shapes[index], origins[index], voxels[index], (sx, sy, sz))
                         if raw > 120:
                             continue
                         if ranks[index] == 0:
@@ -173,6 +188,7 @@ def paint_winners(  # type: ignore[no-untyped-def] # pragma: no cover
     starts,
     shapes,
     origins,
+    voxels,
     ranks,
     source,
     stretch,
@@ -189,7 +205,9 @@ def paint_winners(  # type: ignore[no-untyped-def] # pragma: no cover
     depth = np.full((shape[0], shape[1], shape[2]), np.int8(_FAR))
     for cell in prange(_cell_count(shape)):
         first, last = _cell_box(cell, shape)
-        near = _parts_near(shapes, origins, source, node_origin, origin + first * spacing, origin + last * spacing)
+        near = _parts_near(
+            shapes, origins, voxels, source, node_origin, origin + first * spacing, origin + last * spacing
+        )
         if len(near) == 0:
             continue
         for i in range(first[0], last[0]):
@@ -201,7 +219,7 @@ def paint_winners(  # type: ignore[no-untyped-def] # pragma: no cover
                     winner = -1
                     fallback = -1
                     for index in near:
-                        raw = _sample(values, starts[index], shapes[index], origins[index], (sx, sy, sz))
+                        raw = _sample(values, starts[index], shapes[index], origins[index], voxels[index], (sx, sy, sz))
                         if ranks[index] == 0:
                             if raw < 0:
                                 winner = index

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vastus.anatomy import BY_ID, BY_KEY, SIDES, Group, Side
 from vastus.synthesis.atlas import Atlas, Field, Part
+from vastus.synthesis.bellies import Belly, nearer, sample_bellies, with_bellies
 from vastus.synthesis.clinical import Person, Population, sample_person, target_volumes_mm3
 from vastus.synthesis.deformation import Deformation, Girth, NodeMap, Pose, backward_map, person_origin
 from vastus.synthesis.growth import (
@@ -30,7 +31,7 @@ from vastus.synthesis.growth import (
     whole_parts,
 )  # fmt: skip
 from vastus.synthesis.implants import Implant, implant_parts
-from vastus.synthesis.kernels import NODE_MM, VOXEL_MM, trilinear
+from vastus.synthesis.kernels import NODE_MM, trilinear
 from vastus.synthesis.pieces import drop_crumbs
 from vastus.synthesis.tissues import CLASS_OF_TISSUE, Tissue
 
@@ -68,6 +69,7 @@ class SubjectPlan:
         fat_mm: mean thickness of subcutaneous fat.
         skin_share: 0..1, how much of the outline follows the skin of the atlas (the rest: offset of the fascia).
         implants: by side of the atlas person.
+        bellies: how single muscles differ from the person's; sides are those of the atlas person.
     """
 
     seed: int
@@ -80,6 +82,7 @@ class SubjectPlan:
     fat_mm: float
     skin_share: float
     implants: dict[Side, Implant]
+    bellies: dict[tuple[str, Side], Belly]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -207,7 +210,8 @@ def sample_plan(seed: int, atlases: Sequence[Atlas], variety: Variety = Variety.
     implants = {side: Implant(rng.choice([i.value for i in Implant if i is not Implant.NONE]))
                 for side in SIDES if rng.random() < (0.08 if wide else 0.03)}  # fmt: skip
     share = float(rng.choice([0.0, rng.uniform(0, 0.8)]))
-    return SubjectPlan(seed, variety, index, mirrored, person, targets, deformation, fat, share, implants)
+    bellies = sample_bellies(rng, 1.0 if wide else 0.5)
+    return SubjectPlan(seed, variety, index, mirrored, person, targets, deformation, fat, share, implants, bellies)
 
 
 def _wider(targets: dict[tuple[str, Side], float], rng: np.random.Generator) -> dict[tuple[str, Side], float]:
@@ -266,8 +270,9 @@ def _girth(compartments: tuple[float, float], common: float, rng: np.random.Gene
 def build_body(plan: SubjectPlan, atlas: Atlas) -> Body:
     """Deform the person and fit the volumes. About three seconds of one core.
 
-    A plan whose muscles don't find the room they need, or fall apart, is tried again with a little more girth for as
-    long as that helps; the body depends on nothing but the plan and the atlas.
+    A plan whose muscles don't find the room they need, or fall apart, is tried again with a little more girth, and
+    with bellies nearer to the person's own, for as long as that helps; the body depends on nothing but the plan and
+    the atlas.
     """
     best, fit = _attempt(plan, atlas)
     least = _badness(fit)
@@ -294,7 +299,8 @@ def _roomier(plan: SubjectPlan, attempt: int) -> SubjectPlan:
         side: replace(g, along=(g.along[0] * more, g.along[1] * more, g.along[2] * more, g.along[3]))
         for side, g in plan.deformation.girth.items()
     }
-    return replace(plan, deformation=replace(plan.deformation, girth=girth))
+    bellies = nearer(plan.bellies, 1.0 - attempt / _ATTEMPTS)
+    return replace(plan, deformation=replace(plan.deformation, girth=girth), bellies=bellies)
 
 
 def _attempt(plan: SubjectPlan, atlas: Atlas) -> tuple[Body, Fit]:
@@ -305,7 +311,8 @@ def _attempt(plan: SubjectPlan, atlas: Atlas) -> tuple[Body, Fit]:
     low = np.array([-300.0, -230.0, (atlas.skin.origin_mm[2] + 12 - origin[2]) * along])
     high = np.array([300.0, 300.0, (source_top - 10 - origin[2]) * along])
     node_map = backward_map(atlas, plan.deformation, low, high)
-    parts = (*(p for side, implant in plan.implants.items() for p in implant_parts(implant, atlas, side)), *atlas.parts)
+    implants = (p for side, implant in plan.implants.items() for p in implant_parts(implant, atlas, side))
+    parts = (*implants, *with_bellies(atlas.parts, plan.bellies))
     packed = pack(parts)
     start = _first_offsets(parts, rng)
     outline = _outline(atlas, node_map, plan, rng)
@@ -353,7 +360,7 @@ def _first_offsets(parts: tuple[Part, ...], rng: np.random.Generator) -> Offsets
     own = rng.normal(0, 1, (len(parts), 2))
     wall = rng.normal(-0.8, 1.2)
     for number, part in enumerate(parts):
-        height = VOXEL_MM * part.distance.shape[2]
+        height = part.voxel_mm[2] * part.distance.shape[2]
         centre[number] = part.origin_mm[2] + height / 2
         if 1 <= part.tissue <= 27 or part.tissue in (Tissue.OTHER_MUSCLE, Tissue.CALF_MUSCLE):
             slope[number] = own[number, 0] * 1.2 / max(height / 2, 40.0)

@@ -27,7 +27,7 @@ from vastus.training.config import CONFIG_FILE, TrainConfig, load_config
 from vastus.training.networks import build_network, network_entry, parameter_count
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import ModelProto, TensorProto
 
 _LARGEST_DIFFERENCE = 1e-2
 """Largest allowed difference of a logit between torch and ONNX with the same (rounded) weights."""
@@ -181,25 +181,43 @@ def share_weights(model: ModelProto, safetensors: Path) -> None:
     """Let initializers that stand in a safetensors file beside the model be read from there, in place.
 
     A safetensors file is eight bytes with the length of a JSON header, the header, and the tensors one after the
-    other, which is all that ONNX's external data asks for. What the exporter folded or turned stays in the model.
+    other, which is all that ONNX's external data asks for. A matrix that the exporter transposed (the weights of a
+    linear layer) is read as it lies there and transposed by a node, which runtimes fold when they load the model. What
+    the exporter folded into something else stays in the model.
     """
-    from onnx import TensorProto
+    from onnx import helper, numpy_helper
 
     raw = safetensors.read_bytes()
     start = 8 + int.from_bytes(raw[:8], "little")
     header = json.loads(raw[8:start])
     spans = [value["data_offsets"] for name, value in header.items() if name != "__metadata__"]
     offset_of = {raw[start + first : start + last]: start + first for first, last in spans}
+    turns = []
     for tensor in model.graph.initializer:
-        offset = offset_of.get(tensor.raw_data)
-        if offset is None or len(tensor.raw_data) < _LEAST_SHARED_BYTES:
+        if len(tensor.raw_data) < _LEAST_SHARED_BYTES:
             continue
-        entries = {"location": safetensors.name, "offset": str(offset), "length": str(len(tensor.raw_data))}
-        tensor.ClearField("raw_data")
-        tensor.data_location = TensorProto.EXTERNAL
-        for key, value in entries.items():
-            entry = tensor.external_data.add()
-            entry.key, entry.value = key, value
+        offset = offset_of.get(tensor.raw_data)
+        if offset is None and len(tensor.dims) == 2:
+            offset = offset_of.get(np.ascontiguousarray(numpy_helper.to_array(tensor).T).tobytes())
+            if offset is not None:
+                turns.append(helper.make_node("Transpose", [tensor.name + "_turned"], [tensor.name], perm=[1, 0]))
+                tensor.name += "_turned"
+                tensor.dims[:] = tensor.dims[::-1]
+        if offset is not None:
+            _point_to(tensor, safetensors.name, offset)
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*turns, *nodes])
+
+
+def _point_to(tensor: TensorProto, file: str, offset: int) -> None:
+    """Let an initializer be read from a file beside the model, in place."""
+    entries = {"location": file, "offset": str(offset), "length": str(len(tensor.raw_data))}
+    tensor.ClearField("raw_data")
+    tensor.data_location = type(tensor).EXTERNAL
+    for key, value in entries.items():
+        entry = tensor.external_data.add()
+        entry.key, entry.value = key, value
 
 
 def onnx_difference(path: Path, network: nn.Module, window_size: tuple[int, int, int]) -> float:

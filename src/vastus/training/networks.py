@@ -102,9 +102,9 @@ _ENTRIES = (
         class_parameters=("out.",), divisor=_patch_divisor, arguments=_VIT_BASE,
     ),
     NetworkEntry(
-        "unetr_small", "UNETR with hidden size 192 and 8 features", _unetr, PAPER_SETTINGS,
+        "unetr_small", "UNETR with hidden size 144", _unetr, PAPER_SETTINGS,
         class_parameters=("out.",), divisor=_patch_divisor,
-        arguments=_VIT_BASE | {"feature_size": 8, "hidden_size": 192, "mlp_dim": 768, "num_heads": 6},
+        arguments=_VIT_BASE | {"hidden_size": 144, "mlp_dim": 576, "num_heads": 6},
     ),
     NetworkEntry(
         "unet", "3D U-Net with 16 to 256 features, the paper's baseline", _unet, PAPER_SETTINGS,
