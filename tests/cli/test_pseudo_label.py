@@ -49,10 +49,25 @@ def test_scans_become_a_training_set_without_what_is_excluded(weights: Path, tmp
     assert (rest[known] == expected[known]).mean() > 0.98
 
 
+def test_what_is_doubted_is_not_labelled(weights: Path, tmp_path: Path) -> None:
+    truth = write_scan(tmp_path / "leg.nii.gz")
+    result = run(
+        tmp_path / "leg.nii.gz", "-o", tmp_path / "set", "--weights", weights, "--doubt", "anterior,gracilis", "-t", 1
+    )
+    assert result.exit_code == 0, result.output
+    labels = np.asanyarray(nib.load(tmp_path / "set" / "labelsTr" / "leg.nii.gz").dataobj)
+    assert not np.isin(labels, [1, 2, 3, 4, 5, 9]).any()
+    assert np.isin([6, 13, 28], labels).all()
+    assert (labels[truth == 3] == 255).mean() > 0.9
+
+
 def test_two_scans_of_one_name_and_a_missing_folder_are_refused(tmp_path: Path) -> None:
     same = run(tmp_path / "a" / "leg.nii.gz", tmp_path / "b" / "leg.nii.gz", "-o", tmp_path / "set")
     assert isinstance(same.exception, SettingsError)
     assert "leg" in str(same.exception)
     gone = run(tmp_path / "leg.nii.gz", "-o", tmp_path / "set", "--exclude", tmp_path / "masks")
     assert isinstance(gone.exception, MissingInputError)
+    unknown = run(tmp_path / "leg.nii.gz", "-o", tmp_path / "set", "--doubt", "anterior,femor")
+    assert isinstance(unknown.exception, SettingsError)
+    assert "femor" in str(unknown.exception)
     assert not (tmp_path / "set").exists()

@@ -13,7 +13,9 @@ from vastus.training.losses import IGNORE
 from vastus.training.pseudo_labels import (
     VIEWS,
     PseudoCase,
+    Trust,
     View,
+    doubted_classes,
     passed_over,
     pseudo_label,
     settle,
@@ -137,7 +139,7 @@ def test_labels_are_those_of_the_network_but_near_the_lesion() -> None:
     scan, muscle = thigh()
     lesion = cylinder(scan.shape, (30, 40), 3)
     case = PseudoCase("a", scan, volume(lesion.astype(np.uint8)))
-    labels = pseudo_label(case, by_hu(GRACILIS), 1.0)
+    labels = pseudo_label(case, by_hu(GRACILIS), Trust(1.0))
     assert labels.same_grid(scan)
     near = cylinder(scan.shape, (30, 40), 3 + 5)  # 10 mm
     np.testing.assert_array_equal(labels.array[near], IGNORE)
@@ -149,7 +151,7 @@ def test_the_axes_of_the_scan_are_kept() -> None:
     scan, muscle = thigh()
     affine = scan.affine.copy()
     affine[0] *= -1
-    labels = pseudo_label(PseudoCase("a", Volume(scan.array, affine)), by_hu(GRACILIS), 0.8)
+    labels = pseudo_label(PseudoCase("a", Volume(scan.array, affine)), by_hu(GRACILIS), Trust())
     assert axis_order(labels.affine) == axis_order(affine)
     np.testing.assert_array_equal(labels.array == GRACILIS, muscle)
 
@@ -157,10 +159,10 @@ def test_the_axes_of_the_scan_are_kept() -> None:
 def test_what_cannot_be_done_is_refused() -> None:
     scan, _ = thigh()
     with pytest.raises(SettingsError, match="agreement"):
-        pseudo_label(PseudoCase("a", scan), by_hu(GRACILIS), 80.0)
+        Trust(80.0)
     other = volume(np.zeros((4, 4, 4), np.uint8))
     with pytest.raises(GeometryError, match="mask of a"):
-        pseudo_label(PseudoCase("a", scan, other), by_hu(GRACILIS), 0.8)
+        pseudo_label(PseudoCase("a", scan, other), by_hu(GRACILIS), Trust())
 
 
 def test_the_set_is_one_that_training_takes_and_is_continued(tmp_path: Path) -> None:
@@ -178,7 +180,7 @@ def test_the_set_is_one_that_training_takes_and_is_continued(tmp_path: Path) -> 
     said: list[str] = []
     for names in (("one",), ("one", "two")):
         cases = [lambda name=name: case(name) for name in names]
-        write_pseudo_set(cases, segment, tmp_path / "set", least=0.8, tell=said.append)
+        write_pseudo_set(cases, segment, tmp_path / "set", trust=Trust(), tell=said.append)
     assert len(asked) == 2 * len(VIEWS), "the first case was not labelled again"
     assert [line.split(":")[0] for line in said] == ["one", "two"]
     assert check_dataset(tmp_path / "set").problems == ()
@@ -189,3 +191,17 @@ def test_the_set_is_one_that_training_takes_and_is_continued(tmp_path: Path) -> 
     np.testing.assert_array_equal(image.array, scan.array)
     np.testing.assert_array_equal(labels.array, np.where(muscle, GRACILIS, 0))
     assert "Not for evaluation" in json.loads((tmp_path / "set" / "dataset.json").read_text())["description"]
+
+
+def test_doubted_structures_and_groups_stay_unlabelled() -> None:
+    assert doubted_classes(["gracilis", "bone"]) == {GRACILIS, 28, 29}
+    with pytest.raises(SettingsError, match="no structure or group 'gracile'"):
+        doubted_classes(["gracile"])
+    with pytest.raises(SettingsError):
+        Trust(doubted=frozenset([0]))
+    scan, muscle = thigh()
+    believed = pseudo_label(PseudoCase("a", scan), by_hu(GRACILIS), Trust()).array
+    doubted = pseudo_label(PseudoCase("a", scan), by_hu(GRACILIS), Trust(doubted=frozenset([GRACILIS]))).array
+    assert (believed[muscle] == GRACILIS).mean() > 0.8
+    assert (doubted[believed == GRACILIS] == IGNORE).all()
+    np.testing.assert_array_equal(doubted[believed != GRACILIS], believed[believed != GRACILIS])

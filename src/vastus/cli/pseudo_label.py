@@ -21,6 +21,9 @@ def pseudo_label(
     exclude: Annotated[
         Path | None, typer.Option("--exclude", help="Folder of masks of disease, named after the scans.")
     ] = None,
+    doubt: Annotated[
+        str, typer.Option(help="Structures or groups, with commas, that it is known to confuse: left unlabelled.")
+    ] = "",
     agreement: Annotated[float, typer.Option(help="Share of the six views that must agree.")] = 0.8,
     threads: Annotated[int | None, typer.Option("--threads", "-t", min=1, help="Processor threads.")] = None,
 ) -> None:
@@ -29,7 +32,7 @@ def pseudo_label(
     from vastus.inference.choices import RuntimeOptions
     from vastus.inference.predictor import Predictor
     from vastus.io.scans import subject_name
-    from vastus.training.pseudo_labels import write_pseudo_set
+    from vastus.training.pseudo_labels import Trust, doubted_classes, write_pseudo_set
 
     names = [subject_name(path) for path in scans]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -37,10 +40,11 @@ def pseudo_label(
         raise SettingsError(f"Scans share a name: {', '.join(twice)}.", remedy="Rename the files.")
     if exclude is not None and not exclude.is_dir():
         raise MissingInputError("There is no such folder of masks.", path=exclude)
+    trust = Trust(agreement, doubted_classes([name for name in doubt.split(",") if name]))
     predictor = Predictor(load_bundle(weights) if weights else default_bundle(), RuntimeOptions(threads=threads))
     cases = [partial(_read, name, path, exclude) for name, path in zip(names, scans, strict=True)]
     write_pseudo_set(
-        cases, lambda scan: predictor.segment(scan).labels, output, least=agreement, tell=partial(typer.echo, err=True)
+        cases, lambda scan: predictor.segment(scan).labels, output, trust=trust, tell=partial(typer.echo, err=True)
     )
     typer.echo(f"{len(scans)} scan(s) in {output}")
 

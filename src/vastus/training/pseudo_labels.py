@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BACKGROUND_ID, STRUCTURES
+from vastus.anatomy import BACKGROUND_ID, STRUCTURES, Group
 from vastus.errors import GeometryError, SettingsError
 from vastus.inference.islands import find_parts
 from vastus.io.atomic import ensure_folder, write_text
@@ -138,27 +138,64 @@ def specks(classes: Classes, voxel_mm3: float) -> Mask:
     return small[parts.index]
 
 
-def pseudo_label(case: PseudoCase, segment: Segment, least: float) -> Volume:
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What of a network's output is taken for a label.
+
+    Attributes:
+        agreement: share of the views that must agree, 0..1.
+        doubted: class ids that the network is known to confuse: never labelled. What it gets wrong from every view
+            would be taught to it again.
+    """
+
+    agreement: float = 0.8
+    doubted: frozenset[int] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be meant."""
+        if not 0.0 < self.agreement <= 1.0:
+            raise SettingsError(f"The agreement must lie in 0..1, got {self.agreement}.")
+        if BACKGROUND_ID in self.doubted:
+            raise SettingsError("Without background no scan can be labelled.")
+
+
+def doubted_classes(names: Sequence[str]) -> frozenset[int]:
+    """Class ids of structures (``rectus_femoris``) and of whole groups (``anterior``).
+
+    Raises:
+        SettingsError: a name is neither.
+    """
+    found: set[int] = set()
+    for name in names:
+        ids = {s.class_id for s in STRUCTURES if name in (s.key, s.group.value)}
+        if not ids:
+            groups = ", ".join(g.value for g in Group)
+            raise SettingsError(
+                f"There is no structure or group {name!r}.", remedy=f"See `vastus classes`; groups are {groups}."
+            )
+        found |= ids
+    return frozenset(found)
+
+
+def pseudo_label(case: PseudoCase, segment: Segment, trust: Trust) -> Volume:
     """Class ids on the grid of the scan, ``IGNORE`` where the network is not to be trusted.
 
     Args:
         case: the scan.
         segment: the network.
-        least: share of the views that must agree, 0..1.
+        trust: what is taken for a label.
 
     Raises:
-        SettingsError: the share lies outside 0..1.
         GeometryError: the mask does not lie on the scan's grid.
     """
-    if not 0.0 < least <= 1.0:
-        raise SettingsError(f"The agreement must lie in 0..1, got {least}.")
     if case.excluded is not None and not case.excluded.same_grid(case.scan):
         raise GeometryError(f"The mask of {case.name} does not lie on the grid of its scan.")
     ct = to_ras(case.scan)
     classes, agreement = vote(case.scan, segment)
-    labels = settle(classes, agreement, least)
+    labels = settle(classes, agreement, trust.agreement)
     labels[specks(labels, ct.voxel_volume_mm3)] = IGNORE
     labels[passed_over(ct, labels)] = IGNORE
+    labels[np.isin(labels, tuple(trust.doubted))] = IGNORE
     labels[skin(ct)] = BACKGROUND_ID
     if case.excluded is not None:
         labels[_grown(to_ras(case.excluded).array != 0, ct.spacing_mm)] = IGNORE
@@ -166,7 +203,7 @@ def pseudo_label(case: PseudoCase, segment: Segment, least: float) -> Volume:
 
 
 def write_pseudo_set(
-    cases: Sequence[Callable[[], PseudoCase]], segment: Segment, folder: Path, *, least: float,
+    cases: Sequence[Callable[[], PseudoCase]], segment: Segment, folder: Path, *, trust: Trust,
     tell: Callable[[str], None] = lambda _: None,
 ) -> None:  # fmt: skip
     """Write a data set in nnU-Net layout that ``vastus train --data`` takes.
@@ -175,7 +212,7 @@ def write_pseudo_set(
         cases: each read when its turn comes.
         segment: the network.
         folder: gets ``imagesTr``, ``labelsTr`` and ``dataset.json``; cases that are there already are kept.
-        least: share of the views that must agree.
+        trust: what is taken for a label.
         tell: told one line a case.
     """
     from vastus.synthesis.dataset import write_image
@@ -185,7 +222,7 @@ def write_pseudo_set(
         case = read()
         target = maps / f"{case.name}.nii.gz"
         if not target.is_file():
-            labels = pseudo_label(case, segment, least)
+            labels = pseudo_label(case, segment, trust)
             write_image(case.scan, images / f"{case.name}_0000.nii.gz")
             write_image(labels, target)
             known = labels.array != IGNORE
