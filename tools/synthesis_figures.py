@@ -153,6 +153,7 @@ def compare(dataset: Path, real: Path, out: Path) -> None:
 def main() -> None:
     """Draw both pictures."""
     dataset, real, out = (Path(argument) for argument in sys.argv[1:4])
+    out.mkdir(parents=True, exist_ok=True)
     contact_sheet(dataset).save(out / "synthetic-contact-sheet.jpg", quality=80)
     compare(dataset, real, out / "synthetic-grey-values.png")
 
