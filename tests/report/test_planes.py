@@ -27,6 +27,17 @@ def test_levels_of_a_whole_femur_are_even_tenths_of_it():
     assert abs(heights[0] - (-15 + 0.95 * 430)) < 12.0
 
 
+def test_a_femur_that_leaves_the_picture_does_not_move_the_levels():
+    scan = make_phantom((4.0, 4.0, 2.0), z_range_mm=(-20.0, 420.0))
+    whole = axial_planes(make_scene(scan.ct, scan.labels))
+    array = scan.labels.array.copy()
+    half = array.shape[2] // 2
+    upper = array[:, :, half:]
+    upper[upper == BY_KEY["femur"].label_value(Side.LEFT)] = 0
+    cut = axial_planes(make_scene(scan.ct, scan.labels.with_array(array)))
+    assert [(p.title, p.index) for p in cut] == [(p.title, p.index) for p in whole]
+
+
 def test_levels_go_on_above_the_hip_and_stay_few(phantom):
     planes = axial_planes(make_scene(phantom.ct, phantom.labels))
     assert 10 <= len(planes) <= 13

@@ -30,6 +30,8 @@ _STRAY_PERCENT = 0.1
 _MOST_LEVELS = 13
 _FEWER_LEVELS = 12
 _SHORTEST_FEMUR_MM = 150.0
+_AS_LONG = 0.8
+"""Femora whose visible lengths differ by less are averaged."""
 
 Index3 = tuple[int, int, int]
 
@@ -195,10 +197,14 @@ def _labelled_heights(scene: Scene) -> tuple[int, int]:
 
 
 def _femur_ends(scene: Scene) -> tuple[float, float] | None:
-    """Mean index of the lower and the upper end of the femora; ``None`` where too little is seen to tell levels by."""
+    """Mean index of the lower and the upper end of the femora; ``None`` where too little is seen to tell levels by.
+
+    A femur of which much less is seen than of the other tells nothing about the levels.
+    """
     if not scene.femora:
         return None
-    boxes = scene.femora.values()
+    longest = max(b.stop[2] - b.start[2] for b in scene.femora.values())
+    boxes = [b for b in scene.femora.values() if b.stop[2] - b.start[2] >= _AS_LONG * longest]
     knee, hip = float(np.mean([b.start[2] for b in boxes])), float(np.mean([b.stop[2] - 1 for b in boxes]))
     return (knee, hip) if (hip - knee) * scene.ct.spacing_mm[2] > _SHORTEST_FEMUR_MM else None
 

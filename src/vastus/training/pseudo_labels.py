@@ -116,14 +116,18 @@ def skin(ct: Volume) -> Mask:
 
 
 def passed_over(ct: Volume, classes: Classes) -> Mask:
-    """Thick soft tissue called background: a muscle may have been missed there; axes of ``to_ras``."""
+    """Soft tissue of a thick layer that is called background: a muscle, or its rim, may have been missed there.
+
+    The layer is judged as a whole, named or not: a thin rim that the network leaves beside a muscle is no skin, and
+    would teach it to leave more. Axes of ``to_ras``.
+    """
     from scipy.ndimage import binary_opening, gaussian_filter
 
     smooth = gaussian_filter(ct.array.astype(np.float32), (0.7, 0.7, 0.0))
-    soft = (smooth > SOFT_TISSUE_HU[0]) & (smooth < SOFT_TISSUE_HU[1]) & (classes == BACKGROUND_ID)
-    disc = _disc(SHEET_MM / 2, ct.spacing_mm)[:, :, None]
-    opened: Mask = binary_opening(soft, disc)
-    return opened
+    soft = (smooth > SOFT_TISSUE_HU[0]) & (smooth < SOFT_TISSUE_HU[1])
+    thick = binary_opening(soft, _disc(SHEET_MM / 2, ct.spacing_mm)[:, :, None])
+    missed: Mask = thick & (classes == BACKGROUND_ID)
+    return missed
 
 
 def specks(classes: Classes, voxel_mm3: float) -> Mask:
