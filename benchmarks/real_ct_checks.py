@@ -9,6 +9,9 @@ few mm, and resampled to other spacings; so five times in all. Measured:
   femur or hip bone that lie in it (one voxel of tolerance). ``shaft_dice``: Dice of the femur label and the mask
   around femoral shafts, found by shape alone: one ring of cortex of plausible area around marrow, uncut. In a calf the
   tibia passes for a shaft: look at scans of the thigh.
+- **soft_tissue_named**: share of the soft tissue in layers of at least 6 mm that carries any label, more than 1 cm from
+  the tumour (``STS_013_GTV_mask.nii.gz`` beside the CT, if there is one). Vessels, nerves, the calf and organs carry
+  none, so it can't be 1; a fall tells of muscle, or the rim of muscles, that is left out.
 - **mirrored**, **shifted**, **spacing_...**: mean Dice with the labels of the scan as it is, over the structures that
   have at least 5 mL in one of the two; sides swapped back after mirroring.
 - **islands**: parts apart from the largest part of their label, per label; and their share of all labelled voxels.
@@ -36,6 +39,7 @@ from real_ct_points import Segment, segmenter
 from vastus.anatomy import BY_KEY, BY_VALUE, LABELS, MUSCLES, Side
 from vastus.inference.islands import find_parts
 from vastus.io.atomic import write_text
+from vastus.io.labels import read_labels
 from vastus.io.scans import read_scan
 from vastus.volume import Volume, axis_order, centred_affine, resample_like, shape_for_spacing, to_ras
 
@@ -49,6 +53,9 @@ SHIFT_MM = (2.3, -1.7, 3.1)
 SPACINGS_MM = ((0.8, 0.8, 5.0), (1.5, 1.5, 1.5))
 LARGEST_PERSON_M_KG = 2.05 * 150.0
 AIR_HU = -1000.0
+SOFT_TISSUE_HU = (-20.0, 150.0)
+SOFT_LAYER_MM = 6.0
+LESION_MARGIN_MM = 10.0
 
 Mask = NDArray[np.bool_]
 
@@ -111,6 +118,22 @@ def bone_findings(ct: Volume, labels: Volume) -> Iterator[tuple[str, float]]:
     near = binary_dilation(shaft, cross, iterations=max(1, round(10.0 / ct.spacing_mm[0])))
     femur = (classes == BY_KEY["femur"].class_id) & near
     yield "shaft_dice", dice(femur, shaft) if shaft.any() else float("nan")
+
+
+def soft_tissue_findings(ct: Volume, labels: Volume, lesion: Volume | None) -> Iterator[tuple[str, float]]:
+    """``soft_tissue_named``; all volumes with the axes of ``to_ras``."""
+    from scipy.ndimage import binary_opening, distance_transform_edt, gaussian_filter
+
+    smooth = gaussian_filter(ct.array.astype(np.float32), (0.7, 0.7, 0.0))
+    soft = (smooth > SOFT_TISSUE_HU[0]) & (smooth < SOFT_TISSUE_HU[1])
+    reach = [max(1, round(SOFT_LAYER_MM / 2 / mm)) for mm in ct.spacing_mm[:2]]
+    x, y = np.ogrid[-reach[0] : reach[0] + 1, -reach[1] : reach[1] + 1]
+    disc = np.hypot(x * ct.spacing_mm[0], y * ct.spacing_mm[1]) <= SOFT_LAYER_MM / 2 + 0.01
+    thick = binary_opening(soft, disc[:, :, None])
+    if lesion is not None and lesion.array.any():
+        thick &= distance_transform_edt(lesion.array == 0, sampling=ct.spacing_mm) > LESION_MARGIN_MM
+    named = thick & (labels.array > 0)
+    yield "soft_tissue_named", named.sum() / thick.sum() if thick.any() else float("nan")
 
 
 def dice(first: Mask, second: Mask) -> float:
@@ -201,11 +224,13 @@ def volume_findings(labels: Volume) -> Iterator[tuple[str, float]]:
     yield "labelled_ml", float(ml[[label.value for label in LABELS]].sum())
 
 
-def check(name: str, scan: Volume, segment: Segment) -> list[Finding]:
+def check(name: str, scan: Volume, segment: Segment, lesion: Volume | None = None) -> list[Finding]:
     """All findings of one scan."""
     labels = segment(scan)
+    upright = to_ras(scan), to_ras(labels)
     found = [
-        *bone_findings(to_ras(scan), to_ras(labels)),
+        *bone_findings(*upright),
+        *soft_tissue_findings(*upright, None if lesion is None else to_ras(lesion)),
         *repeat_findings(scan, labels, segment),
         *island_findings(labels),
         *volume_findings(labels),
@@ -261,7 +286,9 @@ def main() -> None:
     title = options.weights.name if options.weights else "shipped weights"
     findings: list[Finding] = []
     for name in names:
-        findings += check(name, read_scan(options.scans / f"{name}_CT.nii.gz").volume, segment)
+        mask = options.scans / f"{name}_GTV_mask.nii.gz"
+        lesion = read_labels(mask) if mask.is_file() else None
+        findings += check(name, read_scan(options.scans / f"{name}_CT.nii.gz").volume, segment, lesion)
         print(f"{name} done", file=sys.stderr, flush=True)
         write_results(findings, options.out, title)
     print(report(findings, title))

@@ -160,6 +160,27 @@ def test_a_femur_is_held_against_its_cortex(checks: ModuleType) -> None:
     assert all(np.isnan(value) for value in nothing.values())  # a rod of metal is no shaft
 
 
+def test_a_rim_that_is_left_out_lowers_the_share_of_named_soft_tissue(checks: ModuleType) -> None:
+    x, y, _ = np.ogrid[:80, :80, :6]
+    radius = np.hypot(x - 40, y - 40)
+    hu = np.where(radius < 20, 50.0, np.where(radius < 30, -100.0, -1000.0)) * np.ones((1, 1, 6))
+    ct = Volume(hu.astype(np.float32), np.diag([2.0, 2.0, 4.0, 1.0]))
+
+    def share(of: np.ndarray, lesion: np.ndarray | None = None) -> float:
+        mask = None if lesion is None else ct.with_array((lesion * np.ones(ct.shape)).astype(np.uint8))
+        labels = ct.with_array((3 * of * np.ones(ct.shape)).astype(np.uint8))
+        return float(dict(checks.soft_tissue_findings(ct, labels, mask))["soft_tissue_named"])
+
+    assert share(radius < 22) == 1.0
+    assert share(radius < 18) == pytest.approx((18 / 20) ** 2, abs=0.03)
+    assert share(radius < 0) == 0.0
+    # A tumour in the middle of 10 voxels with its margin of 5 doesn't count.
+    ring = (radius >= 14.6) & (radius < 22)
+    assert share(ring, radius < 10) > 0.99
+    assert share(ring) < 0.5
+    assert np.isnan(dict(checks.soft_tissue_findings(ct.with_array(hu * 0 - 1000), ct, None))["soft_tissue_named"])
+
+
 def test_islands_and_volumes_no_person_has(checks: ModuleType) -> None:
     array = np.zeros((60, 60, 60), np.uint8)
     value = BY_KEY["gracilis"].label_value(Side.RIGHT)
