@@ -73,8 +73,8 @@ def test_accept_and_reject(server: Running, review: PlantedReview, open_viewer: 
     viewer.open("ras")
     viewer.page.click("#tab-findings")
     viewer.page.wait_for_selector("#findings img:visible")
-    viewer.page.wait_for_function("document.querySelector('#findings img').complete")
-    assert viewer.page.evaluate("document.querySelector('#findings img').naturalWidth") == 120
+    # An image whose source is not set yet calls itself complete: wait for its pixels.
+    viewer.page.wait_for_function("document.querySelector('#findings img').naturalWidth === 120")
     assert viewer.page.locator("#findings h3").all_inner_texts() == [
         "Femur, right: Island", "Sartorius, right: Unusual volume",
     ]  # fmt: skip
