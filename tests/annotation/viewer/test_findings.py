@@ -74,7 +74,8 @@ def test_accept_and_reject(server: Running, review: PlantedReview, open_viewer: 
     viewer.page.click("#tab-findings")
     viewer.page.wait_for_selector("#findings img:visible")
     # An image whose source is not set yet calls itself complete: wait for its pixels.
-    viewer.page.wait_for_function("document.querySelector('#findings img').naturalWidth === 120")
+    # As a function: a bare expression is evaluated in the page again and again, which its security policy forbids.
+    viewer.page.wait_for_function("() => document.querySelector('#findings img').naturalWidth === 120")
     assert viewer.page.locator("#findings h3").all_inner_texts() == [
         "Femur, right: Island", "Sartorius, right: Unusual volume",
     ]  # fmt: skip
