@@ -143,12 +143,12 @@ def _allow_failures(failures: int, dask_scheduler: Any = None) -> int:
 def _outcome(future: Any, task: Task, seconds: float, timeout_s: float | None) -> Outcome:
     from distributed.scheduler import KilledWorker
 
-    if future.status == "finished":
+    # Not the status: a result that was still with its worker when that died is "lost" for now and computed again
+    # elsewhere; both calls wait for that.
+    problem = future.exception()
+    if problem is None:
         outcome: Outcome = future.result()
         return outcome
-    if future.status != "error":
-        raise CancelledError
-    problem = future.exception()
     if isinstance(problem, KilledWorker):
         return death_of(task, seconds, timeout_s)
     name = type(problem).__name__
