@@ -75,7 +75,7 @@ def test_a_scan_that_hangs_costs_its_worker_and_is_set_aside(tmp_path: Path) -> 
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
         OpenBatch(BatchRequest([scans], out), StandIn()) as batch,
     ):
-        result = batch.work(DaskEngine(cluster.scheduler_address, timeout_s=1.0))
+        result = batch.work(DaskEngine(cluster.scheduler_address, timeout_s=2.0))
         ended = {row["name"]: (row["error"], row["attempts"]) for row in batch.ledger.rows()}
     assert ended == {"a": (None, 1), "b": (None, 1), "hang_1": ("TimedOut", 3)}
     assert result.counts[State.SET_ASIDE] == 1

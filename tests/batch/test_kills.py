@@ -36,6 +36,12 @@ def check(out: Path, journal: Path, names: list[str]) -> Counter[str]:
     return Counter(line.split()[1] for line in journal.read_text().splitlines() if line.startswith("segment"))
 
 
+def opened(journal: Path) -> set[int]:
+    """Process numbers of the workers that have loaded."""
+    text = journal.read_text() if journal.exists() else ""
+    return {int(line.split()[1]) for line in text.splitlines() if line.startswith("open")}
+
+
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -45,40 +51,42 @@ def alive(pid: int) -> bool:
 
 @pytest.mark.slow
 def test_the_command_is_killed_again_and_again(tmp_path: Path) -> None:
-    names = [f"s{n:03d}" for n in range(150)]
+    # More than two workers can do, however fast the machine, in all the time that the command has before its kills.
+    names = [f"s{n:03d}" for n in range(450)]
     scans, out, journal = write_inputs(tmp_path / "in", names), tmp_path / "out", tmp_path / "journal"
-    command = [sys.executable, str(COMMAND), str(scans), str(out), str(journal), "0.05"]
+    command = [sys.executable, str(COMMAND), str(scans), str(out), str(journal)]
     dice = random.Random(4)
     kills = 0
     for _ in range(COMMAND_KILLS):
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen([*command, "0.05"], stderr=subprocess.DEVNULL)
         time.sleep(dice.uniform(0.2, 1.4))
         if process.poll() is None:
             kills += 1
             process.kill()
         process.wait()
     assert kills == COMMAND_KILLS
-    subprocess.run(command, check=True, timeout=60)
+    subprocess.run([*command, "0.0"], check=True, timeout=120)
     done = check(out, journal, names)
     assert set(done) == set(names)
     # A kill costs at most the scan that each of the two workers held.
     assert done.total() - len(names) <= 2 * kills
-    deadline = time.monotonic() + 5
-    pids = [int(line.split()[1]) for line in journal.read_text().splitlines() if line.startswith("open")]
-    while any(alive(pid) for pid in pids) and time.monotonic() < deadline:
+    deadline = time.monotonic() + 20
+    while any(alive(pid) for pid in opened(journal)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not any(alive(pid) for pid in pids)  # no worker outlives its command
+    assert not any(alive(pid) for pid in opened(journal))  # no worker outlives its command
 
 
 @pytest.mark.slow
 def test_workers_are_killed_again_and_again(tmp_path: Path) -> None:
-    names = [f"s{n:03d}" for n in range(150)]
+    # Twice the work that fits between the kills, even when each pause is the longest.
+    names = [f"s{n:03d}" for n in range(450)]
     scans, out, journal = write_inputs(tmp_path / "in", names), tmp_path / "out", tmp_path / "journal"
     dice, killed, over = random.Random(5), [], threading.Event()
 
     def kill_some() -> None:
         while len(killed) < WORKER_KILLS and not over.wait(dice.uniform(0.2, 0.6)):
-            workers = [p for p in mp.active_children() if p.name.startswith("vastus-worker")]
+            # Not those that still load: where that is slow, all would die at the start, which rightly ends a batch.
+            workers = [p for p in mp.active_children() if p.pid in opened(journal)]
             if workers:
                 victim = dice.choice(workers)
                 os.kill(victim.pid or 0, signal.SIGKILL)
@@ -106,9 +114,7 @@ def test_ctrl_c_ends_in_order(tmp_path: Path) -> None:
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    start = time.monotonic()
-    assert process.wait(timeout=20) != 0
-    assert time.monotonic() - start < 5
+    assert process.wait(timeout=20) != 0, "a scan takes 30 s here: it isn't waited for"
     assert not list(out.rglob(".vastus-*"))
     with OpenBatch(BatchRequest([scans], out), StandIn()) as batch:
         assert [(row["state"], row["attempts"], row["cut_short"]) for row in batch.ledger.rows()] == [

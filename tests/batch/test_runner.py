@@ -247,8 +247,8 @@ def test_a_scan_that_hangs_is_ended_tried_again_and_set_aside(tmp_path: Path) ->
 
 def test_time_is_counted_for_each_scan_anew(tmp_path: Path) -> None:
     scans, out = write_inputs(tmp_path / "in", [f"s{n}" for n in range(6)]), tmp_path / "out"
-    with OpenBatch(BatchRequest([scans], out), StandIn(0.4)) as batch:
-        assert batch.work(LocalEngine(1, 1, timeout_s=1.5)).counts[State.DONE] == 6
+    with OpenBatch(BatchRequest([scans], out), StandIn(0.6)) as batch:
+        assert batch.work(LocalEngine(1, 1, timeout_s=3.0)).counts[State.DONE] == 6
         assert all(row["attempts"] == 1 for row in batch.ledger.rows())
 
 
