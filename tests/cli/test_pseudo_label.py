@@ -61,6 +61,29 @@ def test_what_is_doubted_is_not_labelled(weights: Path, tmp_path: Path) -> None:
     assert (labels[truth == 3] == 255).mean() > 0.9
 
 
+def test_an_earlier_round_gives_the_outlines(weights: Path, tmp_path: Path) -> None:
+    truth = write_scan(tmp_path / "leg.nii.gz")
+    affine = nib.load(tmp_path / "leg.nii.gz").affine
+    earlier = np.where(np.isin(truth, [2, 3]), 5, truth).astype(np.uint8)  # two of its muscles bear the name of a third
+    (tmp_path / "round1").mkdir()
+    nib.save(nib.Nifti1Image(earlier, affine), tmp_path / "round1" / "leg.nii.gz")
+    given = ["-o", tmp_path / "set", "--weights", weights, "-t", 1]
+    outlines = ["--outlines", tmp_path / "round1"]
+    result = run(tmp_path / "leg.nii.gz", *given, *outlines, "--rename", "anterior")
+    assert result.exit_code == 0, result.output
+    labels = np.asanyarray(nib.load(tmp_path / "set" / "labelsTr" / "leg.nii.gz").dataobj)
+    for muscle in (2, 3):
+        own = labels[truth == muscle]
+        assert (own == muscle).mean() > 0.5
+        assert (own == 5).mean() < 0.02
+    for alone in (outlines, ["--rename", "anterior"]):
+        assert isinstance(run(tmp_path / "leg.nii.gz", *given, *alone).exception, SettingsError)
+    write_scan(tmp_path / "other.nii.gz")
+    missing = run(tmp_path / "other.nii.gz", *given, *outlines, "--rename", "anterior")
+    assert isinstance(missing.exception, MissingInputError)
+    assert "other" in str(missing.exception)
+
+
 def test_two_scans_of_one_name_and_a_missing_folder_are_refused(tmp_path: Path) -> None:
     same = run(tmp_path / "a" / "leg.nii.gz", tmp_path / "b" / "leg.nii.gz", "-o", tmp_path / "set")
     assert isinstance(same.exception, SettingsError)

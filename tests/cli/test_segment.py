@@ -175,9 +175,7 @@ pipeline._measure = again_and_again
     ("stage", "sent"), [("network", signal.SIGINT), ("network", signal.SIGTERM), ("read", signal.SIGINT),
                         ("measure", signal.SIGINT)],
 )  # fmt: skip
-def test_ctrl_c_stops_soon_and_leaves_nothing(
-    tmp_path: Path, weights: Path, stage: str, sent: signal.Signals
-) -> None:
+def test_ctrl_c_stops_soon_and_leaves_nothing(tmp_path: Path, weights: Path, stage: str, sent: signal.Signals) -> None:
     _write_scan(tmp_path / "scan.nii.gz", (-20.0, 600.0) if stage == "network" else (250.0, 330.0))
     big = nib.load(tmp_path / "scan.nii.gz")
     slices = (1, 1, 8 if stage == "network" else 1)

@@ -24,6 +24,12 @@ def pseudo_label(
     doubt: Annotated[
         str, typer.Option(help="Structures or groups, with commas, that it is known to confuse: left unlabelled.")
     ] = "",
+    outlines: Annotated[
+        Path | None, typer.Option("--outlines", help="Folder of label maps of an earlier round, named after the scans.")
+    ] = None,
+    rename: Annotated[
+        str, typer.Option(help="Structures or groups of which only the names are taken anew, inside those outlines.")
+    ] = "",
     agreement: Annotated[float, typer.Option(help="Share of the six views that must agree.")] = 0.8,
     threads: Annotated[int | None, typer.Option("--threads", "-t", min=1, help="Processor threads.")] = None,
 ) -> None:
@@ -32,7 +38,7 @@ def pseudo_label(
     from vastus.inference.choices import RuntimeOptions
     from vastus.inference.predictor import Predictor
     from vastus.io.scans import subject_name
-    from vastus.training.pseudo_labels import Trust, doubted_classes, write_pseudo_set
+    from vastus.training.pseudo_labels import Trust, class_ids_of, write_pseudo_set
 
     names = [subject_name(path) for path in scans]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -40,20 +46,39 @@ def pseudo_label(
         raise SettingsError(f"Scans share a name: {', '.join(twice)}.", remedy="Rename the files.")
     if exclude is not None and not exclude.is_dir():
         raise MissingInputError("There is no such folder of masks.", path=exclude)
-    trust = Trust(agreement, doubted_classes([name for name in doubt.split(",") if name]))
+    if (outlines is None) == bool(rename):
+        raise SettingsError("--outlines and --rename belong together.", remedy="Give both, or neither.")
+    trust = Trust(agreement, *(class_ids_of([name for name in said.split(",") if name]) for said in (doubt, rename)))
+    earlier = [_earlier(name, outlines) for name in names]
     predictor = Predictor(load_bundle(weights) if weights else default_bundle(), RuntimeOptions(threads=threads))
-    cases = [partial(_read, name, path, exclude) for name, path in zip(names, scans, strict=True)]
+    cases = [partial(_read, *given, exclude) for given in zip(names, scans, earlier, strict=True)]
     write_pseudo_set(
         cases, lambda scan: predictor.segment(scan).labels, output, trust=trust, tell=partial(typer.echo, err=True)
     )
     typer.echo(f"{len(scans)} scan(s) in {output}")
 
 
-def _read(name: str, path: Path, masks: Path | None) -> PseudoCase:
+def _earlier(name: str, folder: Path | None) -> Path | None:
+    """The label map of an earlier round; every scan needs one where there is a folder."""
+    found = _of_scan(name, folder)
+    if folder is not None and found is None:
+        raise MissingInputError(
+            f"There is no earlier label map of {name}.", path=folder, remedy="Give the labelsTr of an earlier round."
+        )
+    return found
+
+
+def _of_scan(name: str, folder: Path | None) -> Path | None:
+    """The image in a folder that is named after a scan."""
     from vastus.io.labels import LABEL_SUFFIXES
+
+    return next((p for s in LABEL_SUFFIXES if (p := folder / f"{name}{s}").is_file()), None) if folder else None
+
+
+def _read(name: str, path: Path, earlier: Path | None, masks: Path | None) -> PseudoCase:
     from vastus.io.scans import read_scan
     from vastus.training.dataset import read_values
     from vastus.training.pseudo_labels import PseudoCase
 
-    mask = next((p for s in LABEL_SUFFIXES if (p := masks / f"{name}{s}").is_file()), None) if masks else None
-    return PseudoCase(name, read_scan(path).volume, read_values(mask) if mask else None)
+    mask, outlines = (read_values(p) if p else None for p in (_of_scan(name, masks), earlier))
+    return PseudoCase(name, read_scan(path).volume, mask, outlines)

@@ -22,6 +22,7 @@ from vastus.inference.islands import find_parts
 from vastus.io.atomic import ensure_folder, write_text
 from vastus.training.dataset import DATASET_FILE, IMAGES, LABELS
 from vastus.training.losses import IGNORE
+from vastus.training.renaming import renamed
 from vastus.volume import Volume, from_ras, to_ras
 
 SOFT_TISSUE_HU = (-20.0, 150.0)
@@ -52,11 +53,19 @@ VIEWS = tuple(View(mirror, zoom) for zoom in (1.0, 0.93, 1.07) for mirror in (Fa
 
 @dataclass(frozen=True, slots=True)
 class PseudoCase:
-    """A scan to be labelled: its name in the data set, HU, and a mask (not 0) of what must not be labelled."""
+    """A scan to be labelled.
+
+    Attributes:
+        name: in the data set.
+        scan: in HU.
+        excluded: mask (not 0) of what must not be labelled.
+        outlines: label map of an earlier round, whose outlines are kept.
+    """
 
     name: str
     scan: Volume
     excluded: Volume | None = None
+    outlines: Volume | None = None
 
 
 def vote(scan: Volume, segment: Segment, views: Sequence[View] = VIEWS) -> tuple[Classes, NDArray[np.float32]]:
@@ -150,20 +159,23 @@ class Trust:
         agreement: share of the views that must agree, 0..1.
         doubted: class ids that the network is known to confuse: never labelled. What it gets wrong from every view
             would be taught to it again.
+        renamed: class ids that it tells apart better than it draws them: within an earlier round's outlines of these
+            only the names are its own (``vastus.training.renaming``).
     """
 
     agreement: float = 0.8
     doubted: frozenset[int] = frozenset()
+    renamed: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         """Refuse what can't be meant."""
         if not 0.0 < self.agreement <= 1.0:
             raise SettingsError(f"The agreement must lie in 0..1, got {self.agreement}.")
-        if BACKGROUND_ID in self.doubted:
+        if BACKGROUND_ID in self.doubted | self.renamed:
             raise SettingsError("Without background no scan can be labelled.")
 
 
-def doubted_classes(names: Sequence[str]) -> frozenset[int]:
+def class_ids_of(names: Sequence[str]) -> frozenset[int]:
     """Class ids of structures (``rectus_femoris``) and of whole groups (``anterior``).
 
     Raises:
@@ -190,13 +202,16 @@ def pseudo_label(case: PseudoCase, segment: Segment, trust: Trust) -> Volume:
         trust: what is taken for a label.
 
     Raises:
-        GeometryError: the mask does not lie on the scan's grid.
+        GeometryError: the mask or the earlier label map does not lie on the scan's grid.
     """
-    if case.excluded is not None and not case.excluded.same_grid(case.scan):
-        raise GeometryError(f"The mask of {case.name} does not lie on the grid of its scan.")
+    for what, volume in (("mask", case.excluded), ("earlier label map", case.outlines)):
+        if volume is not None and not volume.same_grid(case.scan):
+            raise GeometryError(f"The {what} of {case.name} does not lie on the grid of its scan.")
     ct = to_ras(case.scan)
     classes, agreement = vote(case.scan, segment)
     labels = settle(classes, agreement, trust.agreement)
+    if case.outlines is not None:
+        labels = renamed(to_ras(case.outlines).array, labels, trust.renamed, ct.spacing_mm)
     labels[specks(labels, ct.voxel_volume_mm3)] = IGNORE
     labels[passed_over(ct, labels)] = IGNORE
     labels[np.isin(labels, tuple(trust.doubted))] = IGNORE
