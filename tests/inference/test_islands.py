@@ -2,7 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from vastus.inference.islands import find_parts, islands, remove_islands
+from vastus.inference.islands import dissolve, find_parts, islands
+
+
+def remove_islands(labels: np.ndarray, voxel_mm3: float) -> np.ndarray:
+    parts = find_parts(labels)
+    return dissolve(labels, parts, islands(parts, voxel_mm3))
 
 
 def _map() -> np.ndarray:
@@ -58,3 +63,13 @@ def test_the_input_is_left_alone() -> None:
     before = labels.copy()
     remove_islands(labels, 1.0)
     np.testing.assert_array_equal(labels, before)
+
+
+def test_what_does_not_belong_does_not_make_the_rest_islands() -> None:
+    labels = _map()
+    labels[20:22, 5:7, 5:7] = 101  # 8 of 1000 voxels
+    parts = find_parts(labels)
+    wrong = parts.size == 1000
+    small = islands(parts, 30.0, wrong)
+    assert not small[parts.size == 8].any()
+    assert (dissolve(labels, parts, wrong | small) == 101).sum() == 8

@@ -50,32 +50,38 @@ def find_parts(labels: NDArray[np.uint8]) -> Parts:
     return Parts(numbers, value, size)
 
 
-def islands(parts: Parts, voxel_mm3: float) -> NDArray[np.bool_]:
-    """Which parts are islands: shape (n + 1,), never the largest part of a value."""
+def islands(parts: Parts, voxel_mm3: float, known: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
+    """Which parts are islands: shape (n + 1,), never the largest part of a value.
+
+    Args:
+        parts: of label values with sides.
+        voxel_mm3: volume of a voxel.
+        known: parts that do not belong to their structure anyway: other parts aren't measured by their size.
+    """
+    size = parts.size if known is None else np.where(known, 0, parts.size)
     largest = np.zeros(256, np.int64)
-    np.maximum.at(largest, parts.value, parts.size)
+    np.maximum.at(largest, parts.value, size)
     limit = np.maximum(KEEP_SHARE * largest, np.minimum(KEEP_MM3 / voxel_mm3, largest))
-    too_small: NDArray[np.bool_] = parts.size < limit[parts.value]
+    too_small: NDArray[np.bool_] = size < limit[parts.value]
     too_small[0] = False
     return too_small
 
 
-def remove_islands(labels: NDArray[np.uint8], voxel_mm3: float) -> NDArray[np.uint8]:
-    """Give every island the label that surrounds most of it (background included).
+def dissolve(labels: NDArray[np.uint8], parts: Parts, gone: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Give some parts the label that surrounds most of each (background included).
 
     Args:
-        labels: uint8, label values with sides.
-        voxel_mm3: volume of a voxel.
+        labels: uint8, class ids or label values.
+        parts: of these labels.
+        gone: shape (n + 1,), which parts.
 
     Returns:
         A new map, x fastest in memory.
     """
-    parts = find_parts(labels)
-    small = islands(parts, voxel_mm3)
     cleaned = np.asfortranarray(labels).copy(order="F")
-    if small.any():
-        rank = np.cumsum(small).astype(np.int64) * small
-        around = kernels.neighbours_of(parts.index, cleaned, rank, int(small.sum()) + 1)
+    if gone.any():
+        rank = np.cumsum(gone).astype(np.int64) * gone
+        around = kernels.neighbours_of(parts.index, cleaned, rank, int(gone.sum()) + 1)
         replacement = np.arange(256, dtype=np.uint8)[around.argmax(axis=1)]
         kernels.replace(parts.index, cleaned, rank, replacement)
     return cleaned

@@ -117,6 +117,21 @@ def replace(index, labels, rank, replacement):  # type: ignore[no-untyped-def]  
 
 
 @njit(cache=True, nogil=True)
+def slices_of(index, n_parts):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """First and last slice of each part."""
+    n_x, n_y, n_z = index.shape
+    first = np.full(n_parts, n_z)
+    last = np.full(n_parts, -1)
+    for k in range(n_z):
+        for j in range(n_y):
+            for i in range(n_x):
+                part = index[i, j, k]
+                first[part] = min(first[part], k)
+                last[part] = k
+    return first, last
+
+
+@njit(cache=True, nogil=True)
 def sums(index, row, n_rows):  # type: ignore[no-untyped-def]  # pragma: no cover
     """For each followed part and slice: voxels, sums of i and j, smallest and largest i."""
     n_x, n_y, n_z = index.shape

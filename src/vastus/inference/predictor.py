@@ -16,7 +16,8 @@ from vastus.errors import SettingsError
 from vastus.inference.bundle import Bundle
 from vastus.inference.choices import RuntimeOptions
 from vastus.inference.confidence import Confidence, find_confidence
-from vastus.inference.islands import remove_islands
+from vastus.inference.islands import dissolve, find_parts, islands
+from vastus.inference.pelvis import below_pelvis, said_below
 from vastus.inference.restore import restore
 from vastus.inference.runtime import Runtime, open_runtime, thread_count
 from vastus.inference.sides import tell_sides
@@ -151,7 +152,10 @@ class Predictor:
         classes = np.take(ids, scores.channels[:x, :y, :z])
         sided = tell_sides(classes, seen.affine)
         voxel_mm3 = abs(float(np.linalg.det(seen.affine[:3, :3])))
-        return remove_islands(sided.labels, voxel_mm3), sided.warnings
+        parts = find_parts(sided.labels)
+        below = below_pelvis(parts, seen.affine, voxel_mm3)
+        labels = dissolve(sided.labels, parts, below | islands(parts, voxel_mm3, below))
+        return labels, (*sided.warnings, *said_below(parts, below, voxel_mm3))
 
     def _channel_of_label(self) -> NDArray[np.int64]:
         """Output channel of each of the 256 label values; background's for those that do not occur."""
