@@ -216,3 +216,37 @@ def test_header_against_muscles(flips: tuple[bool, bool]) -> None:
 def test_medial_and_lateral_muscles_are_what_they_are_called() -> None:
     assert not set(MEDIAL) & set(LATERAL)
     assert set(MEDIAL) | set(LATERAL) <= {m.class_id for m in MUSCLES}
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_one_leg_with_hip_bones_joined_in_front(side: Side) -> None:
+    """The field of view ends beyond the middle: of the other leg it shows the pubis and the innermost muscles."""
+    both = _labels(z=(200, 410))
+    array = both.array.copy(order="F")
+    x = both.affine[0, 3] + np.arange(both.shape[0]) * SPACING[0]
+    z = both.affine[2, 3] + np.arange(both.shape[2]) * SPACING[2]
+    outward = x if side is Side.RIGHT else -x
+    array[array % 100 == HIP] = 0
+    y = array.shape[1] // 2
+    pubis = np.ix_((outward > -64) & (outward < 54), range(y - 2, y + 3), np.abs(z - 385) < 15)
+    array[pubis] = 100 + HIP if side is Side.RIGHT else 200 + HIP  # can't be cut, and goes with the leg
+    array[outward < -64] = 0
+    truth = both.with_array(array)
+    assert (truth.array // 100 == (2 if side is Side.RIGHT else 1)).sum() > 300
+    result = _sided(truth)
+    np.testing.assert_array_equal(result.labels, truth.array)
+    assert any(side.value in warning for warning in result.warnings)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_the_bones_of_one_leg_count_more_than_its_muscles(side: Side) -> None:
+    """A tumour whose surroundings are given the wrong names: medial and lateral ones are confused."""
+    truth = _labels((side,), (300, 520))
+    names = {"vastus_lateralis": "vastus_medialis", "vastus_medialis": "vastus_lateralis", "gracilis": "gluteus_medius",
+             "biceps_femoris": "semimembranosus", "semimembranosus": "biceps_femoris", "gluteus_medius": "gracilis",
+             "adductor_magnus": "gluteus_minimus", "adductor_longus": "gluteus_minimus"}  # fmt: skip
+    taken = np.arange(256, dtype=np.uint8)
+    for true, said in names.items():
+        taken[BY_KEY[true].label_value(side)] = BY_KEY[said].label_value(side)
+    truth = truth.with_array(np.asfortranarray(taken[truth.array]))
+    np.testing.assert_array_equal(_sided(truth).labels, truth.array)

@@ -128,13 +128,16 @@ def right_hand(tracks: Tracks) -> RightHand:
 def medial_direction(tracks: Tracks, right: RightHand) -> float | None:
     """Which way medial points: +1 to the patient's right (a left leg), -1 to the left (a right leg), None: can't tell.
 
-    Told from where medial and lateral muscles lie beside each other in the same slices.
+    Told from where the hip bone lies beside the femur in the same slices; where that doesn't show, medial muscles
+    beside lateral ones, which disease may hide.
     """
-    medial = _offset(tracks, MEDIAL, LATERAL)
-    if medial is None:
-        return None
-    cosine = float(medial @ right.direction / np.linalg.norm(medial))
-    return None if abs(cosine) < _LEAST_CHIRALITY else float(np.sign(cosine))
+    for inner, outer in ((_ids("hip_bone"), _ids("femur")), (MEDIAL, LATERAL)):
+        medial = _offset(tracks, inner, outer)
+        if medial is not None:
+            cosine = float(medial @ right.direction / np.linalg.norm(medial))
+            if abs(cosine) >= _LEAST_CHIRALITY:
+                return float(np.sign(cosine))
+    return None
 
 
 def _offset(tracks: Tracks, there: tuple[int, ...], here: tuple[int, ...]) -> NDArray[np.float64] | None:

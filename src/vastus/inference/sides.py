@@ -27,6 +27,7 @@ LEAST_PART_MM3: Final = 1000.0  # smaller parts do not help to find the sides
 LEAST_BONE_MM3: Final = 3000.0  # smaller bone parts do not stand for a leg
 LEGS_APART_MM: Final = 70.0  # femoral shafts are further apart than this; pieces of one femur are not
 HIP_TO_FEMUR_MM: Final = 105.0  # a hip bone's centre is nearer to its own femur than this, level by level
+HIP_BESIDE_FEMUR_MM: Final = 60.0  # nearer to a femur than this comes only the hip bone of its own side
 PELVIS_WIDE_MM: Final = 190.0  # one bone part wider than this is both hip bones, joined in front
 SMOOTHING_MM: Final = 25.0  # SD of the smoothing of the mid-surface along the body
 CROSSING_SHARE: Final = 0.25  # less than this beyond the surface,
@@ -76,9 +77,11 @@ def tell_sides(classes: NDArray[np.uint8], affine: Affine) -> SidedLabels:
     if medial is None:
         return SidedLabels(np.asfortranarray(classes), (*warnings, _NO_SIDE))
     side = Side.LEFT if medial > 0 else Side.RIGHT
-    warnings.append(f"Only one leg was found; from the lie of its muscles it is the {side.value} one.")
+    warnings.append(f"Only one leg was found; from the lie of its bones and muscles it is the {side.value} one.")
     own = {row: -int(medial) for row in _own_rows(tracks)}
-    surface = _surface_beside(tracks, list(own), medial, right)
+    # Hip bones joined in front reach beyond the middle.
+    rim = [row for row in own if tracks.class_id[row] != HIP or not _is_joined(tracks, row)]
+    surface = _surface_beside(tracks, rim or list(own), medial, right)
     return SidedLabels(_assign(parts, surface, affine, _signs(parts, tracks, own), whole=True), tuple(warnings))
 
 
@@ -105,6 +108,9 @@ def find_bones(tracks: Tracks, affine: Affine, right: RightHand) -> TwoSides | N
     legs = _group(tracks, femora, LEGS_APART_MM)
     if len(legs) == 1:
         far = [h for h in single if _distance(tracks, legs[0], [h]) > HIP_TO_FEMUR_MM]
+        # Both hip bones, joined in front, in a scan of one leg: their middle is not the middle of the body.
+        if any(_reaches(tracks, h, legs[0]) for h in far):
+            return None
         legs = [legs[0] + [h for h in single if h not in far], far] if far else legs
     if len(legs) < 2 and not wide and not femora:
         legs = _group(tracks, single, LEGS_APART_MM)
@@ -168,6 +174,14 @@ def _distance(tracks: Tracks, a: list[int], b: list[int]) -> float:
     gap = np.abs(slices_a[:, None] - slices_b[None, :])
     i, j = np.unravel_index(int(gap.argmin()), gap.shape)
     return float(np.linalg.norm((centre_a[slices_a[i]] - centre_b[slices_b[j]])[:2]))
+
+
+def _reaches(tracks: Tracks, hip: int, femora: list[int]) -> bool:
+    """Whether a hip bone comes so near to a femur, side by side, that it is its own, perhaps joined to the other."""
+    _, centre = tracks.joined(femora)
+    across = centre[:, 0] - tracks.centre_mm[hip, :, 0]
+    gap = np.maximum(across - tracks.ends_mm[hip, :, 1], tracks.ends_mm[hip, :, 0] - across)
+    return bool((gap[np.isfinite(gap)] < HIP_BESIDE_FEMUR_MM).any())
 
 
 def _order(tracks: Tracks, a: list[int], b: list[int], right: RightHand) -> dict[int, int]:
@@ -260,6 +274,12 @@ def _own_rows(tracks: Tracks) -> list[int]:
         large = [int(r) for r in rows if size[r] >= 0.5 * size[rows].max()]
         own.append(min(large, key=lambda r: _distance(tracks, bones, [r])) if bones else large[0])
     return own
+
+
+def _is_joined(tracks: Tracks, hip: int) -> bool:
+    """Whether a hip bone's middle is too far from the only femur for a single one."""
+    femora = tracks.of(FEMUR).tolist()
+    return bool(femora) and _distance(tracks, femora, [hip]) > HIP_TO_FEMUR_MM
 
 
 def _surface_beside(tracks: Tracks, own: list[int], medial: float, right: RightHand) -> MidSurface:
