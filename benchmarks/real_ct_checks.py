@@ -28,7 +28,6 @@ import csv
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from statistics import median
 
@@ -41,6 +40,7 @@ from vastus.inference.islands import find_parts
 from vastus.io.atomic import write_text
 from vastus.io.labels import read_labels
 from vastus.io.scans import read_scan
+from vastus.muscle_volumes import largest_volume_mm3
 from vastus.volume import Volume, axis_order, centred_affine, resample_like, shape_for_spacing, to_ras
 
 BONE_HU = 200
@@ -51,7 +51,6 @@ CORTEX_HU = 700.0
 LEAST_ML = 5.0
 SHIFT_MM = (2.3, -1.7, 3.1)
 SPACINGS_MM = ((0.8, 0.8, 5.0), (1.5, 1.5, 1.5))
-LARGEST_PERSON_M_KG = 2.05 * 150.0
 AIR_HU = -1000.0
 SOFT_TISSUE_HU = (-20.0, 150.0)
 SOFT_LAYER_MM = 6.0
@@ -205,22 +204,11 @@ def island_findings(labels: Volume) -> Iterator[tuple[str, float]]:
     yield "island_share", 1.0 - largest / int(parts.size.sum())
 
 
-def largest_volumes_ml() -> dict[str, float]:
-    """What one muscle of the largest person may have, by key; from the regression table of the synthesis."""
-    text = files("vastus.synthesis").joinpath("data", "muscle_volume_regression.csv").read_text(encoding="utf-8")
-    rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
-    return {
-        row["structure"]: float(row["slope_cm3_per_m_kg"]) * LARGEST_PERSON_M_KG + float(row["intercept_cm3"])
-        for row in rows
-    }
-
-
 def volume_findings(labels: Volume) -> Iterator[tuple[str, float]]:
     """Number of muscles of a side that are larger than any person's."""
     ml = np.bincount(labels.array.ravel(), minlength=256) * labels.voxel_volume_mm3 / 1000
-    limits = largest_volumes_ml()
-    sided = [(m.key, ml[m.label_value(side)]) for m in MUSCLES for side in Side]
-    yield "volume_too_large", float(sum(volume > limits.get(key, np.inf) for key, volume in sided))
+    sided = [(ml[m.label_value(side)], largest_volume_mm3(m.key)) for m in MUSCLES for side in Side]
+    yield "volume_too_large", float(sum(limit is not None and volume > limit / 1000 for volume, limit in sided))
     yield "labelled_ml", float(ml[[label.value for label in LABELS]].sum())
 
 

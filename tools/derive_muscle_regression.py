@@ -1,4 +1,4 @@
-"""Make ``src/vastus/synthesis/data/muscle_volume_regression.csv`` from its two sources.
+"""Make ``src/vastus/muscle_volume_regression.csv`` from its two sources.
 
     python tools/derive_muscle_regression.py SHARED
 
@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-OUTPUT = Path(__file__).resolve().parents[1] / "src/vastus/synthesis/data/muscle_volume_regression.csv"
+OUTPUT = Path(__file__).resolve().parents[1] / "src/vastus/muscle_volume_regression.csv"
 FEMORAL_HEAD_RADIUS_MM = 23.0
 
 # Our key -> names in the published table.

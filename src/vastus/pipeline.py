@@ -120,8 +120,9 @@ def segment_to_folder(
             like = scan.source.path if scan.source.kind is ScanFormat.NIFTI else None
             written = writer.submit(_timed, write_labels, segmentation.labels, staging / LABELS_FILE, like=like)
             with compute_threads(predictor.threads):
-                (rows, measures), seconds["measure"] = _timed(_measure, scan, segmentation, subject, staging)
+                (rows, measures, doubts), seconds["measure"] = _timed(_measure, scan, segmentation, subject, staging)
             details = _details(predictor, scan, segmentation, subject)
+            details["warnings"] += doubts
             if request.page:
                 content = (scan, segmentation, rows, measures)
                 _, seconds["page"] = _timed(_write_page, staging / PAGE_FILE, content, details, seconds)
@@ -150,9 +151,16 @@ def _load_later(*, page: bool) -> None:
 
 def _measure(
     scan: Scan, segmentation: Segmentation, subject: str, folder: Path
-) -> tuple[tuple[VolumeRow, ...], Sequence[Any]]:
-    """Measure and write the three tables; returns the rows of two of them for the page."""
-    from vastus.morphometry import confidence_rows, measure_rows, measure_scan, write_level_rows, write_measure_rows
+) -> tuple[tuple[VolumeRow, ...], Sequence[Any], tuple[str, ...]]:
+    """Measure and write the three tables; returns the rows of two of them for the page, and warnings."""
+    from vastus.morphometry import (
+        confidence_rows,
+        measure_rows,
+        measure_scan,
+        too_large,
+        write_level_rows,
+        write_measure_rows,
+    )
 
     found = measure_scan(scan.volume, segmentation.labels, subject)
     rows = tuple(found.volume_rows())
@@ -161,7 +169,7 @@ def _measure(
     write_volume_rows(rows, folder / VOLUMES_FILE)
     write_measure_rows(measures, folder / MEASURES_FILE)
     write_level_rows(subject, found.areas, folder / LEVELS_FILE)
-    return rows, measures
+    return rows, measures, too_large(found.structures)
 
 
 def _write_page(

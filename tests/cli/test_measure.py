@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import nibabel as nib
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -41,6 +42,15 @@ def test_all_tables_are_written(case: tuple[str, str], tmp_path: Path) -> None:
     record = json.loads((tmp_path / "out" / "measures.json").read_text())
     assert "diagnosis" not in record
     assert [femur["side"] for femur in record["femora"]] == ["right", "left"]
+
+
+def test_a_muscle_larger_than_any_persons_is_said(tmp_path: Path) -> None:
+    scan = make_phantom((5, 5, 6))
+    twice = np.diag([2.0, 2.0, 2.0, 1.0]) @ scan.ct.affine
+    nib.save(nib.Nifti1Image(scan.ct.array, twice), tmp_path / "p7.nii.gz")
+    write_labels(Volume(scan.labels.array, twice), tmp_path / "labels.nii.gz")
+    said = run(str(tmp_path / "p7.nii.gz"), str(tmp_path / "labels.nii.gz"), "-o", str(tmp_path / "out"))
+    assert "Vastus medialis, left: " in said and "more than a person of 205 cm and 150 kg has" in said
 
 
 def test_clinical_values_give_a_diagnosis_and_indices(case: tuple[str, str], tmp_path: Path) -> None:

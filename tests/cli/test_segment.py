@@ -43,6 +43,27 @@ def _run(*arguments: object) -> str:
     return result.output
 
 
+def test_what_can_not_be_is_left_out_or_said(tmp_path: Path, weights: Path) -> None:
+    truth = _write_scan(tmp_path / "thigh.nii.gz", (200.0, 380.0))
+    scan = nib.load(tmp_path / "thigh.nii.gz")
+    hu = np.asarray(scan.dataobj).copy()
+    gracilis = truth % 100 == BY_KEY["gracilis"].class_id
+    hu[gracilis] = BY_KEY["rectus_abdominis"].class_id * CLASS_STEP_HU
+    nib.save(nib.Nifti1Image(hu, scan.affine), tmp_path / "thigh.nii.gz")
+    larger = np.diag([1.6, 1.6, 1.6, 1.0]) @ scan.affine  # four times the volume
+    nib.save(nib.Nifti1Image(hu, larger), tmp_path / "giant.nii.gz")
+    _run(tmp_path / "thigh.nii.gz", tmp_path / "giant.nii.gz", "-o", tmp_path / "out", "--weights", weights, "-t", 1)
+    labels = np.asarray(nib.load(tmp_path / "out" / "thigh" / "labels.nii.gz").dataobj)
+    assert not np.isin(labels, [26, 126, 226]).any()
+    np.testing.assert_array_equal(labels[~gracilis], truth[~gracilis])
+    said, of_giant = (
+        json.loads((tmp_path / "out" / n / "run.json").read_text())["warnings"] for n in ("thigh", "giant")
+    )
+    assert [w for w in said if "were taken for rectus abdominis: left out" in w]
+    assert not any("205 cm" in w for w in said)
+    assert any(w.startswith("Iliopsoas, left: 193 mL") and "205 cm" in w for w in of_giant)
+
+
 def test_one_scan_gives_its_files_in_the_folder(tmp_path: Path, weights: Path) -> None:
     truth = _write_scan(tmp_path / "thigh.nii.gz")
     out = tmp_path / "out"

@@ -1,10 +1,9 @@
-import csv
-
 import numpy as np
 import pytest
 
 from vastus.anatomy import MUSCLES, SIDES, Side
 from vastus.errors import ImplausibleValueError
+from vastus.muscle_volumes import regression_volume_mm3
 from vastus.synthesis import clinical
 from vastus.synthesis.clinical import (
     GRIP_CUTOFF_KG,
@@ -18,24 +17,7 @@ from vastus.synthesis.clinical import (
     target_volumes_mm3,
 )
 
-NO_MODEL = {"abdominal_oblique", "rectus_abdominis", "multifidus"}
 MAN = Person(Sex.MALE, 40, 175, 75)
-
-
-def test_every_muscle_but_the_trunk_wall_has_a_line():
-    assert set(clinical.muscle_regression()) == {m.key for m in MUSCLES} - NO_MODEL
-
-
-def test_regression_by_hand():
-    # biceps femoris = long (1.24, 53) + short head (0.738, 8.64)
-    expected = 1000 * ((1.24 + 0.738) * 1.75 * 75 + 53 + 8.64)
-    assert clinical.regression_volume_mm3("biceps_femoris", 175, 75) == pytest.approx(expected, rel=1e-6)
-
-
-def test_psoas_and_iliacus_are_shared_out_whole():
-    parts = [clinical.regression_volume_mm3(k, 175, 75) for k in ("iliacus", "psoas", "iliopsoas")]
-    whole = 1000 * ((1.11 + 2.43) * 1.75 * 75 + 39.4 - 26.3)
-    assert sum(parts) == pytest.approx(whole, rel=1e-3)
 
 
 def test_ageing_reaches_the_published_loss_at_75():
@@ -53,7 +35,7 @@ def test_targets_cover_all_muscles_and_stay_plausible():
         targets = target_volumes_mm3(person, seed)
         assert set(targets) == {(m.key, side) for m in MUSCLES for side in SIDES}
         for (key, _), volume in targets.items():
-            young = clinical.regression_volume_mm3(key, person.height_cm, person.weight_kg)
+            young = regression_volume_mm3(key, person.height_cm, person.weight_kg)
             if young is None:
                 assert volume is None
             else:
@@ -108,24 +90,3 @@ def test_measures_agree_with_the_status(sex, status):
 def test_wrong_unit_is_refused():
     with pytest.raises(ImplausibleValueError, match="height_cm"):
         Person(Sex.MALE, 70, 1.75, 70)
-
-
-@pytest.mark.shared
-def test_shipped_table_is_what_the_script_derives():
-    import importlib.util
-    from pathlib import Path
-
-    root = Path(__file__).resolve().parents[2]
-    shared = root.parent / "shared"
-    if not (shared / "stats/handsfield2014.csv").exists():
-        pytest.skip("no shared data")
-    spec = importlib.util.spec_from_file_location("derive", root / "tools/derive_muscle_regression.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    shipped = {
-        r["structure"]: (float(r["slope_cm3_per_m_kg"]), float(r["intercept_cm3"]), r["basis"])
-        for r in csv.DictReader(module.OUTPUT.open(encoding="utf-8"))
-    }
-    for key, slope, intercept, basis in module.derive(shared):
-        assert shipped.pop(key) == (pytest.approx(slope, abs=1e-4), pytest.approx(intercept, abs=1e-3), basis)
-    assert not shipped

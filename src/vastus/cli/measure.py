@@ -42,7 +42,7 @@ def measure(
     from vastus.io.atomic import ensure_folder
     from vastus.io.labels import read_labels
     from vastus.io.scans import read_scan
-    from vastus.morphometry import MeasureSettings, load_measure_settings, measure_scan
+    from vastus.morphometry import MeasureSettings, load_measure_settings, measure_scan, too_large
     from vastus.sarcopenia import ClinicalFacts, diagnose, load_criteria
 
     # Whatever the user typed is checked before the scan is read.
@@ -62,6 +62,8 @@ def measure(
     diagnosis = None if facts == ClinicalFacts() else diagnose(facts, chosen)
     summary = _summary(found, thresholds, diagnosis)
     _write(output, found, facts, thresholds, summary)
+    for warning in too_large(found.structures):
+        typer.echo(f"vastus: {warning}", err=True)
     typer.echo(json.dumps(summary, indent=2) if as_json else _text(found, diagnosis, output))
 
 

@@ -13,18 +13,16 @@ by us from the age of 50) x muscle status (planted) x the person's muscularity x
 
 from __future__ import annotations
 
-import csv
 import math
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache
-from importlib import resources
 from typing import Final
 
 import numpy as np
 
 from vastus.anatomy import BY_KEY, MUSCLES, SIDES, Group, Side
 from vastus.errors import ImplausibleValueError
+from vastus.muscle_volumes import regression_volume_mm3
 
 
 class Sex(Enum):
@@ -84,15 +82,6 @@ class ClinicalMeasures:
     grip_kg: float
     gait_m_s: float
     chair_stand_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class RegressionLine:
-    """volume_cm3 = slope x height_m x mass_kg + intercept, one leg; ``basis`` as in the derivation script."""
-
-    slope_cm3_per_m_kg: float
-    intercept_cm3: float
-    basis: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,30 +148,6 @@ _COUPLING: Final = {Sex.FEMALE: 0.10, Sex.MALE: 0.70}
 _GRIP_MEAN: Final = {Sex.FEMALE: (14.0, 20.0), Sex.MALE: (22.0, 32.0)}
 _GRIP_SD: Final = {Sex.FEMALE: 3.0, Sex.MALE: 4.5}
 _GRIP_LOSS_KG_PER_YEAR = 0.25
-
-
-@cache
-def muscle_regression() -> dict[str, RegressionLine]:
-    """The volume line of each muscle that has one (derived: Handsfield et al. 2014, and two atlases' shares).
-
-    The published psoas and iliacus are divided between ``psoas``, ``iliacus`` and ``iliopsoas`` at the level where
-    the femoral head starts. ``abdominal_oblique``, ``rectus_abdominis`` and ``multifidus`` have no line. The psoas is
-    the whole muscle: a scan that starts at the hip shows less of it.
-    """
-    file = resources.files("vastus.synthesis") / "data" / "muscle_volume_regression.csv"
-    return {
-        row["structure"]: RegressionLine(float(row["slope_cm3_per_m_kg"]), float(row["intercept_cm3"]), row["basis"])
-        for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines())
-    }
-
-
-def regression_volume_mm3(key: str, height_cm: float, weight_kg: float) -> float | None:
-    """Volume of one muscle of one leg of a healthy young adult of that size; None where there is no line."""
-    line = muscle_regression().get(key)
-    if line is None:
-        return None
-    volume_cm3 = line.slope_cm3_per_m_kg * height_cm / 100 * weight_kg + line.intercept_cm3
-    return 1000 * max(volume_cm3, 1.0)
 
 
 def ageing_factor(key: str, age_years: float, sex: Sex) -> float:
