@@ -5,7 +5,7 @@ import pytest
 
 from vastus.anatomy import BY_KEY
 from vastus.inference.islands import find_parts
-from vastus.inference.pelvis import MARGIN_MM, below_pelvis, said_below
+from vastus.inference.pelvis import MARGIN_MM, below_pelvis, said_below, said_without_bones
 
 MM = 4.0
 AFFINE = np.diag([MM, MM, MM, 1.0])
@@ -70,3 +70,12 @@ def test_it_is_said_when_it_is_more_than_a_crumb() -> None:
     assert "82 mL" in warning and "abdominal oblique, rectus abdominis" in warning  # 2 x 640 voxels of 64 mm3
     assert said_below(parts, below, 0.1) == ()
     assert said_below(parts, np.zeros_like(below), VOXEL_MM3) == ()
+
+
+def test_muscles_without_any_bone_are_said() -> None:
+    calf = volume(gracilis=(0, 0, 9))
+    assert said_without_bones(find_parts(calf), VOXEL_MM3)[0].startswith("Neither a femur nor a hip bone")
+    assert said_without_bones(find_parts(calf), 0.1) == (), "a crumb"
+    for bone in ("femur", "hip_bone"):
+        assert said_without_bones(find_parts(volume(gracilis=(0, 0, 9), **{bone: (20, 0, 3)})), VOXEL_MM3) == ()
+    assert said_without_bones(find_parts(np.zeros((4, 4, 4), np.uint8)), VOXEL_MM3) == ()

@@ -26,6 +26,7 @@ _ABOVE: Final = tuple(
 MARGIN_MM: Final = 20.0
 LEAST_HIP_MM3: Final = 1000.0  # a smaller part is no hip bone to go by
 LEAST_FEMUR_MM3: Final = 20_000.0
+LEAST_BONES_MM3: Final = 1000.0
 LEAST_TOLD_MM3: Final = 1000.0
 NAMED_SHARE: Final = 0.05
 
@@ -53,6 +54,15 @@ def below_pelvis(parts: Parts, affine: Affine, voxel_mm3: float) -> NDArray[np.b
     lowest = first[hips].min() - MARGIN_MM / float(np.linalg.norm(affine[:3, 2]))
     below: NDArray[np.bool_] = above & (last < lowest)
     return below
+
+
+def said_without_bones(parts: Parts, voxel_mm3: float) -> tuple[str, ...]:
+    """A warning where muscles are labelled though there is neither a femur nor a hip bone: a calf, an arm, a chest."""
+    volume_mm3 = parts.size * voxel_mm3
+    bones = np.isin(parts.value % 100, [BY_KEY["femur"].class_id, BY_KEY["hip_bone"].class_id])
+    if volume_mm3[bones].sum() >= LEAST_BONES_MM3 or volume_mm3.sum() < LEAST_TOLD_MM3:
+        return ()
+    return ("Neither a femur nor a hip bone was found. Only hips and thighs are labelled: trust nothing here.",)
 
 
 def said_below(parts: Parts, below: NDArray[np.bool_], voxel_mm3: float) -> tuple[str, ...]:

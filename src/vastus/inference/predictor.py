@@ -17,7 +17,7 @@ from vastus.inference.bundle import Bundle
 from vastus.inference.choices import RuntimeOptions
 from vastus.inference.confidence import Confidence, find_confidence
 from vastus.inference.islands import dissolve, find_parts, islands
-from vastus.inference.pelvis import below_pelvis, said_below
+from vastus.inference.pelvis import below_pelvis, said_below, said_without_bones
 from vastus.inference.restore import restore
 from vastus.inference.runtime import Runtime, open_runtime, thread_count
 from vastus.inference.sides import tell_sides
@@ -155,7 +155,8 @@ class Predictor:
         parts = find_parts(sided.labels)
         below = below_pelvis(parts, seen.affine, voxel_mm3)
         labels = dissolve(sided.labels, parts, below | islands(parts, voxel_mm3, below))
-        return labels, (*sided.warnings, *said_below(parts, below, voxel_mm3))
+        told = (*said_below(parts, below, voxel_mm3), *said_without_bones(parts, voxel_mm3))
+        return labels, (*sided.warnings, *told)
 
     def _channel_of_label(self) -> NDArray[np.int64]:
         """Output channel of each of the 256 label values; background's for those that do not occur."""
