@@ -53,6 +53,17 @@ def test_hu_fall_across_a_boundary() -> None:
     assert inside - outside < 0.6 * 150
 
 
+def test_skin_is_no_boundary_to_judge() -> None:
+    """Half of the muscle's rim lies in fat, half of it on air: only fat counts."""
+    labels = np.zeros((40, 40, 6), np.uint8)
+    labels[10:30, 10:30] = A
+    hu = np.full(labels.shape, -100, np.int16)
+    hu[20:] = -1000
+    hu[labels > 0] = 50
+    facts = gather("c", Volume(hu, AFFINE), Volume(labels, AFFINE), None)
+    assert facts.outwards_hu[ROW_OF[A]].tolist() == [50.0, -100.0]
+
+
 def test_other_grids_are_refused() -> None:
     ct, labels, _ = small()
     with pytest.raises(GeometryError):

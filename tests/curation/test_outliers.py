@@ -3,7 +3,17 @@ import pytest
 
 from vastus.anatomy import BY_KEY, Side
 from vastus.curation.facts import ROW_OF, VALUES
-from vastus.curation.outliers import Quantity, robust_z, two_way_z
+from vastus.curation.outliers import (
+    HU_FALL,
+    HU_LEVEL,
+    MOST_Z,
+    TOGETHER,
+    UNSIGNED,
+    Quantity,
+    boundary_excess,
+    robust_z,
+    two_way_z,
+)
 from vastus.curation.shapes import missing_slices, without_usual_islands, worst_jump
 from vastus.curation.suspicion import FindingKind, Suspicion
 
@@ -77,3 +87,15 @@ def test_islands_on_both_sides_or_in_many_scans_are_usual() -> None:
     often = [island(case, 129) for case in "abcdef"]
     assert without_usual_islands([lonely, other_kind, *both, *often], 10) == [lonely, other_kind]
     assert without_usual_islands(often[:3], 10) == often[:3]
+
+
+@pytest.mark.parametrize(("off_z", "share"), [(0.0, 0.0), (1.0, 0.5), (2.0, 1.0), (9.0, 1.0)])
+def test_where_a_model_agrees_an_odd_image_says_nothing(off_z: float, share: float) -> None:
+    strengths = {q: np.zeros((2, len(VALUES))) for q in TOGETHER}
+    strengths[HU_LEVEL][:, RIGHT] = 30.0
+    strengths[HU_FALL][:, RIGHT] = 5.0
+    strengths[UNSIGNED][:, RIGHT] = off_z
+    with_model, alone = boundary_excess(strengths, np.array([True, False]))[:, :, RIGHT].T
+    level, fall = TOGETHER.index(HU_LEVEL), TOGETHER.index(HU_FALL)
+    assert alone[[level, fall]].tolist() == [MOST_Z - 1.0, 4.0]
+    assert with_model[[level, fall]].tolist() == [share * (MOST_Z - 1.0), share * 4.0]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+
+AIR_HU: Final = -250.0
+"""No tissue is less dense."""
 
 
 class Counts(NamedTuple):
@@ -18,7 +21,7 @@ class Counts(NamedTuple):
         said: (R, K, 2) of the model's labels: voxels, and voxels that the next slice has too.
         columns: (R, I) voxels in each plane across the body.
         contact: (R, R, 3) faces between two rows along each axis, lower row first.
-        outwards: (R, 3) faces to the background in the slice: their number, sum of HU inside and of HU outside.
+        outwards: (R, 3) faces to the background in the slice, not to air: number, sum of HU inside and of HU outside.
         centre: (R, 4) of the model's labels: voxels, sums of i, j, k.
     """
 
@@ -89,6 +92,8 @@ def _survey(labels, model, hu, row_of, counts):  # type: ignore[no-untyped-def] 
                         if axis < 2 and (own == 0 or other == 0):
                             here, there = float(hu[i, j, k]), float(hu[x, y, z])
                             inside, outside = (there, here) if own == 0 else (here, there)
-                            outwards[own + other, 0] += 1
-                            outwards[own + other, 1] += inside
-                            outwards[own + other, 2] += outside
+                            # What lies on the skin of a thin person is no wrong boundary.
+                            if outside > AIR_HU:
+                                outwards[own + other, 0] += 1
+                                outwards[own + other, 1] += inside
+                                outwards[own + other, 2] += outside

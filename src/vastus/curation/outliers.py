@@ -36,7 +36,13 @@ MOST_Z: Final = 12.0
 """No single quantity counts for more."""
 
 BOUNDARY_LIMIT: Final = 8.0
-"""Of the sum of z - 1 over the quantities of a boundary."""
+"""Of the sum of z - 1 over the quantities of a boundary, with a model."""
+
+BOUNDARY_LIMIT_ALONE: Final = 11.0
+"""The same without a model: HU alone can't tell a wrong boundary from one without fat beside it."""
+
+FULL_WORD_Z: Final = 2.0
+"""With a model, HU count in full where its boundary is off by this z, less where it is nearer."""
 
 _PAIRS = [(ROW_OF[s.label_value(Side.RIGHT)], ROW_OF[s.label_value(Side.LEFT)]) for s in STRUCTURES]
 _RIGHT = np.array([r for r, _ in _PAIRS])
@@ -82,6 +88,9 @@ PLACE = Quantity(FindingKind.POSITION, "centre {x:.0f} mm from where the others 
 TOUCH = Quantity(FindingKind.NEIGHBOURS, "{x:.0%} of its surface touches what it usually does not", 0.05, 9.0, 1)
 JUMP = Quantity(FindingKind.SLICE_JUMP, "two slices share {x:.0%} less than those around them", 0.1, 6.0, 1)
 
+TOGETHER: Final = (SIGNED, UNSIGNED, HU_LEVEL, HU_FALL, VOLUME)
+"""What is judged together of a boundary."""
+
 
 def find_outliers(facts: Sequence[CaseFacts]) -> list[Suspicion]:
     """Every structure beyond a limit, by any quantity or by its boundary; all suspicions of a structure are given."""
@@ -114,14 +123,33 @@ def find_outliers(facts: Sequence[CaseFacts]) -> list[Suspicion]:
 def _boundaries(
     facts: Sequence[CaseFacts], tables: dict[Quantity, Table], strengths: dict[Quantity, Table]
 ) -> Iterator[Suspicion]:
-    together = (SIGNED, UNSIGNED, HU_LEVEL, HU_FALL, VOLUME)
-    excess = np.stack([np.maximum(np.minimum(np.nan_to_num(strengths[q]), MOST_Z) - 1.0, 0.0) for q in together])
-    score = excess.sum(axis=0) / BOUNDARY_LIMIT
+    has_model = np.array([f.has_model for f in facts])
+    excess = boundary_excess(strengths, has_model)
+    score = excess.sum(axis=0) / np.where(has_model, BOUNDARY_LIMIT, BOUNDARY_LIMIT_ALONE)[:, None]
     for n, row in _beyond(score):
         order = np.argsort(-excess[:, n, row])
-        reasons = [together[i] for i in order if excess[i, n, row] >= 1.0]
+        reasons = [TOGETHER[i] for i in order if excess[i, n, row] >= 1.0]
         words = "; ".join(_words(q, tables[q], n, row) for q in reasons[:3])
         yield Suspicion(facts[n].case, VALUES[row], reasons[0].kind, float(score[n, row]), words)
+
+
+def boundary_excess(strengths: dict[Quantity, Table], has_model: NDArray[np.bool_]) -> Table:
+    """How much each quantity of ``TOGETHER`` says against a boundary: z - 1, where that is above 0.
+
+    What looks odd in the image but lies where a model has it too lies right: bowel or a neighbour is beside it, no fat.
+
+    Args:
+        strengths: z of every quantity, (cases, R).
+        has_model: by case.
+
+    Returns:
+        (5, cases, R).
+    """
+    excess = np.stack([np.maximum(np.minimum(np.nan_to_num(strengths[q]), MOST_Z) - 1.0, 0.0) for q in TOGETHER])
+    word = np.clip(np.nan_to_num(strengths[UNSIGNED]) / FULL_WORD_Z, 0.0, 1.0)
+    for quantity in (HU_LEVEL, HU_FALL):
+        excess[TOGETHER.index(quantity)] *= np.where(has_model[:, None], word, 1.0)
+    return excess
 
 
 def _beyond(score: Table) -> Iterator[tuple[int, int]]:
