@@ -307,12 +307,37 @@ def winners(parts, distances, ranks, offset):  # type: ignore[no-untyped-def]  #
     return out
 
 
+@njit(cache=True, nogil=True)
+def edge_share(part, tissue, i, j, k, edges, reach):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Share of fat at the edge of a muscle: by its nearest neighbour in the slice, up to ``reach`` voxels away.
+
+    Only steps along the rows, the columns and both diagonals are looked at. Of neighbours equally near the one with
+    the most fat counts; without any, the column of fat.
+    """
+    own = part[i, j, k]
+    what = tissue[i, j, k]
+    for r in range(1, reach + 1):
+        most = np.float32(-1.0)
+        for a in range(max(i - r, 0), min(i + r, part.shape[0] - 1) + 1):
+            if a != i and abs(a - i) != r:
+                continue
+            for b in range(max(j - r, 0), min(j + r, part.shape[1] - 1) + 1):
+                if b != j and abs(b - j) != r:
+                    continue
+                there = tissue[a, b, k]
+                if part[a, b, k] != own and there not in (0, 30, 31):
+                    most = max(most, edges[what, there])
+        if most >= 0:
+            return most
+    return edges[what, 30]
+
+
 @njit(parallel=True, cache=True, fastmath=True, nogil=True)
 def paint_tissues(  # type: ignore[no-untyped-def] # pragma: no cover
-    part, depth, tissue, mean, bias, shaft, numbers, fibres, blotches, grains, starts
+    part, depth, tissue, mean, bias, shaft, numbers, edges, reach, fibres, blotches, grains, starts
 ):
-    """See ``scanner.paint_hu``; ``numbers`` are the fields of a ``Look`` in order."""
-    fat_hu, skin_hu, septa, sharp, seam, cortex_hu, spongy_hu, marrow_hu, thin, thick, low, high = numbers
+    """See ``scanner.paint_hu``; ``numbers`` are the fields of a ``Look`` in order, ``edges`` as in ``edge_share``."""
+    fat_hu, skin_hu, septa, sharp, rim, cortex_hu, spongy_hu, marrow_hu, thin, thick, low, high = numbers
     size = fibres.shape[0]
     out = np.empty(part.shape, np.float32)
     for i in prange(part.shape[0]):
@@ -345,7 +370,9 @@ def paint_tissues(  # type: ignore[no-untyped-def] # pragma: no cover
                 elif bias[number] > -50.0:
                     mixture = 0.75 * fibre + 0.45 * blotch + 0.35 * grain
                     inside = 1.0 / (1.0 + np.exp(-sharp * (mixture + bias[number])))
-                    inside += seam * np.exp(deep / 1.2) * (1 - inside)
+                    if deep > rim:
+                        seam = edge_share(part, tissue, i, j, k, edges, reach)
+                        inside += seam * np.exp(deep / 1.2) * (1 - inside)
                     value += min(inside, 1.0) * (fat_hu - value)
                 elif what == 35:
                     cavity = 0.97 * blotch + 0.24 * fibre

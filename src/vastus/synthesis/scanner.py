@@ -17,12 +17,16 @@ from scipy.special import ndtri
 
 from vastus.synthesis.growth import Grid
 from vastus.synthesis.kernels import paint_tissues
+from vastus.synthesis.seams import REACH_MM, SEAMS
 from vastus.synthesis.subject import TissueMap
 from vastus.synthesis.tissues import Tissue
 
 Image = NDArray[np.float32]
 HU_RANGE = (-1024.0, 3071.0)
 _METAL_HU = 3000.0
+_RIM_MM = 1.5 * REACH_MM
+"""Deeper inside a muscle its edge is not felt."""
+_MOST_FAT = 0.95
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +38,7 @@ class Look:
         infiltration: share of fat inside, by part number.
         fat_hu, skin_hu: of what is no part.
         fibre_contrast: how sharply streaks of fat stand out, 1 soft .. 6 hard.
-        seam: share of fat at the very edge of a muscle.
+        seam: share of fat at the very edge of a muscle where it is widest; see ``seams``.
         septa_hu: brightness of the fine strands in fat.
         cortex_hu, spongy_hu, marrow_hu: of bone; marrow fills the shaft.
         cortex_mm: thickness at the joint ends and in mid-shaft.
@@ -118,7 +122,7 @@ def sample_look(parts: Sequence[PartFacts], rng: np.random.Generator) -> Look:
         fat_hu=float(rng.normal(-106, 6)),
         skin_hu=float(rng.uniform(-30, 30)),
         fibre_contrast=float(rng.uniform(1.2, 4.0)),
-        seam=float(rng.uniform(0.0, 0.5)),
+        seam=float(rng.uniform(0.5, 1.1)),
         septa_hu=float(rng.uniform(5, 45)),
         cortex_hu=float(rng.uniform(800, 1500)),
         spongy_hu=float(rng.uniform(80, 330)),
@@ -187,20 +191,22 @@ def paint_hu(
     Muscle: streaks of fat along the fibres, in patches, and more of it towards the edge. Fat: fine strands. Bone: a
     cortex that is thickest in mid-shaft, around spongy bone and marrow. Bowel: fat, content and gas by quantiles.
     """
-    bias, shaft, numbers = paint_tables(tissue_map.grid, length_mm, look)
+    bias, shaft, numbers, edges = paint_tables(tissue_map.grid, length_mm, look)
     starts = rng.integers(textures.size, size=(3, 3)) + np.array([0, 0, first_slice])
+    reach = seam_reach(tissue_map.grid.spacing_mm)
     return paint_tissues(tissue_map.part, tissue_map.depth, tissue_map.tissue, look.mean_hu, bias, shaft, numbers,
-                  textures.fibre, textures.blotch, textures.grain, starts)  # fmt: skip
+                  edges, reach, textures.fibre, textures.blotch, textures.grain, starts)  # fmt: skip
 
 
 def paint_tables(
     grid: Grid, length_mm: float, look: Look
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """What painting needs beside textures.
 
     Returns:
         By part number, where the share of fat starts (-99: no muscle); for every slice, how far it lies in the shaft of
-        the femur; and the numbers of ``kernels.paint_tissues``.
+        the femur; the numbers of ``kernels.paint_tissues``; by tissue and neighbouring tissue, the share of fat at the
+        edge.
     """
     z_mm = grid.origin_mm[2] + grid.spacing_mm[2] * np.arange(grid.shape[2])
     along = z_mm / length_mm
@@ -210,10 +216,15 @@ def paint_tables(
     # The bowel's mixture has unit variance, so that its quantiles are those of the normal distribution.
     low, high = (float(v) for v in ndtri([look.bowel_fat, 1 - look.gas]))
     numbers = np.array([
-        look.fat_hu, look.skin_hu, look.septa_hu, look.fibre_contrast, look.seam, look.cortex_hu, look.spongy_hu,
+        look.fat_hu, look.skin_hu, look.septa_hu, look.fibre_contrast, -_RIM_MM, look.cortex_hu, look.spongy_hu,
         look.marrow_hu, *look.cortex_mm, low, high,
     ], np.float32)  # fmt: skip
-    return bias, shaft, numbers
+    return bias, shaft, numbers, np.minimum(look.seam * SEAMS, _MOST_FAT)
+
+
+def seam_reach(spacing_mm: tuple[float, float, float]) -> int:
+    """Voxels in the plane within which a neighbour shapes an edge."""
+    return max(1, round(REACH_MM / spacing_mm[0]))
 
 
 def acquire(

@@ -26,6 +26,7 @@ from vastus.synthesis.scanner import (
     paint_tables,
     sample_look,
     sample_rays,
+    seam_reach,
 )
 from vastus.synthesis.stream import (
     ARMS,
@@ -197,7 +198,7 @@ def _paint(where: _Map, length_mm: float, look: Look, tiles: _Tiles, starts: NDA
     device, shape = where.part.device, where.grid.shape
     tables = paint_tables(where.grid, length_mm, look)
     bias_of, shaft, mean_of = (torch.from_numpy(t).to(device) for t in (*tables[:2], look.mean_hu))
-    fat_hu, skin_hu, septa, sharp, seam, cortex_hu, spongy_hu, marrow_hu, thin, thick, low, high = map(float, tables[2])
+    fat_hu, skin_hu, septa, sharp, rim, cortex_hu, spongy_hu, marrow_hu, thin, thick, low, high = map(float, tables[2])
     fibre, blotch, grain = (
         tiles.take(t, s, shape) for t, s in zip((tiles.fibre, tiles.blotch, tiles.grain), starts, strict=True)
     )
@@ -210,6 +211,8 @@ def _paint(where: _Map, length_mm: float, look: Look, tiles: _Tiles, starts: NDA
     out = torch.where(what == Tissue.BOWEL, bowel, value)
 
     fatty = torch.sigmoid(sharp * (0.75 * fibre + 0.45 * blotch + 0.35 * grain + bias))
+    seam = _edge_share(where, torch.from_numpy(tables[3]).to(device), seam_reach(where.grid.spacing_mm))
+    seam = torch.where(deep > rim, seam, 0.0)
     fatty = fatty + seam * torch.exp(deep.clamp(max=0.0) / 1.2) * (1 - fatty)
     out = torch.where(bias > -50.0, value + fatty.clamp(max=1.0) * (fat_hu - value), out)
 
@@ -223,6 +226,32 @@ def _paint(where: _Map, length_mm: float, look: Look, tiles: _Tiles, starts: NDA
     out = torch.where(what == Tissue.FAT, fat_hu + septa * torch.exp(-14.0 * strand * strand) + 3.0 * blotch, out)
     out = torch.where(what == Tissue.SKIN, skin_hu, out)
     return torch.where(what == Tissue.AIR, -1000.0, out)
+
+
+def _edge_share(where: _Map, edges: Tensor, reach: int) -> Tensor:
+    """See ``kernels.edge_share``; for every voxel."""
+    part, tissue = where.part, where.tissue.long()
+    share, found = edges[tissue, int(Tissue.FAT)], torch.zeros_like(part, dtype=torch.bool)
+    for r in range(1, reach + 1):
+        most = torch.full_like(share, -1.0)
+        for step in ((a, b) for a in (-r, 0, r) for b in (-r, 0, r) if a or b):
+            there = _moved(tissue, step)
+            other = (
+                (_moved(part, step) != part) & (there != Tissue.AIR) & (there != Tissue.FAT) & (there != Tissue.SKIN)
+            )
+            most = torch.where(other, torch.maximum(most, edges[tissue, there]), most)
+        share = torch.where(~found & (most >= 0), most, share)
+        found |= most >= 0
+    return share
+
+
+def _moved(values: Tensor, step: tuple[int, int]) -> Tensor:
+    """What lies a step away in the slice; 0 beyond its rim."""
+    result = torch.zeros_like(values)
+    to = tuple(slice(max(0, -s), n - max(0, s)) for s, n in zip(step, values.shape, strict=False))
+    come_from = tuple(slice(max(0, s), n - max(0, -s)) for s, n in zip(step, values.shape, strict=False))
+    result[to] = values[come_from]
+    return result
 
 
 def _surround(hu: Tensor, air: Tensor, body: StoredBody, place: tuple[NDArray[np.float32], NDArray[np.float32]],
