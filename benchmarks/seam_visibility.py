@@ -113,9 +113,10 @@ def slices_of(scan: Path, labels: Path) -> tuple[Iterator[Slice], Plane]:
 
 
 def scans_of(folder: Path) -> dict[str, Path]:
-    """CT files by the name of their label map."""
+    """CT files by the name of their label map, as a data set or as `vastus segment` names it."""
     files = sorted([*folder.glob("*_CT.nii.gz"), *folder.glob("*_0000.nii.gz")])
-    return {f.name.removesuffix(".nii.gz").removesuffix("_0000"): f for f in files}
+    names = {f: f.name.removesuffix(".nii.gz") for f in files}
+    return {n: f for f, name in names.items() for n in dict.fromkeys((name.removesuffix("_0000"), name))}
 
 
 def summarise(table: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.anatomy import BY_VALUE, Side
-from vastus.curation.shapes import STRAY_SETTINGS, across_mm, stray_parts
+from vastus.curation.shapes import across_mm, doubtful_parts
 from vastus.curation.suspicion import FindingKind, Suspicion
 from vastus.inference.islands import find_parts
 from vastus.refinement.between_slices import fill_between
@@ -40,7 +40,7 @@ def propose_labels(
     elif kind is FindingKind.SWAPPED and suspicion.other is not None:
         result = _renamed(labels, value, suspicion.other, model)
     elif kind is FindingKind.ISLAND:
-        result = _without_islands(labels, value)
+        result = _without_islands(labels, value, model)
     elif kind in (FindingKind.MISSING_SLICES, FindingKind.SLICE_JUMP) and suspicion.slices:
         result = _filled(labels, value, suspicion.slices, kind)
     elif kind in _FROM_THE_MODEL and model is not None:
@@ -79,7 +79,7 @@ def _renamed(labels: Volume, value: int, other: int, model: Volume | None) -> La
     return result
 
 
-def _without_islands(labels: Volume, value: int) -> Labels:
+def _without_islands(labels: Volume, value: int, model: Volume | None) -> Labels:
     # Only the box of the structure is looked at: a whole scan would take a second for each finding.
     result = labels.array.copy()
     box = box_of(labels.array == value, voxels(_AROUND_MM, labels.spacing_mm))
@@ -87,10 +87,11 @@ def _without_islands(labels: Volume, value: int) -> Labels:
         return result
     inner = result[box]
     start, stop = (tuple(getattr(side, end) for side in box) for end in ("start", "stop"))
-    alone = crop(labels, (start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+    first, last = (start[0], start[1], start[2]), (stop[0], stop[1], stop[2])
+    alone, seen = crop(labels, first, last), None if model is None else crop(model, first, last)
     alone = alone.with_array(np.where(alone.array == value, value, 0).astype(np.uint8))
     parts = find_parts(alone.array)
-    hole = np.isin(parts.index, [s.part for _, found in stray_parts(parts, alone, STRAY_SETTINGS) for s in found])
+    hole = np.isin(parts.index, [s.part for _, found in doubtful_parts(parts, alone, seen) for s in found])
     if hole.any():
         # Where an island lies in another structure it goes there, not back to its own.
         inner[hole] = nearest_other(inner, hole, labels.spacing_mm)

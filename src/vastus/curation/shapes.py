@@ -48,6 +48,9 @@ WRONG_NAME_SHARE: Final = 0.5
 GAP_MM2: Final = 40.0
 """Slices beside a gap must hold at least this much, or the gap is the frayed end of a muscle."""
 
+CUT_MM: Final = 20.0
+"""A part this near beyond a gap is the muscle's other end, not an island."""
+
 JUMP_MM2: Final = 120.0
 _AROUND = 4
 
@@ -60,10 +63,7 @@ def find_islands(case: str, labels: Volume, model: Volume | None) -> Iterator[Su
         labels, model: RAS order, one grid.
     """
     parts = find_parts(labels.array)
-    for value, strays in stray_parts(parts, labels, STRAY_SETTINGS):
-        doubtful = [s for s in strays if model is None or not _agreed(parts, s.part, value, model)]
-        if not doubtful:
-            continue
+    for value, doubtful in doubtful_parts(parts, labels, model):
         largest = max(doubtful, key=lambda s: s.volume_mm3)
         score = 1.0 + min(1.0, largest.volume_mm3 / 2000.0) + min(1.0, largest.away_mm / 100.0)
         words = f"{len(doubtful)} part(s) away from the rest; the largest has {largest.volume_mm3 / 1000:.1f} cm3"
@@ -91,18 +91,40 @@ def without_usual_islands(suspicions: Sequence[Suspicion], case_count: int) -> l
     return [s for s in suspicions if s.kind is not FindingKind.ISLAND or not is_usual(s)]
 
 
+def doubtful_parts(parts: Parts, labels: Volume, model: Volume | None) -> Iterator[tuple[int, list[Stray]]]:
+    """Stray parts of each label value, less those that a model has too, or that missing slices cut off.
+
+    A model is the better judge of a gap: where it sees the muscle on both sides, it agrees with the part.
+    """
+    for value, strays in stray_parts(parts, labels, STRAY_SETTINGS):
+        if model is None:
+            areas = (labels.array == value).sum(axis=(0, 1)) * float(np.prod(labels.spacing_mm[:2]))
+            gap = frozenset(missing_slices(areas))
+            doubtful = [s for s in strays if not _cut_off(s, gap)]
+        else:
+            doubtful = [s for s in strays if not _agreed(parts, s.part, value, model)]
+        if doubtful:
+            yield value, doubtful
+
+
+def _cut_off(stray: Stray, gap: frozenset[int]) -> bool:
+    return stray.away_mm <= CUT_MM and (stray.first_slice - 1 in gap or stray.last_slice + 1 in gap)
+
+
 def _agreed(parts: Parts, part: int, value: int, model: Volume) -> bool:
     return bool((model.array[parts.index == part] == value).mean() >= STRAY_SETTINGS.agreed)
 
 
 @dataclass(frozen=True, slots=True)
 class Stray:
-    """A part away from its structure: its number in ``Parts``, size, distance and middle slice."""
+    """A part away from its structure: its number in ``Parts``, size, distance; its middle, first and last slice."""
 
     part: int
     volume_mm3: float
     away_mm: float
     slice_index: int
+    first_slice: int
+    last_slice: int
 
 
 def stray_parts(parts: Parts, labels: Volume, settings: StraySettings) -> list[tuple[int, list[Stray]]]:
@@ -133,8 +155,9 @@ def stray_parts(parts: Parts, labels: Volume, settings: StraySettings) -> list[t
             points = _points(parts.index, boxes[number - 1], number)
             away = float(tree.query(points * spacing)[0].min())
             if away >= settings.away_mm:
-                middle = int(np.median(points[:, 2]))
-                strays.append(Stray(number, float(parts.size[number] * voxel_mm3), away, middle))
+                middle, along = int(np.median(points[:, 2])), boxes[number - 1][2]
+                volume_mm3 = float(parts.size[number] * voxel_mm3)
+                strays.append(Stray(number, volume_mm3, away, middle, along.start, along.stop - 1))
         if strays:
             found.append((int(value), strays))
     return found
