@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from vastus.anatomy import BY_ID, BY_KEY, SIDES, Group, Side
 from vastus.synthesis.atlas import Atlas, Field, Part
 from vastus.synthesis.bellies import Belly, nearer, sample_bellies, with_bellies
+from vastus.synthesis.bundles import grown_together
 from vastus.synthesis.clinical import Person, Population, sample_person, target_volumes_mm3
 from vastus.synthesis.deformation import Deformation, Girth, NodeMap, Pose, backward_map, person_origin
 from vastus.synthesis.growth import (
@@ -70,6 +71,7 @@ class SubjectPlan:
         skin_share: 0..1, how much of the outline follows the skin of the atlas (the rest: offset of the fascia).
         implants: by side of the atlas person.
         bellies: how single muscles differ from the person's; sides are those of the atlas person.
+        rectus_joined: sides (again of the atlas person) without fat between rectus femoris and the vasti.
     """
 
     seed: int
@@ -83,6 +85,7 @@ class SubjectPlan:
     skin_share: float
     implants: dict[Side, Implant]
     bellies: dict[tuple[str, Side], Belly]
+    rectus_joined: frozenset[Side] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -211,7 +214,11 @@ def sample_plan(seed: int, atlases: Sequence[Atlas], variety: Variety = Variety.
                 for side in SIDES if rng.random() < (0.08 if wide else 0.03)}  # fmt: skip
     share = float(rng.choice([0.0, rng.uniform(0, 0.8)]))
     bellies = sample_bellies(rng, 1.0 if wide else 0.5)
-    return SubjectPlan(seed, variety, index, mirrored, person, targets, deformation, fat, share, implants, bellies)
+    # A person has it on both sides or on none. On real CT the seam is faint in half of the patients.
+    joined = frozenset(SIDES) if rng.random() < 0.5 else frozenset[Side]()
+    return SubjectPlan(
+        seed, variety, index, mirrored, person, targets, deformation, fat, share, implants, bellies, joined
+    )
 
 
 def _wider(targets: dict[tuple[str, Side], float], rng: np.random.Generator) -> dict[tuple[str, Side], float]:
@@ -312,7 +319,7 @@ def _attempt(plan: SubjectPlan, atlas: Atlas) -> tuple[Body, Fit]:
     high = np.array([300.0, 300.0, (source_top - 10 - origin[2]) * along])
     node_map = backward_map(atlas, plan.deformation, low, high)
     implants = (p for side, implant in plan.implants.items() for p in implant_parts(implant, atlas, side))
-    parts = (*implants, *with_bellies(atlas.parts, plan.bellies))
+    parts = (*implants, *grown_together(with_bellies(atlas.parts, plan.bellies), plan.rectus_joined))
     packed = pack(parts)
     start = _first_offsets(parts, rng)
     outline = _outline(atlas, node_map, plan, rng)
