@@ -25,6 +25,7 @@ from vastus.training.logs import LogRow, RunLog
 from vastus.training.losses import IGNORE, dice_cross_entropy, reduce_labels
 from vastus.training.networks import build_network, network_entry
 from vastus.training.optimisers import build_optimiser, schedule_factor, set_class_prior, set_learning_rate
+from vastus.training.precision import has_bf16
 from vastus.training.sources import PatchSource
 from vastus.training.validation import Validation, save_picture, validate
 
@@ -142,6 +143,7 @@ class _Trainer:
         self.run = run
         self.team = team
         self.entry = network_entry(config.network)
+        self.half = config.bf16 and has_bf16(team.device)
         torch.manual_seed(config.seed)
         self.network = build_network(
             config.network, class_count=config.class_count, window_size=config.settings.window_size,
@@ -246,7 +248,7 @@ class _Trainer:
         model.train()
         image = image.contiguous(memory_format=torch.channels_last_3d)
         coarse_only = self.entry.auxiliary and self.step % config.head_every != 0
-        with torch.autocast(self.team.device.type, torch.bfloat16, enabled=config.bf16):
+        with torch.autocast(self.team.device.type, torch.bfloat16, enabled=self.half):
             output = model(image, coarse_only=True) if coarse_only else model(image)
         loss = total_loss(output, labels, config)
         self.optimiser.zero_grad(set_to_none=True)
@@ -288,7 +290,7 @@ class _Trainer:
             return math.nan
         config = self.config
         result: Validation = validate(
-            self.average, source, config.validation_patches, class_count=config.class_count, bf16=config.bf16
+            self.average, source, config.validation_patches, class_count=config.class_count, bf16=self.half
         )
         log.validation(self.step, result.mean_dice, [float(d) for d in result.dice])
         self.best_dice = max(self.best_dice, result.mean_dice)
@@ -399,6 +401,6 @@ def _opening(trainer: _Trainer, options: TrainOptions) -> str:
     begun = f"continues at step {trainer.step}" if trainer.step else "starts"
     return (
         f"Training {begun}: {config.network}, {' or '.join(limits)}, batch {config.batch_size}, "
-        f"device {trainer.team.device}, "
+        f"device {trainer.team.device}, {'bfloat16' if trainer.half else 'float32'}, "
         f"{torch.get_num_threads()} threads, {options.workers} loader processes, {trainer.team.ranks} process(es)."
     )

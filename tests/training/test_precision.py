@@ -1,0 +1,38 @@
+import pytest
+import torch
+
+from training.tiny import tiny_config
+from vastus.training import loop
+from vastus.training.precision import has_bf16
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("instructions", "expected"),
+    [
+        ({"avx2": True, "avx512_bf16": False}, False),
+        ({"avx512_bf16": True}, True),
+        ({"amx_bf16": True}, True),
+        ({}, False),
+    ],
+)
+def test_a_processor_has_bfloat16_when_it_can_multiply_it(monkeypatch, instructions, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions, raising=False)
+    assert has_bf16(CPU) is expected
+
+
+def test_a_torch_that_knows_no_instructions_is_asked_the_old_way(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert has_bf16(CPU)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_run_computes_bfloat16_only_where_it_is_native(monkeypatch, tmp_path, there):
+    monkeypatch.setattr(loop, "has_bf16", lambda device: there)
+    asked = {}
+    for wanted in (True, False):
+        trainer = loop._Trainer(tiny_config(bf16=wanted), tmp_path, loop._Team(CPU, 0, 1))
+        asked[wanted] = trainer.half
+    assert asked == {True: there, False: False}
