@@ -8,6 +8,7 @@ import pytest
 import trimesh
 
 from vastus.synthesis.atlas import Atlas, PersonName, build_atlas
+from vastus.synthesis.correspondence import Correspondence, find_correspondence
 from vastus.synthesis.phantom import _ELLIPSOIDS
 
 SCALE = 0.5
@@ -51,15 +52,21 @@ def mesh_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def write_mesh_pack(folder: Path) -> None:
     """Write the pack of ellipsoids; the benchmark does without the real one with it."""
-    base = folder / "meshes" / "vhf"
+    marks = {"vhf": write_person(folder, "vhf")}
+    (folder / "manifest.json").write_text(json.dumps({"landmarks": marks}))
+
+
+def write_person(folder: Path, person: str, thicker: float = 1.0) -> dict[str, dict[str, object]]:
+    """The ellipsoids of one person, across the leg and the trunk thicker by a factor; returns the landmarks."""
+    base = folder / "meshes" / person
     for side, sign in (("right", 1.0), ("left", -1.0)):
         for key, (x, y, z, rx, ry, rz) in ellipsoids().items():
-            _write(base / side / f"{key}.ply", (sign * x, y, z), (rx, ry, rz))
+            _write(base / side / f"{key}.ply", (sign * x, y, z), (rx * thicker, ry * thicker, rz))
     _write(base / "midline" / "sacrum.ply", (0, -22, 235), (22, 10, 30))
     skin = trimesh.creation.box(extents=(196, 140, 345))
     skin.apply_translation((0, 0, 142))
     skin.export(base / "midline" / "skin.ply")
-    marks = {
+    return {
         side: {
             "femoral_head_centre_mm": [sign * HEAD_MM[0], HEAD_MM[1], HEAD_MM[2]],
             "knee_joint_level_z_mm": 0.0,
@@ -67,12 +74,33 @@ def write_mesh_pack(folder: Path) -> None:
         }
         for side, sign in (("right", 1.0), ("left", -1.0))
     }
-    (folder / "manifest.json").write_text(json.dumps({"landmarks": {"vhf": marks}}))
+
+
+THICKER = 1.4
+
+
+@pytest.fixture(scope="session")
+def pack_of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two people: the second has thicker structures at the same places."""
+    folder = tmp_path_factory.mktemp("pack_of_two")
+    marks = {"vhf": write_person(folder, "vhf"), "vhm": write_person(folder, "vhm", THICKER)}
+    (folder / "manifest.json").write_text(json.dumps({"landmarks": marks}))
+    return folder
 
 
 @pytest.fixture(scope="session")
 def atlas(mesh_pack: Path) -> Atlas:
     return build_atlas(mesh_pack, PersonName.FEMALE)
+
+
+@pytest.fixture(scope="session")
+def two(atlas: Atlas, pack_of_two: Path) -> tuple[Atlas, Atlas]:
+    return atlas, build_atlas(pack_of_two, PersonName.MALE)
+
+
+@pytest.fixture(scope="session")
+def match(two: tuple[Atlas, Atlas]) -> Correspondence:
+    return find_correspondence(*two)
 
 
 def ellipsoid_volume(key: str) -> float:

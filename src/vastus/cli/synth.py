@@ -18,17 +18,55 @@ def atlas(
         Path, typer.Argument(help="Folder with meshes/<person>/<side>/<structure>.ply and manifest.json.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the atlas files.")],
+    between: Annotated[
+        str, typer.Option(help="Add people between the two: shares of the way, with commas (0.25,0.75), from either.")
+    ] = "",
 ) -> None:
     """Build the atlas of both people from their meshes; once, about a minute each."""
     from vastus.io.atomic import ensure_folder
     from vastus.synthesis.atlas import PersonName, build_atlas, save_atlas
 
+    shares = _shares(between)
     ensure_folder(output)
+    people = []
     for person in PersonName:
-        built = build_atlas(meshes, person)
-        path = output / f"atlas_{person.value}.npz"
-        save_atlas(built, path)
-        typer.echo(f"{path}: {len(built.parts)} structures")
+        people.append(build_atlas(meshes, person))
+        save_atlas(people[-1], _told(output / f"atlas_{person.value}.npz", people[-1]))
+    if shares:
+        _people_between(people[0], people[1], shares, output)
+        _people_between(people[1], people[0], shares, output)
+
+
+def _people_between(person: Atlas, other: Atlas, shares: list[float], output: Path) -> None:
+    from vastus.synthesis.atlas import save_atlas
+    from vastus.synthesis.between import person_between
+    from vastus.synthesis.correspondence import find_correspondence
+
+    match = find_correspondence(person, other)
+    before, after = match.miss_mm
+    typer.echo(
+        f"{person.person.value} to {other.person.value}: surfaces {before:.1f} mm apart, {after:.1f} mm once matched"
+    )
+    for share in shares:
+        made = person_between(person, other, match, share)
+        save_atlas(made, _told(output / f"atlas_{person.person.value}_{round(100 * share):02d}.npz", made))
+
+
+def _told(path: Path, made: Atlas) -> Path:
+    typer.echo(f"{path}: {len(made.parts)} structures")
+    return path
+
+
+def _shares(text: str) -> list[float]:
+    try:
+        shares = [float(v) for v in text.split(",") if v.strip()]
+    except ValueError as error:
+        raise SettingsError(
+            f"--between takes numbers with commas, not {text!r}.", remedy="For example 0.25,0.75."
+        ) from error
+    if not all(0.01 <= share <= 0.99 for share in shares):
+        raise SettingsError("The shares of --between lie between 0.01 and 0.99.")
+    return shares
 
 
 def synth(
@@ -41,7 +79,7 @@ def synth(
     ] = None,
     wide: Annotated[bool, typer.Option("--wide", help="Shapes beyond the clinical model, for training.")] = False,
     pool: Annotated[bool, typer.Option("--pool", help="Bodies for `vastus train --synthetic`, not scans.")] = False,
-    person: Annotated[str | None, typer.Option("--person", help="Use only vhf or vhm.")] = None,
+    person: Annotated[str | None, typer.Option("--person", help="Only vhf, vhm or one between (vhf_25).")] = None,
 ) -> None:
     """Write labelled synthetic CT in nnU-Net layout with clinical.csv, or a pool of bodies to train from."""
     from vastus.synthesis.subject import Variety

@@ -89,6 +89,11 @@ class Landmarks:
     crest_z_mm: float
     midline_x_mm: float
 
+    @property
+    def leg_mm(self) -> float:
+        """From the knee joint to the middle of the femoral head, mean of the sides."""
+        return float(np.mean([self.head_mm[s][2] - self.knee_mm[s][2] for s in SIDES]))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Field:

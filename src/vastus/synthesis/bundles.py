@@ -61,18 +61,18 @@ def _bundled(members: list[Part], count: int) -> list[Part]:
     """The first ``count`` members with their new distances; the others (the bone) only belong to the bundle."""
     muscles = members[:count]
     low = np.min([p.origin_mm for p in muscles], axis=0)
-    high = np.max([[line[-1] for line in _lines(p)] for p in muscles], axis=0)
+    high = np.max([[line[-1] for line in lines_of(p)] for p in muscles], axis=0)
     grid = [low[axis] + VOXEL_MM * np.arange(int((high[axis] - low[axis]) / VOXEL_MM) + 2) for axis in range(3)]
-    own = [_resampled(p.distance.astype(np.float32) * np.float32(UNIT_MM), _lines(p), grid) for p in members]
+    own = [resampled(p.distance.astype(np.float32) * np.float32(UNIT_MM), lines_of(p), grid) for p in members]
     nearest = np.minimum.reduce(own)
     common = _depth_of_all(nearest) - nearest
     return [
-        replace(part, distance=quantise(_resampled(distance + common, grid, _lines(part))))
+        replace(part, distance=quantise(resampled(distance + common, grid, lines_of(part))))
         for part, distance in zip(muscles, own, strict=False)
     ]
 
 
-def _lines(part: Part) -> list[NDArray[np.float64]]:
+def lines_of(part: Part) -> list[NDArray[np.float64]]:
     """Coordinates of a part's voxels along each axis, in mm."""
     return [part.origin_mm[a] + part.voxel_mm[a] * np.arange(part.distance.shape[a]) for a in range(3)]
 
@@ -92,7 +92,7 @@ def _depth_of_all(nearest_mm: Distances) -> Distances:
     return np.asarray(depth - np.float32(1 - _BENT_SLOPE) * beyond, np.float32)
 
 
-def _resampled(
+def resampled(
     values: Distances, have: Sequence[NDArray[np.float64]], wanted: Sequence[NDArray[np.float64]]
 ) -> Distances:
     """Trilinear values of one grid's lines on those of another; far where the first ends."""

@@ -108,7 +108,7 @@ def backward_map(
     points += _waves(points.shape[:3], deformation)
     points /= np.array(deformation.scale, np.float32)
     points += person_origin(atlas).astype(np.float32)
-    right = _smooth((points[..., 0] - atlas.landmarks.midline_x_mm) / 30.0 + 0.5)
+    right = smoothstep((points[..., 0] - atlas.landmarks.midline_x_mm) / 30.0 + 0.5)
     result = np.zeros_like(points)
     stretch = np.zeros(points.shape[:3], np.float32)
     gap = np.zeros(points.shape[:3], np.float32)
@@ -137,7 +137,7 @@ def _keep_to_side(points: Points, before: Points, atlas: Atlas, side: Side) -> N
     outwards = 1.0 if side is Side.RIGHT else -1.0
     middle = atlas.landmarks.midline_x_mm
     crotch = atlas.landmarks.head_mm[side][2] - 45.0
-    weight = _smooth((crotch - points[..., 2]) / 50.0)
+    weight = smoothstep((crotch - points[..., 2]) / 50.0)
     limit = np.minimum((before[..., 0] - middle) * outwards, 0.0) * (1.0 - weight)
     beyond = np.maximum(0.0, limit - (points[..., 0] - middle) * outwards).astype(np.float32)
     points[..., 0] += outwards * beyond
@@ -149,7 +149,7 @@ def _below_hip_mm(points: Points, atlas: Atlas, side: Side) -> NDArray[np.float3
     outwards = 1.0 if side is Side.RIGHT else -1.0
     head = atlas.landmarks.head_mm[side]
     inwards = (head[0] - points[..., 0]) * outwards
-    return np.asarray(head[2] - points[..., 2] - _PELVIS_MM * _smooth(inwards / _PELVIS_WIDTH_MM), np.float32)
+    return np.asarray(head[2] - points[..., 2] - _PELVIS_MM * smoothstep(inwards / _PELVIS_WIDTH_MM), np.float32)
 
 
 def _turn_neck_back(points: Points, atlas: Atlas, side: Side, neck_deg: float) -> None:
@@ -172,7 +172,8 @@ def _turn_neck_back(points: Points, atlas: Atlas, side: Side, neck_deg: float) -
     points[..., 2] += np.float32(shift_down) * share
 
 
-def _smooth(t: NDArray[np.float32]) -> NDArray[np.float32]:
+def smoothstep(t: NDArray[np.float32]) -> NDArray[np.float32]:
+    """0 below 0, 1 above 1, and a smooth rise between (3 t^2 - 2 t^3)."""
     t = np.clip(t, 0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)
 
@@ -217,7 +218,7 @@ def _unbend(points: Points, atlas: Atlas, side: Side, pose: Pose) -> Points:
     outwards = 1.0 if side is Side.RIGHT else -1.0
     head = np.array(atlas.landmarks.head_mm[side], np.float32)
     knee = np.array(atlas.landmarks.knee_mm[side], np.float32)
-    weight = _smooth((_below_hip_mm(points, atlas, side) + 25.0) / 130.0)
+    weight = smoothstep((_below_hip_mm(points, atlas, side) + 25.0) / 130.0)
     # Lifting the thigh forward turns -z towards +y: a positive angle about x. The map runs backward: signs reversed.
     vector = _rotation(
         -pose.hip_flexion_deg * weight,
@@ -227,7 +228,7 @@ def _unbend(points: Points, atlas: Atlas, side: Side, pose: Pose) -> Points:
     )
     straight = vector + head
     if pose.knee_flexion_deg:
-        below = _smooth((knee[2] + 15.0 - straight[..., 2]) / 70.0)
+        below = smoothstep((knee[2] + 15.0 - straight[..., 2]) / 70.0)
         zero = np.zeros_like(below)
         straight = _rotation(pose.knee_flexion_deg * below, zero, zero, straight - knee) + knee
     return straight.astype(np.float32)
@@ -249,11 +250,11 @@ def _unstretch(points: Points, atlas: Atlas, side: Side, girth: Girth) -> tuple[
     radius = np.hypot(dx, dy)
     angle = np.arctan2(dy, dx * outwards)
     (a1, p1), (a2, p2) = girth.around
-    near_leg = _smooth(((head[2] + 60 - z) / 120.0).astype(np.float32))
+    near_leg = smoothstep(((head[2] + 60 - z) / 120.0).astype(np.float32))
     factor = factor * (1.0 + near_leg * (a1 * np.cos(angle - p1) + a2 * np.cos(2 * (angle - p2))))
     # Above the crotch what lies at the midline stays where it is: the pubic bones keep their size.
-    below_pubis = _smooth(((head[2] - 50.0 - z) / 50.0).astype(np.float32))
-    free = np.maximum(below_pubis, _smooth((np.abs(points[..., 0] - marks.midline_x_mm) / 70.0).astype(np.float32)))
+    below_pubis = smoothstep(((head[2] - 50.0 - z) / 50.0).astype(np.float32))
+    free = np.maximum(below_pubis, smoothstep((np.abs(points[..., 0] - marks.midline_x_mm) / 70.0).astype(np.float32)))
     factor = 1.0 + (factor - 1.0) * free
     rigid = _RIGID_RADIUS_MM + 22.0 * (1.0 - near_leg)
     source = np.where(radius > rigid, rigid + (radius - rigid) / factor, radius)

@@ -190,10 +190,9 @@ def sample_plan(seed: int, atlases: Sequence[Atlas], variety: Variety = Variety.
     atlas = atlases[index]
     sides = SIDES[::-1] if rng.random() < 0.5 else SIDES
     mirrored = sides != SIDES
-    leg = np.mean([atlas.landmarks.head_mm[s][2] - atlas.landmarks.knee_mm[s][2] for s in SIDES])
     # Femur length is 26.7% of the height (Feldesman 1990); from knee joint to head centre about 0.253.
     length = 0.253 * 10 * person.height_cm * float(np.exp(rng.normal(0, 0.03)))
-    along = float(length / leg)
+    along = float(length / atlas.landmarks.leg_mm)
     across = float(np.clip(along * np.exp(rng.normal(0, 0.04)), 0.8, 1.2))
     girth = {}
     # Below 1 the muscles are packed tighter than their volumes ask for and close the gaps of the source.
@@ -328,7 +327,7 @@ def _attempt(plan: SubjectPlan, atlas: Atlas) -> tuple[Body, Fit]:
     n_x, n_y, n_z = (int(n) + 1 for n in (last - first) / spacing)
     candidates = nearest_parts(packed, node_map, Grid(first, spacing, (n_x, n_y, n_z)), start)
     fit = fit_offsets(candidates, packed, start, np.array([_target(p, plan) for p in parts]), spacing)
-    length = float(np.mean([atlas.landmarks.head_mm[s][2] - atlas.landmarks.knee_mm[s][2] for s in SIDES])) * along
+    length = atlas.landmarks.leg_mm * along
     body = Body(plan, parts, packed, node_map, fit.offsets, outline, low, high, length, {})
     for value, volume in zip(body.label_values(), fit.volume_mm3, strict=False):
         if value:
