@@ -17,6 +17,7 @@ from vastus.errors import SettingsError, TrainingError
 from vastus.training.checkpoint import CHECKPOINT_FILE, load_state
 from vastus.training.config import CONFIG_FILE
 from vastus.training.loop import TrainOptions, train
+from vastus.training.sources import Patch
 
 HERE = Path(__file__).parent
 QUIET = TrainOptions(workers=0, progress=False)
@@ -48,6 +49,23 @@ def test_a_run_writes_its_settings_logs_picture_and_checkpoint(tmp_path: Path) -
     assert (tmp_path / CONFIG_FILE).is_file()
     assert (tmp_path / "pictures" / "step_000008.png").read_bytes().startswith(b"\x89PNG")
     assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+    class Intruder(Stripes):
+        """Starts a second run in the folder while the first asks for a window."""
+
+        refused = 0
+
+        def patch(self, index: int) -> Patch:
+            with pytest.raises(SettingsError, match="Another process trains"):
+                train(tiny_config(), Stripes(), Stripes(seed=9), tmp_path, options=QUIET)
+            Intruder.refused += 1
+            return super().patch(index)
+
+    train(tiny_config(steps=2), Intruder(), Stripes(seed=9), tmp_path, options=QUIET)
+    assert Intruder.refused
+    train(tiny_config(steps=3), Stripes(), Stripes(seed=9), tmp_path, options=QUIET)  # free again
 
 
 def test_it_learns(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections import OrderedDict
@@ -30,6 +29,7 @@ from vastus.annotation.toolbox import Toolbox
 from vastus.annotation.trainer import Trainer, TrainerSettings
 from vastus.annotation.users import Accounts
 from vastus.inference.choices import RuntimeOptions
+from vastus.io.claim import Claim, take_claim
 from vastus.io.labels import read_labels, write_labels
 from vastus.volume import Volume
 
@@ -96,9 +96,7 @@ class Workshop:
         self.trainer.close()
         self.engine.close()
         LOG.removeHandler(self.log_lines)
-        if self._claim is not None:
-            os.close(self._claim)
-            self._claim = None
+        self._claim.release()
 
     def image(self, case_id: str) -> Volume:
         """The voxels of a case; the last two stay in memory."""
@@ -194,20 +192,12 @@ def label_names(present: list[int]) -> Mapping[str, int]:
     return {label.name: label.value for label in sorted(LABELS, key=lambda label: label.value) if label.value in wanted}
 
 
-def _claim(layout: Layout) -> int | None:
+def _claim(layout: Layout) -> Claim:
     """Make sure that one server only works on a project; its lock goes with the process, however that ends."""
     layout.state.mkdir(parents=True, exist_ok=True)
-    handle = os.open(layout.state / "server.lock", os.O_RDWR | os.O_CREAT)
-    try:
-        import fcntl
-    except ImportError:
-        os.close(handle)
-        return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(handle)
+    claim = take_claim(layout.state / "server.lock")
+    if claim is None:
         raise AlreadyThereError(
             "Another server is working on this folder.", path=layout.root, remedy="Use that one, or stop it."
-        ) from error
-    return handle
+        )
+    return claim

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from vastus.batch.task import MOST_TRIES, Ending, Outcome, State, Task, Work
 from vastus.errors import OutputError
+from vastus.io.claim import Claim, take_claim
 
 LEDGER_FILE: Final = "ledger.sqlite"
 LOCK_FILE: Final = "lock.sqlite"
@@ -97,7 +98,7 @@ class Ledger:
             OutputError: another command works on this folder, or the file can't be used.
         """
         self.folder = folder
-        self._lock = sqlite3.connect(":memory:") if dry else _take_lock(folder / LOCK_FILE)
+        self._lock = None if dry else _take_lock(folder / LOCK_FILE)
         try:
             self._db = _copy_of(folder / LEDGER_FILE) if dry else _connect(folder / LEDGER_FILE)
             self._db.row_factory = sqlite3.Row
@@ -112,11 +113,15 @@ class Ledger:
                     path=folder / LEDGER_FILE, remedy="Choose another output folder.",
                 )  # fmt: skip
         except sqlite3.Error as error:
-            self._lock.close()
+            self._release()
             raise OutputError(f"The ledger can't be used ({error}).", path=folder / LEDGER_FILE) from error
         except OutputError:
-            self._lock.close()
+            self._release()
             raise
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
 
     def __enter__(self) -> Ledger:
         return self
@@ -127,7 +132,7 @@ class Ledger:
     def close(self) -> None:
         """Close; the folder is free for another command."""
         self._db.close()
-        self._lock.close()
+        self._release()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -361,17 +366,10 @@ def _copy_of(path: Path) -> sqlite3.Connection:
     return copy
 
 
-def _take_lock(path: Path) -> sqlite3.Connection:
-    """Hold an exclusive transaction: the system frees it when the process ends, in whatever way, on every platform."""
-    lock = sqlite3.connect(path, timeout=0.0, isolation_level=None, check_same_thread=False)
-    try:
-        lock.execute("PRAGMA locking_mode=EXCLUSIVE")
-        lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.Error as error:
-        lock.close()
-        if "locked" in str(error):
-            raise OutputError(
-                "Another vastus batch works on this folder.", path=path.parent, remedy="Wait for it, or choose another."
-            ) from error
-        raise OutputError(f"The folder can't be locked ({error}).", path=path) from error
-    return lock
+def _take_lock(path: Path) -> Claim:
+    claim = take_claim(path)
+    if claim is None:
+        raise OutputError(
+            "Another vastus batch works on this folder.", path=path.parent, remedy="Wait for it, or choose another."
+        )
+    return claim

@@ -10,17 +10,17 @@ What a kill at any moment leaves behind is put right at the next start:
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 from vastus.dicom.pacs import open_pacs, store_checked
 from vastus.errors import OutputError, SettingsError, VastusError
 from vastus.io.atomic import ensure_folder
+from vastus.io.claim import Claim, take_claim
 from vastus.node.config import NodeConfig
 from vastus.node.inbox import Inbox
 from vastus.node.journal import Journal
@@ -47,7 +47,7 @@ class Node:
         self.config = config
         self.journal = journal or Journal()
         ensure_folder(config.data)
-        self._lock_file = _lock(config.data / "lock")
+        self._claim = _lock(config.data / "lock")
         self.queue = Queue(config.data / "queue.sqlite", fsync=config.fsync)
         self._results, self._work = config.data / "results", config.data / "work"
         shutil.rmtree(self._work, ignore_errors=True)
@@ -95,7 +95,7 @@ class Node:
             thread.join(10)
         self._status.stop()
         self.queue.close()
-        self._lock_file.close()
+        self._claim.release()
         self.journal.log("stopped")
 
     def _repeat(self, step: Callable[[], bool], pause_s: float) -> None:
@@ -198,11 +198,8 @@ class Node:
         self.storage.measure()
 
 
-def _lock(path: Path) -> IO[str]:
-    file = path.open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise SettingsError("Another node uses this data folder.", path=path.parent) from error
-    return file
+def _lock(path: Path) -> Claim:
+    claim = take_claim(path)
+    if claim is None:
+        raise SettingsError("Another node uses this data folder.", path=path.parent)
+    return claim

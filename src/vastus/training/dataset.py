@@ -118,7 +118,7 @@ def check_dataset(folder: Path) -> DatasetReport:
     keys = {dataset.values[v][0] for v in seen if v in dataset.values}
     absent = [name for name in dataset.classes[1:] if name not in keys]
     if absent and not problems:
-        notices.append(f"never labelled in any case, so never learnt: {', '.join(absent)}")
+        notices.append(f"never labelled in any case, so not to be learnt from this data set: {', '.join(absent)}")
     return DatasetReport(tuple(problems), tuple(notices))
 
 

@@ -8,6 +8,7 @@ import math
 import os
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from vastus.errors import SettingsError, TrainingError
 from vastus.io.atomic import ensure_folder
+from vastus.io.claim import Claim, take_claim
 from vastus.training.checkpoint import TrainState, load_state, save_state
 from vastus.training.config import CONFIG_FILE, TrainConfig, load_config, save_config
 from vastus.training.loader import Place, batches
@@ -29,6 +31,7 @@ from vastus.training.precision import has_bf16
 from vastus.training.sources import PatchSource
 from vastus.training.validation import Validation, save_picture, validate
 
+LOCK_FILE = "lock"
 _PRIOR_WINDOWS = 16
 # What may differ when a run is continued: its length, and what only says when something is written.
 _FREE_TO_CHANGE = {
@@ -81,19 +84,18 @@ def train(
 
     Raises:
         TrainingError: the loss is not finite, the checkpoint can't be written or read.
-        SettingsError: the folder holds a run with other settings.
+        SettingsError: the folder holds a run with other settings, or another process trains in it.
     """
     chosen = options or TrainOptions()
     team = _Team.join(chosen.device)
-    if team.rank == 0:
-        _claim_folder(config, run)
-    team.wait()
-    trainer = _Trainer(config, run, team)
-    trainer.start(source, initial_weights)
-    try:
-        return trainer.go(source, validation, chosen)
-    finally:
-        team.leave()
+    with _claim_folder(config, run) if team.rank == 0 else nullcontext():
+        team.wait()
+        trainer = _Trainer(config, run, team)
+        trainer.start(source, initial_weights)
+        try:
+            return trainer.go(source, validation, chosen)
+        finally:
+            team.leave()
 
 
 class _Team:
@@ -374,9 +376,23 @@ def class_frequencies(source: PatchSource, class_count: int) -> np.ndarray[Any, 
     return counts[:class_count].astype(np.float64)
 
 
-def _claim_folder(config: TrainConfig, run: Path) -> None:
-    """Save the settings in a new run; check them in one that is continued."""
+def _claim_folder(config: TrainConfig, run: Path) -> Claim:
+    """Keep other processes out of the folder; save the settings in a new run, check them in one that is continued."""
     ensure_folder(run)
+    claim = take_claim(run / LOCK_FILE)
+    if claim is None:
+        raise SettingsError(
+            "Another process trains in this folder.", path=run, remedy="Stop it, or choose another folder with -o."
+        )
+    try:
+        _settle_config(config, run)
+    except BaseException:
+        claim.release()
+        raise
+    return claim
+
+
+def _settle_config(config: TrainConfig, run: Path) -> None:
     path = run / CONFIG_FILE
     if not path.is_file():
         save_config(config, path)
