@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from vastus.anatomy import BY_KEY, SIDES, STRUCTURES, Side
-from vastus.cli.synth import _shares
 from vastus.errors import SettingsError
 from vastus.synthesis.atlas import FEMORAL_HEAD_RADIUS_MM
 from vastus.synthesis.between import person_between
@@ -75,11 +74,3 @@ def test_bodies_can_be_made_of_it(middle):
 def test_beyond_the_two_there_is_nobody(two, match, share):
     with pytest.raises(SettingsError, match="between 0 and 1"):
         person_between(*two, match, share)
-
-
-def test_the_option_takes_shares_with_commas():
-    assert _shares("") == []
-    assert _shares("0.25, 0.75") == [0.25, 0.75]
-    for wrong in ("a half", "0.5;0.7", "0", "1.5"):
-        with pytest.raises(SettingsError):
-            _shares(wrong)

@@ -1,0 +1,71 @@
+"""``vastus atlas`` and ``vastus synth`` on the pack of ellipsoids, as a user calls them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from synthesis.conftest import THICKER, write_person
+from vastus.cli.main import app
+from vastus.synthesis.atlas import Atlas, PersonName, load_atlas
+
+runner = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def atlas_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pack, folder = tmp_path_factory.mktemp("pack"), tmp_path_factory.mktemp("atlas")
+    marks = {"vhf": write_person(pack, "vhf"), "vhm": write_person(pack, "vhm", THICKER)}
+    (pack / "manifest.json").write_text(json.dumps({"landmarks": marks}))
+    result = runner.invoke(app, ["atlas", str(pack), "-o", str(folder), "--between", "0.5"])
+    assert result.exit_code == 0, result.output
+    assert "once matched" in result.output
+    return folder
+
+
+def muscle_mm3(atlas: Atlas) -> float:
+    return sum(p.volume_mm3 for p in atlas.parts if not p.procedural and 1 <= p.tissue <= 27)
+
+
+@pytest.mark.slow
+def test_people_between_are_made_from_either_person(atlas_folder):
+    names = {"atlas_vhf.npz", "atlas_vhf_50.npz", "atlas_vhm.npz", "atlas_vhm_50.npz"}
+    assert {path.name for path in atlas_folder.iterdir()} == names
+    made = {name: load_atlas(atlas_folder / name) for name in names}
+    thin, thick = muscle_mm3(made["atlas_vhf.npz"]), muscle_mm3(made["atlas_vhm.npz"])
+    for name, person in (("atlas_vhf_50.npz", PersonName.FEMALE), ("atlas_vhm_50.npz", PersonName.MALE)):
+        assert thin < muscle_mm3(made[name]) < thick
+        assert made[name].person is person
+
+
+@pytest.mark.slow
+def test_one_person_of_the_folder_can_be_chosen(atlas_folder, tmp_path):
+    """``--person vhf`` must not draw from the people between: leave-one-person-out depends on it."""
+    for person, expected in (("vhf", "vhf"), ("vhf_50", "vhf_50")):
+        pool = tmp_path / person
+        call = ["synth", "--atlas", str(atlas_folder), "--person", person, "--pool", "-n", "2", "-o", str(pool)]
+        assert runner.invoke(app, call).exit_code == 0
+        alone = tmp_path / f"{person}_alone"
+        alone.mkdir()
+        (alone / f"atlas_{expected}.npz").symlink_to(atlas_folder / f"atlas_{expected}.npz")
+        again = tmp_path / f"{person}_again"
+        assert (
+            runner.invoke(app, ["synth", "--atlas", str(alone), "--pool", "-n", "2", "-o", str(again)]).exit_code == 0
+        )
+        for body in ("body_000000", "body_000001"):
+            assert (np.load(pool / body / "part.npy") == np.load(again / body / "part.npy")).all()
+
+
+@pytest.mark.parametrize("shares", ["a half", "0.5;0.7", "1.5", "0"])
+def test_shares_that_are_none_are_refused_before_any_work(tmp_path, shares):
+    result = runner.invoke(app, ["atlas", str(tmp_path), "-o", str(tmp_path / "atlas"), "--between", shares])
+    assert result.exit_code != 0
+    assert not (tmp_path / "atlas").exists()
+
+
+def test_an_atlas_that_is_not_there_is_named(tmp_path):
+    result = runner.invoke(app, ["synth", "--atlas", str(tmp_path), "-o", str(tmp_path / "out")])
+    assert result.exit_code != 0
+    assert "vastus atlas" in str(result.exception) + result.output
