@@ -123,8 +123,10 @@ def test_a_nrrd_may_not_point_to_a_file_of_the_server(running: Running, tmp_path
 
 @pytest.mark.parametrize(
     "content",
+    # A fixed time in the files: the names of the tests are made from them, and all workers must find the same.
     [
-        b"no image at all", b"\x1f\x8b", b"\x1f\x8b" + bytes(200), gzip.compress(b"short"), gzip.compress(bytes(400)),
+        b"no image at all", b"\x1f\x8b", b"\x1f\x8b" + bytes(200),
+        gzip.compress(b"short", mtime=0), gzip.compress(bytes(400), mtime=0),
         b"NRRD0004\n", b"NRRD0004\nsizes: x\n\n", b"NRRD0004\ndimension: 3\nsizes: 2 2 2\ntype: block\n\n",
         struct.pack("<i", 348) + bytes(344), b"PK\x03\x04" + bytes(64), b"\x89HDF\r\n\x1a\n",
     ],

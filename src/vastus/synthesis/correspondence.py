@@ -218,5 +218,6 @@ def _miss(moving: Nodes, fixed: Nodes, shift: Nodes) -> float:
 
 def smallest_stretch(shift: Nodes) -> float:
     """Smallest determinant of the map's derivative; below 0 it folds."""
-    derivative = np.stack([np.stack(np.gradient(shift[..., c], STEP_MM), axis=-1) for c in range(3)], axis=-2)
+    rows = [[np.gradient(shift[..., c], STEP_MM, axis=axis) for axis in range(3)] for c in range(3)]
+    derivative = np.moveaxis(np.array(rows, np.float32), (0, 1), (-2, -1))
     return float(np.linalg.det(derivative + np.eye(3, dtype=np.float32)).min())
