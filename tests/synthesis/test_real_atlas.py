@@ -41,14 +41,17 @@ def test_the_two_people_match_and_a_third_stands_between_them(atlas, man):
     assert after < 1.5
     middle = person_between(atlas, man, match, 0.5)
     for structure in STRUCTURES:
-        if structure.key in ("abdominal_oblique", "rectus_abdominis", "multifidus", "hip_bone"):
-            continue  # modelled anew, or of the same size in both
+        if structure.key in ("abdominal_oblique", "rectus_abdominis", "multifidus"):
+            continue  # modelled anew
         for side in SIDES:
             woman, between, other = (
                 next(p.volume_mm3 for p in x.parts if p.tissue == structure.class_id and p.side is side)
                 for x in (atlas, middle, man)
             )
-            assert woman < between < other, (structure.key, side)
+            low, high = sorted((woman, other))
+            assert 0.95 * low < between < 1.05 * high, (structure.key, side)
+            if high > 1.2 * low:
+                assert low < between < high, (structure.key, side)
 
 
 def test_parts_have_the_volumes_of_the_manifest(atlas):
