@@ -24,21 +24,20 @@ def atlas(
 ) -> None:
     """Build the atlas of both people from their meshes; once, about a minute each."""
     from vastus.io.atomic import ensure_folder
-    from vastus.synthesis.atlas import PersonName, build_atlas, save_atlas
+    from vastus.synthesis.atlas import PersonName, build_atlas
 
     shares = _shares(between)
     ensure_folder(output)
     people = []
     for person in PersonName:
         people.append(build_atlas(meshes, person))
-        save_atlas(people[-1], _told(output / f"atlas_{person.value}.npz", people[-1]))
+        _save(people[-1], output / f"atlas_{person.value}.npz")
     if shares:
         _people_between(people[0], people[1], shares, output)
         _people_between(people[1], people[0], shares, output)
 
 
 def _people_between(person: Atlas, other: Atlas, shares: list[float], output: Path) -> None:
-    from vastus.synthesis.atlas import save_atlas
     from vastus.synthesis.between import person_between
     from vastus.synthesis.correspondence import find_correspondence
 
@@ -49,12 +48,14 @@ def _people_between(person: Atlas, other: Atlas, shares: list[float], output: Pa
     )
     for share in shares:
         made = person_between(person, other, match, share)
-        save_atlas(made, _told(output / f"atlas_{person.person.value}_{round(100 * share):02d}.npz", made))
+        _save(made, output / f"atlas_{person.person.value}_{round(100 * share):02d}.npz")
 
 
-def _told(path: Path, made: Atlas) -> Path:
+def _save(made: Atlas, path: Path) -> None:
+    from vastus.synthesis.atlas import save_atlas
+
+    save_atlas(made, path)
     typer.echo(f"{path}: {len(made.parts)} structures")
-    return path
 
 
 def _shares(text: str) -> list[float]:

@@ -1,8 +1,8 @@
 """A person between two: the anatomy of one, bent part of the way to the other's.
 
 Two people are few. Every structure of one has its place in the other (``correspondence``), so that points can be moved
-a share of the way: at 0 it is the person, at 1 it has the other's shapes. What is modelled (abdominal wall, back,
-organs, the outline) is modelled anew on the bent bones and muscles.
+a share of the way: at 0 it is the person, at 1 it has the other's shapes. The skin is bent along; what is modelled
+(abdominal wall, back, organs) is modelled anew on the bent bones and muscles.
 """
 
 from __future__ import annotations
