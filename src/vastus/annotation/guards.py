@@ -6,6 +6,7 @@ can send requests to 127.0.0.1 (``Origin`` gives it away), or make its own name 
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+LINGER_S: Final = 10.0
+"""How long the rest of a body is read, and thrown away, after its answer went out."""
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _HEADERS: Final = (
     (b"content-security-policy",
@@ -70,6 +73,7 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        body = _Body(scope, receive, self.settings.body_limit)
         started = False
 
         async def send_with_headers(message: Message) -> None:
@@ -77,33 +81,69 @@ class Guard:
             if message["type"] == "http.response.start":
                 started = True
                 message["headers"] = [*message.get("headers", ()), *_HEADERS, *_no_store(scope, message)]
+            elif not body.finished and not message.get("more_body", False):
+                # The server hangs up after the last piece. A client that still sends would see that, not the answer.
+                await send({**message, "more_body": True})
+                await body.discard()
+                message = {"type": "http.response.body", "body": b""}
             await send(message)
 
         try:
             refuse_foreign(scope, self.settings)
-            await self.app(scope, self._counted(scope, receive), send_with_headers)
+            body.refuse_announced()
+            await self.app(scope, body.receive, send_with_headers)
         except Refusal as error:
             await _answer(error, send_with_headers)
         except BodyTooLarge as error:
             if not started:
                 await _answer(error.refusal, send_with_headers)
 
-    def _counted(self, scope: Scope, receive: Receive) -> Receive:
-        limit, received = self.settings.body_limit, 0
-        announced = _header(scope, b"content-length")
-        if announced is not None and (not announced.isdigit() or int(announced) > limit):
-            raise _too_large(limit)
 
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            if message["type"] == "http.request":
-                received += len(message.get("body", b""))
-                if received > limit:
-                    raise BodyTooLarge(limit)
-            return message
+class _Body:
+    """The body of one request: counted as it is read.
 
-        return counted
+    Attributes:
+        finished: there is none, or its end, or the end of the connection, was received.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, limit: int) -> None:
+        self._receive = receive
+        self._limit = limit
+        self._received = 0
+        self._announced = _header(scope, b"content-length")
+        self.finished = self._announced in (None, "0") and _header(scope, b"transfer-encoding") is None
+
+    def refuse_announced(self) -> None:
+        """Refuse a body that says itself that it is too large."""
+        if self._announced is not None and (not self._announced.isdigit() or int(self._announced) > self._limit):
+            raise _too_large(self._limit)
+
+    async def receive(self) -> Message:
+        """The next piece.
+
+        Raises:
+            BodyTooLarge: all pieces together are over the limit.
+        """
+        message = await self._next()
+        if message["type"] == "http.request":
+            self._received += len(message.get("body", b""))
+            if self._received > self._limit:
+                raise BodyTooLarge(self._limit)
+        return message
+
+    async def discard(self) -> None:
+        """Read to the end, but no longer than ``LINGER_S``, and keep nothing."""
+        try:
+            async with asyncio.timeout(LINGER_S):
+                while not self.finished:
+                    await self._next()
+        except TimeoutError:
+            self.finished = True
+
+    async def _next(self) -> Message:
+        message = await self._receive()
+        self.finished = message["type"] != "http.request" or not message.get("more_body", False)
+        return message
 
 
 def refuse_foreign(scope: Scope, settings: GuardSettings) -> None:
