@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from vastus.anatomy import BY_KEY, SIDES, Side
 from vastus.synthesis.atlas import UNIT_MM, Part, quantise
-from vastus.synthesis.kernels import VOXEL_MM, trilinear
+from vastus.synthesis.kernels import VOXEL_MM
+from vastus.synthesis.volume_kernels import trilinear
 
 _VASTI: Final = ("vastus_lateralis", "vastus_intermedius", "vastus_medialis")
 _ON_THE_HIP_BONE: Final = ("gluteus_minimus", "gluteus_medius", "iliacus", "obturator_internus", "obturator_externus")

@@ -19,7 +19,7 @@ from vastus.errors import GeometryError
 from vastus.synthesis.atlas import UNIT_MM, Atlas, Part
 from vastus.synthesis.bundles import lines_of, resampled
 from vastus.synthesis.deformation import person_origin, smoothstep
-from vastus.synthesis.kernels import match_distances
+from vastus.synthesis.volume_kernels import match_distances
 
 STEP_MM = 6.0
 """Distance of the nodes of the map."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.errors import GeometryError, UnreadableScanError
-from vastus.synthesis.kernels import column_crossings
+from vastus.synthesis.volume_kernels import column_crossings
 
 # The scan columns are shifted by less than a micrometre's worth of accuracy so that none runs exactly through a vertex.
 _JITTER_MM = (3.1e-4, 7.3e-4)

@@ -33,10 +33,10 @@ from vastus.synthesis.extras import (
     sample_forearms,
 )
 from vastus.synthesis.growth import NO_PART, Grid
-from vastus.synthesis.kernels import gather_affine
 from vastus.synthesis.scanner import Acquisition, Textures, acquire, paint_hu, sample_look
 from vastus.synthesis.subject import Body, TissueMap, Variety, build_body, sample_plan
 from vastus.synthesis.tissues import CLASS_OF_TISSUE, Tissue
+from vastus.synthesis.volume_kernels import gather_affine
 
 POOL_SPACING_MM = 2.0
 IGNORE = 255

@@ -32,9 +32,10 @@ from vastus.synthesis.growth import (
     whole_parts,
 )  # fmt: skip
 from vastus.synthesis.implants import Implant, implant_parts
-from vastus.synthesis.kernels import NODE_MM, trilinear
+from vastus.synthesis.kernels import NODE_MM
 from vastus.synthesis.pieces import drop_crumbs
 from vastus.synthesis.tissues import CLASS_OF_TISSUE, Tissue
+from vastus.synthesis.volume_kernels import trilinear
 
 SKIN_MM = 1.8
 _SKIN_SMOOTHING_MM = 14.0
