@@ -5,7 +5,7 @@ import itertools
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vastus.sarcopenia import (
@@ -216,11 +216,37 @@ _VALUES: dict[str, Any] = {
 }  # fmt: skip
 
 
+def test_a_value_that_waits_for_the_sex_is_not_outvoted_by_a_normal_one() -> None:
+    # 16 kg are weak for a man and not for a woman; the chair stand is normal for both.
+    facts = ClinicalFacts(grip_kg=16.0, chair_stand_s=10.0, smi_kg_m2=3.0, mass_method=MassMethod.DXA, gait_m_s=0.5)
+    open_yet = diagnose(facts, EWGSOP2)
+    assert open_yet.domains[Domain.STRENGTH] is Finding.UNKNOWN
+    assert (open_yet.stage, open_yet.at_most) == (Stage.UNDETERMINED, Stage.SEVERE)
+    assert open_yet.missing == (Measure.GRIP,)
+    assert "grip_kg 16: sex not known" in open_yet.reason
+    assert diagnose(dataclasses.replace(facts, sex=Sex.MAN), EWGSOP2).stage is Stage.SEVERE
+    assert diagnose(dataclasses.replace(facts, sex=Sex.WOMAN), EWGSOP2).stage is Stage.NONE
+    # 6.5 kg/m2 are low for a man, not for a woman. 14.6 kg are low for both, but count only where height is unknown.
+    thin = ClinicalFacts(smi_kg_m2=6.5, height_cm=150.0, mass_method=MassMethod.DXA)
+    assert diagnose(thin, EWGSOP2).domains[Domain.MASS] is Finding.UNKNOWN
+    assert diagnose(dataclasses.replace(thin, sex=Sex.WOMAN), EWGSOP2).domains[Domain.MASS] is Finding.NORMAL
+    # A low test decides whatever the open one says.
+    assert diagnose(dataclasses.replace(facts, chair_stand_s=20.0), EWGSOP2).domains[Domain.STRENGTH] is Finding.LOW
+
+
 @given(
     full=st.fixed_dictionaries(_VALUES),
     hidden=st.sets(st.sampled_from(sorted(_VALUES))),
     key=st.sampled_from(["awgs_2019", "ewgsop2", "fnih", "kim_2024"]),
 )
+@example(
+    full={
+        "sex": Sex.MAN, "mass_method": MassMethod.DXA, "smi_kg_m2": 3.0, "grip_kg": 16.0, "gait_m_s": 0.5,
+        "chair_stand_s": 5.0, "sppb": 12, "tug_s": 5.0, "height_cm": 170.0, "weight_kg": 70.0, "age_years": 70.0,
+    },
+    hidden={"age_years", "sex"},
+    key="ewgsop2",
+)  # fmt: skip
 @settings(deadline=None)
 def test_what_is_certain_without_some_values_stays_true_with_them(
     full: dict[str, Any], hidden: set[str], key: str

@@ -1,8 +1,8 @@
 """From clinical values and criteria to a stage with its reason: three-valued logic, never a guess.
 
 Each domain (strength, mass, performance) is low, normal or unknown. It is low as soon as one of its tests is low,
-normal when at least one is known and none is low. A stage is certain when the known domains suffice, whatever the
-unknown ones are.
+normal when at least one is known, none is low and none waits for the person's sex, age or method. A stage is certain
+when the known domains suffice, whatever the unknown ones are.
 """
 
 from __future__ import annotations
@@ -24,12 +24,16 @@ class Finding(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TestResult:
-    """One measure against its cut-off, in words in ``text``."""
+    """One measure against its cut-off, in words in ``text``.
+
+    ``undecided``: there is a value, but the person's sex, age or method, which decides between cut-offs, is not known.
+    """
 
     domain: Domain
     measure: Measure
     finding: Finding
     text: str
+    undecided: bool = False
 
     __test__ = False  # not a test case, whatever pytest makes of the name
 
@@ -100,11 +104,11 @@ def value_of(facts: ClinicalFacts, measure: Measure) -> float | None:
 
 
 def _test_domain(facts: ClinicalFacts, cutoffs: list[Cutoff]) -> list[TestResult]:
-    """Every measure of one domain; fallbacks only where the others say nothing."""
+    """Every measure of one domain; fallbacks only where the others say nothing, whatever is still unknown."""
     chosen: list[TestResult] = []
     for fallback in (False, True):
         rows = [c for c in cutoffs if c.fallback is fallback]
-        if fallback and (not rows or _any_low(chosen) is not Finding.UNKNOWN):
+        if fallback and (not rows or any(r.undecided or r.finding is not Finding.UNKNOWN for r in chosen)):
             break
         for measure in dict.fromkeys(c.measure for c in rows):
             chosen.append(_test_measure(facts, measure, [c for c in rows if c.measure is measure]))
@@ -138,7 +142,8 @@ def _test_measure(facts: ClinicalFacts, measure: Measure, cutoffs: list[Cutoff])
         )
     if not low:
         return TestResult(domain, measure, Finding.UNKNOWN, f"{measure.value}: no cut-off for this method or age")
-    return TestResult(domain, measure, Finding.UNKNOWN, f"{measure.value}: {_open_question(facts, cutoffs)} not known")
+    question = f"{measure.value} {value:.4g}: {_open_question(facts, cutoffs)} not known"
+    return TestResult(domain, measure, Finding.UNKNOWN, question, undecided=True)
 
 
 def _open_question(facts: ClinicalFacts, cutoffs: list[Cutoff]) -> str:
@@ -157,6 +162,8 @@ def _any_low(results: list[TestResult]) -> Finding:
     findings = {result.finding for result in results}
     if Finding.LOW in findings:
         return Finding.LOW
+    if any(result.undecided for result in results):
+        return Finding.UNKNOWN
     return Finding.NORMAL if Finding.NORMAL in findings else Finding.UNKNOWN
 
 
