@@ -16,7 +16,7 @@ from vastus.training.checkpoint import load_state
 from vastus.training.export import CardFacts, export_run, onnx_model, rounded_network, share_weights, store_as_float16
 from vastus.training.loop import TrainOptions, train
 from vastus.training.networks import build_network
-from vastus.training.transfer import initial_weights
+from vastus.training.transfer import initial_weights, read_weights
 
 FACTS = CardFacts("tiny", "Stripes.", limits="Knows boxes only.", metrics={"dice": 0.5})
 
@@ -103,7 +103,7 @@ def test_safetensors_are_the_averaged_weights_and_can_start_a_run(run: Path, bun
     for name, value in stored.items():
         assert value.dtype == torch.float16
         torch.testing.assert_close(value.float(), state.average[name], rtol=1e-3, atol=1e-6)
-    weights = initial_weights(bundle, tiny_config())
+    weights = initial_weights(read_weights(bundle), tiny_config())
     assert weights["logits.weight"].dtype == torch.float32
 
 

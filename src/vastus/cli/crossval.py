@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vastus.cli.train import read_config
 from vastus.errors import SettingsError
+
+if TYPE_CHECKING:
+    from vastus.training.transfer import TrainedWeights
 
 
 def crossval(
@@ -19,9 +23,14 @@ def crossval(
     config: Annotated[Path | None, typer.Option(help="Settings of every run, TOML or JSON.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Length of each run in minutes.")] = None,
     steps: Annotated[int | None, typer.Option(help="Length of each run in steps.")] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(help="Bundles, shipped ones' names or runs to start from, one a network."),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[int | None, typer.Option(help="Threads of the network.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that prepare windows.")] = 1,
+    nice: Annotated[int, typer.Option(help="Lower the priority by this much.")] = 0,
 ) -> None:
     """Train on every fold, segment the held-out scans, and write one table and figure over all of them."""
     from vastus.training.networks import require_torch
@@ -31,9 +40,10 @@ def crossval(
     if not 1 <= len(names) <= 2 or len(set(names)) != len(names):
         raise SettingsError(f"Give one or two different networks, not {networks!r}.")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if nice:
+        os.nice(nice)
     import torch
 
-    from vastus.training.config import TrainConfig, load_config
     from vastus.training.crossval import CrossvalPlan, cross_validate
     from vastus.training.loop import TrainOptions
     from vastus.training.memory import keep_freed_memory
@@ -41,13 +51,31 @@ def crossval(
     keep_freed_memory()
     if threads:
         torch.set_num_threads(threads)
-    given = {"minutes": minutes, "steps": steps}
-    configs = {}
-    for name in names:
-        if config is not None:
-            configs[name] = load_config(config, network=name, **given)
-        else:
-            configs[name] = TrainConfig.from_dict({k: v for k, v in given.items() if v is not None} | {"network": name})
+    given: dict[str, Any] = {"minutes": minutes, "steps": steps}
+    start = _read_starts(init, names)
+    # A folder of several runs holds no settings of its own: nothing is continued from it here.
+    configs = {name: read_config(config, output / name, given | {"network": name}, start.get(name)) for name in names}
+    plan = CrossvalPlan(configs, folds, start)
     options = TrainOptions(device=device, workers=workers)
-    cross_validate(data, output, CrossvalPlan(configs, folds), options, tell=lambda text: typer.echo(text, err=True))
+    cross_validate(data, output, plan, options, tell=lambda text: typer.echo(text, err=True))
     typer.echo(f"Tables and figures: {output}")
+
+
+def _read_starts(init: str | None, networks: list[str]) -> dict[str, TrainedWeights]:
+    """The starting weights of each network; which belongs to which is written in them."""
+    from vastus.training.transfer import read_weights
+
+    starts: dict[str, TrainedWeights] = {}
+    for path in (part.strip() for part in (init or "").split(",")):
+        if not path:
+            continue
+        given = read_weights(Path(path))
+        if given.network not in networks:
+            raise SettingsError(
+                f"The weights belong to the network {given.network!r}, the runs train {', '.join(networks)}.",
+                path=path, remedy=f"Name it: --networks {given.network}.",
+            )  # fmt: skip
+        if given.network in starts:
+            raise SettingsError(f"Two weights are given for the network {given.network!r}.", path=path)
+        starts[given.network] = given
+    return starts

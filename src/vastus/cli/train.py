@@ -14,6 +14,7 @@ from vastus.errors import SettingsError
 if TYPE_CHECKING:
     from vastus.training.config import TrainConfig
     from vastus.training.sources import PatchSource
+    from vastus.training.transfer import TrainedWeights
 
 
 def train(
@@ -29,7 +30,7 @@ def train(
     network: Annotated[str | None, typer.Option(help="Network of the registry.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Length of the run in minutes, over all resumes.")] = None,
     steps: Annotated[int | None, typer.Option(help="Length of the run in steps.")] = None,
-    init: Annotated[Path | None, typer.Option(help="Start from a bundle or another run's folder.")] = None,
+    init: Annotated[Path | None, typer.Option(help="Start from a bundle, a shipped one's name, or a run.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[int | None, typer.Option(help="Threads of the network.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that prepare windows.")] = 1,
@@ -50,35 +51,41 @@ def train(
     from vastus.training.loop import TrainOptions
     from vastus.training.loop import train as run_training
     from vastus.training.memory import keep_freed_memory
+    from vastus.training.transfer import initial_weights, read_weights
 
     keep_freed_memory()
 
     if threads:
         torch.set_num_threads(threads)
-    settings = read_config(config, output, {"network": network, "minutes": minutes, "steps": steps})
+    given = None if init is None else read_weights(init)
+    settings = read_config(config, output, {"network": network, "minutes": minutes, "steps": steps}, given)
     source, validation, settings = build_sources(
         settings, Inputs(data, synthetic, held_out, read_fold(fold), mix, output / "cache")
     )
-    weights = None
-    if init is not None:
-        from vastus.training.transfer import initial_weights
-
-        weights = initial_weights(init, settings)
+    weights = None if given is None else initial_weights(given, settings)
     run_training(
         settings, source, validation, output, initial_weights=weights,
         options=TrainOptions(device=device, workers=workers),
     )  # fmt: skip
 
 
-def read_config(file: Path | None, run: Path, overrides: dict[str, Any]) -> TrainConfig:
-    """The settings: those of the file, or of the run that is continued, or the defaults; options go first."""
-    from vastus.training.config import CONFIG_FILE, TrainConfig, load_config
+def read_config(
+    file: Path | None, run: Path, overrides: dict[str, Any], start: TrainedWeights | None = None
+) -> TrainConfig:
+    """The settings: the options, then the file (or the run that is continued), the starting weights, the defaults."""
+    from vastus.training.config import CONFIG_FILE, TrainConfig, read_values
+    from vastus.training.transfer import differing_preprocessing, inherit_settings
 
     if file is None and (run / CONFIG_FILE).is_file():
         file = run / CONFIG_FILE
-    if file is not None:
-        return load_config(file, **overrides)
-    return TrainConfig.from_dict({name: value for name, value in overrides.items() if value is not None})
+    values = {} if file is None else read_values(file)
+    values |= {name: value for name, value in overrides.items() if value is not None}
+    if start is None:
+        return TrainConfig.from_dict(values)
+    settings = TrainConfig.from_dict(inherit_settings(values, start))
+    if notice := differing_preprocessing(start, settings):
+        typer.echo(notice, err=True)
+    return settings
 
 
 def read_fold(text: str) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from vastus.training.folds import Fold, folds_of
 if TYPE_CHECKING:
     from vastus.evaluation.runner import Evaluation
     from vastus.training.loop import TrainOptions
+    from vastus.training.transfer import TrainedWeights
 
 REFERENCE_FOLDER = "reference"
 PREDICTION_FOLDER = "predictions"
@@ -29,10 +30,12 @@ class CrossvalPlan:
     Attributes:
         configs: one or two runs' settings by the name under which they appear in table and figure.
         fold_count: folds to make when the data set has no ``splits_final.json``; ``None``: five.
+        initial: weights from which the runs of a name start, on every fold; names that are missing start at random.
     """
 
     configs: dict[str, TrainConfig]
     fold_count: int | None = None
+    initial: dict[str, TrainedWeights] = field(default_factory=dict)
 
 
 def cross_validate(
@@ -61,11 +64,11 @@ def cross_validate(
     ensure_folder(output)
     held_out = [name for fold in folds for name in fold.validation]
     _write_references([c for c in dataset.cases if c.name in held_out], dataset, output / REFERENCE_FOLDER)
-    for name, config in plan.configs.items():
+    for name in plan.configs:
         for number, fold in enumerate(folds):
             sizes = f"{len(fold.training)} cases, {len(fold.validation)} held out"
             tell(f"{name}, fold {number + 1} of {len(folds)}: {sizes}")
-            _one_fold(dataset, config, number, fold, places=_Places(output, name), options=options)
+            _one_fold(dataset, plan, number, fold, places=_Places(output, name), options=options)
     raters = tuple(Rater(name, output / PREDICTION_FOLDER / name) for name in plan.configs)
     # Both sides of a structure as one, as in the paper: labels without sides can be compared too.
     settings = RunSettings(ScoreSettings(merge_sides=True))
@@ -92,16 +95,19 @@ class _Places:
 
 
 def _one_fold(
-    dataset: Dataset, config: TrainConfig, number: int, fold: Fold, *, places: _Places, options: TrainOptions
+    dataset: Dataset, plan: CrossvalPlan, number: int, fold: Fold, *, places: _Places, options: TrainOptions
 ) -> None:
     from vastus.training.loop import train
+    from vastus.training.transfer import initial_weights
 
     missing = [n for n in fold.validation if not (places.predictions / f"{n}{_LABELS}").is_file()]
     if not missing:
         return
     run = places.run(number)
-    folder = open_folder(dataset.folder, config, fold=number, cache=places.cache)
-    train(folder.settings_of_run, folder.training, folder.validation, run, options=options)
+    folder = open_folder(dataset.folder, plan.configs[places.network], fold=number, cache=places.cache)
+    given = plan.initial.get(places.network)
+    weights = None if given is None else initial_weights(given, folder.settings_of_run)
+    train(folder.settings_of_run, folder.training, folder.validation, run, initial_weights=weights, options=options)
     cases = {c.name: c for c in dataset.cases}
     predict_cases(run, [cases[n] for n in missing], places.predictions)
 

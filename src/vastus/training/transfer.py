@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,13 +21,17 @@ class TrainedWeights:
     """Weights with what is needed to fit them into another network.
 
     Attributes:
+        path: where they were read.
         network: registry name.
+        arguments: of the network, laid over the registry's.
         classes: names in the order of the output channels.
         preprocessing: what they were trained with.
         tensors: the ``state_dict``.
     """
 
+    path: Path
     network: str
+    arguments: dict[str, Any]
     classes: tuple[str, ...]
     preprocessing: PreprocessingSettings
     tensors: dict[str, Tensor]
@@ -39,7 +44,9 @@ def read_weights(path: Path) -> TrainedWeights:
         if state is None:
             raise MissingInputError("This run has no checkpoint yet.", path=path)
         config = load_config(path / CONFIG_FILE)
-        return TrainedWeights(config.network, config.classes, config.settings, state.average)
+        return TrainedWeights(
+            path, config.network, config.network_arguments, config.classes, config.settings, state.average
+        )
     from safetensors.torch import load_file
 
     from vastus.inference.bundle import load_bundle
@@ -48,20 +55,55 @@ def read_weights(path: Path) -> TrainedWeights:
     if not bundle.safetensors_path.is_file():
         raise MissingInputError("The bundle holds no weights for torch.", path=bundle.safetensors_path)
     tensors = {name: t.float() for name, t in load_file(str(bundle.safetensors_path)).items()}
-    return TrainedWeights(bundle.info.network.name, bundle.info.classes, bundle.info.preprocessing, tensors)
+    network = bundle.info.network
+    return TrainedWeights(
+        path, network.name, dict(network.arguments), bundle.info.classes, bundle.info.preprocessing, tensors
+    )
 
 
-def initial_weights(path: Path, config: TrainConfig) -> dict[str, Tensor]:
+def inherit_settings(values: dict[str, Any], given: TrainedWeights) -> dict[str, Any]:
+    """Settings of a run that starts from weights: what ``values`` leave open is as the weights were trained.
+
+    Args:
+        values: the settings as a table; they may name some of the preprocessing.
+        given: where network, its arguments and the preprocessing come from. Weights of another network than the one
+            that ``values`` name give nothing (``initial_weights`` refuses them).
+
+    Returns:
+        ``values`` with what they lacked.
+    """
+    if values.get("network", given.network) != given.network:
+        return values
+    preprocessing = values.get("preprocessing") or {}
+    if isinstance(preprocessing, PreprocessingSettings):
+        preprocessing = preprocessing.to_dict()
+    inherited = {
+        "network": given.network,
+        "network_arguments": given.arguments,
+        "preprocessing": given.preprocessing.to_dict() | preprocessing,
+    }
+    return inherited | {name: value for name, value in values.items() if name != "preprocessing"}
+
+
+def differing_preprocessing(given: TrainedWeights, config: TrainConfig) -> str | None:
+    """A notice where a run prepares its windows otherwise than its starting weights know them, or ``None``."""
+    trained, now = given.preprocessing.to_dict(), config.settings.to_dict()
+    differing = [f"{name} {trained[name]} there, {now[name]} here" for name in now if trained[name] != now[name]]
+    if not differing:
+        return None
+    return f"The weights were trained with other preprocessing ({'; '.join(differing)})."
+
+
+def initial_weights(given: TrainedWeights, config: TrainConfig) -> dict[str, Tensor]:
     """Weights of a bundle or run, fitted to the network and classes of a new run.
 
     Raises:
         SettingsError: another network, or shapes that differ for another reason than the classes.
     """
-    given = read_weights(path)
     if given.network != config.network:
         raise SettingsError(
             f"The weights belong to the network {given.network!r}, the run trains {config.network!r}.",
-            path=path, remedy=f"Use --network {given.network}.",
+            path=given.path, remedy=f"Use --network {given.network}.",
         )  # fmt: skip
     torch.manual_seed(config.seed)
     fresh = build_network(
