@@ -79,13 +79,13 @@ def _signed_rank_p(moved: NDArray[np.float64], ranks: NDArray[np.float64]) -> fl
 
 def holm(p_values: NDArray[Any]) -> NDArray[np.float64]:
     """Holm 1979 step-down correction; ``nan`` stays and is not counted as a test."""
-    from statsmodels.stats.multitest import multipletests
+    import pingouin  # statsmodels' own collects garbage at each call: a second in a process that holds much
 
     p = np.asarray(p_values, float)
     corrected = np.full(p.shape, np.nan)
     known = np.isfinite(p)
     if known.any():
-        corrected[known] = multipletests(p[known], method="holm")[1]
+        corrected[known] = pingouin.multicomp(p[known], method="holm")[1]
     return corrected
 
 
