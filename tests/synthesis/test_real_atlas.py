@@ -10,7 +10,6 @@ from scipy.ndimage import distance_transform_edt
 
 from vastus.anatomy import BY_KEY, SIDES, STRUCTURES
 from vastus.synthesis.atlas import PersonName, build_atlas
-from vastus.synthesis.between import person_between
 from vastus.synthesis.correspondence import find_correspondence
 from vastus.synthesis.growth import Grid
 from vastus.synthesis.subject import Variety, build_body, sample_plan
@@ -34,24 +33,11 @@ def man():
     return build_atlas(PACK, PersonName.MALE)
 
 
-def test_the_two_people_match_and_a_third_stands_between_them(atlas, man):
-    match = find_correspondence(atlas, man)
-    before, after = match.miss_mm
+def test_the_two_people_match(atlas, man):
+    # What is made of it (``person_between``) takes a minute a person: benchmarks/people_between.py.
+    before, after = find_correspondence(atlas, man).miss_mm
     assert before > 10
     assert after < 1.5
-    middle = person_between(atlas, man, match, 0.5)
-    for structure in STRUCTURES:
-        if structure.key in ("abdominal_oblique", "rectus_abdominis", "multifidus"):
-            continue  # modelled anew
-        for side in SIDES:
-            woman, between, other = (
-                next(p.volume_mm3 for p in x.parts if p.tissue == structure.class_id and p.side is side)
-                for x in (atlas, middle, man)
-            )
-            low, high = sorted((woman, other))
-            assert 0.95 * low < between < 1.05 * high, (structure.key, side)
-            if high > 1.2 * low:
-                assert low < between < high, (structure.key, side)
 
 
 def test_parts_have_the_volumes_of_the_manifest(atlas):

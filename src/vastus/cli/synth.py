@@ -85,7 +85,7 @@ def synth(
     """Write labelled synthetic CT in nnU-Net layout with clinical.csv, or a pool of bodies to train from."""
     from vastus.synthesis.subject import Variety
 
-    atlases = _load(atlas_folder, person)
+    atlases = load_people(atlas_folder, person)
     variety = Variety.WIDE if wide or pool else Variety.CLINICAL
     if pool:
         from vastus.synthesis.stream import fill_pool
@@ -108,7 +108,8 @@ def _spacing(text: str) -> tuple[float, float, float]:
     return x, y, z
 
 
-def _load(folder: Path, person: str | None) -> list[Atlas]:
+def load_people(folder: Path, person: str | None) -> list[Atlas]:
+    """The atlases of a folder, or those whose name fits ``person`` (``vhf``, ``vh?_50``), in alphabetical order."""
     from vastus.synthesis.atlas import load_atlas
 
     paths = sorted(folder.glob(f"atlas_{person or '*'}.npz"))
