@@ -147,7 +147,7 @@ def part_from_mask(name: str, tissue: int, side: Side, mask: NDArray[np.bool_], 
     inner = tuple(slice(max(a, 0), min(b, n)) for a, b, n in zip(low, high, mask.shape, strict=True))
     outer = tuple(slice(s.start - a, s.stop - a) for s, a in zip(inner, low, strict=True))
     block[outer] = mask[inner]
-    distance = quantise(signed_distance_mm(block, VOXEL_MM))
+    distance = quantise(signed_distance_mm(block, VOXEL_MM, 127 * UNIT_MM))
     return Part(name, tissue, side, distance, origin_mm + VOXEL_MM * np.array(low), procedural)
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vastus.errors import GeometryError, UnreadableScanError
-from vastus.synthesis.volume_kernels import column_crossings
+from vastus.synthesis.volume_kernels import column_crossings, near_squares
 
 # The scan columns are shifted by less than a micrometre's worth of accuracy so that none runs exactly through a vertex.
 _JITTER_MM = (3.1e-4, 7.3e-4)
+# Smooths the staircase of the voxels; more would make holes in the thin wing of the ilium.
+_SMOOTHING_VOXELS = 0.4
+_SMOOTHED_VOXELS = 5
+"""How much further than the smoothing's window, which is two voxels wide each way, distances are computed."""
 
 
 def read_mesh(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -53,12 +58,17 @@ def voxelise(
     return np.ascontiguousarray(inside[:, :, :-1].astype(bool))
 
 
-def signed_distance_mm(inside: NDArray[np.bool_], voxel_mm: float) -> NDArray[np.float32]:
-    """Distance to the boundary in mm, negative inside; half a voxel is taken off so that zero lies between voxels."""
-    from scipy.ndimage import distance_transform_edt, gaussian_filter
+def signed_distance_mm(inside: NDArray[np.bool_], voxel_mm: float, reach_mm: float) -> NDArray[np.float32]:
+    """Distance to the boundary in mm, negative inside; half a voxel is taken off so that zero lies between voxels.
 
-    outside = distance_transform_edt(~inside, sampling=voxel_mm)
-    within = distance_transform_edt(inside, sampling=voxel_mm)
+    Args:
+        inside: the structure.
+        voxel_mm: edge of the cubic voxels.
+        reach_mm: up to where it is exact; further away it is at least this.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    reach = math.ceil(reach_mm / voxel_mm) + _SMOOTHED_VOXELS
+    outside, within = (np.sqrt(near_squares(m, reach).astype(float) * voxel_mm**2) for m in (inside, ~inside))
     distance = np.where(inside, -(within - voxel_mm / 2), outside - voxel_mm / 2).astype(np.float32)
-    # Smooths the staircase of the voxels; more would make holes in the thin wing of the ilium.
-    return gaussian_filter(distance, 0.4)
+    return gaussian_filter(distance, _SMOOTHING_VOXELS)

@@ -129,3 +129,39 @@ def match_distances(moving, fixed, shift, reach, step_mm):  # type: ignore[no-un
                 step[i, j, k, 1] = (bx * cy + by * (xx * zz - xz * xz) + bz * (xy * xz - xx * yz)) / whole
                 step[i, j, k, 2] = (bx * cz + by * (xy * xz - xx * yz) + bz * (xx * yy - xy * xy)) / whole
     return step
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def near_squares(mask, reach):  # type: ignore[no-untyped-def] # pragma: no cover
+    """Squared distance in voxels to the nearest voxel of a mask, (X, Y, Z) float32; ``reach`` squared where it is more.
+
+    Exact up to there: the smallest of sums of three squares, axis by axis.
+    """
+    n_x, n_y, n_z = mask.shape
+    far = np.float32(reach * reach)
+    lines = np.empty(mask.shape, np.float32)
+    planes = np.empty(mask.shape, np.float32)
+    for i in prange(n_x):
+        for j in range(n_y):
+            since = reach
+            for k in range(n_z):
+                since = 0 if mask[i, j, k] else min(since + 1, reach)
+                lines[i, j, k] = since * since
+            since = reach
+            for k in range(n_z - 1, -1, -1):
+                since = 0 if mask[i, j, k] else min(since + 1, reach)
+                lines[i, j, k] = min(lines[i, j, k], np.float32(since * since))
+        planes[i] = lines[i]
+        for j in range(n_y):
+            for other in range(max(0, j - reach + 1), min(n_y, j + reach)):
+                more = np.float32((other - j) * (other - j))
+                for k in range(n_z):
+                    planes[i, j, k] = min(planes[i, j, k], lines[i, other, k] + more)
+    squares = np.full(mask.shape, far, np.float32)
+    for i in prange(n_x):
+        for other in range(max(0, i - reach + 1), min(n_x, i + reach)):
+            more = np.float32((other - i) * (other - i))
+            for j in range(n_y):
+                for k in range(n_z):
+                    squares[i, j, k] = min(squares[i, j, k], planes[other, j, k] + more)
+    return squares
