@@ -1,11 +1,12 @@
-"""Are the people between two people between them? Volumes of every structure, from an atlas with such people.
+"""Are the people between two people between them? Volumes of every structure, of an atlas with such people.
 
     vastus atlas MESH_PACK -o ATLAS --between 0.25,0.75
     python benchmarks/people_between.py --atlas ATLAS --out RESULTS
 
 Writes ``people_between.csv`` (structure, side, volumes of both and of each between) and prints how many structures
 lie outside of the two, by how much at most, and how far along they are: a share of 0.25 should be a quarter of the way.
-The muscles of the trunk are modelled anew for each person and left out.
+All people between have the mean leg of the two, so volumes are compared as they would be with legs of one length. The
+muscles of the trunk are modelled anew for each person and left out.
 """
 
 from __future__ import annotations
@@ -25,10 +26,14 @@ _LEAST_DIFFERENCE = 1.2
 """Where the two people differ by less than this factor, rounding hides how far along a structure is."""
 
 
+_LEG_MM = 400.0
+
+
 def volumes_cm3(person: Atlas) -> pd.Series:
-    """Volume of each structure and side."""
+    """Volume of each structure and side, the person scaled to legs of ``_LEG_MM``."""
+    scale = (_LEG_MM / person.landmarks.leg_mm) ** 3
     rows = {
-        (s.key, side.value): sum(p.volume_mm3 for p in person.select(s.class_id) if p.side is side) / 1000
+        (s.key, side.value): sum(p.volume_mm3 for p in person.select(s.class_id) if p.side is side) * scale / 1000
         for s in STRUCTURES
         if s.key not in _MODELLED
         for side in SIDES
