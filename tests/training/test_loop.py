@@ -98,6 +98,13 @@ def test_the_same_seed_gives_the_same_run_whatever_the_number_of_workers(tmp_pat
     assert not _same(_weights(tmp_path / "a"), _weights(tmp_path / "c"))
 
 
+def test_the_network_has_the_threads_asked_for(tmp_path: Path) -> None:
+    # Whatever number compiled loops, which share OpenMP with torch, left behind.
+    torch.set_num_threads(2)
+    train(tiny_config(steps=1), Stripes(), Stripes(seed=9), tmp_path, options=TrainOptions(workers=0, threads=1))
+    assert torch.get_num_threads() == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("optimiser", ["muon", "adamw"])
 def test_killed_at_random_it_ends_bit_by_bit_like_a_run_that_was_not(tmp_path: Path, optimiser: str) -> None:

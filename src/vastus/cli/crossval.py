@@ -42,21 +42,18 @@ def crossval(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if nice:
         os.nice(nice)
-    import torch
 
     from vastus.training.crossval import CrossvalPlan, cross_validate
     from vastus.training.loop import TrainOptions
     from vastus.training.memory import keep_freed_memory
 
     keep_freed_memory()
-    if threads:
-        torch.set_num_threads(threads)
     given: dict[str, Any] = {"minutes": minutes, "steps": steps}
     start = _read_starts(init, names)
     # A folder of several runs holds no settings of its own: nothing is continued from it here.
     configs = {name: read_config(config, output / name, given | {"network": name}, start.get(name)) for name in names}
     plan = CrossvalPlan(configs, folds, start)
-    options = TrainOptions(device=device, workers=workers)
+    options = TrainOptions(device=device, workers=workers, threads=threads)
     cross_validate(data, output, plan, options, tell=lambda text: typer.echo(text, err=True))
     typer.echo(f"Tables and figures: {output}")
 

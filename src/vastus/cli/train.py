@@ -46,7 +46,6 @@ def train(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if nice:
         os.nice(nice)
-    import torch
 
     from vastus.training.loop import TrainOptions
     from vastus.training.loop import train as run_training
@@ -54,9 +53,6 @@ def train(
     from vastus.training.transfer import initial_weights, read_weights
 
     keep_freed_memory()
-
-    if threads:
-        torch.set_num_threads(threads)
     given = None if init is None else read_weights(init)
     settings = read_config(config, output, {"network": network, "minutes": minutes, "steps": steps}, given)
     source, validation, settings = build_sources(
@@ -65,7 +61,7 @@ def train(
     weights = None if given is None else initial_weights(given, settings)
     run_training(
         settings, source, validation, output, initial_weights=weights,
-        options=TrainOptions(device=device, workers=workers),
+        options=TrainOptions(device=device, workers=workers, threads=threads),
     )  # fmt: skip
 
 

@@ -109,12 +109,13 @@ def _one_fold(
     weights = None if given is None else initial_weights(given, folder.settings_of_run)
     train(folder.settings_of_run, folder.training, folder.validation, run, initial_weights=weights, options=options)
     cases = {c.name: c for c in dataset.cases}
-    predict_cases(run, [cases[n] for n in missing], places.predictions)
+    predict_cases(run, [cases[n] for n in missing], places.predictions, threads=options.threads)
 
 
-def predict_cases(run: Path, cases: list[Case], folder: Path) -> None:
+def predict_cases(run: Path, cases: list[Case], folder: Path, *, threads: int | None = None) -> None:
     """Export a run next to it and segment cases with it as any user would; label maps on the cases' own grids."""
     from vastus.inference.bundle import load_bundle
+    from vastus.inference.choices import RuntimeOptions
     from vastus.inference.predictor import Predictor
     from vastus.io.labels import write_labels
     from vastus.io.scans import read_scan
@@ -124,7 +125,7 @@ def predict_cases(run: Path, cases: list[Case], folder: Path) -> None:
     if not bundle.is_dir():
         facts = CardFacts(run.parent.name, "One fold of a cross-validation.")
         export_run(run, bundle, facts, licence="Not for distribution: one fold of a cross-validation.\n")
-    predictor = Predictor(load_bundle(bundle))
+    predictor = Predictor(load_bundle(bundle), RuntimeOptions(threads=threads))
     ensure_folder(folder)
     for case in cases:
         result = predictor.segment(read_scan(case.image).volume)

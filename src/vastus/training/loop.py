@@ -46,11 +46,13 @@ class TrainOptions:
     Attributes:
         device: ``cpu`` or ``cuda``.
         workers: processes that prepare windows.
+        threads: of the network; ``None`` leaves torch's own number.
         progress: show a bar when there is a terminal.
     """
 
     device: str = "cpu"
     workers: int = 1
+    threads: int | None = None
     progress: bool = True
 
 
@@ -92,6 +94,9 @@ def train(
         team.wait()
         trainer = _Trainer(config, run, team)
         trainer.start(source, initial_weights)
+        if chosen.threads:
+            # Not before: compiled loops that prepared the scans share OpenMP with torch, and reset its number.
+            torch.set_num_threads(chosen.threads)
         try:
             return trainer.go(source, validation, chosen)
         finally:
