@@ -25,7 +25,7 @@ demo: $(VENV)/core  ## segment a synthetic sample scan with the shipped weights
 	@echo "Open the page: $(CURDIR)/demo-out/report.html"
 
 test: $(VENV)/test  ## all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/lint
 	$(BIN)/ruff check .

@@ -68,6 +68,7 @@ def blocks_of(page: Path, text: str) -> list[Block]:
 BLOCKS = [block for page in PAGES if page.exists() for block in blocks_of(page, page.read_text(encoding="utf-8"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.name)
 def test_block_runs(block: Block, sandbox) -> None:
     if block.skip is not None:

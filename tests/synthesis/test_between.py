@@ -8,6 +8,8 @@ from vastus.synthesis.between import person_between
 from vastus.synthesis.kernels import VOXEL_MM
 from vastus.synthesis.subject import Variety, build_body, sample_plan
 
+pytestmark = pytest.mark.slow  # bodies are made
+
 
 @pytest.fixture(scope="module")
 def middle(two, match):

@@ -19,6 +19,8 @@ from vastus.synthesis.stream import IGNORE, fill_pool, load_body, open_pool
 from vastus.synthesis.subject import TissueMap, Variety, build_body, sample_plan
 from vastus.synthesis.tissues import Tissue
 
+pytestmark = pytest.mark.slow  # bodies are made
+
 QUIET = Acquisition(0.0, 0.0, 0.0, 0.0)
 COARSE = ScanSpec((4.0, 4.0, 6.0), couch=True)
 

@@ -17,6 +17,8 @@ from vastus.synthesis.implants import Implant, implant_parts
 from vastus.synthesis.subject import Variety, build_body, sample_plan
 from vastus.synthesis.tissues import Tissue
 
+pytestmark = pytest.mark.slow  # bodies are made
+
 STILL = Deformation(
     (1.0, 1.0, 1.0), {s: Pose() for s in SIDES}, {s: Girth() for s in SIDES}, ((40.0, 1.0),), 3
 )  # fmt: skip

@@ -9,6 +9,8 @@ torch = pytest.importorskip("torch")
 
 from vastus.synthesis.torch_patches import TorchPool  # noqa: E402  # needs torch
 
+pytestmark = pytest.mark.slow  # bodies are made
+
 THICK = ((32, 32, 16), (6.0, 6.0, 12.0))
 CUBIC = ((32, 32, 32), (6.0, 6.0, 6.0))
 
