@@ -24,8 +24,6 @@ from vastus.synthesis.atlas import Atlas, load_atlas
 _MODELLED = ("abdominal_oblique", "rectus_abdominis", "multifidus")
 _LEAST_DIFFERENCE = 1.2
 """Where the two people differ by less than this factor, rounding hides how far along a structure is."""
-
-
 _LEG_MM = 400.0
 
 

@@ -75,8 +75,6 @@ def inherit_settings(values: dict[str, Any], given: TrainedWeights) -> dict[str,
     if values.get("network", given.network) != given.network:
         return values
     preprocessing = values.get("preprocessing") or {}
-    if isinstance(preprocessing, PreprocessingSettings):
-        preprocessing = preprocessing.to_dict()
     inherited = {
         "network": given.network,
         "network_arguments": given.arguments,
