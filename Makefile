@@ -24,8 +24,9 @@ demo: $(VENV)/core  ## segment a synthetic sample scan with the shipped weights
 	$(BIN)/vastus segment examples/sample_scan.nii.gz -o demo-out
 	@echo "Open the page: $(CURDIR)/demo-out/report.html"
 
+# A worker that dies ends the run, which names its test: with a new one in its place, --dist loadfile can wait for ever.
 test: $(VENV)/test  ## all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 lint: $(VENV)/lint
 	$(BIN)/ruff check .

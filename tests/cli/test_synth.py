@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -42,23 +41,26 @@ def test_people_between_are_made_from_either_person(atlas_folder):
 
 
 @pytest.mark.slow
-def test_one_person_of_the_folder_can_be_chosen(atlas_folder, tmp_path):
+def test_one_person_of_the_folder_can_be_chosen(atlas_folder, tmp_path, monkeypatch):
     """``--person vhf`` must not draw from the people between: leave-one-person-out depends on it."""
     volumes = {path.stem: muscle_mm3(load_atlas(path)) for path in atlas_folder.iterdir()}
     assert len(set(volumes.values())) == 4  # tells them apart
     women = ["atlas_vhf", "atlas_vhf_50"]
     chosen = {None: sorted(volumes), "vhf": women[:1], "vhf_50": women[1:], "vhf*": women}
+    grown_from: list[list[float]] = []
+    # Bodies take long; what they would be made of is what matters here.
+    monkeypatch.setattr(
+        "vastus.synthesis.stream.fill_pool",
+        lambda _folder, atlases, count, **_: grown_from.append([muscle_mm3(a) for a in atlases]) or count,
+    )
     for person, names in chosen.items():
-        assert [muscle_mm3(a) for a in load_people(atlas_folder, person)] == [volumes[name] for name in names]
-    alone = tmp_path / "alone"
-    alone.mkdir()
-    (alone / "atlas_vhf_50.npz").symlink_to(atlas_folder / "atlas_vhf_50.npz")
-    found = []
-    for name, source in (("one", [str(atlas_folder), "--person", "vhf_50"]), ("again", [str(alone)])):
-        pool = tmp_path / name
-        assert runner.invoke(app, ["synth", "--atlas", *source, "--pool", "-n", "1", "-o", str(pool)]).exit_code == 0
-        found.append(np.load(pool / "body_000000" / "part.npy"))
-    assert (found[0] == found[1]).all()
+        expected = [volumes[name] for name in names]
+        assert [muscle_mm3(a) for a in load_people(atlas_folder, person)] == expected
+        asked = ["--person", person] if person else []
+        command = ["synth", "--atlas", str(atlas_folder), *asked, "--pool", "-n", "1", "-o", str(tmp_path / "pool")]
+        result = runner.invoke(app, command)
+        assert result.exit_code == 0, result.output
+        assert grown_from.pop() == expected
 
 
 @pytest.mark.parametrize("shares", ["a half", "0.5;0.7", "1.5", "0"])

@@ -1,15 +1,20 @@
 """A small mesh pack of ellipsoids, laid out like the real one, and the atlas built from it."""
 
 import json
+import os
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import trimesh
+from filelock import FileLock
 
 from vastus.synthesis.atlas import Atlas, PersonName, build_atlas
 from vastus.synthesis.correspondence import Correspondence, find_correspondence
 from vastus.synthesis.phantom import _ELLIPSOIDS
+from vastus.synthesis.stream import fill_pool
 
 SCALE = 0.5
 HEAD_MM = (52.5, 2.5, 205.0)
@@ -88,14 +93,49 @@ def pack_of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def atlas(mesh_pack: Path) -> Atlas:
-    return build_atlas(mesh_pack, PersonName.FEMALE)
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """What takes long is made by one of the processes that run the tests, and taken by the others.
+
+    Args:
+        factory: the fixture.
+        name: of the file or folder.
+        make: writes it at the path it is given.
+    """
+    own = factory.getbasetemp()
+    path = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / name
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            half = path.with_name(f"half-{name}")
+            make(half)
+            half.rename(path)
+    return path
+
+
+def _built(factory: pytest.TempPathFactory, pack: Path, person: PersonName) -> Atlas:
+    def build(path: Path) -> None:
+        path.write_bytes(pickle.dumps(build_atlas(pack, person)))
+
+    built: Atlas = pickle.loads(made_once(factory, f"atlas_{person.value}", build).read_bytes())
+    return built
 
 
 @pytest.fixture(scope="session")
-def two(atlas: Atlas, pack_of_two: Path) -> tuple[Atlas, Atlas]:
-    return atlas, build_atlas(pack_of_two, PersonName.MALE)
+def atlas(mesh_pack: Path, tmp_path_factory: pytest.TempPathFactory) -> Atlas:
+    return _built(tmp_path_factory, mesh_pack, PersonName.FEMALE)
+
+
+@pytest.fixture(scope="session")
+def two(atlas: Atlas, pack_of_two: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Atlas, Atlas]:
+    return atlas, _built(tmp_path_factory, pack_of_two, PersonName.MALE)
+
+
+POOL_SEED = 20
+
+
+@pytest.fixture(scope="session")
+def pool_folder(atlas: Atlas, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pool of two bodies; tests leave it as it is."""
+    return made_once(tmp_path_factory, "pool", lambda path: fill_pool(path, [atlas], 2, first_seed=POOL_SEED))
 
 
 @pytest.fixture(scope="session")

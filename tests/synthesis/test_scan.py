@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from synthesis.conftest import POOL_SEED
 from vastus.anatomy import BY_VALUE, CLASS_COUNT
 from vastus.errors import MissingInputError, SettingsError
 from vastus.io.tables import VOLUME_COLUMNS
@@ -188,16 +189,16 @@ class TestPool:
     WINDOW = ((32, 32, 16), (6.0, 6.0, 12.0))
 
     @pytest.fixture(scope="class")
-    def folder(self, atlas, tmp_path_factory):
-        folder = tmp_path_factory.mktemp("pool")
-        assert fill_pool(folder, [atlas], 2, first_seed=20) == 2
-        return folder
+    def folder(self, pool_folder):
+        return pool_folder
 
     def test_filling_again_adds_only_what_is_missing(self, atlas, folder):
-        assert fill_pool(folder, [atlas], 2, first_seed=20) == 0
+        names = [f"body_{seed:06d}" for seed in (POOL_SEED, POOL_SEED + 1)]
+        assert sorted(body.name for body in folder.iterdir()) == names
+        assert fill_pool(folder, [atlas], 2, first_seed=POOL_SEED) == 0
 
     def test_stored_points_lie_in_their_class(self, folder):
-        body = load_body(folder / "body_000020")
+        body = load_body(folder / f"body_{POOL_SEED:06d}")
         rows = body.points[::97]
         assert (body.tissues[body.part[rows[:, 1], rows[:, 2], rows[:, 3]]] == rows[:, 0]).all()
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vastus.synthesis.stream import IGNORE, fill_pool, open_pool
+from vastus.synthesis.stream import IGNORE, open_pool
 
 torch = pytest.importorskip("torch")
 
@@ -16,10 +16,8 @@ CUBIC = ((32, 32, 32), (6.0, 6.0, 6.0))
 
 
 @pytest.fixture(scope="module")
-def folder(atlas, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pool")
-    fill_pool(folder, [atlas], 2, first_seed=30)
-    return folder
+def folder(pool_folder):
+    return pool_folder
 
 
 @pytest.mark.parametrize("window", [THICK, CUBIC])
