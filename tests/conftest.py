@@ -1,6 +1,9 @@
-"""The order of the tests: files with slow ones first, so that two workers end at the same time."""
+"""The order of the tests: files with slow ones first, so that two workers end at the same time; how a worker died."""
 
 from __future__ import annotations
+
+import subprocess
+from typing import Any
 
 import pytest
 
@@ -10,3 +13,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Move whole files; within a file, and among equals, the order stays."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Tell the exit status of a worker that died; pytest-xdist does not. -9 means killed, often for memory."""
+    process = getattr(getattr(node.gateway, "_io", None), "popen", None)
+    if error and isinstance(process, subprocess.Popen):
+        try:
+            status = process.wait(10)
+        except subprocess.TimeoutExpired:
+            status = None
+        print(f"\n{node.gateway.id} ended with exit status {status}", flush=True)
