@@ -87,14 +87,18 @@ class Inbox:
         return True
 
     def complete(self, quiet_s: float) -> list[Job]:
-        """Queue the series for which nothing came for ``quiet_s``."""
+        """Queue the series for which nothing came for ``quiet_s``.
+
+        A revision to which no image came is forgotten: the node was killed, or the disk was full, after it was begun
+        and before its first image was written. It holds what the revision before holds, which was processed.
+        """
         finished = []
         with self._lock:
             now = time.monotonic()
             for series, entry in list(self._open.items()):
                 if entry.writing == 0 and now - entry.last >= quiet_s:
                     del self._open[series]
-                    if entry.names:
+                    if entry.names - self._names_before(entry.job):
                         self._queue.move(entry.job, State.QUEUED)
                         finished.append(entry.job)
                     else:
@@ -126,10 +130,17 @@ class Inbox:
     def _entry(self, job: Job) -> _Open:
         folder = self.folder_of(job)
         # A later revision is processed with the earlier images; at every start again, should the last have died here.
-        for file in self._folder.glob(f"{job.series}.{job.revision - 1}/*.dcm"):
-            if not (folder / file.name).exists():
-                (folder / file.name).hardlink_to(file)
+        for name in self._names_before(job):
+            if not (folder / name).exists():
+                (folder / name).hardlink_to(self._folder_before(job) / name)
         return _Open(job, folder, time.monotonic(), {path.name for path in folder.glob("*.dcm")})
+
+    def _folder_before(self, job: Job) -> Path:
+        return self._folder / f"{job.series}.{job.revision - 1}"
+
+    def _names_before(self, job: Job) -> set[str]:
+        """The images of the revision before."""
+        return {path.name for path in self._folder_before(job).glob("*.dcm")}
 
     def _write(self, path: Path, content: bytes) -> None:
         # The thread in the name: two connections may send the same object at the same moment.
