@@ -7,6 +7,7 @@ Labels can't overlap by construction.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from vastus.anatomy import CLASS_COUNT
 from vastus.synthesis.atlas import UNIT_MM, Part
 from vastus.synthesis.deformation import NodeMap
-from vastus.synthesis.kernels import CANDIDATES, NO_PART, find_nearest, paint_winners, soft_volumes, winners
+from vastus.synthesis.kernels import CANDIDATES, NO_PART, find_nearest, paint_winners, soft_volumes, undecided, winners
 from vastus.synthesis.pieces import Crumb, crumbs_and_splits
 from vastus.synthesis.tissues import Tissue
 
@@ -44,6 +45,9 @@ _MOST_MM = 14.0
 _FAR_UNITS = 127
 _BAND = 0.4
 """Share of a voxel's edge over which a surface is smeared when volumes are counted."""
+_STEPS_AHEAD = 2.0
+"""Voxels are looked at that can change within so many steps as long as the last one."""
+_LEAST_REACH_MM = 0.25
 
 
 class Rank(IntEnum):
@@ -225,9 +229,9 @@ def _newton(
     offset = offset_mm.copy()
     step_mm = np.full(len(offset), 2.5)
     before = np.zeros(len(offset))
+    counter = _VolumeCounter(candidates, ranks, width)
     for step in range(_STEPS + 1):
-        units = (offset / UNIT_MM).astype(np.float32)
-        volume, growth = soft_volumes(*candidates, ranks, units, width, len(offset))
+        volume, growth = counter.count(offset)
         miss = np.where(wanted, target_mm3 - volume * voxel, 0.0)
         if step == _STEPS or (np.abs(miss)[wanted] < _GOOD_ENOUGH * target_mm3[wanted]).all():
             break
@@ -237,6 +241,41 @@ def _newton(
         area_mm2 = np.maximum(growth * voxel / UNIT_MM, 50.0)
         offset = np.clip(offset + np.clip(miss / area_mm2, -step_mm, step_mm), -_MOST_MM, _MOST_MM)
     return offset, volume * voxel
+
+
+class _VolumeCounter:
+    """``soft_volumes`` of offsets that change little from call to call: it looks only at voxels that can change."""
+
+    def __init__(
+        self, candidates: tuple[NDArray[np.uint8], NDArray[np.int8]], ranks: NDArray[np.uint8], width: float
+    ) -> None:
+        self._all, self._ranks, self._width = candidates, ranks, width
+        self._near = candidates
+        self._settled: NDArray[np.float64] | float = 0.0
+        self._centre = self._last = np.zeros(0)
+        self._reach_mm = math.inf
+
+    def count(self, offset_mm: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Volume of every part in voxels, and how it grows per ``UNIT_MM``."""
+        if len(self._last):
+            self._look_where_needed(offset_mm, float(np.abs(offset_mm - self._last).max()))
+        self._last = offset_mm
+        units = (offset_mm / UNIT_MM).astype(np.float32)
+        volume, growth = soft_volumes(*self._near, self._ranks, units, self._width, len(units))
+        return volume + self._settled, growth
+
+    def _look_where_needed(self, offset_mm: NDArray[np.float64], moved_mm: float) -> None:
+        """Choose voxels again where offsets left the range chosen for, or move so little that a narrow one does."""
+        wanted_mm = max(_STEPS_AHEAD * moved_mm, _LEAST_REACH_MM)
+        inside = len(self._centre) and np.abs(offset_mm - self._centre).max() <= self._reach_mm
+        if inside and self._reach_mm <= 3 * wanted_mm:
+            return
+        self._centre, self._reach_mm = offset_mm, wanted_mm
+        units = (offset_mm / UNIT_MM).astype(np.float32)
+        # A little more, for what float32 rounds.
+        reach = np.float32(wanted_mm / UNIT_MM + 0.01)
+        *near, self._settled = undecided(*self._all, self._ranks, units, reach, self._width, len(units))
+        self._near = (near[0], near[1])
 
 
 def _close_to_crumbs(

@@ -289,6 +289,48 @@ def soft_volumes(parts, distances, ranks, offset, width, n):  # type: ignore[no-
 
 
 @njit(cache=True, nogil=True)
+def undecided(parts, distances, ranks, offset, reach, width, n):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Voxels that ``soft_volumes`` must look at while no offset differs from these by more than ``reach`` (steps).
+
+    Returns:
+        their candidates, and how often it would count each part for the others, whose share stays 0 or 1.
+    """
+    near_parts = np.empty(parts.shape, np.uint8)
+    near_distances = np.empty(distances.shape, np.int8)
+    found = 0
+    volume = np.zeros(n, np.float64)
+    for v in range(len(parts)):
+        if ranks[parts[v, 0]] == 0:
+            volume[parts[v, 0]] += 1
+            continue
+        best = np.float32(1e6)
+        second = np.float32(1e6)
+        winner = -1
+        for t in range(CANDIDATES):
+            index = parts[v, t]
+            if index == NO_PART:
+                break
+            if ranks[index] == 2:
+                continue
+            d = distances[v, t] - offset[index]
+            if d < best:
+                second = best
+                best, winner = d, index
+            elif d < second:
+                second = d
+        if 2 * (best - reach) >= width:
+            continue
+        if 2 * (best + reach) <= -width and second - best >= 2 * reach + width:
+            volume[winner] += 1
+            continue
+        for t in range(CANDIDATES):
+            near_parts[found, t] = parts[v, t]
+            near_distances[found, t] = distances[v, t]
+        found += 1
+    return near_parts[:found], near_distances[:found], volume
+
+
+@njit(cache=True, nogil=True)
 def winners(parts, distances, ranks, offset):  # type: ignore[no-untyped-def]  # pragma: no cover
     """The part that holds each voxel with the given offsets; ``NO_PART`` where none does."""
     out = np.full(len(parts), np.uint8(NO_PART))
