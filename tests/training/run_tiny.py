@@ -1,4 +1,4 @@
-"""One tiny run as a program of its own, to be killed or started by torchrun: FOLDER OPTIMISER RATE."""
+"""One tiny run as a program of its own, to be killed or started by torchrun: FOLDER OPTIMISER RATE [WORKERS]."""
 
 import os
 import sys
@@ -16,4 +16,5 @@ if __name__ == "__main__":
         steps=6 if distributed else 24, optimiser=sys.argv[2], learning_rate=float(sys.argv[3]), validation_steps=6,
         dice_weight=0.0 if distributed else 1.0,
     )  # fmt: skip
-    train(config, Stripes(), Stripes(seed=9), Path(sys.argv[1]), options=TrainOptions(workers=0))
+    workers = int(sys.argv[4]) if len(sys.argv) > 4 else 0
+    train(config, Stripes(), Stripes(seed=9), Path(sys.argv[1]), options=TrainOptions(workers=workers))
