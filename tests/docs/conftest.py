@@ -42,7 +42,7 @@ def sandbox_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         _save_ct(scan.ct, folder / name / "scan.nii.gz")
         write_labels(scan.labels, folder / name / "labels.nii.gz")
         write_volume_rows(_measure(name, scan), folder / name / "volumes.csv")
-        # Pages segment these again and again: thighs without hips take a third of the time.
+        # Pages segment these again and again: thighs without hips take less time.
         _save_ct(
             make_phantom((4.0, 4.0, 6.0), z_range_mm=(-20.0, 0.4 * height)).ct, folder / "scans" / f"{name}.nii.gz"
         )
