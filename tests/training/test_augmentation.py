@@ -3,14 +3,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vastus.training.augmentation import Cut, cut_field, plain_cut, take, varied_cut, vary_intensity
+from vastus.training.augmentation import Cut, Frame, cut_field, plain_cut, take, varied_cut, vary_intensity
 
 WINDOW = (12, 10, 8)
+SAME = (1.0, 1.0, 1.0)
 
 
 def test_a_plain_cut_copies_the_box() -> None:
     volume = np.arange(20 * 18 * 16, dtype=np.float32).reshape(20, 18, 16)
-    cut = plain_cut(np.array([9.5, 8.5, 7.5]), WINDOW)
+    cut = plain_cut(np.array([9.5, 8.5, 7.5]), Frame(WINDOW, SAME, SAME))
     start = cut.offset.astype(int)
     expected = volume[tuple(slice(a, a + n) for a, n in zip(start, WINDOW, strict=True))]
     np.testing.assert_array_equal(take(volume, cut, WINDOW, order=1, outside=0.0), expected)
@@ -19,7 +20,7 @@ def test_a_plain_cut_copies_the_box() -> None:
 
 def test_outside_the_scan_is_filled() -> None:
     labels = np.ones((4, 4, 4), dtype=np.uint8)
-    taken = take(labels, plain_cut(np.array([1.5, 1.5, 1.5]), WINDOW), WINDOW, order=0, outside=255)
+    taken = take(labels, plain_cut(np.array([1.5, 1.5, 1.5]), Frame(WINDOW, SAME, SAME)), WINDOW, order=0, outside=255)
     assert int((taken == 1).sum()) == 64
     assert set(np.unique(taken)) == {1, 255}
     far = take(labels, Cut(np.eye(3), np.array([99.0, 0, 0])), WINDOW, order=0, outside=255)
@@ -30,7 +31,7 @@ def test_outside_the_scan_is_filled() -> None:
 @given(st.integers(0, 10_000))
 def test_only_left_and_right_are_ever_mirrored(seed: int) -> None:
     spacing = (2.0, 2.0, 4.0)
-    cut = varied_cut(np.array([10.0, 10.0, 10.0]), WINDOW, spacing, np.random.default_rng(seed))
+    cut = varied_cut(np.array([10.0, 10.0, 10.0]), Frame(WINDOW, spacing, spacing), np.random.default_rng(seed))
     in_mm = np.diag(spacing) @ cut.matrix @ np.diag(1 / np.array(spacing))
     # Front stays in front, the head above; x may turn round, and then the map mirrors.
     assert in_mm[1, 1] > 0.5
@@ -45,7 +46,9 @@ def test_only_left_and_right_are_ever_mirrored(seed: int) -> None:
 def test_image_and_labels_move_together() -> None:
     labels = np.zeros((40, 40, 40), dtype=np.uint8)
     labels[12:22, 14:30, 10:26] = 1
-    cut = varied_cut(np.array([18.0, 20.0, 18.0]), (24, 24, 24), (2.0, 2.0, 2.0), np.random.default_rng(5))
+    cut = varied_cut(
+        np.array([18.0, 20.0, 18.0]), Frame((24, 24, 24), (2.0, 2.0, 2.0), (2.0, 2.0, 2.0)), np.random.default_rng(5)
+    )
     image = take(labels.astype(np.float32), cut, (24, 24, 24), order=1, outside=0.0)
     moved = take(labels, cut, (24, 24, 24), order=0, outside=0)
     assert np.mean((image > 0.5) == (moved == 1)) > 0.98
@@ -77,7 +80,7 @@ def test_a_turn_of_nothing_is_the_identity(monkeypatch: pytest.MonkeyPatch) -> N
         def random(self) -> float:
             return 0.9
 
-    cut = varied_cut(np.array([5.5, 4.5, 3.5]), WINDOW, (1.0, 2.0, 3.0), Still())  # type: ignore[arg-type]
+    cut = varied_cut(np.array([5.5, 4.5, 3.5]), Frame(WINDOW, (1.0, 2.0, 3.0), (1.0, 2.0, 3.0)), Still())  # type: ignore[arg-type]
     np.testing.assert_allclose(cut.matrix, np.eye(3), atol=1e-12)
     np.testing.assert_allclose(cut.offset, 0.0, atol=1e-12)
 

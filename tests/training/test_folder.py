@@ -1,6 +1,8 @@
+import json
 import pickle
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -114,3 +116,69 @@ def test_edges_that_cut_a_window_leave_air_without_labels(opened: FolderData, mo
     np.testing.assert_array_equal(cut.labels[half], before.labels[half])
     np.testing.assert_array_equal(cut.image[half], before.image[half])
     assert before.image[~half].any()
+
+
+def _sparse_data_set(folder: Path) -> tuple[Path, list[int]]:
+    """Two phantoms of which only every fifth slice is labelled; the value 255 says so."""
+    write_data_set(folder, 2, spacing_mm=8.0)
+    description = json.loads((folder / "dataset.json").read_text())
+    description["labels"]["ignore"] = 255
+    (folder / "dataset.json").write_text(json.dumps(description))
+    for path in (folder / "labelsTr").iterdir():
+        image = nibabel.load(path)
+        labels = np.asarray(image.dataobj).copy()
+        drawn = list(range(2, labels.shape[2], 5))
+        hidden = np.setdiff1d(np.arange(labels.shape[2]), drawn)
+        labels[:, :, hidden] = 255
+        nibabel.save(nibabel.Nifti1Image(labels, image.affine), path)
+    return folder, drawn
+
+
+def test_a_scan_with_few_drawn_slices_keeps_its_own_slices(tmp_path: Path) -> None:
+    data, drawn = _sparse_data_set(tmp_path / "set")
+    # The network's slices are 1.5 times as thick as the scan's: on its grid a third of the drawn ones would be missed.
+    settings = PreprocessingSettings(spacing_mm=(8.0, 8.0, 12.0), window_size=(32, 32, 16))
+    config = tiny_config(preprocessing=settings.to_dict(), classes=ANATOMY_CLASSES)
+    opened = open_folder(data, config, fold=None, cache=tmp_path / "cache")
+    labels = np.load(opened.training.cases[0] / "labels.npy")
+    known = (labels != IGNORE).any(axis=(0, 1))
+    assert np.flatnonzero(known).tolist() == drawn
+
+
+def test_windows_of_such_a_scan_hold_what_was_drawn_where_it_was_drawn(tmp_path: Path) -> None:
+    data, _ = _sparse_data_set(tmp_path / "set")
+    settings = PreprocessingSettings(spacing_mm=(8.0, 8.0, 12.0), window_size=(48, 48, 24))
+    config = tiny_config(preprocessing=settings.to_dict(), classes=ANATOMY_CLASSES)
+    opened = open_folder(data, config, fold=None, cache=tmp_path / "cache")
+    bone, muscle = [], []
+    for index in range(12):
+        patch = opened.validation.patch(index)
+        known = patch.labels != IGNORE
+        assert 0.0 < known.mean() < 0.5
+        bone.append(patch.image[(patch.labels == 28) | (patch.labels == 29)])
+        muscle.append(patch.image[(patch.labels > 0) & (patch.labels < 28)])
+    assert np.median(np.concatenate(bone)) > 0.95
+    assert 0.05 < np.median(np.concatenate(muscle)) < 0.6
+
+
+def test_merged_labels_reach_the_run(tmp_path: Path) -> None:
+    data = write_data_set(tmp_path / "set", 2, sided=False)
+    description = json.loads((data / "dataset.json").read_text())
+    names = description["labels"]
+    members = ["adductor_longus", "adductor_brevis"]
+    for key in members:
+        del names[key]
+    names["short_adductors"] = 7
+    description["merged"] = {"short_adductors": members}
+    (data / "dataset.json").write_text(json.dumps(description))
+    for path in (data / "labelsTr").iterdir():
+        image = nibabel.load(path)
+        labels = np.asarray(image.dataobj).copy()
+        labels[labels == 8] = 7
+        nibabel.save(nibabel.Nifti1Image(labels, image.affine), path)
+    opened = open_folder(data, _config(), fold=None, cache=tmp_path / "cache")
+    assert opened.settings_of_run.classes == ANATOMY_CLASSES
+    assert opened.settings_of_run.merged == (("adductor_brevis", "adductor_longus"),)
+    seen = {int(v) for i in range(8) for v in np.unique(opened.validation.patch(i).labels)}
+    assert 30 in seen
+    assert not {7, 8} & seen

@@ -30,24 +30,30 @@ class Cut:
     offset: NDArray[np.float64]
 
 
-def plain_cut(centre: NDArray[np.float64], window: tuple[int, int, int]) -> Cut:
-    """A window around a voxel, neither turned nor scaled, on whole voxels."""
-    return Cut(np.eye(3), np.round(centre - (np.array(window) - 1) / 2))
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A window's size in voxels, its voxel size, and that of the scan it is cut from (mm)."""
+
+    window: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    scan_spacing_mm: tuple[float, float, float]
 
 
-def varied_cut(
-    centre: NDArray[np.float64],
-    window: tuple[int, int, int],
-    spacing_mm: tuple[float, float, float],
-    rng: np.random.Generator,
-) -> Cut:
-    """A window around a voxel, turned a little about every axis, scaled a little, mirrored left-right half the time."""
+def plain_cut(centre: NDArray[np.float64], frame: Frame) -> Cut:
+    """Place a window around a voxel of the scan, neither turned nor scaled; on whole voxels where both grids agree."""
+    matrix = np.diag(np.array(frame.spacing_mm) / np.array(frame.scan_spacing_mm))
+    offset = centre - matrix @ ((np.array(frame.window) - 1) / 2)
+    return Cut(matrix, np.round(offset) if frame.spacing_mm == frame.scan_spacing_mm else offset)
+
+
+def varied_cut(centre: NDArray[np.float64], frame: Frame, rng: np.random.Generator) -> Cut:
+    """Place a window around a voxel: turned a little about every axis, scaled a little, mirrored half the time."""
     angles = np.radians(rng.normal(0.0, _TURN_DEGREES / 2, 3))
     zoom = math.exp(rng.normal(0.0, _SCALE / 2))
     mirror = np.diag([-1.0 if rng.random() < _MIRROR else 1.0, 1.0, 1.0])
-    spacing = np.diag(spacing_mm)
-    matrix = np.linalg.inv(spacing) @ _rotation(angles) @ mirror @ spacing * zoom
-    return Cut(matrix, centre - matrix @ ((np.array(window) - 1) / 2))
+    to_scan = np.diag(1.0 / np.array(frame.scan_spacing_mm))
+    matrix = to_scan @ _rotation(angles) @ mirror @ np.diag(frame.spacing_mm) * zoom
+    return Cut(matrix, centre - matrix @ ((np.array(frame.window) - 1) / 2))
 
 
 def take(array: NDArray[np.generic], cut: Cut, window: tuple[int, int, int], *, order: int, outside: float):  # type: ignore[no-untyped-def]

@@ -28,6 +28,7 @@ class TrainConfig:
         network_arguments: laid over the entry's defaults.
         preprocessing: what the network sees; ``None`` in a file means the network's own default.
         classes: names of the classes in the order of their ids, background first.
+        merged: the classes that each merged label of the data stands for; comes from the data set.
         optimiser: ``adamw`` (the paper's kind) or ``muon``.
         learning_rate, weight_decay: of that optimiser.
         warmup: share of the run during which the rate rises.
@@ -53,6 +54,7 @@ class TrainConfig:
     network_arguments: dict[str, Any] = field(default_factory=dict)
     preprocessing: PreprocessingSettings | None = None
     classes: tuple[str, ...] = ANATOMY_CLASSES
+    merged: tuple[tuple[str, ...], ...] = ()
     optimiser: Literal["adamw", "muon"] = "muon"
     learning_rate: float = 0.02
     weight_decay: float = 0.01
@@ -92,6 +94,9 @@ class TrainConfig:
             raise SettingsError(f"Must be positive: {', '.join(wrong)}.")
         if not 0.0 <= self.ema_decay < 1.0:
             raise SettingsError(f"ema_decay must lie in 0..1, got {self.ema_decay}.")
+        strangers = sorted({name for names in self.merged for name in names} - set(self.classes))
+        if strangers:
+            raise SettingsError(f"merged names what is no class of the run: {', '.join(strangers)}.")
         if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes) or self.classes[0] != "background":
             raise SettingsError("classes must start with background and name each class once.")
 
@@ -123,6 +128,8 @@ class TrainConfig:
             given["preprocessing"] = PreprocessingSettings.from_dict(entry.settings.to_dict() | given["preprocessing"])
         if "classes" in given:
             given["classes"] = tuple(given["classes"])
+        if "merged" in given:
+            given["merged"] = tuple(tuple(names) for names in given["merged"])
         try:
             return cls(**given)
         except TypeError as error:

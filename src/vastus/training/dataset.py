@@ -2,12 +2,16 @@
 
 ``imagesTr/case_0000.nii.gz``, ``labelsTr/case.nii.gz`` and ``dataset.json`` with ``labels`` (name -> value). A name is
 a structure of the anatomy table, with ``_right`` or ``_left`` appended where the sides have values of their own.
+
+Two additions to that layout: ``ignore`` among the labels names the value of voxels that nobody labelled, and a table
+``merged`` says which labels stand for several structures (``"adductors": ["adductor_longus", ...]``); ``background``
+may be one of them ("not a muscle, or one of those that nobody drew").
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +39,14 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
+class MergedLabel:
+    """A label that stands for several classes: its name, and the keys of the structures (or ``background``)."""
+
+    name: str
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
     """A data set as its files say.
 
@@ -43,17 +55,20 @@ class Dataset:
         cases: sorted by name; only those with both files.
         values: label value -> (structure key, side); background and ignored voxels are not in it.
         ignore_value: value of unlabelled voxels, or ``None``.
+        merged: label value -> the structures that it stands for.
     """
 
     folder: Path
     cases: tuple[Case, ...]
     values: dict[int, tuple[str, Side]]
     ignore_value: int | None
+    merged: dict[int, MergedLabel] = field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Background and the structures that have a value, in the order of the anatomy table."""
+        """Background and the structures that have a value or a part in one, in the order of the anatomy table."""
         named = {key for key, _ in self.values.values()}
+        named |= {name for label in self.merged.values() for name in label.members}
         return ("background", *(s.key for s in STRUCTURES if s.key in named))
 
     def lookup(self, classes: tuple[str, ...]) -> NDArray[np.uint8]:
@@ -68,15 +83,28 @@ class Dataset:
             table[0] = IGNORE
         for value, (key, _) in self.values.items():
             table[value] = ids.get(key, BACKGROUND_ID)
+        for place, value in enumerate(sorted(self.merged)):
+            table[value] = len(classes) + place
         if self.ignore_value is not None:
             table[self.ignore_value] = IGNORE
         return table
+
+    def merged_classes(self, classes: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+        """List the members of each merged label, in the order of ``lookup``; who is no class is background."""
+        known = set(classes)
+        listed = []
+        for value in sorted(self.merged):
+            names = {name if name in known else "background" for name in self.merged[value].members}
+            listed.append(tuple(name for name in classes if name in names))
+        return tuple(listed)
 
     def anatomy_lookup(self) -> NDArray[np.uint8]:
         """Table value -> label value of the anatomy table."""
         table = np.zeros(256, dtype=np.uint8)
         for value, (key, side) in self.values.items():
             table[value] = BY_KEY[key].label_value(side)
+        unknown = [self.ignore_value] if self.ignore_value is not None else []
+        table[[*unknown, *self.merged]] = IGNORE
         return table
 
 
@@ -113,9 +141,10 @@ def check_dataset(folder: Path) -> DatasetReport:
         found, values = _check_case(case, dataset)
         problems += found
         seen |= values
-        if not found and not values & dataset.values.keys():
+        if not found and not values & (dataset.values.keys() | dataset.merged.keys()):
             notices.append(f"{case.name}: all background; it only teaches what is no muscle")
     keys = {dataset.values[v][0] for v in seen if v in dataset.values}
+    keys |= {name for v in seen if v in dataset.merged for name in dataset.merged[v].members}
     absent = [name for name in dataset.classes[1:] if name not in keys]
     if absent and not problems:
         notices.append(f"never labelled in any case, so not to be learnt from this data set: {', '.join(absent)}")
@@ -148,7 +177,8 @@ def _read(folder: Path) -> tuple[Dataset, list[str]]:
     problems: list[str] = []
     description = _description(folder, problems)
     ending = str(description.get("file_ending", ".nii.gz"))
-    values, ignore = _values(description, problems)
+    merged_names = _merged_names(description, problems)
+    values, merged, ignore = _values(description, merged_names, problems)
     images = _files(folder / IMAGES, ending)
     labels = _files(folder / LABELS, ending)
     if not images and not labels:
@@ -161,7 +191,7 @@ def _read(folder: Path) -> tuple[Dataset, list[str]]:
     problems += [f"{name}: an image without labels" for name in sorted(named.keys() - labels.keys())]
     problems += [f"{name}: labels without an image" for name in sorted(labels.keys() - named.keys())]
     cases = tuple(Case(name, named[name], labels[name]) for name in sorted(named.keys() & labels.keys()))
-    return Dataset(folder, cases, values, ignore), problems
+    return Dataset(folder, cases, values, ignore, merged), problems
 
 
 def _description(folder: Path, problems: list[str]) -> dict[str, Any]:
@@ -180,8 +210,28 @@ def _description(folder: Path, problems: list[str]) -> dict[str, Any]:
     return description
 
 
-def _values(description: dict[str, Any], problems: list[str]) -> tuple[dict[int, tuple[str, Side]], int | None]:
+def _merged_names(description: dict[str, Any], problems: list[str]) -> dict[str, tuple[str, ...]]:
+    """Read the table ``merged``: name of a label -> keys of the structures that it stands for."""
+    merged: dict[str, tuple[str, ...]] = {}
+    for name, members in description.get("merged", {}).items():
+        keys = tuple(members) if isinstance(members, list) else ()
+        strange = [key for key in keys if key != "background" and key not in BY_KEY]
+        if len(keys) < 2 or strange:
+            problems.append(f"{DATASET_FILE}: merged {name!r} must list two or more structures, not {members!r}")
+        else:
+            merged[name] = keys
+    problems += [
+        f"{DATASET_FILE}: merged {name!r} has no value among the labels"
+        for name in merged if name not in description.get("labels", {})
+    ]  # fmt: skip
+    return merged
+
+
+def _values(
+    description: dict[str, Any], merged_names: dict[str, tuple[str, ...]], problems: list[str]
+) -> tuple[dict[int, tuple[str, Side]], dict[int, MergedLabel], int | None]:
     values: dict[int, tuple[str, Side]] = {}
+    merged: dict[int, MergedLabel] = {}
     ignore = None
     for name, value in description.get("labels", {}).items():
         if not isinstance(value, int) or not 0 <= value <= 255:
@@ -191,15 +241,17 @@ def _values(description: dict[str, Any], problems: list[str]) -> tuple[dict[int,
                 problems.append(f"{DATASET_FILE}: the background must be 0, not {value}")
         elif name == _IGNORE_NAME:
             ignore = value
-        elif value in values or value == 0:
+        elif value in values or value in merged or value == 0:
             problems.append(f"{DATASET_FILE}: the value {value} has two names")
+        elif name in merged_names:
+            merged[value] = MergedLabel(name, merged_names[name])
         else:
             key, side = split_name(name)
             if key in BY_KEY:
                 values[value] = (key, side)
             else:
                 problems.append(f"{DATASET_FILE}: {name!r} is no structure (see `vastus classes`)")
-    return values, ignore
+    return values, merged, ignore
 
 
 def split_name(name: str) -> tuple[str, Side]:
@@ -224,7 +276,9 @@ def _check_case(case: Case, dataset: Dataset) -> tuple[list[str], set[int]]:
     if not image.same_grid(labels):
         return [f"{case.name}: image {image.shape} and labels {labels.shape} do not share a grid"], set()
     values = {int(v) for v in np.flatnonzero(np.bincount(labels.array.ravel(order="K"), minlength=256))}
-    allowed = {0, *dataset.values} | ({dataset.ignore_value} if dataset.ignore_value is not None else set())
+    allowed = {0, *dataset.values, *dataset.merged} | (
+        {dataset.ignore_value} if dataset.ignore_value is not None else set()
+    )
     unknown = sorted(values - allowed)
     if unknown:
         return [f"{case.name}: label values without a name: {', '.join(map(str, unknown))}"], values

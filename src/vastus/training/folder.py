@@ -1,4 +1,8 @@
-"""Training windows from labelled scans: preprocessed once into a cache, then cut, four windows a scan in turn."""
+"""Training windows from labelled scans: preprocessed once into a cache, then cut, four windows a scan in turn.
+
+A scan that is labelled throughout is kept on the grid that the network sees. One of which only some slices were drawn
+keeps its own voxels: brought to another slice spacing, most drawn slices would fall between two of the network's.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +18,21 @@ from numpy.typing import NDArray
 
 from vastus.errors import SettingsError
 from vastus.io.atomic import atomic_folder, ensure_folder
-from vastus.preprocessing import PreprocessingSettings, preprocess
-from vastus.training.augmentation import cut_field, plain_cut, take, varied_cut, vary_intensity
+from vastus.preprocessing import PreprocessingSettings, body_box, normalise_hu, preprocess
+from vastus.training.augmentation import Frame, cut_field, plain_cut, take, varied_cut, vary_intensity
 from vastus.training.config import ANATOMY_CLASSES, TrainConfig
 from vastus.training.dataset import Case, Dataset, read_pair, require_sound
 from vastus.training.folds import Fold, all_of, folds_of
 from vastus.training.losses import IGNORE
 from vastus.training.sources import Patch
-from vastus.volume import crop, to_ras
+from vastus.volume import Volume, crop, to_ras
 
 _CROPS_PER_SCAN = 4
 _FOREGROUND_SHARE = 0.6
 _POINTS_PER_CLASS = 256
+_SPARSE_SHARE = 0.5
+_GRID_FILE = "grid.json"
+_CACHE_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,7 @@ def open_folder(
     chosen = _fold(data, tuple(c.name for c in dataset.cases), fold)
     if not keep_classes and config.classes == ANATOMY_CLASSES and dataset.classes != config.classes:
         config = replace(config, classes=dataset.classes)
+    config = replace(config, merged=dataset.merged_classes(config.classes))
     prepared = {c.name: prepare_case(c, dataset, config, cache) for c in dataset.cases}
     settings = config.settings
     return FolderData(
@@ -92,26 +100,76 @@ def prepare_case(case: Case, dataset: Dataset, config: TrainConfig, cache: Path)
     """
     stats = [(p.stat().st_size, p.stat().st_mtime_ns) for p in (case.image, case.labels)]
     values = [[value, key, side.value] for value, (key, side) in sorted(dataset.values.items())]
-    described = json.dumps([config.settings.to_dict(), config.classes, values, dataset.ignore_value, stats])
+    values += [[value, label.name, list(label.members)] for value, label in sorted(dataset.merged.items())]
+    described = json.dumps(
+        [_CACHE_FORMAT, config.settings.to_dict(), config.classes, values, dataset.ignore_value, stats]
+    )
     target = cache / f"{case.name}-{hashlib.sha256(described.encode()).hexdigest()[:12]}"
     if target.is_dir():
         return target
     print(f"preparing {case.name}", file=sys.stderr, flush=True)
     ensure_folder(cache)
     image, values_map = read_pair(case)
-    seen = preprocess(image, config.settings)
-    box = crop(to_ras(values_map), seen.box_start, seen.box_stop)
+    classes = dataset.lookup(config.classes)[to_ras(values_map).array]
+    sparse = is_sparse(classes)
+    prepared = (_own_grid if sparse else _network_grid)(image, classes, config.settings)
+    with atomic_folder(target) as folder:
+        np.save(folder / "image.npy", np.ascontiguousarray(prepared.image, dtype=np.float16))
+        np.save(folder / "labels.npy", np.ascontiguousarray(prepared.labels))
+        np.save(folder / "points.npy", class_points(prepared.labels, config.seed))
+        (folder / _GRID_FILE).write_text(json.dumps({"spacing_mm": prepared.spacing_mm}), encoding="utf-8")
+    return target
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Prepared:
+    """Normalised image and class ids on one grid, and its voxel size in mm."""
+
+    image: NDArray[np.float32]
+    labels: NDArray[np.uint8]
+    spacing_mm: tuple[float, float, float]
+
+
+def is_sparse(labels: NDArray[np.uint8]) -> bool:
+    """Tell whether fewer than half of the axial slices (last axis) hold a labelled voxel."""
+    return bool((labels != IGNORE).any(axis=(0, 1)).mean() < _SPARSE_SHARE)
+
+
+def _network_grid(image: Volume, classes: NDArray[np.uint8], settings: PreprocessingSettings) -> _Prepared:
+    seen = preprocess(image, settings)
+    box = classes[tuple(slice(a, b) for a, b in zip(seen.box_start, seen.box_stop, strict=True))]
     # Nearest neighbour at the centres of the new voxels, axis by axis.
     at = [
         np.minimum(((np.arange(n) + 0.5) * m / n).astype(np.int64), m - 1)
         for n, m in zip(seen.image.shape, box.shape, strict=True)
     ]
-    labels = dataset.lookup(config.classes)[box.array[np.ix_(*at)]]
-    with atomic_folder(target) as folder:
-        np.save(folder / "image.npy", np.ascontiguousarray(seen.image, dtype=np.float16))
-        np.save(folder / "labels.npy", np.ascontiguousarray(labels))
-        np.save(folder / "points.npy", class_points(labels, config.seed))
-    return target
+    return _Prepared(seen.image, box[np.ix_(*at)], settings.spacing_mm)
+
+
+def _own_grid(image: Volume, classes: NDArray[np.uint8], settings: PreprocessingSettings) -> _Prepared:
+    """Keep the scan's voxels; blur the image in the plane as resampling to the network's voxels would."""
+    from scipy.ndimage import uniform_filter1d
+
+    upright = to_ras(image)
+    start, stop = body_box(upright, settings)
+    box = crop(upright, start, stop)
+    hu = box.array.astype(np.float32)
+    for axis in (0, 1):
+        width = settings.spacing_mm[axis] / box.spacing_mm[axis]
+        if settings.antialias and width > 1.0:
+            hu = _box_filter(hu, width, axis, uniform_filter1d)
+    labels = classes[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))]
+    return _Prepared(normalise_hu(hu, settings), labels, box.spacing_mm)
+
+
+def _box_filter(hu: NDArray[np.float32], width: float, axis: int, mean: Any) -> NDArray[np.float32]:
+    """Average over ``width`` voxels: the odd widths below and above it, weighted to keep the variance of the box."""
+    narrow = 2 * int((width - 1) // 2) + 1
+    # The variance of a box of n voxels is (n^2 - 1) / 12; a mixture of two boxes has the mixture of their variances.
+    share = (width**2 - narrow**2) / ((narrow + 2) ** 2 - narrow**2)
+    wide: NDArray[np.float32] = mean(hu, narrow + 2, axis=axis, mode="nearest")
+    base = hu if narrow == 1 else mean(hu, narrow, axis=axis, mode="nearest")
+    return (1.0 - share) * base + share * wide
 
 
 def class_points(labels: NDArray[np.uint8], seed: int) -> NDArray[np.int32]:
@@ -133,6 +191,7 @@ class FolderSource:
     """Windows of prepared scans: every scan gives four in turn, in an order shuffled anew each round.
 
     Six in ten windows are centred near a voxel of a class drawn at random among those present; the others anywhere.
+    Of scans of which only some slices were drawn, all windows are.
     Where a window leaves the scan the image is air and the labels are ``IGNORE``.
     """
 
@@ -141,32 +200,38 @@ class FolderSource:
         self.settings = settings
         self.seed = seed
         self.augment = augment
-        self._open: dict[Path, tuple[Any, Any, Any]] = {}
+        self._open: dict[Path, _OpenCase] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the open files, which each process opens for itself."""
         return self.__dict__ | {"_open": {}}
 
-    def _arrays(self, case: Path) -> tuple[Any, Any, Any]:
-        if case not in self._open:
-            self._open[case] = (
-                np.load(case / "image.npy", mmap_mode="r"), np.load(case / "labels.npy", mmap_mode="r"),
-                np.load(case / "points.npy"),
-            )  # fmt: skip
-        return self._open[case]
+    def _case(self, folder: Path) -> _OpenCase:
+        if folder not in self._open:
+            first, second, third = json.loads((folder / _GRID_FILE).read_text(encoding="utf-8"))["spacing_mm"]
+            labels = np.load(folder / "labels.npy", mmap_mode="r")
+            self._open[folder] = _OpenCase(
+                np.load(folder / "image.npy", mmap_mode="r"),
+                labels,
+                np.load(folder / "points.npy"),
+                (first, second, third),
+                is_sparse(labels),
+            )
+        return self._open[folder]
 
     def patch(self, index: int) -> Patch:
         """See ``PatchSource``."""
         visit, _ = divmod(index, _CROPS_PER_SCAN)
         round_number, place = divmod(visit, len(self.cases))
         order = np.random.default_rng((self.seed, round_number, 41)).permutation(len(self.cases))
-        image, labels, points = self._arrays(self.cases[int(order[place])])
+        case = self._case(self.cases[int(order[place])])
         rng = np.random.default_rng((self.seed, index, 43))
         window = self.settings.window_size
-        centre = _centre(np.array(image.shape), points, np.array(window), rng)
-        cut = varied_cut(centre, window, self.settings.spacing_mm, rng) if self.augment else plain_cut(centre, window)
-        taken = take(image, cut, window, order=1, outside=0.0)
-        known = take(labels, cut, window, order=0, outside=IGNORE)
+        frame = Frame(window, self.settings.spacing_mm, case.spacing_mm)
+        centre = _centre(case, frame, rng)
+        cut = varied_cut(centre, frame, rng) if self.augment else plain_cut(centre, frame)
+        taken = take(case.image, cut, window, order=1, outside=0.0)
+        known = take(case.labels, cut, window, order=0, outside=IGNORE)
         if self.augment:
             taken = vary_intensity(taken, rng)
             beyond = ~cut_field(window, rng)
@@ -174,11 +239,23 @@ class FolderSource:
         return Patch(np.ascontiguousarray(taken, dtype=np.float32), np.ascontiguousarray(known))
 
 
-def _centre(
-    shape: NDArray[np.int64], points: NDArray[np.int32], window: NDArray[np.int64], rng: np.random.Generator
-) -> NDArray[np.float64]:
+@dataclass(frozen=True, slots=True, eq=False)
+class _OpenCase:
+    """Arrays of a prepared scan, read from disk as they are needed, and its voxel size in mm."""
+
+    image: NDArray[np.float16]
+    labels: NDArray[np.uint8]
+    points: NDArray[np.int32]
+    spacing_mm: tuple[float, float, float]
+    sparse: bool
+
+
+def _centre(case: _OpenCase, frame: Frame, rng: np.random.Generator) -> NDArray[np.float64]:
     """Middle of a window, kept so that no more of the window than need be lies outside the scan."""
-    if len(points) and rng.random() < _FOREGROUND_SHARE:
+    points, shape = case.points, np.array(case.image.shape)
+    # In voxels of the scan.
+    window = np.array(frame.window) * np.array(frame.spacing_mm) / np.array(frame.scan_spacing_mm)
+    if len(points) and rng.random() < (1.0 if case.sparse else _FOREGROUND_SHARE):
         classes = np.unique(points[:, 0])
         rows = points[points[:, 0] == rng.choice(classes)]
         centre = rows[rng.integers(len(rows)), 1:] + rng.normal(0.0, 0.12, 3) * window

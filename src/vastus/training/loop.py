@@ -166,7 +166,7 @@ class _Trainer:
         state = load_state(self.run)
         if state is None:
             if initial_weights is None:
-                frequencies = class_frequencies(source, self.config.class_count)
+                frequencies = class_frequencies(source, self.config.class_count, len(self.config.merged))
                 set_class_prior(self.network, torch.from_numpy(frequencies), self.entry.class_parameters)
             else:
                 self.network.load_state_dict(initial_weights)
@@ -350,18 +350,27 @@ class _Clock:
 
 def total_loss(output: Tensor | tuple[Tensor | None, Tensor], labels: Tensor, config: TrainConfig) -> Tensor:
     """Loss of the logits, plus that of the auxiliary logits for networks that have them; of these alone if need be."""
+    merged = merged_members(config).to(labels.device) if config.merged else None
     if isinstance(output, Tensor):
-        return dice_cross_entropy(output, labels, dice_weight=config.dice_weight)
+        return dice_cross_entropy(output, labels, dice_weight=config.dice_weight, merged=merged)
     logits, auxiliary = output
     x, y, z = auxiliary.shape[2:]
     coarse = reduce_labels(labels, (x, y, z))
-    coarse_loss = dice_cross_entropy(auxiliary, coarse, dice_weight=config.dice_weight)
+    coarse_loss = dice_cross_entropy(auxiliary, coarse, dice_weight=config.dice_weight, merged=merged)
     if logits is None:
         return coarse_loss
-    return dice_cross_entropy(logits, labels, dice_weight=config.dice_weight) + config.auxiliary_weight * coarse_loss
+    fine_loss = dice_cross_entropy(logits, labels, dice_weight=config.dice_weight, merged=merged)
+    return fine_loss + config.auxiliary_weight * coarse_loss
 
 
-def class_frequencies(source: PatchSource, class_count: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+def merged_members(config: TrainConfig) -> Tensor:
+    """Build the bool table (merged labels, classes) of who belongs to which merged label."""
+    return torch.tensor([[name in names for name in config.classes] for names in config.merged])
+
+
+def class_frequencies(
+    source: PatchSource, class_count: int, merged_count: int = 0
+) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Voxels of each class in the first windows of a source; refuses class ids that the run does not have.
 
     Raises:
@@ -370,7 +379,7 @@ def class_frequencies(source: PatchSource, class_count: int) -> np.ndarray[Any, 
     counts = np.zeros(256, dtype=np.int64)
     for index in range(_PRIOR_WINDOWS):
         counts += np.bincount(source.patch(index).labels.ravel(), minlength=256)
-    beyond = [int(v) for v in np.flatnonzero(counts[:IGNORE]) if v >= class_count]
+    beyond = [int(v) for v in np.flatnonzero(counts[:IGNORE]) if v >= class_count + merged_count]
     if beyond:
         raise TrainingError(f"Class ids {beyond} occur in the data, but the run has only {class_count} classes.")
     if counts[1:class_count].sum() == 0:

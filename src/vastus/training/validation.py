@@ -54,7 +54,8 @@ def validate(network: nn.Module, source: PatchSource, count: int, *, class_count
             image = torch.from_numpy(np.ascontiguousarray(patch.image))[None, None].to(device)
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 predicted = network(image).argmax(1)[0].to(torch.uint8).cpu().numpy()
-            known = patch.labels != IGNORE
+            # Merged labels have ids beyond the classes: which member is right is not known.
+            known = (patch.labels != IGNORE) & (patch.labels < class_count)
             pair = patch.labels[known].astype(np.int64) * class_count + predicted[known]
             table += np.bincount(pair, minlength=class_count**2).reshape(class_count, class_count)
             if index < _PICTURE_PATCHES:
