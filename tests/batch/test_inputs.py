@@ -196,7 +196,7 @@ def test_a_list_without_the_column_says_what_it_has(tmp_path: Path) -> None:
 
 
 def test_a_path_that_holds_the_separator_is_not_cut(tmp_path: Path) -> None:
-    (tmp_path / "l.csv").write_text("path\na,b.nii.gz\n")
+    (tmp_path / "l.csv").write_text("path,name\na,b.nii.gz,x\n")
     with pytest.raises(SettingsError, match="Line 2"):
         list(find_scans([tmp_path / "l.csv"], tmp_path / "o"))
 

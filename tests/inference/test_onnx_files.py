@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnx")
 from onnx import TensorProto, helper
 
 from toy_bundle import write_toy_bundle
@@ -70,7 +70,7 @@ def _retell(folder: Path) -> None:
 
 
 def test_weights_that_no_hash_covers_are_refused(tmp_path: Path) -> None:
-    folder = write_toy_bundle(tmp_path / "bundle")
+    folder = write_toy_bundle(tmp_path / "bundle").folder
     load_bundle(folder)
     _model(folder / ONNX_FILE)
     _retell(folder)
@@ -80,7 +80,7 @@ def test_weights_that_no_hash_covers_are_refused(tmp_path: Path) -> None:
 
 def test_unnamed_weights_for_torch_are_refused(tmp_path: Path) -> None:
     folder = tmp_path / "bundle"
-    shutil.copytree(write_toy_bundle(tmp_path / "toy"), folder)
+    shutil.copytree(write_toy_bundle(tmp_path / "toy").folder, folder)
     (folder / "models" / "model.safetensors").write_bytes(b"other weights")
     with pytest.raises(BundleError, match="safetensors"):
         load_bundle(folder)
