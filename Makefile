@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test lint docs bench sbom audit clean
 
 $(VENV)/core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -39,5 +39,16 @@ docs: $(VENV)/test
 bench: $(VENV)/test
 	$(BIN)/python benchmarks/run.py
 
+sbom: $(VENV)/core  ## list of all packages and licences, CycloneDX
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install --quiet cyclonedx-bom
+	$(VENV)-audit/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-file sbom.cdx.json
+	@echo "sbom.cdx.json"
+
+audit: $(VENV)/core  ## known weaknesses of the installed packages; asks a public database
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install --quiet pip-audit
+	$(VENV)-audit/bin/pip-audit --path $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
+
 clean:
-	rm -rf $(VENV) demo-out site
+	rm -rf $(VENV) $(VENV)-audit demo-out site sbom.cdx.json

@@ -2,7 +2,8 @@
 
 The name of a scan says what happens to it: ``kill...`` takes the worker down, ``bug...`` raises something unexpected,
 ``bad...`` is refused, ``full...`` meets a full disk, ``big...`` writes until the limit of the process is reached,
-``hang...`` and ``grip...`` never come to an end.
+``hang...`` and ``grip...`` never come to an end, of ``away...`` the PACS does not answer, ``drive...`` lies on a drive
+that is gone.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from vastus.batch.archive import stored_rows
 from vastus.batch.engine import NextTask
 from vastus.batch.task import Outcome, ProcessorFactory, Product, Task
 from vastus.batch.worker import perform
-from vastus.errors import BundleError, UnreadableScanError
+from vastus.errors import BundleError, PacsUnreachableError, UnreadableScanError
 from vastus.io.csv_tables import VolumeRow, write_volume_rows
 from vastus.io.tables import VOLUME_COLUMNS, VOLUMES_FILE
 
@@ -75,6 +76,10 @@ class _Processor:
             raise ZeroDivisionError("Patient DOE^JOHN")
         if task.name.startswith("bad"):
             raise UnreadableScanError("The file is damaged.", path=task.path)
+        if task.name.startswith("away"):
+            raise PacsUnreachableError("The PACS does not answer.")
+        if task.name.startswith("drive"):
+            raise OSError(errno.ESTALE, "Stale file handle")
         if task.name.startswith("full"):
             raise OSError(errno.ENOSPC, "No space left on device")
         if task.name.startswith("big"):

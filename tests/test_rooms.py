@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "vastus"
 FLOORS: dict[str, int] = {
     "compiled": 0, "__init__": 1, "anatomy": 0, "errors": 0,
-    "volume": 1, "resampling": 1, "muscle_volumes": 1,
+    "volume": 1, "resampling": 1, "multiple_tests": 1, "muscle_volumes": 1,
     "io": 2, "preprocessing": 2,
     "inference": 3, "morphometry": 3, "evaluation": 3, "synthesis": 3, "refinement": 3,
     "training": 4, "sarcopenia": 4,

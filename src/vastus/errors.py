@@ -98,3 +98,7 @@ class PacsError(VastusError):
     """A DICOM node does not answer, refuses, or has not kept what it was sent."""
 
     exit_code = 8
+
+
+class PacsUnreachableError(PacsError):
+    """A DICOM node as a whole can't be used now: no answer, overloaded, our password refused. No study's fault."""

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from dicom_factory import MR, series, write_series
+from vastus.batch import pacs_inputs
 from vastus.batch.inputs import clean_name, find_scans, scan_name
 from vastus.batch.ledger import FoundScan
-from vastus.errors import MissingInputError, SettingsError
+from vastus.errors import MissingInputError, PacsUnreachableError, SettingsError
 from vastus.io.scans import read_scan
 
 
@@ -175,6 +176,84 @@ def test_a_study_is_fetched_for_its_task_and_removed(tmp_path: Path, monkeypatch
         return len(write_series(folder, series()))
 
     monkeypatch.setattr(pacs_inputs, "fetch_study", fetch)
-    with pacs_inputs.fetched_study(Path("dicomweb:/localhost:8042/dicom-web/studies/1.2.3")) as folder:
+    with pacs_inputs.StudyFetcher().fetched_study(Path("dicomweb:/localhost:8042/dicom-web/studies/1.2.3")) as folder:
         assert read_scan(folder).volume.shape == (10, 12, 8)
     assert seen == [("1.2.3", folder)] and not folder.exists()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp949", "utf-16"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_list_as_spreadsheets_save_it(tmp_path: Path, encoding: str, separator: str) -> None:
+    (tmp_path / "a.nii.gz").write_bytes(b"")
+    (tmp_path / "l.csv").write_bytes(f"Path{separator}name\na.nii.gz{separator}환자 1\n".encode(encoding))
+    assert [(s.path.name, s.name) for s in find_scans([tmp_path / "l.csv"], tmp_path / "o")] == [("a.nii.gz", "환자 1")]
+
+
+def test_a_list_without_the_column_says_what_it_has(tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text("file;name\na.nii.gz;x\n")
+    with pytest.raises(SettingsError, match="file, name"):
+        list(find_scans([tmp_path / "l.csv"], tmp_path / "o"))
+
+
+def test_a_path_that_holds_the_separator_is_not_cut(tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text("path,name\na,b.nii.gz,x\n")
+    with pytest.raises(SettingsError, match="Line 2"):
+        list(find_scans([tmp_path / "l.csv"], tmp_path / "o"))
+
+
+@pytest.mark.parametrize("scheme", ["dicom", "dicoms", "dicomweb", "dicomwebs", "DICOMWEB"])
+def test_every_kind_of_address_is_one_on_the_command_line_and_in_a_list(tmp_path: Path, scheme: str) -> None:
+    address = f"{scheme}://host:4242/studies/1.2.3"
+    (tmp_path / "l.csv").write_text(f"path,name,series\n{address},first visit,1.2.3.4\n{address},,\n")
+    (given,) = find_scans([Path(address)], tmp_path / "o")
+    named, plain = find_scans([tmp_path / "l.csv"], tmp_path / "o")
+    assert given.name == plain.name == "1.2.3"
+    assert named.name == "first visit"
+    assert str(named.path).endswith("/studies/1.2.3/series/1.2.3.4")
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("dicomweb://h/dicom-web?StudyDate=2020,all of them,", "many studies"),
+        ("dicomweb://h/studies/1.2/series/1.3,,1.4", "another series"),
+        ("dicomweb://h/studies/1.2,,axial", "Series Instance UID"),
+    ],
+)
+def test_what_a_list_asks_of_a_pacs_and_can_not_have_is_refused(tmp_path: Path, row: str, told: str) -> None:
+    (tmp_path / "l.csv").write_text(f"path,name,series\n{row}\n")
+    with pytest.raises(SettingsError, match=told):
+        list(find_scans([tmp_path / "l.csv"], tmp_path / "o"))
+
+
+class _Restarting:
+    """A PACS that does not answer the first times."""
+
+    def __init__(self, silent: int) -> None:
+        self.silent, self.asked = silent, 0
+
+    def __call__(self, address: Any, folder: Path) -> int:
+        self.asked += 1
+        if self.asked <= self.silent:
+            raise PacsUnreachableError("does not answer")
+        return 1
+
+
+def test_a_pacs_that_restarts_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    pacs, slept = _Restarting(silent=2), []
+    monkeypatch.setattr(pacs_inputs, "fetch_study", pacs)
+    monkeypatch.setattr(pacs_inputs.time, "sleep", slept.append)
+    with pacs_inputs.StudyFetcher((1.0, 3.0, 8.0)).fetched_study(Path("dicom:/h/studies/1.2")) as folder:
+        assert folder.is_dir()
+    assert (pacs.asked, slept) == (3, [1.0, 3.0])
+
+
+def test_a_pacs_that_stays_silent_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pacs, slept = _Restarting(silent=100), []
+    monkeypatch.setattr(pacs_inputs, "fetch_study", pacs)
+    monkeypatch.setattr(pacs_inputs.time, "sleep", slept.append)
+    fetcher = pacs_inputs.StudyFetcher((1.0, 3.0))
+    for _ in range(3):
+        with pytest.raises(PacsUnreachableError), fetcher.fetched_study(Path("dicom:/h/studies/1.2")):
+            pass
+    assert (pacs.asked, slept) == (3 + 1 + 1, [1.0, 3.0])

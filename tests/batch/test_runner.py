@@ -290,3 +290,13 @@ def test_the_command_starts_one_worker_a_card(
     assert (workers.workers, gpus) == plan
     engine = _engine(workers, gpus, None, None, 60.0)
     assert isinstance(engine, LocalEngine) and (engine.gpus, engine.timeout_s) == (plan[1], 60.0)
+
+
+def test_what_holds_a_scan_and_is_away_costs_no_try(tmp_path: Path) -> None:
+    scans, out = write_inputs(tmp_path / "in", ["away1", "drive1", "good"]), tmp_path / "out"
+    for _ in range(4):  # more often than a scan is tried
+        result = run(BatchRequest([scans], out), StandIn())
+        assert (result.counts[State.WAITING], result.counts[State.DONE]) == (2, 1)
+        with (out / "failed.csv").open() as file:
+            failed = {row["subject"]: row["error"] for row in csv.DictReader(file)}
+        assert failed == {"away1": "PacsUnreachableError", "drive1": "OSError"}

@@ -116,7 +116,7 @@ def test_refusals(tmp_path):
     with pytest.raises(MissingInputError):
         read_clinical_table(tmp_path / "none.csv")
     (tmp_path / "x.csv").write_bytes(b"PK\x03\x04rest")
-    with pytest.raises(UnreadableScanError, match="spreadsheet"):
+    with pytest.raises(UnreadableScanError, match="Excel"):
         read_clinical_table(tmp_path / "x.csv")
 
 

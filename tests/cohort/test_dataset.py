@@ -78,3 +78,40 @@ def test_nobody_left(tmp_path, tables):
         build(tmp_path, clinical.assign(age_years=30), path)
     with pytest.raises(InputError, match="both a usable scan"):
         build(tmp_path, clinical.assign(scan=clinical["scan"] + "?"), path)
+
+
+def test_names_that_only_look_alike_are_told_and_not_matched(tmp_path, tables):
+    clinical, path = tables
+    volumes = pd.read_csv(path)
+    scans = list(clinical["scan"].unique())
+    volumes["subject"] = volumes["subject"].replace({scans[0]: "007", scans[1]: "P 8"})
+    clinical["scan"] = clinical["scan"].replace({scans[0]: "7", scans[1]: "p-8"})
+    volumes.to_csv(tmp_path / "v.csv", index=False)
+    found = build(tmp_path, clinical, tmp_path / "v.csv")
+    told = [p.what for p in found.problems if p.kind is ProblemKind.NAMES_ALIKE]
+    assert len(told) == 2
+    assert any("'007' among the scans, '7' in the clinical table" in what for what in told)
+    assert not {"7", "p-8"} & set(found.scans.index)
+
+
+def test_decomposed_letters_are_the_same_name(tmp_path, tables):
+    import unicodedata
+
+    clinical, path = tables
+    volumes = pd.read_csv(path)
+    names = {scan: f"홍길동{n}" for n, scan in enumerate(clinical["scan"].unique())}
+    whole = len(build(tmp_path, clinical, path).scans)
+    volumes["subject"] = volumes["subject"].map(lambda s: unicodedata.normalize("NFD", names.get(s, s)))
+    clinical["scan"] = clinical["scan"].map(names)
+    volumes.to_csv(tmp_path / "v.csv", index=False)
+    assert len(build(tmp_path, clinical, tmp_path / "v.csv").scans) == whole
+
+
+def test_a_rule_about_a_structure_that_the_table_does_not_list_is_not_applied(tmp_path, tables):
+    clinical, path = tables
+    volumes = pd.read_csv(path)
+    few = volumes[volumes["structure"].isin(["gluteus_maximus", "sartorius"])]
+    few.to_csv(tmp_path / "v.csv", index=False)
+    found = build(tmp_path, clinical, tmp_path / "v.csv")
+    assert len(found.people) > 50
+    assert any("cover" in name.casefold() or "scan" in name.casefold() for name in found.not_applied), found.not_applied

@@ -5,7 +5,8 @@ import pytest
 from typer.testing import CliRunner
 
 from vastus.cli.main import app
-from vastus.cohort.runner import criteria_name
+from vastus.cohort.problems import EmptyCohortError
+from vastus.cohort.runner import CohortRun, criteria_name, parse_sex_codes, run_cohort
 from vastus.errors import SettingsError
 
 
@@ -63,3 +64,48 @@ def test_names_of_criteria():
 
     with pytest.raises(SettingsError, match="not verified"):
         load_criteria(criteria_name("awgs2025"))
+
+
+def _edited(folder, example, **changes):
+    """The example's two tables with changed columns."""
+    clinical, volumes = pd.read_csv(example[1], dtype=str), pd.read_csv(example[0], dtype=str)
+    for table in (clinical, volumes):
+        for column, change in changes.items():
+            if column in table:
+                table[column] = table[column].map(change)
+    clinical.to_csv(folder / "c.csv", index=False)
+    volumes.to_csv(folder / "v.csv", index=False)
+    return folder / "v.csv", folder / "c.csv"
+
+
+@pytest.mark.parametrize("codes", [{"M": "1", "F": "2"}, {"M": "Homme", "F": "Femme"}])
+def test_unknown_words_for_the_sex_are_named_and_never_guessed(tmp_path, example, codes):
+    volumes, clinical = _edited(tmp_path, example, sex=codes.get)
+    with pytest.raises(EmptyCohortError) as caught:
+        run_cohort(CohortRun(volumes, clinical, tmp_path / "out"))
+    assert all(repr(word) in str(caught.value) for word in codes.values())
+    assert "--sex-codes" in str(caught.value)
+    problems = pd.read_csv(tmp_path / "out" / "tables" / "problems.csv")
+    assert (problems["column"] == "sex").sum() == len(pd.read_csv(clinical))
+
+
+def test_the_user_says_what_the_words_mean(tmp_path, example):
+    volumes, clinical = _edited(tmp_path, example, sex={"M": "1", "F": "2"}.get)
+    coded = run_cohort(CohortRun(volumes, clinical, tmp_path / "out", sex_codes=parse_sex_codes("1=M, 2=F")))
+    plain = run_cohort(CohortRun(*example, tmp_path / "plain"))
+    assert coded["counts"] == plain["counts"]
+    with pytest.raises(SettingsError, match="1=X"):
+        parse_sex_codes("1=X")
+
+
+def test_names_that_differ_are_shown_as_a_pair(tmp_path, example):
+    volumes, clinical = _edited(tmp_path, example, scan=lambda name: f"x{name}")
+    with pytest.raises(EmptyCohortError, match="among the scans"):
+        run_cohort(CohortRun(volumes, clinical, tmp_path / "out"))
+    assert (tmp_path / "out" / "tables" / "problems.csv").is_file()
+
+
+def test_thousands_with_commas_are_read(tmp_path, example):
+    volumes, clinical = _edited(tmp_path, example, volume_mm3=lambda v: f"{float(v):,.1f}" if isinstance(v, str) else v)
+    record = run_cohort(CohortRun(volumes, clinical, tmp_path / "out"))
+    assert record["counts"] == run_cohort(CohortRun(*example, tmp_path / "plain"))["counts"]

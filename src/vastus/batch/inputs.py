@@ -1,4 +1,4 @@
-"""Which scans the inputs name: folders searched through, files, lists in CSV or parquet."""
+"""Which scans the inputs name: folders searched through, files, lists (CSV in any common form, .xlsx, parquet)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 from vastus.batch.ledger import FoundScan
 from vastus.errors import MissingInputError, SettingsError
+from vastus.io.edited_tables import TABLE_SUFFIXES, plain_name, read_edited_table
 
 if TYPE_CHECKING:
     from vastus.batch.dicom_tree import FolderMemory
 
-LIST_SUFFIXES: Final = (".csv", ".parquet")
+LIST_SUFFIXES: Final = (*TABLE_SUFFIXES, ".parquet")
 LIST_COLUMNS: Final = ("path", "name", "series")
 """Columns of a list: ``path`` is needed (relative ones are meant from the list's folder), the others are optional."""
 IMAGE_SUFFIXES: Final = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".zip")
@@ -36,8 +37,10 @@ def find_scans(
         MissingInputError: an input does not exist or is an empty list.
         SettingsError: a list without the column ``path``.
     """
+    from vastus.dicom.pacs import is_pacs
+
     for given in inputs:
-        if _is_address(str(given)):
+        if is_pacs(str(given)):
             yield from _in_pacs(str(given))
             continue
         path = given.absolute()
@@ -67,56 +70,68 @@ def _in_folder(root: Path, output: Path, memory: FolderMemory | None, every_seri
     yield from tree.rest()
 
 
-def _is_address(given: str) -> bool:
-    """A cheap look, so that files and folders need nothing of the DICOM room."""
-    return given.startswith(("dicom:/", "dicomweb:/", "dicomwebs:/"))
-
-
-def _in_pacs(given: str) -> Iterator[FoundScan]:
+def _in_pacs(given: str, name: str = "", series: str = "") -> Iterator[FoundScan]:
     from vastus.batch.pacs_inputs import find_studies
 
-    return find_studies(given)
+    return find_studies(given, name, series)
 
 
 def _in_list(path: Path) -> Iterator[FoundScan]:
-    for number, row in enumerate(_list_rows(path), start=2):
+    from vastus.dicom.pacs import is_pacs
+
+    for number, row in _list_rows(path):
         given = (row.get("path") or "").strip()
         if not given:
             raise SettingsError(f"Line {number} of the list has no path.", path=path)
-        if _is_address(given):
-            yield from _in_pacs(given)
+        wish = plain_name(row.get("name") or "")
+        name, series = clean_name(wish) if wish else "", (row.get("series") or "").strip()
+        if is_pacs(given):
+            try:
+                yield from _in_pacs(given, name, series)
+            except SettingsError as error:
+                raise SettingsError(
+                    f"Line {number} of the list: {error.problem}", path=path, remedy=error.remedy
+                ) from error
             continue
         scan = path.parent / given
-        wish = (row.get("name") or "").strip()
-        name = clean_name(wish) if wish else scan_name(scan, scan.parent)
         # A file that lacks now is entered all the same: its refusal belongs in the ledger, beside the others.
-        yield FoundScan(scan, name, fingerprint_of(scan), (row.get("series") or "").strip() or None)
+        yield FoundScan(scan, name or scan_name(scan, scan.parent), fingerprint_of(scan), series or None)
 
 
-def _list_rows(path: Path) -> Iterator[dict[str, str | None]]:
+def _list_rows(path: Path) -> Iterator[tuple[int, dict[str, str | None]]]:
+    """Give the rows of a list with their lines; columns are known by their names, whatever their case."""
     if path.suffix.lower() == ".parquet":
-        from pyarrow import parquet
-
-        file = parquet.ParquetFile(path)
-        names = [c for c in LIST_COLUMNS if c in file.schema_arrow.names]
-        _check_columns(names, path)
-        for batch in file.iter_batches(columns=names):
-            for row in batch.to_pylist():
-                yield {k: None if v is None else str(v) for k, v in row.items()}
+        yield from enumerate(_parquet_rows(path), start=2)
         return
-    import csv
+    table = read_edited_table(path, "list of scans")
+    names = [cell.casefold() for cell in table.header]
+    _check_columns(names, table.header, path)
+    for row in table.rows:
+        if len(row.cells) > len(names) and any(row.cells[len(names) :]):
+            raise SettingsError(
+                f"Line {row.line} of the list has more cells than the first line.",
+                path=path, remedy="Put a path that holds the separator into quotes.",
+            )  # fmt: skip
+        yield row.line, dict(zip(names, row.cells, strict=False))
 
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream)
-        _check_columns(list(reader.fieldnames or ()), path)
-        yield from reader
+
+def _parquet_rows(path: Path) -> Iterator[dict[str, str | None]]:
+    from pyarrow import parquet
+
+    file = parquet.ParquetFile(path)
+    names = [c for c in LIST_COLUMNS if c in file.schema_arrow.names]
+    _check_columns(names, file.schema_arrow.names, path)
+    for batch in file.iter_batches(columns=names):
+        for row in batch.to_pylist():
+            yield {k: None if v is None else str(v) for k, v in row.items()}
 
 
-def _check_columns(names: Sequence[str], path: Path) -> None:
+def _check_columns(names: Sequence[str], found: Sequence[str], path: Path) -> None:
     if "path" not in names:
         raise SettingsError(
-            "The list has no column 'path'.", path=path, remedy="Columns: path, and if you like name and series."
-        )
+            f"The list has no column 'path'; its first line holds: {', '.join(found)[:200]}.",
+            path=path, remedy="Columns: path, and if you like name and series.",
+        )  # fmt: skip
 
 
 def scan_name(path: Path, root: Path) -> str:

@@ -175,7 +175,10 @@ class Ledger:
         self._db.execute("INSERT OR REPLACE INTO folders VALUES (?, ?, ?)", (path, signature, json.dumps(found)))
 
     def start_run(self) -> int:
-        """Number of this run. What an earlier one left as running goes back into the queue, behind the others."""
+        """Number of this run. What an earlier one left as running goes back into the queue, behind the others.
+
+        What waited for a PACS or a network drive goes back too.
+        """
         run = int(self.fact("run") or 0) + 1
         with self.transaction():
             self.remember("run", str(run))
@@ -183,6 +186,7 @@ class Ledger:
                 "UPDATE scans SET state=?, cut_short=cut_short+1 WHERE state=?",
                 (State.PENDING.value, State.RUNNING.value),
             )
+            self._db.execute("UPDATE scans SET state=? WHERE state=?", (State.PENDING.value, State.WAITING.value))
         return run
 
     def register(self, found: Iterable[FoundScan], keys: Keys, run: int) -> int:
@@ -273,7 +277,12 @@ class Ledger:
         """Enter how a try ended; returns the scan's new state."""
         scan_id = outcome.task.scan_id
         tries = self._db.execute("SELECT tries FROM scans WHERE id=?", (scan_id,)).fetchone()[0]
-        state = {Ending.DONE: State.DONE, Ending.REFUSED: State.REFUSED, Ending.STOP: State.PENDING}.get(outcome.ending)
+        state = {
+            Ending.DONE: State.DONE,
+            Ending.REFUSED: State.REFUSED,
+            Ending.STOP: State.PENDING,
+            Ending.UNREACHABLE: State.WAITING,
+        }.get(outcome.ending)
         if state is None:
             tries += 1
             state = State.SET_ASIDE if tries >= MOST_TRIES else State.PENDING

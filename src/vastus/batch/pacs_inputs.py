@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 from urllib.parse import parse_qsl
 
 from vastus.batch.ledger import FoundScan
-from vastus.dicom.pacs import fetch_study, is_pacs, parse_address
+from vastus.dicom.pacs import PacsAddress, fetch_study, is_dimse, is_pacs, is_uid, parse_address
 from vastus.dicom.tls import tls_from_environment
-from vastus.errors import SettingsError
+from vastus.errors import PacsUnreachableError, SettingsError
+
+PAUSES_S: Final = (1.0, 3.0, 8.0, 20.0)
+"""Seconds between the tries to reach a PACS that does not answer."""
 
 
 def in_pacs(path: Path) -> bool:
@@ -19,24 +24,35 @@ def in_pacs(path: Path) -> bool:
     return is_pacs(str(path))
 
 
-def find_studies(text: str) -> Iterator[FoundScan]:
-    """The study of an address, or the CT studies that a query finds.
+def find_studies(text: str, name: str = "", series: str = "") -> Iterator[FoundScan]:
+    """Find the study of an address, or the CT studies that a query finds.
 
     ``dicomweb://host/dicom-web?StudyDate=20200101-20201231`` asks with the filters of QIDO.
 
+    Args:
+        text: the address.
+        name: what a list calls the study; its UID stands in no table then.
+        series: the CT series of the study that a list asks for.
+
     Raises:
-        SettingsError: neither a study nor a DICOMweb query.
+        SettingsError: neither a study nor a DICOMweb query; a name or series for a query, which finds many; a series
+            that is no UID, or another than that of the address.
         PacsError: no answer.
     """
     base, _, query = text.partition("?")
-    address = parse_address(text if text.startswith(("dicom:", "dicoms:")) else base)
+    address = parse_address(text if is_dimse(text) else base)
     if address.study:
-        yield _study(text, address.series or address.study)
+        yield _study(_narrowed(text, address, series), name or series or address.series or address.study)
         return
     if address.dimse or not query:
         raise SettingsError(
             "This PACS address names neither a study nor a query.",
             remedy="End it with /studies/UID, or a DICOMweb address with ?StudyDate=20200101-20201231.",
+        )
+    if name or series:
+        raise SettingsError(
+            "A query finds many studies: one name or series can't belong to all of them.",
+            remedy="Leave name and series empty in this row, or give each study a row of its own.",
         )
     from vastus.dicom.web import WebPacs
 
@@ -45,18 +61,58 @@ def find_studies(text: str) -> Iterator[FoundScan]:
         yield _study(f"{base.rstrip('/')}/studies/{uid}", uid)
 
 
-def _study(address: str, uid: str) -> FoundScan:
+def _narrowed(text: str, address: PacsAddress, series: str) -> str:
+    """Add the series to the address of a study."""
+    if not series or series == address.series:
+        return text
+    if address.series:
+        raise SettingsError("The row names another series than its PACS address does.")
+    if not is_uid(series):
+        raise SettingsError("The series of a study in a PACS must be a Series Instance UID.")
+    base, mark, options = text.partition("?")
+    return f"{base.rstrip('/')}/series/{series}{mark}{options}"
+
+
+def _study(address: str, name: str) -> FoundScan:
     # A study in a PACS has no size or date of change to look at: it counts as unchanged.
-    return FoundScan(Path(address), uid, "in a PACS")
+    return FoundScan(Path(address), name, "in a PACS")
 
 
-@contextmanager
-def fetched_study(path: Path) -> Iterator[Path]:
-    """A temporary folder with the CT series of a study; removed at the end, as it holds patient data.
+class StudyFetcher:
+    """Fetches studies one after the other, and is patient with a PACS that does not answer.
 
-    Raises:
-        PacsError: no answer, or no such CT.
+    That a PACS restarts is no fault of a study. So it is asked again after growing pauses, once for each PACS: while
+    it stays silent, further studies of it are asked for once and left for the next run.
+
+    Args:
+        pauses_s: seconds to wait between tries.
     """
-    with tempfile.TemporaryDirectory(prefix="vastus-") as name:
-        fetch_study(parse_address(str(path)), Path(name))
-        yield Path(name)
+
+    def __init__(self, pauses_s: Sequence[float] = PAUSES_S) -> None:
+        self._pauses_s = tuple(pauses_s)
+        self._silent: set[str] = set()
+
+    @contextmanager
+    def fetched_study(self, path: Path) -> Iterator[Path]:
+        """Make a temporary folder with the CT series of a study; removed at the end, as it holds patient data.
+
+        Raises:
+            PacsUnreachableError: no answer, also after the pauses.
+            PacsError: no such CT, or the PACS refused.
+        """
+        with tempfile.TemporaryDirectory(prefix="vastus-") as name:
+            self._fetch(parse_address(str(path)), Path(name))
+            yield Path(name)
+
+    def _fetch(self, address: PacsAddress, folder: Path) -> None:
+        pauses = () if str(address) in self._silent else self._pauses_s
+        for pause_s in (*pauses, None):
+            try:
+                fetch_study(address, folder)
+                self._silent.discard(str(address))
+                return
+            except PacsUnreachableError:
+                if pause_s is None:
+                    self._silent.add(str(address))
+                    raise
+                time.sleep(pause_s)

@@ -132,15 +132,18 @@ class SegmentProcessor:
     """A loaded network and what to make of its labels."""
 
     def __init__(self, predictor: Predictor, extras: Extras) -> None:
+        from vastus.batch.pacs_inputs import StudyFetcher
+
         self._predictor, self._extras = predictor, extras
+        self._fetcher = StudyFetcher()
 
     def process(self, task: Task) -> Product:
         """Segment a scan, or measure it from labels that are there; a study in a PACS is fetched first."""
-        from vastus.batch.pacs_inputs import fetched_study, in_pacs
+        from vastus.batch.pacs_inputs import in_pacs
 
         if not in_pacs(task.path):
             return self._process(task)
-        with fetched_study(task.path) as folder:
+        with self._fetcher.fetched_study(task.path) as folder:
             return self._process(replace(task, path=folder))
 
     def _process(self, task: Task) -> Product:

@@ -72,7 +72,7 @@ def write_summary(ledger: Ledger) -> int:
     failed = [
         (row["name"], row["path"], row["series"] or "", row["state"], row["attempts"], row["error"], row["message"])
         for row in ledger.rows()
-        if row["state"] in (State.REFUSED.value, State.SET_ASIDE.value)
+        if row["state"] in (State.REFUSED.value, State.SET_ASIDE.value, State.WAITING.value)
     ]
     _write_csv(
         ledger.folder / FAILED_FILE, (SUBJECT, "path", "series", "state", "attempts", "error", "message"), failed

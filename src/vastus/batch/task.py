@@ -31,7 +31,8 @@ class State(Enum):
     """Where a scan stands in the ledger.
 
     ``REFUSED``: the scan itself can't be used; the error's name says why. ``SET_ASIDE``: it failed three times in ways
-    that a good scan should not, for example by taking its worker down.
+    that a good scan should not, for example by taking its worker down. ``WAITING``: what holds it (a PACS, a network
+    drive) could not be reached; the next run tries again, and no try is counted.
     """
 
     PENDING = "pending"
@@ -39,11 +40,13 @@ class State(Enum):
     DONE = "done"
     REFUSED = "refused"
     SET_ASIDE = "set_aside"
+    WAITING = "waiting"
 
 
 class Ending(Enum):
     """How one try ended.
 
+    ``UNREACHABLE``: what holds the scan can't be reached, which is no fault of the scan.
     ``STOP``: something that would meet every scan (a full disk, weights that can't be loaded): the batch ends.
     """
 
@@ -51,6 +54,7 @@ class Ending(Enum):
     REFUSED = "refused"
     FAILED = "failed"
     CRASHED = "crashed"
+    UNREACHABLE = "unreachable"
     STOP = "stop"
 
 

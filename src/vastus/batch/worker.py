@@ -12,10 +12,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vastus.batch.task import Ending, Outcome, Processor, Task
-from vastus.errors import InputError, OutputError, PacsError, VastusError
+from vastus.errors import InputError, OutputError, PacsError, PacsUnreachableError, VastusError
 from vastus.io.atomic import ensure_folder
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+# A network drive or disk that is away or fails: no fault of the scan on it. Not every system knows all names.
+_AWAY = {
+    getattr(errno, name)
+    for name in (
+        "EIO", "ESTALE", "ENOTCONN", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH", "ETIMEDOUT", "ENODEV",
+        "ENXIO", "EREMOTEIO", "ECONNRESET", "ECONNABORTED",
+    )
+    if hasattr(errno, name)
+}  # fmt: skip
 _STALE = ".vastus-*"
 
 
@@ -75,13 +84,19 @@ def _perform(processor: Processor, task: Task, worker: str) -> Outcome:
             output_bytes=_size_of(task.folder), worker=worker,
         )  # fmt: skip
     except InputError as problem:
+        if _is_away(problem):
+            return _unreachable(task, problem, str(problem), start, worker)
         ending, error, message = Ending.REFUSED, type(problem).__name__, str(problem)
     except (OutputError, OSError) as problem:
         error, message, exit_code = "OutputError", str(problem), OutputError.exit_code
         if isinstance(problem, OSError):
             error, message = type(problem).__name__, problem.strerror or "input or output failed"
         ending = Ending.STOP if _meets_every_scan(problem, task) else Ending.FAILED
-    except PacsError as problem:  # a PACS may be restarting; three tries, then the scan is set aside
+        if ending is Ending.FAILED and _is_away(problem):
+            ending = Ending.UNREACHABLE
+    except PacsUnreachableError as problem:
+        return _unreachable(task, problem, str(problem), start, worker)
+    except PacsError as problem:  # it answers, and this study fails: three tries, then the scan is set aside
         ending, error, message = Ending.FAILED, type(problem).__name__, str(problem)
     except VastusError as problem:
         # Weights or device: the next scan would meet the same.
@@ -93,6 +108,23 @@ def _perform(processor: Processor, task: Task, worker: str) -> Outcome:
         task, ending, error=error, message=message, exit_code=exit_code,
         seconds=time.perf_counter() - start, peak_bytes=peak_bytes(), worker=worker,
     )  # fmt: skip
+
+
+def _unreachable(task: Task, problem: Exception, message: str, start: float, worker: str) -> Outcome:
+    return Outcome(
+        task, Ending.UNREACHABLE, error=type(problem).__name__, message=message, exit_code=PacsError.exit_code,
+        seconds=time.perf_counter() - start, peak_bytes=peak_bytes(), worker=worker,
+    )  # fmt: skip
+
+
+def _is_away(problem: BaseException) -> bool:
+    """Whether an error comes from a drive or network that can't be reached, through any chain of causes."""
+    seen: BaseException | None = problem
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in _AWAY:
+            return True
+        seen = seen.__cause__
+    return False
 
 
 def _meets_every_scan(problem: BaseException, task: Task) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vastus.errors import InputError, PacsError
 from vastus.inference.choices import Device, PrecisionChoice, RuntimeName, RuntimeOptions
 
 if TYPE_CHECKING:
@@ -97,9 +98,10 @@ def batch(
         typer.echo(f"{opened.found} scans found, {opened.waiting} to do, {engine.workers} at a time", err=True)
         result = opened.work(engine, Progress(opened.waiting))
     _report(result, output, as_json=as_json)
-    failed = result.counts[State.REFUSED] + result.counts[State.SET_ASIDE]
-    if failed:
-        raise typer.Exit(2)
+    if result.counts[State.REFUSED] + result.counts[State.SET_ASIDE]:
+        raise typer.Exit(InputError.exit_code)
+    if result.counts[State.WAITING]:
+        raise typer.Exit(PacsError.exit_code)
 
 
 def _plan(
@@ -146,9 +148,14 @@ def _report(result: BatchResult, output: Path, *, as_json: bool) -> None:
         return
     typer.echo(
         f"{counts['done']} scans done ({result.worked} worked on now), {counts['refused']} refused,"
-        f" {counts['set_aside']} set aside, {counts['pending']} waiting -> {output}"
+        f" {counts['set_aside']} set aside, {counts['pending'] + counts['waiting']} waiting -> {output}"
     )
+    if counts[State.WAITING.value]:
+        typer.echo(
+            f"{counts[State.WAITING.value]} of them could not be reached (PACS, network drive). No try was counted: run"
+            " the same command again.", err=True,
+        )  # fmt: skip
     if result.look_first:
         typer.echo(f"{result.look_first} scans to look at first: {output / 'look_first.csv'}")
-    if counts[State.REFUSED.value] or counts[State.SET_ASIDE.value]:
+    if counts[State.REFUSED.value] or counts[State.SET_ASIDE.value] or counts[State.WAITING.value]:
         typer.echo(f"Why scans failed: {output / 'failed.csv'} and {LEDGER_FILE}", file=sys.stderr)

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+_MOST_PAIRS = 5
+
 
 def cohort(
     scans: Annotated[
@@ -14,7 +16,7 @@ def cohort(
     ] = None,
     clinical: Annotated[
         Path | None,
-        typer.Argument(help="CSV with subject, sex and what else is known (age, height_cm, smi_kg_m2 ...)."),
+        typer.Argument(help="CSV or .xlsx with subject, sex and what else is known (age, height_cm, smi_kg_m2 ...)."),
     ] = None,
     *,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write.")] = None,
@@ -22,6 +24,9 @@ def cohort(
         str, typer.Option(help="awgs_2019, ewgsop2, fnih, kim_2024 (mass alone, as the paper), or a TOML file.")
     ] = "awgs_2019",
     rules: Annotated[Path | None, typer.Option(help="TOML file of inclusion and exclusion rules.")] = None,
+    sex_codes: Annotated[
+        str | None, typer.Option(help="What the table's own words for the sex mean, e.g. 1=M,2=F.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the bootstrap, or of the example.")] = 0,
     example: Annotated[
         Path | None, typer.Option(help="Write a simulated cohort (planted effect) into this folder, and stop.")
@@ -34,9 +39,10 @@ def cohort(
         return
     if scans is None or clinical is None or output is None:
         raise typer.BadParameter("give SCANS, CLINICAL and -o OUT (or --example DIR to get some to try)")
-    from vastus.cohort.runner import CohortRun, run_cohort
+    from vastus.cohort.runner import CohortRun, parse_sex_codes, run_cohort
 
-    record = run_cohort(CohortRun(scans, clinical, output, criteria, rules, seed))
+    codes = parse_sex_codes(sex_codes) if sex_codes else {}
+    record = run_cohort(CohortRun(scans, clinical, output, criteria, rules, seed, codes))
     if as_json:
         import json
 
@@ -67,6 +73,10 @@ def _tell(record: dict[str, Any], output: Path) -> None:
     if record["problems"]:
         kinds = ", ".join(f"{kind}: {n}" for kind, n in record["problems"].items())
         typer.echo(f"Problems in the input ({kinds}); see {output / 'tables' / 'problems.csv'}", err=True)
+    for pair in record["names_alike"][:_MOST_PAIRS]:
+        typer.echo(f"Not matched, though they look alike: {pair}", err=True)
+    if len(record["names_alike"]) > _MOST_PAIRS:
+        typer.echo(f"... and {len(record['names_alike']) - _MOST_PAIRS} more such pairs", err=True)
     if record["simulated"]:
         typer.echo("The cohort is simulated: its effect was planted.")
     typer.echo(f"Report: {output / record['page']}")

@@ -84,10 +84,11 @@ def fetched(inputs: Sequence[Path]) -> Iterator[list[Path]]:
     Raises:
         PacsError: no answer, or no such study.
     """
-    if not any(str(path).startswith(("dicom:/", "dicoms:/", "dicomweb:/", "dicomwebs:/")) for path in inputs):
+    from vastus.dicom.pacs import fetch_study, is_pacs, parse_address
+
+    if not any(is_pacs(str(path)) for path in inputs):
         yield list(inputs)
         return
-    from vastus.dicom.pacs import fetch_study, is_pacs, parse_address
     from vastus.io.atomic import cleaned_up
 
     with (

@@ -1,7 +1,7 @@
 """Correlation of volume / height^2 with sarcopenia and with muscle mass, strength and speed, for each sex.
 
-The statistics are SciPy's (r, p, Fisher-z interval) and pingouin's (Holm, Benjamini-Hochberg, partial
-correlation, power).
+The statistics are SciPy's (r, p, Fisher-z interval) and statsmodels' (power); Holm's correction and the correlation
+with age held constant are written out.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from vastus.cohort import columns
 from vastus.cohort.dataset import STATUS, Dataset
 from vastus.cohort.table_one import STRATA, stratum
 from vastus.cohort.volumes_table import FEATURES, feature_label
+from vastus.multiple_tests import benjamini_hochberg, holm
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,30 +102,32 @@ def correlate(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
 def partial(x: np.ndarray, y: np.ndarray, age: np.ndarray) -> dict[str, float]:
     """Correlation of x and y with age held constant, over people whose age is known."""
     import numpy as np
-    import pandas as pd
 
     known = ~np.isnan(age)
     x, y, age = x[known], y[known], age[known]
     if len(x) <= LEAST_PEOPLE or not _can_correlate(x, y) or age.min() == age.max():
         return {"r_age": float("nan"), "p_age": float("nan")}
-    import pingouin
+    from scipy import stats
 
-    result = pingouin.partial_corr(pd.DataFrame({"x": x, "y": y, "age": age}), "x", "y", "age").iloc[0]
-    return {"r_age": float(result["r"]), "p_age": float(result["p_val" if "p_val" in result else "p-val"])}
+    # The correlation of what age leaves of both; one degree of freedom less than without it (Fisher 1924).
+    line = np.column_stack([np.ones(len(age)), age])
+    rest_x, rest_y = (v - line @ np.linalg.lstsq(line, v, rcond=None)[0] for v in (x, y))
+    r = float(np.clip(stats.pearsonr(rest_x, rest_y).statistic, -1.0, 1.0))
+    freedom = len(x) - 3
+    if abs(r) == 1.0:
+        return {"r_age": r, "p_age": 0.0}
+    return {"r_age": r, "p_age": float(2.0 * stats.t.sf(abs(r) * np.sqrt(freedom / (1.0 - r * r)), freedom))}
 
 
 def adjust(table: pd.DataFrame, family: list[str]) -> pd.DataFrame:
     """Add ``p_holm`` and ``p_fdr`` (Benjamini-Hochberg), over the rows of each family that have a p."""
     import numpy as np
-    import pingouin
 
     p = table["p"].to_numpy(float)
-    families = [rows[~np.isnan(p[rows])] for rows in table.groupby(family, sort=False).indices.values()]
-    for method, column in (("holm", "p_holm"), ("fdr_bh", "p_fdr")):
+    for correct, column in ((holm, "p_holm"), (benjamini_hochberg, "p_fdr")):
         adjusted = np.full(len(p), np.nan)
-        for rows in families:
-            if len(rows):
-                adjusted[rows] = pingouin.multicomp(p[rows], method=method)[1]
+        for rows in table.groupby(family, sort=False).indices.values():
+            adjusted[rows] = correct(p[rows])
         table[column] = adjusted
     return table
 
@@ -133,11 +136,15 @@ def power_note(n_without: int, n_with: int) -> str:
     """What two groups of that size can show at all: the smallest difference and r found with 80 % power."""
     import math
 
-    import pingouin
+    from statsmodels.stats.power import TTestIndPower
 
     if min(n_without, n_with) < LEAST_PER_GROUP:
         return f"{n_without} people without and {n_with} with sarcopenia: no correlation can be computed."
-    d = pingouin.power_ttest2n(n_without, n_with, d=None, power=POWER, alpha=ALPHA)
+    d = float(
+        TTestIndPower().solve_power(
+            effect_size=None, nobs1=n_without, ratio=n_with / n_without, alpha=ALPHA, power=POWER
+        )
+    )
     if not math.isfinite(d):
         return f"{n_without} people without and {n_with} with sarcopenia: the power can't be computed."
     share = n_without * n_with / (n_without + n_with) ** 2

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vastus.cohort import columns
 from vastus.cohort.problems import Problem, ProblemKind
-from vastus.errors import MissingInputError, SettingsError, UnreadableScanError
+from vastus.errors import MissingInputError, SettingsError
+from vastus.io.edited_tables import TableRow, decimal_comma, plain_name, read_edited_table, read_number
 
 if TYPE_CHECKING:
     import pandas as pd
 
+UNKNOWN_SEX = "sex is not a known word"
+"""How a problem about the sex begins."""
 ROW = "row"
 """Column of the frame: line in the file as a spreadsheet counts it."""
 
@@ -25,7 +27,6 @@ _DATE_FORMS = (
     re.compile(r"^(?P<y>\d{4})(?P<m>\d{2})(?P<d>\d{2})$"),
     re.compile(r"^(?P<d>\d{1,2})\.\s*(?P<m>\d{1,2})\.\s*(?P<y>\d{4})$"),
 )
-_NUMBER = re.compile(r"^[+-]?(\d+([.,]\d*)?|[.,]\d+)$")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,54 +47,36 @@ class ClinicalTable:
     problems: tuple[Problem, ...]
 
 
-def read_clinical_table(path: Path) -> ClinicalTable:
-    """Read a clinical CSV.
+def read_clinical_table(path: Path, sex_codes: Mapping[str, str] | None = None) -> ClinicalTable:
+    """Read a clinical table.
 
     Args:
-        path: CSV, TSV or semicolon-separated, UTF-8 (with or without BOM), UTF-16 with BOM, CP949 or Windows-1252.
+        path: what ``vastus.io.edited_tables`` reads: CSV in any common form, or .xlsx.
+        sex_codes: what the table's own words for the sex mean: word -> F or M. Without it only known words count: a
+            code such as 1 and 2 is never guessed.
 
     Raises:
         MissingInputError: no such file, or no rows.
-        UnreadableScanError: a spreadsheet file and no text.
+        UnreadableScanError: neither text nor .xlsx.
         SettingsError: no column for the subject or the sex.
     """
-    text = re.sub(r"\A\s*sep=.\s*?\n", "", _read_text(path))  # a line by which Excel announces the separator
-    delimiter = _delimiter(text)
-    # A quoted cell may hold a line break, so the reader's own line count is kept.
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
-    lines = [(number, cells) for number, cells in lines if any(cells)]
-    if len(lines) < 2:
+    table = read_edited_table(path, "clinical table")
+    if not table.rows:
         raise MissingInputError("The clinical table holds no rows.", path=path)
     problems: list[Problem] = []
-    header, names, factors = _header(lines[0][1], path, problems)
-    rows, numbers = _fitting_rows(lines[1:], header, problems)
-    return _standardise(rows, numbers, (names, factors), problems)
+    header, names, factors = _header(list(table.header), path, problems)
+    rows, numbers = _fitting_rows(table.rows, header, problems)
+    codes = {columns.squash(word): sex for word, sex in (sex_codes or {}).items()}
+    return _standardise(rows, numbers, _Meaning(names, factors, codes), problems)
 
 
-def _read_text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise MissingInputError("The clinical table does not exist.", path=path) from error
-    except OSError as error:
-        raise UnreadableScanError(f"The clinical table can't be read ({error.strerror}).", path=path) from error
-    if data[:4] in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0"):
-        raise UnreadableScanError("This is a spreadsheet file.", path=path, remedy="Save it as CSV (UTF-8).")
-    encodings = ("utf-16",) if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "cp949", "cp1252")
-    for encoding in encodings:
-        try:
-            return data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    raise UnreadableScanError("The clinical table's encoding is not known.", path=path, remedy="Save it as UTF-8.")
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    """What the cells mean: column name -> position, column name -> factor into its unit, word for the sex -> F or M."""
 
-
-def _delimiter(text: str) -> str:
-    """The separator that the header line holds most, outside quotes."""
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    bare = re.sub(r'"[^"]*"', "", first)
-    return max(";\t,|", key=bare.count)
+    names: dict[str, int]
+    factors: dict[str, float]
+    sex_codes: dict[str, str]
 
 
 def _header(
@@ -122,11 +105,12 @@ def _header(
 
 
 def _fitting_rows(
-    lines: list[tuple[int, list[str]]], header: list[str], problems: list[Problem]
+    lines: Sequence[TableRow], header: list[str], problems: list[Problem]
 ) -> tuple[list[list[str]], list[int]]:
     """Rows as wide as the header; shorter ones are filled up, longer ones left out (their cells have shifted)."""
     rows, numbers = [], []
-    for number, cells in lines:
+    for line in lines:
+        number, cells = line.line, list(line.cells)
         if len(cells) > len(header) and any(cells[len(header) :]):
             problems.append(Problem(ProblemKind.BAD_ROW, "more cells than the header; left out", row=number))
             continue
@@ -138,19 +122,19 @@ def _fitting_rows(
 def _standardise(
     rows: list[list[str]],
     numbers: list[int],
-    mapping: tuple[dict[str, int], dict[str, float]],
+    meaning: _Meaning,
     problems: list[Problem],
 ) -> ClinicalTable:
     import pandas as pd
 
-    names, factors = mapping
-    subjects = [row[names[columns.SUBJECT]] for row in rows]
+    names = meaning.names
+    subjects = [plain_name(row[names[columns.SUBJECT]]) for row in rows]
     data: dict[str, list[object]] = {}
     for name in (*columns.STANDARD, *(n for n in names if n not in columns.STANDARD)):
         if name not in names:
             data[name] = [None] * len(rows)
             continue
-        read = _reader_of(name, factors[name])
+        read = _reader_of(name, meaning, [row[names[name]] for row in rows])
         data[name] = []
         for row, number, subject in zip(rows, numbers, subjects, strict=True):
             value, fault = read(row[names[name]])
@@ -166,6 +150,26 @@ def _standardise(
     given = tuple(name for name in columns.STANDARD if name in names)
     named = tuple(dict.fromkeys(str(subject) for subject in data[columns.SUBJECT] if subject is not None))
     return ClinicalTable(frame.reset_index(drop=True), given, named, tuple(problems))
+
+
+class _Name:
+    """A name of a person or a scan, in one form."""
+
+    def __call__(self, text: str) -> tuple[object, str]:
+        return (None if columns.is_missing(text) else plain_name(text)), ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sex:
+    """A word for the sex: one of the table's own codes, or a known word."""
+
+    codes: dict[str, str]
+
+    def __call__(self, text: str) -> tuple[object, str]:
+        word = self.codes.get(columns.squash(text)) or columns.standard_word(columns.SEX, text)
+        if word is not None or columns.is_missing(text):
+            return word, ""
+        return None, f"{UNKNOWN_SEX}: {text[:20]!r}; taken as missing"
 
 
 class _Text:
@@ -190,10 +194,11 @@ class _Word:
 
 @dataclass(frozen=True, slots=True)
 class _Number:
-    """A number in human range, with point or comma."""
+    """A number in human range; ``comma``: whether the comma is the decimal sign of the column."""
 
     column: str
     factor: float
+    comma: bool
 
     def __call__(self, text: str) -> tuple[object, str]:
         from vastus.errors import ImplausibleValueError
@@ -201,9 +206,10 @@ class _Number:
 
         if columns.is_missing(text):
             return None, ""
-        if not _NUMBER.match(text):
+        number = read_number(text, comma=self.comma and "," in text)
+        if number is None:
             return None, f"{self.column} is not a number; taken as missing"
-        value = float(text.replace(",", ".")) * self.factor
+        value = number * self.factor
         try:
             check_human_range(self.column, value)
         except ImplausibleValueError as error:
@@ -229,11 +235,15 @@ class _Date:
         return None, "scan_date is no date as YYYY-MM-DD; taken as missing"
 
 
-def _reader_of(name: str, factor: float) -> _Text | _Word | _Number | _Date:
+def _reader_of(name: str, meaning: _Meaning, cells: list[str]) -> Callable[[str], tuple[object, str]]:
     if name in columns.NUMBERS:
-        return _Number(name, factor)
+        return _Number(name, meaning.factors[name], decimal_comma(cells))
+    if name == columns.SEX:
+        return _Sex(meaning.sex_codes)
     if name in columns.WORDS:
         return _Word(name)
+    if name in (columns.SUBJECT, columns.SCAN):
+        return _Name()
     return _Date() if name == columns.SCAN_DATE else _Text()
 
 

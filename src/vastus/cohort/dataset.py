@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vastus.cohort import columns
-from vastus.cohort.clinical_table import ClinicalTable
-from vastus.cohort.problems import Problem, ProblemKind
+from vastus.cohort.clinical_table import UNKNOWN_SEX, ClinicalTable
+from vastus.cohort.problems import EmptyCohortError, Problem, ProblemKind
 from vastus.cohort.selection import FlowStep, Rule, Selection, select
 from vastus.cohort.volumes_table import Volumes, total_muscles_mm3, with_groups
-from vastus.errors import ImplausibleValueError, InputError
+from vastus.errors import ImplausibleValueError
+from vastus.io.edited_tables import likeness
 from vastus.sarcopenia import ClinicalFacts, Criteria, MassMethod, Sex, diagnose
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def build_dataset(volumes: Volumes, clinical: ClinicalTable, criteria: Criteria,
     """Match, select, diagnose and normalise.
 
     Raises:
-        InputError: nobody is left.
+        EmptyCohortError: nobody is left.
     """
     problems = [*volumes.problems, *clinical.problems]
     scans, steps, left_out = _match(volumes, clinical, problems)
@@ -73,7 +74,7 @@ def build_dataset(volumes: Volumes, clinical: ClinicalTable, criteria: Criteria,
     for subject in people.index[known & people[columns.HEIGHT].isna()]:
         left_out[str(subject)] = "height not known: no volume / height²"
     if people.empty:
-        raise InputError("Nobody is left to analyse.", remedy=_summary(steps))
+        raise EmptyCohortError("Nobody is left to analyse.", problems, remedy=_summary(steps))
     muscles = total_muscles_mm3(volumes).loc[people[columns.SCAN]].set_axis(people.index)
     height_m2 = (people[columns.HEIGHT] / 100) ** 2
     index = with_groups(muscles).div(MM3_IN_CM3).div(height_m2, axis=0)
@@ -91,6 +92,7 @@ def _match(
     for scan in volumes.sides_mm3.index.difference(frame.index):
         problems.append(Problem(ProblemKind.NO_CLINICAL_ROW, "left out", str(scan)))
         left_out[str(scan)] = "no (usable) clinical row"
+    _note_names_alike(set(volumes.sides_mm3.index), set(frame.index), problems)
     has_scan = frame.index.isin(volumes.sides_mm3.index)
     for subject, row in zip(frame.loc[~has_scan, columns.SUBJECT], frame.loc[~has_scan, "row"], strict=True):
         problems.append(Problem(ProblemKind.NO_SCAN, "left out", subject, int(row)))
@@ -105,10 +107,7 @@ def _match(
     sexed = scans[columns.SUBJECT].unique()
     left_out |= {s: "sex not known" for s in with_scan if s not in set(sexed)}
     if not len(sexed):
-        raise InputError(
-            "No person has both a usable scan and a clinical row.",
-            remedy="The names in the clinical table must be those of the scans (column scan, else subject).",
-        )
+        raise _nobody_matched(volumes, frame, with_scan, problems)
     steps = [
         FlowStep(
             "Usable clinical row", len(clinical.subjects), len(clinical.subjects) - len(everybody), len(everybody)
@@ -119,10 +118,44 @@ def _match(
     return scans, steps, left_out
 
 
+def _note_names_alike(scans: set[str], rows: set[str], problems: list[Problem]) -> None:
+    """Note scans without a row whose name looks like that of a row without a scan: ``001`` and ``1``, case, spaces."""
+    rows_by_likeness = {likeness(name): name for name in sorted(rows - scans)}
+    for scan in sorted(scans - rows):
+        if (row := rows_by_likeness.get(likeness(scan))) is not None:
+            what = f"{scan!r} among the scans, {row!r} in the clinical table; not taken as one"
+            problems.append(Problem(ProblemKind.NAMES_ALIKE, what, scan, column=columns.SCAN))
+
+
+def _nobody_matched(
+    volumes: Volumes, frame: pd.DataFrame, with_scan: Sequence[str], problems: list[Problem]
+) -> EmptyCohortError:
+    """Say why nobody has scan, row and sex: the words for the sex, the volumes, or the names."""
+    if len(with_scan):
+        told = [p.what for p in problems if p.what.startswith(UNKNOWN_SEX)]
+        words = ", ".join(dict.fromkeys(what.split(": ", 1)[1].split("; ")[0] for what in told))
+        return EmptyCohortError(
+            f"The sex of nobody is known: the column sex holds {words[:200] or 'nothing'}.", problems,
+            remedy="Write F or M, or say what the words mean, for example --sex-codes 1=M,2=F.",
+        )  # fmt: skip
+    if not len(volumes.sides_mm3):
+        return EmptyCohortError(
+            "No scan has a volume that can be used.", problems,
+            remedy="volume_mm3 must hold positive numbers in mm3, structure and side the words of volumes.csv.",
+        )  # fmt: skip
+    alike = [p.what for p in problems if p.kind is ProblemKind.NAMES_ALIKE]
+    scan, row = str(volumes.sides_mm3.index[0]), str(frame.index[0]) if len(frame) else "none"
+    example = alike[0] if alike else f"{scan!r} is among the scans, {row!r} in the clinical table"
+    return EmptyCohortError(
+        f"No person has both a usable scan and a clinical row: {example}.", problems,
+        remedy="The names in the clinical table must be those of the scans (column scan, else subject).",
+    )  # fmt: skip
+
+
 def _select(people: pd.DataFrame, volumes: Volumes, rules: Sequence[Rule]) -> Selection:
     truncated = volumes.truncated.loc[people[columns.SCAN]].set_axis(people.index)
     empty = volumes.sides_mm3.loc[people[columns.SCAN]].set_axis(people.index).isna()
-    return select(people, truncated, empty & ~truncated, rules)
+    return select(people, truncated, empty & ~truncated, rules, listed=volumes.listed)
 
 
 def _with_status(people: pd.DataFrame, criteria: Criteria, problems: list[Problem]) -> pd.DataFrame:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from vastus.errors import InputError
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -25,6 +27,7 @@ class ProblemKind(Enum):
     NO_CLINICAL_ROW = "scan without a clinical row"
     NO_SCAN = "clinical row without a scan"
     CONTRADICTION = "values contradict each other"
+    NAMES_ALIKE = "names that look alike but differ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,14 @@ class Problem:
     subject: str = ""
     row: int | None = None
     column: str = ""
+
+
+class EmptyCohortError(InputError):
+    """Nobody is left to analyse. ``problems`` holds everything that was found on the way."""
+
+    def __init__(self, problem: str, problems: Sequence[Problem], *, remedy: str | None = None) -> None:
+        super().__init__(problem, remedy=remedy)
+        self.problems = tuple(problems)
 
 
 def problems_table(problems: Sequence[Problem]) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,11 @@ from vastus import __version__
 from vastus.cohort.clinical_table import read_clinical_table
 from vastus.cohort.example import EXAMPLE_NOTE, is_example
 from vastus.cohort.page import render_page
-from vastus.cohort.problems import count_by_kind
+from vastus.cohort.problems import EmptyCohortError, ProblemKind, count_by_kind, problems_table
 from vastus.cohort.results import CohortResults, analyse
 from vastus.cohort.selection import load_rules
 from vastus.cohort.volumes_table import read_volumes
+from vastus.errors import SettingsError
 from vastus.io import tables
 from vastus.io.atomic import atomic_path, ensure_folder, write_text
 from vastus.sarcopenia import criteria_names, load_criteria
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
 TABLES_FOLDER = "tables"
 FIGURES_FOLDER = "figures"
-_LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels", "pingouin", "scikit-learn", "matplotlib")
+PROBLEMS_FILE = "problems.csv"
+_LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels", "scikit-learn", "matplotlib")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class CohortRun:
         criteria: name (``awgs_2019``; also without the underscore) or path of a TOML file.
         rules: TOML file of inclusion and exclusion rules; the paper's by default.
         seed: of the bootstrap.
+        sex_codes: what the clinical table's own words for the sex mean: word -> F or M.
     """
 
     scans: Path
@@ -48,6 +51,7 @@ class CohortRun:
     criteria: str = "awgs_2019"
     rules: Path | None = None
     seed: int = 0
+    sex_codes: Mapping[str, str] = field(default_factory=dict)
 
 
 def run_cohort(run: CohortRun) -> dict[str, Any]:
@@ -58,9 +62,12 @@ def run_cohort(run: CohortRun) -> dict[str, Any]:
     """
     criteria = load_criteria(criteria_name(run.criteria))
     rules = load_rules(run.rules)
-    clinical = read_clinical_table(run.clinical)
+    clinical = read_clinical_table(run.clinical, run.sex_codes)
     volumes = read_volumes(run.scans)
-    results = analyse(volumes, clinical, criteria, rules, seed=run.seed)
+    try:
+        results = analyse(volumes, clinical, criteria, rules, seed=run.seed)
+    except EmptyCohortError as error:
+        raise _with_problems_written(error, run.output) from error
     output = ensure_folder(run.output)
     _write_tables(results, ensure_folder(output / TABLES_FOLDER))
     figures = _write_figures(results, ensure_folder(output / FIGURES_FOLDER))
@@ -69,6 +76,30 @@ def run_cohort(run: CohortRun) -> dict[str, Any]:
     record = _record(run, results)
     write_text(output / tables.RECORD_FILE, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     return record
+
+
+def _with_problems_written(error: EmptyCohortError, output: Path) -> EmptyCohortError:
+    """Write ``problems.csv``, which is needed most when nobody is left, and name it in the message."""
+    path = ensure_folder(output / TABLES_FOLDER) / PROBLEMS_FILE
+    with atomic_path(path) as temporary:
+        problems_table(error.problems).to_csv(temporary, index=False)
+    remedy = f"{error.remedy} " if error.remedy else ""
+    return EmptyCohortError(error.problem, error.problems, remedy=f"{remedy}All problems: {path}")
+
+
+def parse_sex_codes(text: str) -> dict[str, str]:
+    """Read ``1=M,2=F``.
+
+    Raises:
+        SettingsError: malformed, or a sex other than F and M.
+    """
+    codes = {}
+    for part in text.split(","):
+        word, sign, sex = (piece.strip() for piece in part.partition("="))
+        if not (word and sign) or sex.upper() not in ("F", "M"):
+            raise SettingsError(f"--sex-codes can't be read: {part.strip()!r}.", remedy="Write for example 1=M,2=F.")
+        codes[word] = sex.upper()
+    return codes
 
 
 def criteria_name(given: str) -> str:
@@ -146,6 +177,7 @@ def _record(run: CohortRun, results: CohortResults) -> dict[str, Any]:
         "rules_not_applied": list(results.dataset.not_applied),
         "left_out": len(results.dataset.left_out),
         "problems": count_by_kind(results.dataset.problems),
+        "names_alike": [p.what for p in results.dataset.problems if p.kind is ProblemKind.NAMES_ALIKE],
         "correlation_sarcopenia": rows,
         "page": tables.PAGE_FILE,
     }

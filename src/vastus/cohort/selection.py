@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from importlib.resources import files
@@ -80,7 +80,7 @@ class Selection:
         kept: ids of the people left, in their order.
         removed: id -> name of the rule that dropped it.
         steps: one a rule, in order.
-        not_applied: names of rules whose column does not exist.
+        not_applied: names of rules whose column, or structure, the tables do not have.
     """
 
     kept: tuple[str, ...]
@@ -122,7 +122,14 @@ def parse_rules(text: str, *, origin: str) -> tuple[Rule, ...]:
     return rules
 
 
-def select(people: pd.DataFrame, truncated: pd.DataFrame, absent: pd.DataFrame, rules: Sequence[Rule]) -> Selection:
+def select(
+    people: pd.DataFrame,
+    truncated: pd.DataFrame,
+    absent: pd.DataFrame,
+    rules: Sequence[Rule],
+    *,
+    listed: Collection[str] | None = None,
+) -> Selection:
     """Apply rules one after the other.
 
     Args:
@@ -130,13 +137,15 @@ def select(people: pd.DataFrame, truncated: pd.DataFrame, absent: pd.DataFrame, 
         truncated: same index, columns (structure, side): cut off by the field of view.
         absent: same shape: not found in the scan.
         rules: in order.
+        listed: structures that the table of volumes speaks of at all; ``None``: all. A rule about coverage that needs
+            another one is not applied: its absence says nothing about the scans.
     """
     left = people.index
     steps: list[FlowStep] = []
     removed: dict[str, str] = {}
     not_applied = []
     for rule in rules:
-        if rule.test is not Test.COVERAGE and (rule.column not in people or people[rule.column].isna().all()):
+        if _lacks_data(rule, people, listed):
             not_applied.append(rule.name)
             continue
         fits, missing = _fits(rule, people.loc[left], truncated.loc[left], absent.loc[left])
@@ -150,6 +159,12 @@ def select(people: pd.DataFrame, truncated: pd.DataFrame, absent: pd.DataFrame, 
         removed.update(dict.fromkeys(left[~keep], rule.name))
         left = left[keep]
     return Selection(tuple(left), removed, tuple(steps), tuple(not_applied))
+
+
+def _lacks_data(rule: Rule, people: pd.DataFrame, listed: Collection[str] | None) -> bool:
+    if rule.test is Test.COVERAGE:
+        return listed is not None and not set(rule.words) <= set(listed)
+    return rule.column not in people or bool(people[rule.column].isna().all())
 
 
 def flow_table(steps: Sequence[FlowStep]) -> pd.DataFrame:

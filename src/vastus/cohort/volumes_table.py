@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from vastus.anatomy import BY_KEY, MUSCLES, SIDES, Group, structures_of
 from vastus.cohort.problems import Problem, ProblemKind
-from vastus.errors import ImplausibleValueError, MissingInputError
+from vastus.errors import ImplausibleValueError, MissingInputError, VastusError
 from vastus.io import tables
+from vastus.io.edited_tables import decimal_comma, plain_name, read_edited_table, read_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,18 +29,21 @@ class Volumes:
         sides_mm3: one row a scan, columns (structure key, side); empty where absent or cut off by the field of view.
         truncated: the same shape; whether the structure was cut off.
         problems: what was left out.
+        listed: structures that have a row in the table at all, whatever it says.
     """
 
     sides_mm3: pd.DataFrame
     truncated: pd.DataFrame
     problems: tuple[Problem, ...]
+    listed: frozenset[str] = frozenset(BY_KEY)
 
 
 def read_volumes(scans: Path) -> Volumes:
     """Read every scan's volumes.
 
     Args:
-        scans: a folder with one ``segment`` output folder a scan, or one CSV with the columns of ``volumes.csv``.
+        scans: a folder with one ``segment`` output folder a scan, or one table (CSV in any common form, or .xlsx) with
+            the columns of ``volumes.csv``.
 
     Raises:
         MissingInputError: no such path, or not one readable scan in it.
@@ -71,7 +75,8 @@ def volumes_from_table(table: pd.DataFrame, problems: Sequence[Problem] = ()) ->
 
     found = list(problems)
     table = table.assign(file=table.get("file", ""))
-    table[tables.SUBJECT] = table[tables.SUBJECT].astype(str).str.strip()
+    table[tables.SUBJECT] = table[tables.SUBJECT].astype(str).map(plain_name)
+    listed = frozenset(table[tables.STRUCTURE]) & BY_KEY.keys()
     for subject, files in table.groupby(tables.SUBJECT)["file"].nunique().items():
         if files > 1:
             found.append(Problem(ProblemKind.DUPLICATE_SCAN, f"in {files} files; all left out", str(subject)))
@@ -83,7 +88,7 @@ def volumes_from_table(table: pd.DataFrame, problems: Sequence[Problem] = ()) ->
     cut = table.set_index([tables.SUBJECT, *index])[tables.TRUNCATED].unstack(index).reindex(columns=keys)
     cut = cut.eq(True)
     volumes = _unit_checked(volumes.mask(cut).astype(float), found)
-    return Volumes(volumes, cut.loc[volumes.index], tuple(found))
+    return Volumes(volumes, cut.loc[volumes.index], tuple(found), listed)
 
 
 def total_muscles_mm3(volumes: Volumes) -> pd.DataFrame:
@@ -128,13 +133,22 @@ def _read_one(file: Path) -> tuple[pd.DataFrame | None, str]:
 
     needed = [c for c in tables.VOLUME_COLUMNS if c not in (tables.GROUP, tables.MEAN_HU)]
     try:
-        text = {tables.SUBJECT: str, tables.STRUCTURE: str, tables.SIDE: str, tables.TRUNCATED: str}
-        frame = pd.read_csv(file, dtype=text, encoding="utf-8-sig")
-    except (OSError, ValueError, pd.errors.ParserError, pd.errors.EmptyDataError):
-        return None, f"{tables.VOLUMES_FILE} can't be read as CSV"
+        table = read_edited_table(file, "table of volumes")
+    except VastusError as error:
+        return None, error.problem
+    width = len(table.header)
+    cells = [(*row.cells, *[""] * width)[:width] for row in table.rows]
+    frame = pd.DataFrame(cells, columns=list(table.header), dtype=str)
     lacking = [c for c in needed if c not in frame]
     if lacking:
         return None, f"columns lacking: {', '.join(lacking)}"
+    comma = decimal_comma(frame[tables.VOLUME_MM3])
+    numbers = [read_number(cell, comma=comma and "," in cell) if cell else None for cell in frame[tables.VOLUME_MM3]]
+    # A cell that is no number stays as it is, so that it is told with the others.
+    frame[tables.VOLUME_MM3] = [
+        cell if number is None and cell else number
+        for cell, number in zip(frame[tables.VOLUME_MM3], numbers, strict=True)
+    ]
     return (frame, "") if len(frame) else (None, "no rows")
 
 

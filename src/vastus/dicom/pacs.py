@@ -89,8 +89,13 @@ class Pacs(Protocol):
 
 
 def is_pacs(text: str) -> bool:
-    """Whether an input is a PACS address, not a file."""
-    return text.startswith(tuple(f"{scheme}:/" for scheme in SCHEMES))
+    """Whether an input is a PACS address, not a file. The one place that knows what such an address looks like."""
+    return text.casefold().startswith(tuple(f"{scheme}:/" for scheme in SCHEMES))
+
+
+def is_dimse(text: str) -> bool:
+    """Whether a PACS address speaks the classic DICOM network, not DICOMweb."""
+    return text.casefold().startswith(("dicom:", "dicoms:"))
 
 
 def parse_address(text: str) -> PacsAddress:

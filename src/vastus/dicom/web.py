@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from vastus.dicom.extra import need
 from vastus.dicom.pacs import TIMEOUT_S, PacsAddress, file_name
 from vastus.dicom.tls import TlsFiles, client_context
-from vastus.errors import PacsError
+from vastus.errors import PacsError, PacsUnreachableError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 Answer = TypeVar("Answer")
 _NO_SUCH = 404
+# Password refused, too many requests, a gateway or server that is down: every study would meet the same.
+_NOT_NOW = (401, 429, 502, 503, 504)
 
 
 class WebPacs:
@@ -80,9 +82,10 @@ class WebPacs:
             if status == _NO_SUCH:
                 raise PacsError(f"{self._address} holds no such study or series, or is no DICOMweb service.") from error
             remedy = "Set VASTUS_PACS_TOKEN, or VASTUS_PACS_USER and VASTUS_PACS_PASSWORD." if status == 401 else None
-            raise PacsError(f"{self._address} answered with HTTP status {status}.", remedy=remedy) from error
+            kind = PacsUnreachableError if status in _NOT_NOW else PacsError
+            raise kind(f"{self._address} answered with HTTP status {status}.", remedy=remedy) from error
         except RequestException as error:
-            raise PacsError(f"{self._address} does not answer ({type(error).__name__}).") from error
+            raise PacsUnreachableError(f"{self._address} does not answer ({type(error).__name__}).") from error
         except (ValueError, KeyError, TypeError) as error:
             raise PacsError(f"{self._address} gave an answer that is not DICOMweb ({type(error).__name__}).") from error
 

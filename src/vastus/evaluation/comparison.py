@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vastus.evaluation import metrics as m
 from vastus.evaluation.summary import BOTH_SIDES, LEVEL, METRIC, NAME, Level, slices
 from vastus.io.tables import SUBJECT
+from vastus.multiple_tests import holm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,18 +76,6 @@ def _signed_rank_p(moved: NDArray[np.float64], ranks: NDArray[np.float64]) -> fl
     signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
     sums = np.abs(signs @ ranks)
     return float((sums >= abs(float((ranks * np.sign(moved)).sum())) - 1e-9).mean())
-
-
-def holm(p_values: NDArray[Any]) -> NDArray[np.float64]:
-    """Holm 1979 step-down correction; ``nan`` stays and is not counted as a test."""
-    import pingouin  # statsmodels' own collects garbage at each call: a second in a process that holds much
-
-    p = np.asarray(p_values, float)
-    corrected = np.full(p.shape, np.nan)
-    known = np.isfinite(p)
-    if known.any():
-        corrected[known] = pingouin.multicomp(p[known], method="holm")[1]
-    return corrected
 
 
 def compare_models(scores: pd.DataFrame) -> pd.DataFrame:

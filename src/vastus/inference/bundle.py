@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -204,7 +205,25 @@ def load_bundle(folder: Path) -> Bundle:
                 "A file of the bundle is damaged or was changed (its SHA-256 differs).",
                 path=folder / name, remedy=_COPY_AGAIN,
             )  # fmt: skip
+    _refuse_unnamed(folder, info)
     return Bundle(folder, info, hashlib.sha256(raw).hexdigest())
+
+
+def _refuse_unnamed(folder: Path, info: BundleInfo) -> None:
+    """Refuse weights that no hash covers: tensors that the ONNX file keeps elsewhere, and those for torch."""
+    from vastus.inference.onnx_files import external_files
+
+    used = {
+        posixpath.normpath(f"{PurePosixPath(ONNX_FILE).parent}/{name}") for name in external_files(folder / ONNX_FILE)
+    }
+    if (folder / SAFETENSORS_FILE).exists():
+        used.add(SAFETENSORS_FILE)
+    unnamed = sorted(used - info.files.keys())
+    if unnamed:
+        raise BundleError(
+            f"The bundle computes with {', '.join(unnamed)}, but {INFO_FILE} names no SHA-256 of it.",
+            path=folder, remedy="Export the weights again with `vastus export`, or take them from a source you trust.",
+        )  # fmt: skip
 
 
 _COPY_AGAIN = "Copy or install the bundle again."

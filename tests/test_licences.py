@@ -1,0 +1,44 @@
+"""No package that is installed with Vastus may bind its users to the GPL, and the list of licences is complete."""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# Strong copyleft; the lesser kind (LGPL) is fine for a library that is used unchanged.
+STRONG = re.compile(r"(?<!L)\bA?GPL|Affero|(?<!Lesser )General Public License", re.IGNORECASE)
+
+
+@pytest.fixture(scope="module")
+def lister() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("list_licences", ROOT / "tools" / "list_licences.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_pattern_knows_the_strong_licences() -> None:
+    for text in ("GPL-3.0", "GPLv2+", "AGPL-3.0-only", "GNU General Public License v3 (GPLv3)", "GNU Affero GPL"):
+        assert STRONG.search(text), text
+    for text in ("LGPL-3.0-or-later", "GNU Lesser General Public License v3 (LGPLv3)", "MIT", "MPL-2.0"):
+        assert not STRONG.search(text), text
+
+
+def test_nothing_that_users_install_is_under_the_gpl(lister: ModuleType) -> None:
+    packages = lister.needed_packages()
+    assert {"numpy", "pydicom", "torch", "fastapi", "distributed"} <= {p.name for p in packages}
+    assert {p.name: p.licence for p in packages if STRONG.search(p.licence)} == {}
+    assert {p.name for p in packages if p.licence in ("", "not said")} == set()
+
+
+def test_the_page_lists_every_package(lister: ModuleType) -> None:
+    # Not the other way round: other systems and Python versions need a few packages less.
+    listed = set(re.findall(r"^\| ([a-z0-9-]+) \|", lister.PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE))
+    lacking = {p.name for p in lister.needed_packages()} - listed
+    assert not lacking, f"run python tools/list_licences.py: {sorted(lacking)}"
