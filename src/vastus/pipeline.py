@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -27,6 +28,7 @@ from vastus.io.csv_tables import VolumeRow, write_volume_rows
 from vastus.io.labels import write_labels
 from vastus.io.scans import Scan, ScanFormat, read_scan
 from vastus.io.tables import CONFIDENCE, LABELS_FILE, LEVELS_FILE, MEASURES_FILE, PAGE_FILE, RECORD_FILE, VOLUMES_FILE
+from vastus.volume import Volume
 
 RECORD_VERSION: Final = 1
 _LIBRARIES: Final = ("numpy", "numba", "openvino", "onnxruntime", "torch", "SimpleITK", "pydicom")
@@ -68,6 +70,31 @@ class ScanRequest:
     subject: str | None = None
     series: str | None = None
     page: bool = True
+
+
+def segment(scan: Volume | Scan | Path | str, *, predictor: Predictor | None = None) -> Segmentation:
+    """Label every muscle and bone of one scan, in memory.
+
+    Args:
+        scan: a file, DICOM folder or zip; or what ``read_scan`` gave; or a ``Volume`` in HU.
+        predictor: loaded weights, to use for many scans; ``None``: the default weights, loaded once and kept.
+
+    Returns:
+        Labels on the grid of the scan (values of ``vastus.LABELS`` and 0), confidence, warnings, times.
+
+    Raises:
+        InputError: the scan can't be used.
+    """
+    given = read_scan(Path(scan)) if isinstance(scan, str | Path) else scan
+    volume = given.volume if isinstance(given, Scan) else given
+    return (predictor or _default_predictor()).segment(volume)
+
+
+@cache
+def _default_predictor() -> Predictor:
+    from vastus.inference.bundle import default_bundle
+
+    return Predictor(default_bundle())
 
 
 def segment_to_folder(
