@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: demo test lint docs bench sbom audit clean
+.PHONY: demo test check lint docs bench sbom audit clean
 
 $(VENV)/core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -27,6 +27,9 @@ demo: $(VENV)/core  ## segment a synthetic sample scan with the shipped weights
 # A worker that dies ends the run, which names its test: with a new one in its place, --dist loadfile can wait for ever.
 test: $(VENV)/test  ## all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+
+check: lint  ## lint, types and the tests that are not slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 -m "not slow"
 
 lint: $(VENV)/lint
 	$(BIN)/ruff check .

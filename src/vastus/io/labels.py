@@ -20,7 +20,7 @@ _CHUNK = 1 << 16
 _DESCRIPTION = "Vastus labels: 100+id right, 200+id left; names in the extension"
 
 
-def write_labels(volume: Volume, path: Path, *, like: Path | None = None) -> None:
+def write_labels(volume: Volume, path: Path | str, *, like: Path | None = None) -> None:
     """Write a label map atomically, as uint8, with the names and colours of its values in the header.
 
     NIfTI carries a Connectome Workbench label table (as TotalSegmentator's files do), NRRD the segment list of
@@ -35,6 +35,7 @@ def write_labels(volume: Volume, path: Path, *, like: Path | None = None) -> Non
         LabelError: a value that the anatomy table does not know.
         OutputError: unknown suffix, or the file can't be written.
     """
+    path = Path(path)
     name = path.name.lower()
     if not name.endswith(LABEL_SUFFIXES):
         raise OutputError(
@@ -48,7 +49,7 @@ def write_labels(volume: Volume, path: Path, *, like: Path | None = None) -> Non
         write_itk_labels(checked, path, _slicer_segments(present, checked.shape))
 
 
-def read_labels(path: Path) -> Volume:
+def read_labels(path: Path | str) -> Volume:
     """Read a label map; whole numbers stored as floats are taken.
 
     Returns:
@@ -59,6 +60,7 @@ def read_labels(path: Path) -> Volume:
         LabelError: values that the anatomy table does not know, all named.
         UnreadableScanError, UnsupportedScanError, GeometryError: as for scans.
     """
+    path = Path(path)
     if not path.is_file():
         raise MissingInputError("There is no such label map.", path=path)
     name = path.name.lower()

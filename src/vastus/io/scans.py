@@ -29,7 +29,7 @@ _SUFFIXES = {
 }
 
 
-def read_scan(path: Path, *, series: str | None = None) -> Scan:
+def read_scan(path: Path | str, *, series: str | None = None) -> Scan:
     """Read a CT.
 
     Args:
@@ -44,6 +44,7 @@ def read_scan(path: Path, *, series: str | None = None) -> Scan:
         GeometryError: slices missing, unevenly spaced, contradictory.
         AmbiguousSeriesError: several series fit equally well; the message lists them.
     """
+    path = Path(path)
     if not path.exists():
         raise MissingInputError("There is no such file or folder.", path=path)
     kind = scan_format(path)
