@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from vastus.errors import MissingInputError, SettingsError, UnsupportedScanError
+from vastus.io.dicom_files import HEAD_BYTES, is_dicom
 from vastus.io.hounsfield import as_hounsfield
 from vastus.io.itk_images import META_IMAGE_SUFFIXES, NRRD_SUFFIXES, read_itk_image
 from vastus.io.nifti import NIFTI_SUFFIXES, read_nifti_image
@@ -88,8 +89,8 @@ def scan_format(path: Path) -> ScanFormat:
         if name.endswith(suffixes):
             return kind
     with path.open("rb") as file:
-        start = file.read(132)
-    if start[128:] == b"DICM":
+        start = file.read(HEAD_BYTES)
+    if is_dicom(start):
         return ScanFormat.DICOM
     raise UnsupportedScanError(
         "This is not a format that Vastus reads.", path=path,
