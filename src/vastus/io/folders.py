@@ -9,7 +9,9 @@ from pathlib import Path
 from vastus.errors import UnreadableScanError
 
 
-def walk_folders(root: Path, skip: Path | None = None) -> Iterator[tuple[Path, list[str]]]:
+def walk_folders(
+    root: Path, skip: Path | None = None, locked: list[Path] | None = None
+) -> Iterator[tuple[Path, list[str]]]:
     """Every folder once, in the order of names, with the names of its files.
 
     Links to folders are followed, unless they lead to a folder that was walked already, or to one that the root itself
@@ -18,12 +20,13 @@ def walk_folders(root: Path, skip: Path | None = None) -> Iterator[tuple[Path, l
     Args:
         root: where to start.
         skip: a folder that is not entered.
+        locked: gets the folders that there is no right to read; None: they are refused.
 
     Yields:
         A folder (below ``root``, as it is named there) and its files.
 
     Raises:
-        UnreadableScanError: a folder that there is no right to read.
+        UnreadableScanError: a folder that there is no right to read, without ``locked``.
     """
     seen = {_identity(parent) for parent in root.resolve().parents}
     waiting = [root]
@@ -33,7 +36,13 @@ def walk_folders(root: Path, skip: Path | None = None) -> Iterator[tuple[Path, l
         if identity in seen:
             continue
         seen.add(identity)
-        folders, files = _entries(here)
+        try:
+            folders, files = _entries(here)
+        except UnreadableScanError:
+            if locked is None:
+                raise
+            locked.append(here)
+            continue
         yield here, files
         below = [here / name for name in folders if not name.startswith(".")]
         waiting += [folder for folder in reversed(below) if folder != skip]
