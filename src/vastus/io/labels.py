@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.anatomy import BY_VALUE, CLASS_COUNT, LABELS, Label, Side
-from vastus.errors import LabelError, MissingInputError, OutputError
+from vastus.errors import GeometryError, LabelError, MissingInputError, OutputError
 from vastus.io.itk_images import META_IMAGE_SUFFIXES, NRRD_SUFFIXES, write_itk_labels
 from vastus.io.label_names import SIDELESS, names_beside, renamed
 from vastus.io.nifti import NIFTI_SUFFIXES, NiftiText, read_nifti_image, write_nifti_labels
 from vastus.io.scan_types import ReadImage
 from vastus.io.slicer_segments import read_segments
-from vastus.volume import Volume
+from vastus.volume import Volume, place_on
 
 LABEL_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".mha")
 _CHUNK = 1 << 16
@@ -94,6 +94,33 @@ def read_label_map(path: Path) -> LabelMap:
     elif values and max(values) < CLASS_COUNT:
         warnings = (*warnings, SIDELESS)
     return LabelMap(image.volume.with_array(_as_label_values(array, path)[0]), warnings)
+
+
+def read_labels_on(path: Path, scan: Volume, scan_path: Path) -> LabelMap:
+    """Read a label map and put it onto the grid of its scan: a cropped or flipped one finds its place there.
+
+    Raises:
+        GeometryError: its voxels are not those of the scan; says by how much, and names both files.
+        MissingInputError, LabelError, UnreadableScanError, UnsupportedScanError: as ``read_labels``.
+    """
+    found = read_label_map(path)
+    return LabelMap(placed_on(found.volume, path, scan, scan_path), found.warnings)
+
+
+def placed_on(labels: Volume, path: Path, scan: Volume, scan_path: Path) -> Volume:
+    """Labels on the grid of a scan, by whole voxels.
+
+    Raises:
+        GeometryError: as ``read_labels_on``.
+    """
+    placed = place_on(labels, scan)
+    if placed is None:
+        difference = scan.difference_to(labels)
+        raise GeometryError(
+            f"The scan {scan_path.name} and the label map {path.name} do not lie on the same grid: {difference}.",
+            path=path, remedy="Give the labels of this very scan, or resample them onto it with nearest neighbours.",
+        )  # fmt: skip
+    return placed
 
 
 def read_named_image(path: Path) -> ReadImage:
