@@ -54,11 +54,12 @@ def patient_and_study(source: Dataset) -> PatientAndStudy:
     mended: list[str] = []
     emptied: list[str] = []
     set_known = _correct_character_set(source)
+    read = _texts if set_known else _raw_texts
     for keyword in COPIED:
         if keyword not in source:
             continue
         vr = dictionary_VR(keyword)
-        values = _texts(source, keyword)
+        values = read(source, keyword)
         if vr == "PN":
             emptied += [f"{keyword} (all but the first)"] if len(values) > 1 else []
             values = values[:1]
@@ -101,8 +102,7 @@ def _correct_character_set(source: Dataset) -> bool:
     terms = [_SPELT.get(term.strip().upper(), term.strip().upper().replace("ISO-IR", "ISO_IR")) for term in terms]
     known = all(_KNOWN_SETS.fullmatch(term) for term in terms) and _can_decode(terms)
     if not known:
-        del source.SpecificCharacterSet
-        source.__dict__["_vastus_raw_text"] = True
+        source.pop("SpecificCharacterSet", None)
         return False
     if terms:
         source.SpecificCharacterSet = terms[0] if len(terms) == 1 else terms
@@ -125,16 +125,21 @@ def _texts(source: Dataset, keyword: str) -> list[str]:
     from pydicom.multival import MultiValue
     from pydicom.tag import Tag
 
-    raw = source.get_item(Tag(keyword))
-    content = getattr(raw, "value", None)
-    if isinstance(content, bytes) and source.__dict__.get("_vastus_raw_text"):
-        return _split(_guessed(content))
+    content = getattr(source.get_item(Tag(keyword)), "value", None)
     try:
         value = source[keyword].value
         values = list(value) if isinstance(value, (MultiValue, list)) else [value]
         return ["" if v is None else str(v) for v in values]
     except Exception:  # the value breaks the rules of its type
-        return _split(_guessed(content)) if isinstance(content, bytes) else []
+        return _guessed(content).split("\\") if isinstance(content, bytes) else []
+
+
+def _raw_texts(source: Dataset, keyword: str) -> list[str]:
+    """The same where the character set is none."""
+    from pydicom.tag import Tag
+
+    content = getattr(source.get_item(Tag(keyword)), "value", None)
+    return _guessed(content).split("\\") if isinstance(content, bytes) else _texts(source, keyword)
 
 
 def _guessed(content: bytes) -> str:
@@ -142,10 +147,6 @@ def _guessed(content: bytes) -> str:
         return content.decode("utf-8").strip(" \0")
     except UnicodeDecodeError:
         return content.decode("latin-1").strip(" \0")
-
-
-def _split(text: str) -> list[str]:
-    return text.split("\\")
 
 
 def _one_or_many(values: list[str]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vastus.anatomy import BY_VALUE, Label
 from vastus.dicom.patient import PatientAndStudy, patient_and_study
 from vastus.errors import GeometryError, LabelError, UnsupportedScanError
-from vastus.io.scan_types import ScanFormat, ScanSource
+from vastus.io.scan_types import Scan, ScanFormat, ScanSource
 from vastus.volume import Affine, Volume, resample_like
 
 if TYPE_CHECKING:
@@ -129,6 +129,16 @@ def check_headers(source: ScanSource) -> tuple[str, ...]:
 
     _, warnings = _fit_headers(read_headers(source), source)
     return warnings
+
+
+def with_checked_headers(scan: Scan) -> Scan:
+    """The scan, with the warnings of ``check_headers`` among its own.
+
+    Raises:
+        UnsupportedScanError: as ``check_headers``.
+    """
+    source = scan.source
+    return replace(scan, source=replace(source, warnings=source.warnings + check_headers(source)))
 
 
 def _fit_headers(headers: Iterable[Dataset], source: ScanSource) -> tuple[tuple[Dataset, ...], tuple[str, ...]]:

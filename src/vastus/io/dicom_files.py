@@ -55,8 +55,10 @@ def read_dataset(file: BinaryIO, *, force: bool = False, **options: Any) -> Data
     Raises:
         pydicom.errors.InvalidDicomError: it is not DICOM.
     """
-    from pydicom import dcmread
+    from pydicom import config, dcmread
 
+    # Its warnings about a value that breaks a rule quote the value, which may be a patient's.
+    config.settings.reading_validation_mode = config.IGNORE
     head = file.read(HEAD_BYTES)
     file.seek(0)
     if head[:4] == b"DICM" and head[128:132] != b"DICM":
