@@ -7,6 +7,7 @@ on writing, nowhere else.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,8 @@ from vastus.errors import GeometryError
 Affine = NDArray[np.float64]
 AnyArray = NDArray[Any]
 
-_GRID_TOLERANCE_MM = 1e-2
+_GRID_TOLERANCE = 0.25
+"""Of a voxel, at the corners: what rounding of sizes and directions makes; a shift that matters is half a voxel."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,18 +64,47 @@ class Volume:
         return float(abs(np.linalg.det(self.affine[:3, :3])))
 
     def same_grid(self, other: Volume) -> bool:
-        """Whether both have the same shape and their corners coincide within 0.01 mm."""
+        """Whether both have the same shape and no voxel lies a quarter of its size from its fellow.
+
+        Programs round sizes and directions when they save, so that a long scan may differ by more than a short one.
+        """
+        return self.shape == other.shape and self._corners_apart(other) < _GRID_TOLERANCE
+
+    def difference_to(self, other: Volume) -> str:
+        """In words, how the grid of another volume differs: voxels, size, direction, place. Empty for the same grid."""
+        if self.same_grid(other):
+            return ""
         if self.shape != other.shape:
-            return False
+            return f"{_by(self.shape)} voxels against {_by(other.shape)}"
+        sizes = self.spacing_mm, other.spacing_mm
+        if max(abs(a - b) / min(a, b) for a, b in zip(*sizes, strict=True)) > 1e-3:
+            return f"voxels of {_by(sizes[0])} mm against {_by(sizes[1])} mm"
+        cosine = min(
+            float(a @ b) / float(np.linalg.norm(a) * np.linalg.norm(b))
+            for a, b in zip(self.affine[:3, :3].T, other.affine[:3, :3].T, strict=True)
+        )
+        degrees = float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
+        if degrees > 0.05:
+            return f"axes that run {'opposite ways' if degrees > 179 else f'{degrees:.1f} degrees apart'}"
+        shift = (other.affine - self.affine) @ np.array([*((n - 1) / 2 for n in self.shape), 1.0])
+        return f"a place {float(np.linalg.norm(shift[:3])):.2f} mm away ({_by(shift[:3])} mm to the right, front and top)"
+
+    def _corners_apart(self, other: Volume) -> float:
+        """How far the corners of the two grids lie apart at most, in voxels of this one."""
         corners = np.array([[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
-        corners[:, :3] *= self.shape
-        return bool(np.abs(corners @ (self.affine - other.affine).T).max() < _GRID_TOLERANCE_MM)
+        corners[:, :3] *= np.array(self.shape) - 1
+        away = np.linalg.inv(self.affine) @ (self.affine - other.affine) @ corners.T
+        return float(np.abs(away[:3]).max())
 
     def with_array(self, array: AnyArray) -> Volume:
         """Another array on the same grid."""
         if array.shape != self.array.shape:
             raise GeometryError(f"Array of shape {array.shape} does not fit the grid {self.array.shape}.")
         return Volume(array, self.affine)
+
+
+def _by(values: Iterable[float]) -> str:
+    return " x ".join(f"{float(v):.5g}" for v in values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +170,45 @@ def paste(array: AnyArray, shape: tuple[int, int, int], start: tuple[int, int, i
     window = tuple(slice(a, a + n) for a, n in zip(start, array.shape, strict=True))
     full[window] = array
     return full
+
+
+def place_on(labels: Volume, target: Volume) -> Volume | None:
+    """Put labels onto another grid by whole voxels, where each labelled voxel is one of it.
+
+    Flipped, transposed, cropped and padded ones find their place; nothing is resampled.
+
+    Args:
+        labels: any integers; 0 is background.
+        target: gives shape and affine; its array is not read.
+
+    Returns:
+        The labels on the grid of ``target``; None where voxels of the two do not coincide, or a labelled one lies
+        outside.
+    """
+    if labels.same_grid(target):
+        return Volume(labels.array, target.affine)
+    to_target = np.linalg.inv(target.affine) @ labels.affine
+    exact = np.rint(to_target)
+    turn = exact[:3, :3].astype(int)
+    if not ((np.abs(turn).sum(axis=0) == 1).all() and (np.abs(turn).sum(axis=1) == 1).all()):
+        return None
+    corners = np.array([[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+    corners[:, :3] *= np.array(labels.shape) - 1
+    if np.abs(corners @ (to_target - exact)[:3].T).max() >= _GRID_TOLERANCE:
+        return None
+    source = [int(np.flatnonzero(turn[axis])[0]) for axis in range(3)]
+    signs = [int(turn[axis, source[axis]]) for axis in range(3)]
+    moved = labels.array.transpose(source)[tuple(slice(None, None, sign) for sign in signs)]
+    first = (corners @ exact[:3].T).min(axis=0).astype(int)
+    here = tuple(slice(max(0, a), min(n, a + m)) for a, n, m in zip(first, target.shape, moved.shape, strict=True))
+    if any(part.start >= part.stop for part in here):
+        return None
+    there = tuple(slice(part.start - a, part.stop - a) for part, a in zip(here, first, strict=True))
+    if np.count_nonzero(moved) != np.count_nonzero(moved[there]):
+        return None
+    result = np.zeros(target.shape, labels.array.dtype, order="F")
+    result[here] = moved[there]
+    return Volume(result, target.affine)
 
 
 def centred_affine(affine: Affine, shape: tuple[int, int, int], new_shape: tuple[int, int, int]) -> Affine:

@@ -19,7 +19,9 @@ def maps(tmp_path_factory):
     write_labels(labels, root / "reference.nii.gz")
     write_labels(labels.with_array(np.roll(labels.array, 1, axis=2)), root / "first.nii.gz")
     write_labels(labels.with_array(np.roll(labels.array, 1, axis=0)), root / "second.nii.gz")
-    write_labels(Volume(labels.array[:-1], labels.affine), root / "smaller.nii.gz")
+    elsewhere = labels.affine.copy()
+    elsewhere[0, 3] += 5.0  # half a voxel
+    write_labels(Volume(labels.array[:-1], elsewhere), root / "smaller.nii.gz")
     return root
 
 

@@ -12,10 +12,9 @@ from typing import Any, Protocol
 from vastus.batch.ledger import FoundScan
 from vastus.errors import VastusError
 from vastus.io.dicom_choice import choose_stack
+from vastus.io.dicom_files import DICOM_SUFFIXES, HEAD_BYTES, is_dicom, is_packed, is_unfinished, suffix_class
 from vastus.io.dicom_headers import Inventory, take_inventory
 from vastus.io.dicom_store import FolderStore
-
-_SUFFIXES = (".dcm", ".ima", ".dicom", ".dic")
 
 
 class FolderMemory(Protocol):
@@ -49,7 +48,7 @@ class DicomTree:
 
     def visit(self, folder: Path, files: Sequence[str]) -> Iterator[FoundScan]:
         """Take in one folder's own files; yields what is complete."""
-        named = [f for f in files if f.lower().endswith(_SUFFIXES) or _may_be_dicom(f)]
+        named = [f for f in files if f.lower().endswith(DICOM_SUFFIXES) or _may_be_dicom(folder / f)]
         if not named:
             return
         if folder in self._recalled:
@@ -140,10 +139,17 @@ class DicomTree:
         return [FoundScan(Path(s["path"]), s["name"], s["fingerprint"], s["series"]) for s in known["scans"]]
 
 
-def _may_be_dicom(name: str) -> bool:
-    """Files of a PACS often have no suffix, or a UID for a name."""
-    suffix = Path(name).suffix[1:]
-    return name.upper() != "DICOMDIR" and not name.startswith(".") and (not suffix or suffix.isdigit())
+def _may_be_dicom(path: Path) -> bool:
+    """Files of a PACS often have no suffix, or a UID for a name; of others the first bytes tell."""
+    if path.name.upper() == "DICOMDIR" or path.name.startswith("."):
+        return False
+    if not suffix_class(path) or is_packed(path) or is_unfinished(path):
+        return True
+    try:
+        with path.open("rb") as file:
+            return is_dicom(file.read(HEAD_BYTES))
+    except OSError:
+        return False
 
 
 def _by_study(inventory: Inventory) -> dict[str, Inventory]:
@@ -152,6 +158,8 @@ def _by_study(inventory: Inventory) -> dict[str, Inventory]:
         part = studies.setdefault(slices[0].study_uid, Inventory(left_out=Counter(), warnings=list(inventory.warnings)))
         part.slices[uid] = slices
         part.modality_of[uid] = inventory.modality_of[uid]
+        if uid in inventory.left_out_of:
+            part.left_out_of[uid] = inventory.left_out_of[uid]
     for uid, path in inventory.without_position.items():
         part = studies.setdefault(f"without position {uid}", Inventory())
         part.without_position[uid] = path
@@ -166,6 +174,8 @@ def _merge(study: _Study, part: Inventory, folder: Path) -> None:
     for uid, path in part.without_position.items():
         study.inventory.without_position[uid] = path
         study.folders.setdefault(uid, set()).add(folder)
+    for uid, left_out in part.left_out_of.items():
+        study.inventory.left_out_of.setdefault(uid, []).extend(left_out)
     study.inventory.modality_of.update(part.modality_of)
 
 

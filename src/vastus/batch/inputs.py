@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from vastus.batch.ledger import FoundScan
 from vastus.errors import MissingInputError, SettingsError
 from vastus.io.edited_tables import TABLE_SUFFIXES, plain_name, read_edited_table
+from vastus.io.folders import walk_folders
 
 if TYPE_CHECKING:
     from vastus.batch.dicom_tree import FolderMemory
@@ -58,16 +59,18 @@ def _in_folder(root: Path, output: Path, memory: FolderMemory | None, every_seri
     from vastus.batch.dicom_tree import DicomTree
 
     tree = DicomTree(root, memory, every_series=every_series)
-    for here, folders, files in os.walk(root):
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and Path(here, f) != output)
-        images = sorted(f for f in files if f.lower().endswith(IMAGE_SUFFIXES) and not f.startswith("."))
+    locked: list[Path] = []
+    for here, files in walk_folders(root, skip=output, locked=locked):
+        images = [f for f in files if f.lower().endswith(IMAGE_SUFFIXES) and not f.startswith(".")]
         for name in images:
-            path = Path(here, name)
+            path = here / name
             yield FoundScan(path, scan_name(path, root), fingerprint_of(path))
         others = sorted(set(files) - set(images))
         if others:
-            yield from tree.visit(Path(here), others)
+            yield from tree.visit(here, others)
     yield from tree.rest()
+    # Entered all the same: its refusal belongs in the ledger, and it must not take the others with it.
+    yield from (FoundScan(folder, scan_name(folder, root), "locked") for folder in locked)
 
 
 def _in_pacs(given: str, name: str = "", series: str = "") -> Iterator[FoundScan]:

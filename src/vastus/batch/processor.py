@@ -179,7 +179,10 @@ class SegmentProcessor:
         scan = read_scan(task.path, series=task.series)
         labels = read_labels(task.folder / LABELS_FILE)
         if not scan.volume.same_grid(labels):
-            raise UnsupportedScanError("The stored labels do not fit this scan.", path=task.folder / LABELS_FILE)
+            raise UnsupportedScanError(
+                f"The stored labels do not fit this scan: {scan.volume.difference_to(labels)}.",
+                path=task.folder / LABELS_FILE,
+            )
         record = json.loads((task.folder / RECORD_FILE).read_text(encoding="utf-8"))
         rows, measures = self._write_measures(task, scan.volume, labels, record)
         write_confidence(task.folder / CONFIDENCE_FILE, task.name, record)

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from vastus.errors import SettingsError
+from vastus.errors import SettingsError, VastusError
 
 if TYPE_CHECKING:
     from vastus.dicom.outputs import DicomFormat
     from vastus.dicom.pacs import PacsAddress
+    from vastus.io.scans import Scan
     from vastus.pipeline import SegmentedScan
 
 
@@ -26,6 +27,18 @@ class DicomWork:
 
     formats: tuple[DicomFormat, ...] = ()
     destination: PacsAddress | None = None
+
+    def check(self, scan: Scan) -> Scan:
+        """Find out before the network runs whether the results can be made; adds warnings to the scan's.
+
+        Raises:
+            UnsupportedScanError: they can't.
+        """
+        if not self.formats:
+            return scan
+        from vastus.dicom.source import with_checked_headers
+
+        return with_checked_headers(scan)
 
     def finish(self, done: SegmentedScan) -> None:
         """Write, send and check.
@@ -51,7 +64,9 @@ class DicomWork:
 
 
 def dicom_work(formats: str | None, send_to: str | None, inputs: Sequence[Path]) -> DicomWork:
-    """Check what the user typed before any work; an input that is not DICOM is refused.
+    """Check what the user typed before any work; a single input that is not DICOM is refused.
+
+    Of several inputs each is refused in its turn: one must not take the others with it.
 
     Raises:
         SettingsError: an unknown format, a malformed address, ``--send-to`` without ``-f``.
@@ -68,7 +83,7 @@ def dicom_work(formats: str | None, send_to: str | None, inputs: Sequence[Path])
     from vastus.io.scans import ScanSource, scan_format, subject_name
 
     chosen = parse_formats(formats)
-    for path in inputs:
+    for path in inputs if len(inputs) == 1 else ():
         if path.exists():
             refuse_unless_dicom(ScanSource(scan_format(path), path, subject_name(path)))
     return DicomWork(chosen, None if send_to is None else parse_address(send_to))
@@ -77,6 +92,8 @@ def dicom_work(formats: str | None, send_to: str | None, inputs: Sequence[Path])
 @contextmanager
 def fetched(inputs: Sequence[Path]) -> Iterator[list[Path]]:
     """Bring studies named by a PACS address to temporary folders; other inputs stay as they are.
+
+    Of several inputs one that can't be fetched is said, and its folder is empty: it is refused in its turn.
 
     The folders, which hold patient data, are removed at the end. A study is called ``pacs_1``, ``pacs_2`` ... in the
     tables.
@@ -102,7 +119,12 @@ def fetched(inputs: Sequence[Path]) -> Iterator[list[Path]]:
                 continue
             folder = Path(temporary) / f"pacs_{number}"
             folder.mkdir()
-            count = fetch_study(parse_address(str(path)), folder)
-            typer.echo(f"{count} images fetched", err=True)
+            try:
+                count = fetch_study(parse_address(str(path)), folder)
+                typer.echo(f"{count} images fetched", err=True)
+            except VastusError as error:
+                if len(inputs) == 1:
+                    raise
+                typer.echo(f"vastus: {type(error).__name__}: {error}", err=True)
             local.append(folder)
         yield local

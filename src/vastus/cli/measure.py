@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def measure(
     ct: Annotated[Path, typer.Argument(help="The CT: NIfTI, NRRD, MetaImage, or a DICOM folder or zip.")],
-    labels: Annotated[Path, typer.Argument(help="Its label map, on the same grid.")],
+    labels: Annotated[Path, typer.Argument(help="Its label map, on the voxels of the scan.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the tables.")],
     subject: Annotated[str | None, typer.Option(help="Name in the tables; else that of the scan's file.")] = None,
     series: Annotated[str | None, typer.Option(help="Which DICOM series, where there are several.")] = None,
@@ -40,9 +40,9 @@ def measure(
     import json
 
     from vastus.io.atomic import ensure_folder
-    from vastus.io.labels import read_labels
+    from vastus.io.labels import read_labels_on
     from vastus.io.scans import read_scan
-    from vastus.morphometry import MeasureSettings, load_measure_settings, measure_scan, too_large
+    from vastus.morphometry import MeasureSettings, load_measure_settings, measure_scan, too_large, wrong_density
     from vastus.sarcopenia import ClinicalFacts, diagnose, load_criteria
 
     # Whatever the user typed is checked before the scan is read.
@@ -54,15 +54,16 @@ def measure(
     )  # fmt: skip
     thresholds = MeasureSettings() if settings is None else load_measure_settings(settings)
     scan = read_scan(ct, series=series)
-    for warning in scan.source.warnings:
+    read = read_labels_on(labels, scan.volume, ct)
+    label_map = read.volume
+    for warning in (*scan.source.warnings, *(f"{labels.name}: {warning}" for warning in read.warnings)):
         typer.echo(f"vastus: {warning}", err=True)
-    label_map = read_labels(labels)
     ensure_folder(output)
     found = measure_scan(scan.volume, label_map, subject or scan.source.subject, thresholds)
     diagnosis = None if facts == ClinicalFacts() else diagnose(facts, chosen)
     summary = _summary(found, thresholds, diagnosis)
     _write(output, found, facts, thresholds, summary)
-    for warning in too_large(found.structures):
+    for warning in (*wrong_density(found.structures), *too_large(found.structures)):
         typer.echo(f"vastus: {warning}", err=True)
     typer.echo(json.dumps(summary, indent=2) if as_json else _text(found, diagnosis, output))
 

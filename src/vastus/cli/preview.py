@@ -18,14 +18,19 @@ def preview(
     """Draw six axial slices and a coronal one, the CT above its label colours, as a PNG."""
     from vastus.errors import SettingsError
     from vastus.io.atomic import ensure_folder
-    from vastus.io.labels import read_labels
+    from vastus.io.labels import read_labels_on
     from vastus.io.scans import read_scan
     from vastus.report.montage import write_montage
 
     if output.suffix.lower() != ".png":
         raise SettingsError("The picture is a PNG.", path=output, remedy="End the name after -o with .png.")
     scan = read_scan(ct, series=series)
-    label_map = None if labels is None else read_labels(labels)
+    label_map = None
+    if labels is not None:
+        read = read_labels_on(labels, scan.volume, ct)
+        label_map = read.volume
+        for warning in read.warnings:
+            typer.echo(f"vastus: {labels.name}: {warning}", err=True)
     ensure_folder(output.parent)
     write_montage(output, scan.volume, label_map, title=title)
     typer.echo(f"Picture: {output}")

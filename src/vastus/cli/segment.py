@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vastus.cli.dicom_options import DicomWork, dicom_work, fetched
-from vastus.errors import InputError, SettingsError
+from vastus.errors import SettingsError, VastusError
 from vastus.inference.choices import Device, PrecisionChoice, RuntimeName, RuntimeOptions
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 """Exit code of a program that was told to stop, as shells expect it."""
+UNFORESEEN = 1
 STOPPED = "vastus: stopped; nothing half-written is left."
 
 
@@ -106,7 +107,9 @@ def _one(
     reading: Ahead[Scan],
     dicom: DicomWork,
     after_network: Callable[[], None] = lambda: None,
+    on_done: Callable[[SegmentedScan], None] = lambda _: None,
 ) -> SegmentedScan:
+    """Segment one scan and write its results; ``on_done`` is told before DICOM results are written and sent."""
     from vastus.inference.predictor import Stage
     from vastus.pipeline import segment_to_folder
 
@@ -117,18 +120,22 @@ def _one(
             if progress.stage is Stage.CLEAN:
                 after_network()
 
-        done = segment_to_folder(predictor, request, on_scan=on_scan, on_progress=on_progress, read=reading.result)
-    dicom.finish(done)
+        def read() -> Scan:
+            return dicom.check(reading.result())
+
+        done = segment_to_folder(predictor, request, on_scan=on_scan, on_progress=on_progress, read=read)
     for warning in done.record["warnings"]:
         typer.echo(f"warning: {warning}", err=True)
     found = sum(row.volume_mm3 is not None for row in done.rows)
     seconds = done.record["seconds"]["total"]
     typer.echo(f"{done.record['subject']}: {found} labels in {seconds:.1f} s -> {done.folder}")
+    on_done(done)
+    dicom.finish(done)
     return done
 
 
 def _many(predictor: Predictor, inputs: list[Path], output: Path, first: Ahead[Scan], dicom: DicomWork) -> None:
-    """One folder a scan, and one table of all. A scan that fails does not stop the others.
+    """One folder a scan, and one table of all. A scan that fails, in whatever way, does not stop the others.
 
     The next scan is read while the labels of one are cleaned, measured and written.
     """
@@ -140,7 +147,7 @@ def _many(predictor: Predictor, inputs: list[Path], output: Path, first: Ahead[S
 
     ensure_folder(output)
     rows: list[VolumeRow] = []
-    failed: list[InputError] = []
+    failed: list[int] = []
     taken: set[str] = set()
     coming = [first]
 
@@ -153,15 +160,19 @@ def _many(predictor: Predictor, inputs: list[Path], output: Path, first: Ahead[S
         try:
             reading = coming.pop() if coming else _start_reading(path)
             request = ScanRequest(path, output / subject, subject=subject)
-            rows.extend(_one(predictor, request, reading, dicom, read_next).rows)
-        except InputError as error:
-            failed.append(error)
+            # Its rows count as soon as it is segmented, also where a PACS then does not take its DICOM results.
+            _one(predictor, request, reading, dicom, read_next, on_done=lambda done: rows.extend(done.rows))
+        except VastusError as error:
+            failed.append(error.exit_code)
             typer.echo(f"vastus: {type(error).__name__}: {error}", err=True)
+        except Exception as error:  # what nobody foresaw in one scan is no reason to lose the others
+            failed.append(UNFORESEEN)
+            typer.echo(f"vastus: unexpected failure ({type(error).__name__}) [{path}]", err=True)
     if rows:
         write_volume_rows(rows, output / VOLUMES_FILE)
     typer.echo(f"{len(inputs) - len(failed)} of {len(inputs)} scans done -> {output}")
     if failed:
-        raise typer.Exit(failed[0].exit_code)
+        raise typer.Exit(failed[0])
 
 
 def _unused(name: str, taken: set[str]) -> str:

@@ -99,7 +99,8 @@ def gather(case: str, scan: Volume, labels: Volume, model: Volume | None) -> Cas
         GeometryError: they are not.
     """
     if not scan.same_grid(labels) or (model is not None and not scan.same_grid(model)):
-        raise GeometryError("Scan and labels are not on one grid.")
+        other = labels if model is None or not scan.same_grid(labels) else model
+        raise GeometryError(f"Scan and labels are not on one grid: {scan.difference_to(other)}.")
     said = labels if model is None else model
     counts = survey(labels.array, said.array, scan.array, _ROW_TABLE, len(VALUES))
     spacing = np.array(scan.spacing_mm)

@@ -32,9 +32,9 @@ from vastus.curation.shapes import (
 from vastus.curation.suspicion import FindingKind, Suspicion
 from vastus.errors import GeometryError, MissingInputError
 from vastus.io.atomic import ensure_folder
-from vastus.io.labels import LABEL_SUFFIXES, read_labels
+from vastus.io.labels import LABEL_SUFFIXES, read_labels_on
 from vastus.io.scans import read_scan
-from vastus.volume import Volume, from_ras, to_ras
+from vastus.volume import Volume, from_ras, place_on, to_ras
 
 IMAGE_FOLDERS: Final = ("imagesTr", "images")
 LABEL_FOLDERS: Final = ("labelsTr", "labels")
@@ -154,17 +154,27 @@ def check_labels(
 
 def _open(case: LabelledCase, options: CheckOptions) -> tuple[Volume, Volume, Volume | None]:
     """CT, labels and a model's labels, in RAS order."""
-    scan, labels = read_scan(case.scan_path).volume, read_labels(case.labels_path)
-    if not scan.same_grid(labels):
-        raise GeometryError("The label map is not on the grid of its scan.", path=case.labels_path)
+    scan = read_scan(case.scan_path).volume
+    labels = read_labels_on(case.labels_path, scan, case.scan_path).volume
     said = options.predict(case.name, scan) if options.predict else None
-    if said is not None and not said.same_grid(scan):
-        raise GeometryError("The model's labels are not on the grid of the scan.", path=case.scan_path)
-    # The three affines agree within a hundredth of a millimetre; one for all keeps later comparisons simple.
+    if said is not None:
+        placed = place_on(said, scan)
+        if placed is None:
+            raise GeometryError(
+                f"The model's labels are not on the grid of the scan: {scan.difference_to(said)}.", path=case.scan_path
+            )
+        said = placed
+    # The three affines agree within a part of a voxel; one for all keeps later comparisons simple.
     upright = to_ras(scan)
     own = Volume(to_ras(scan.with_array(labels.array)).array, upright.affine)
     model = None if said is None else Volume(to_ras(scan.with_array(said.array)).array, upright.affine)
     return upright, own, model
+
+
+def _original(case: LabelledCase) -> Volume:
+    """The label map on the grid of its scan, in the axis order of the files."""
+    scan = read_scan(case.scan_path).volume
+    return read_labels_on(case.labels_path, scan, case.scan_path).volume
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -203,7 +213,7 @@ def _describe(
     found: dict[str, Finding] = {}
     for number, (case, known) in enumerate(zip(cases, facts, strict=True), start=1):
         own = [group for group in groups if group[0].case == case.name]
-        opened = _Opened(*_open(case, options), read_labels(case.labels_path)) if own else None
+        opened = _Opened(*_open(case, options), _original(case)) if own else None
         for group in own:
             assert opened is not None
             name = numbered[id(group)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from vastus import __version__
 from vastus.anatomy import Code, Label, Side
 from vastus.dicom.codes import SCHEME, SCHEME_NAME
+from vastus.dicom.patient import COPIED
 from vastus.dicom.source import LabelledSeries
 
 if TYPE_CHECKING:
@@ -20,12 +21,7 @@ MODEL: Final = "Vastus"
 DEVICE_UID: Final = f"2.25.{uuid.uuid5(uuid.NAMESPACE_DNS, 'vastus').int}"
 """Names the software as an observer; the same for every installation."""
 
-_COPIED = (
-    "SpecificCharacterSet", "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex",
-    "PatientAge", "PatientSize", "PatientWeight", "PatientIdentityRemoved", "DeidentificationMethod",
-    "StudyInstanceUID",
-    "StudyDate", "StudyTime", "StudyID", "StudyDescription", "AccessionNumber", "ReferringPhysicianName",
-)  # fmt: skip
+_COPIED = ("SpecificCharacterSet", *COPIED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,10 +86,13 @@ def write_dicom(content: DicomContent, formats: tuple[DicomFormat, ...], folder:
         UnsupportedScanError, GeometryError, LabelError: as ``labelled_series``.
         OutputError: the folder can't be written to.
     """
+    import warnings
+
     target = folder / DICOM_FOLDER
     series = labelled_series(content.scan.source, content.labels)
     shutil.rmtree(target, ignore_errors=True)
-    with atomic_folder(target) as staging:
+    with atomic_folder(target) as staging, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of highdicom quote the patient's name
         names = _write(content, series, formats, staging)
     return tuple(target / name for name in names)
 

@@ -136,7 +136,7 @@ def _pixel_measures(series: LabelledSeries) -> Any:
     apart = abs(float(along @ normal)) / float(np.linalg.norm(normal))
     return hd.PixelMeasuresSequence(
         pixel_spacing=(round(float(np.linalg.norm(down)), 6), round(float(np.linalg.norm(across)), 6)),
-        slice_thickness=float(series.header.get("SliceThickness") or round(apart, 6)),
+        slice_thickness=float(series.header.get("SliceThickness") or 0.0) or round(apart, 6),
         spacing_between_slices=round(apart, 6),
     )
 

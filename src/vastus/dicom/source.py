@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vastus.anatomy import BY_VALUE, Label
+from vastus.dicom.patient import PatientAndStudy, patient_and_study
 from vastus.errors import GeometryError, LabelError, UnsupportedScanError
-from vastus.io.scan_types import ScanFormat, ScanSource
+from vastus.io.scan_types import Scan, ScanFormat, ScanSource
 from vastus.volume import Affine, Volume, resample_like
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-# Type 2 attributes: they must be in every result, empty where the source has none.
-_PATIENT_AND_STUDY = (
-    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "ReferringPhysicianName",
-    "StudyID", "AccessionNumber",
-)  # fmt: skip
 _NEEDED = (
     "StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID", "FrameOfReferenceUID", "Rows", "Columns",
+)  # fmt: skip
+_OF_AN_IMAGE = (
+    *_NEEDED, "Modality", "ImageType", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation",
+    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence", "DimensionOrganizationSequence", "DimensionIndexSequence",
+)  # fmt: skip
+_NUMBERS_OF_AN_IMAGE = (
+    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices",
 )  # fmt: skip
 
 
@@ -90,7 +95,7 @@ def labelled_series(source: ScanSource, labels: Volume) -> LabelledSeries:
     refuse_unless_dicom(source)
     from vastus.io.dicom_series import read_headers
 
-    datasets = tuple(_complete(dataset, source) for dataset in read_headers(source))
+    datasets, _ = _fit_headers(read_headers(source), source)
     if source.acquired_grid is not None:
         grid = source.acquired_grid
         target = Volume(np.broadcast_to(np.uint8(0), grid.shape), grid.affine)
@@ -110,17 +115,81 @@ def labelled_series(source: ScanSource, labels: Volume) -> LabelledSeries:
     return LabelledSeries(datasets, slices, values, labels.affine, found, counts)
 
 
-def _complete(dataset: Dataset, source: ScanSource) -> Dataset:
-    missing = [keyword for keyword in _NEEDED if not dataset.get(keyword)]
+def check_headers(source: ScanSource) -> tuple[str, ...]:
+    """Find out before the network runs whether DICOM results can be made of a scan.
+
+    Returns:
+        Warnings about values that the results can't repeat as they are.
+
+    Raises:
+        UnsupportedScanError: not DICOM, or a header without what every result must repeat.
+    """
+    refuse_unless_dicom(source)
+    from vastus.io.dicom_series import read_headers
+
+    _, warnings = _fit_headers(read_headers(source), source)
+    return warnings
+
+
+def with_checked_headers(scan: Scan) -> Scan:
+    """The scan, with the warnings of ``check_headers`` among its own.
+
+    Raises:
+        UnsupportedScanError: as ``check_headers``.
+    """
+    source = scan.source
+    return replace(scan, source=replace(source, warnings=source.warnings + check_headers(source)))
+
+
+def _fit_headers(headers: Iterable[Dataset], source: ScanSource) -> tuple[tuple[Dataset, ...], tuple[str, ...]]:
+    """What results need of each header, in a form that any library takes; the patient is the first header's."""
+    import warnings as python_warnings
+
+    found: PatientAndStudy | None = None
+    fit = []
+    with python_warnings.catch_warnings():
+        python_warnings.simplefilter("ignore")  # pydicom's warnings about a value quote it: patient data
+        for header in headers:
+            found = found or patient_and_study(header)
+            fit.append(_fit_header(header, found, source))
+    return tuple(fit), found.warnings if found else ()
+
+
+def _fit_header(header: Dataset, patient: PatientAndStudy, source: ScanSource) -> Dataset:
+    from pydicom import Dataset
+
+    missing = [keyword for keyword in _NEEDED if not header.get(keyword)]
     if missing:
         raise UnsupportedScanError(
             f"The DICOM header lacks {', '.join(missing)}, which DICOM results must repeat.", path=source.path,
             remedy="Leave -f away: labels and tables do not need it.",
         )  # fmt: skip
-    for keyword in _PATIENT_AND_STUDY:
-        if keyword not in dataset:
-            setattr(dataset, keyword, "")
-    return dataset
+    result = Dataset()
+    for keyword in _OF_AN_IMAGE:
+        if keyword in header:
+            result[keyword] = header[keyword]
+    for keyword in _NUMBERS_OF_AN_IMAGE:
+        numbers = _numbers(header, keyword)
+        if numbers:
+            setattr(result, keyword, numbers if len(numbers) > 1 else numbers[0])
+    indicator = str(header.get("PositionReferenceIndicator") or "")
+    result.PositionReferenceIndicator = indicator if len(indicator) <= 64 and indicator.isascii() else ""
+    result.update(patient.elements)
+    # Of each image its own, though they are all of one study.
+    result.StudyInstanceUID = header.StudyInstanceUID
+    return result
+
+
+def _numbers(header: Dataset, keyword: str) -> list[str]:
+    """Decimals of at most 16 characters, or none where one is no number."""
+    from pydicom.valuerep import format_number_as_ds
+
+    try:
+        value = header.get(keyword)
+        values = [] if value in (None, "") else [float(v) for v in np.atleast_1d(np.asarray(value, dtype=np.float64))]
+    except (TypeError, ValueError, OverflowError):
+        return []
+    return [format_number_as_ds(v) for v in values] if all(np.isfinite(values)) else []
 
 
 def _slice_references(datasets: tuple[Dataset, ...], labels: Volume, source: ScanSource) -> tuple[SliceReference, ...]:

@@ -13,7 +13,7 @@ from vastus.evaluation.comparison import compare_models
 from vastus.evaluation.summary import REFERENCE_NAME, agreement_of, summarise
 from vastus.evaluation.table import SCORE_COLUMNS, ScoreSettings, score_pair
 from vastus.io.tables import LABELS_FILE, SUBJECT
-from vastus.volume import Volume, resample_like, to_ras
+from vastus.volume import Volume, place_on, resample_like, to_ras
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,6 +75,7 @@ def evaluate(
     reference: Path,
     settings: RunSettings,
     progress: Callable[[str], None] = lambda _: None,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> Evaluation:
     """Score one or two models or readers against a reference, and against each other.
 
@@ -83,6 +84,7 @@ def evaluate(
         reference: a label map, or a folder of them; decides which cases are scored.
         settings: see there.
         progress: told one line a case.
+        warn: told what a user should know of a file.
 
     Raises:
         MissingInputError: nothing to read, or a reference without its prediction (all named).
@@ -101,7 +103,7 @@ def evaluate(
     for case, truth, predictions in matched_cases(raters, reference):
         progress(case)
         for rater, path in zip(raters, predictions, strict=True):
-            table = _score_files(path, truth, settings)
+            table = _score_files(path, truth, settings, warn)
             table.insert(0, m.MODEL, rater.name)
             table.insert(0, SUBJECT, case)
             tables.append(table)
@@ -175,21 +177,36 @@ def case_name(path: Path) -> str:
     return name
 
 
-def _score_files(prediction: Path, reference: Path, settings: RunSettings) -> pd.DataFrame:
-    from vastus.io.labels import read_labels
+def _score_files(prediction: Path, reference: Path, settings: RunSettings, warn: Callable[[str], None]) -> pd.DataFrame:
+    from vastus.io.labels import read_label_map
 
-    predicted, truth = to_ras(read_labels(prediction)), to_ras(read_labels(reference))
-    return score_pair(_on_grid(predicted, truth, prediction, reference, settings), truth, settings.scores)
+    said, known = read_label_map(prediction), read_label_map(reference)
+    for path, found in ((prediction, said), (reference, known)):
+        for warning in found.warnings:
+            warn(f"{path}: {warning}")
+    predicted, truth = _on_one_grid(said.volume, known.volume, (prediction, reference), settings)
+    return score_pair(to_ras(predicted), to_ras(truth), settings.scores)
 
 
-def _on_grid(predicted: Volume, truth: Volume, prediction: Path, reference: Path, settings: RunSettings) -> Volume:
-    """The prediction on the reference's grid; files that differ only in the order of their axes already agree."""
-    if predicted.same_grid(truth):
-        return predicted
+def _on_one_grid(
+    predicted: Volume, truth: Volume, paths: tuple[Path, Path], settings: RunSettings
+) -> tuple[Volume, Volume]:
+    """Both on one grid. Where one is cropped, as 3D Slicer saves it, the larger grid is taken for both."""
+    placed = place_on(predicted, truth)
+    if placed is not None and _contains(truth, predicted):
+        return placed, truth
+    grown = place_on(truth, predicted)
+    if grown is not None:
+        return predicted, grown
+    if placed is not None:
+        return placed, truth
     if not settings.resample:
         raise GeometryError(
-            f"The grid of the prediction {predicted.shape} is not that of the reference {truth.shape} in {reference}, "
-            "or their affines differ.",
-            path=prediction, remedy="With --resample the prediction is brought onto the reference's grid.",
+            f"The grid of the prediction is not that of the reference in {paths[1]}: {truth.difference_to(predicted)}.",
+            path=paths[0], remedy="With --resample the prediction is brought onto the reference's grid.",
         )  # fmt: skip
-    return resample_like(predicted, truth, order=0)
+    return resample_like(predicted, truth, order=0), truth
+
+
+def _contains(larger: Volume, smaller: Volume) -> bool:
+    return larger.array.size >= smaller.array.size

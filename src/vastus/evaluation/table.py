@@ -70,7 +70,7 @@ def score_pair(prediction: Volume, reference: Volume, settings: ScoreSettings) -
     import pandas as pd
 
     if not prediction.same_grid(reference):
-        raise GeometryError(f"The grids differ: {prediction.shape} and {reference.shape} voxels, or their affines.")
+        raise GeometryError(f"The grids differ: {reference.difference_to(prediction)}.")
     _refuse_skewed(reference)
     maps = paired_maps(
         _merged(prediction.array) if settings.merge_sides else prediction.array,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from vastus.anatomy import BY_KEY
 from vastus.errors import SettingsError
+from vastus.inference.body_lie import said_of_lie
 from vastus.inference.bundle import Bundle
 from vastus.inference.choices import RuntimeOptions
 from vastus.inference.confidence import Confidence, find_confidence
@@ -122,6 +123,7 @@ class Predictor:
                 full = np.zeros(scan.array.shape, np.uint8, order="F" if _is_f_ordered(scan) else "C")
                 box = tuple(slice(a, b) for a, b in zip(seen.box_start, seen.box_stop, strict=True))
                 restore(labels, self._channel_of_label(), scores, to_ras(scan.with_array(full)).array[box])
+                warnings = (*said_of_lie(to_ras(scan.with_array(full)), to_ras(scan)), *warnings)
         return Segmentation(scan.with_array(full), warnings, clock.seconds, windows, self.device, confidence)
 
     def _predict(self, seen: Preprocessed, tell: OnProgress, clock: _Clock) -> tuple[ScoreMap, int]:

@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from vastus.errors import AmbiguousSeriesError, GeometryError, MissingInputError, UnsupportedScanError, VastusError
-from vastus.io.dicom_headers import Inventory, SliceHeader
+from vastus.io.dicom_headers import LOCALISER, Inventory, LeftOut, SliceHeader
 from vastus.io.hounsfield import MIN_VOXELS_PER_AXIS
 
 _AXIAL_COSINE = math.cos(math.radians(40.0))
 _SIMILAR_LENGTH = 0.9
 _SIMILAR_STEP = 1.1
+_SAME_MM = 0.5
 
 
 class Kernel(IntEnum):
@@ -89,7 +90,10 @@ def choose_stack(inventory: Inventory, path: Path, series: str | None) -> tuple[
         try:
             stacks[uid], dropped = _one_stack(inventory, uid, path)
             if dropped and (series is None or uid.endswith(series)):
-                warnings.append(f"{dropped} slices of other size or direction in the series were left out.")
+                warnings.append(
+                    f"{len(dropped)} slices of other size or direction in the series were left out,"
+                    f" e.g. {dropped[0].path.name}."
+                )
         except VastusError as error:
             refused[uid] = error
     if series is not None:
@@ -123,7 +127,7 @@ def kernel_of(name: str) -> Kernel:
     return Kernel.UNKNOWN
 
 
-def _one_stack(inventory: Inventory, uid: str, path: Path) -> tuple[Stack, int]:
+def _one_stack(inventory: Inventory, uid: str, path: Path) -> tuple[Stack, list[SliceHeader]]:
     lost = inventory.without_position.get(uid)
     if lost is not None:
         raise GeometryError(
@@ -150,7 +154,30 @@ def _one_stack(inventory: Inventory, uid: str, path: Path) -> tuple[Stack, int]:
             f" {volumes[0].first.path.name} and {volumes[1].first.path.name}.",
             path=path, remedy="Export each reconstruction as its own series.",
         )  # fmt: skip
-    return volumes[0], len(inventory.slices[uid]) - len(volumes[0].slices)
+    stack = volumes[0]
+    dropped = [header for group in groups if len(group) < MIN_VOXELS_PER_AXIS for header in group]
+    _refuse_lost_slices(stack, dropped, inventory.left_out_of.get(uid, []))
+    return stack, dropped
+
+
+def _refuse_lost_slices(stack: Stack, dropped: list[SliceHeader], left_out: list[LeftOut]) -> None:
+    """Images of the series that were not taken though they look like its slices: the scan would be a part of itself."""
+    parallel = [s for s in dropped if np.allclose(s.orientation, stack.first.orientation, atol=1e-2)]
+    missing = [s for s in parallel if np.abs(stack.heights_mm - np.dot(s.position_mm, stack.normal)).min() > _SAME_MM]
+    if missing:
+        raise GeometryError(
+            f"{len(missing)} slices of the series have another size, voxel size or frame of reference than the others,"
+            " so that the scan would lack them.",
+            path=missing[0].path, remedy="Export each reconstruction as its own series.",
+        )  # fmt: skip
+    size = (stack.first.rows, stack.first.columns)
+    alike = [image for image in left_out if image.why != LOCALISER and (image.rows, image.columns) == size]
+    if alike:
+        raise GeometryError(
+            f"{len(alike)} images of the series are no CT slices by their header ({alike[0].why}) though they have the"
+            " size of its slices, so that the scan would lack them.",
+            path=alike[0].path, remedy="Export the series again, or take these files out of the folder.",
+        )  # fmt: skip
 
 
 def _alike(one: SliceHeader, other: SliceHeader) -> bool:
@@ -177,8 +204,9 @@ def _named(
     if uid in refused:
         raise refused[uid]
     if uid not in stacks:
+        why = ", ".join(sorted({image.why for image in inventory.left_out_of.get(uid, [])}))
         raise UnsupportedScanError(
-            f"Series {series} is not a CT volume (modality {inventory.modality_of[uid]}).", path=path
+            f"Series {series} is not a CT volume (modality {inventory.modality_of[uid]}; {why or 'no image'}).", path=path
         )
     return stacks[uid]
 

@@ -8,20 +8,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vastus.errors import UnreadableScanError
+from vastus.io.dicom_files import DICOM_SUFFIXES, is_packed, is_text, is_unfinished, read_dataset, suffix_class
 from vastus.io.dicom_store import DicomStore
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-_CT = "1.2.840.10008.5.1.4.1.1.2"
+LOCALISER = "localiser"
+_NAMED = 3
+CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 _ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
-_DICOM_SUFFIXES = (".dcm", ".ima", ".dicom", ".dic")
 _KEYWORDS = [
     "SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "SeriesInstanceUID", "StudyInstanceUID", "PatientID",
     "FrameOfReferenceUID", "SeriesDescription", "ConvolutionKernel", "Rows", "Columns", "NumberOfFrames",
     "SamplesPerPixel", "PhotometricInterpretation", "PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient",
-    "RescaleSlope", "RescaleIntercept", "RescaleType", "PixelPaddingValue", "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
+    "RescaleSlope", "RescaleIntercept", "RescaleType", "PixelPaddingValue", "PixelPaddingRangeLimit",
+    "PixelRepresentation", "BitsAllocated", "InstanceNumber", "SliceThickness", "ImagesInAcquisition",
+    "NumberOfSeriesRelatedInstances", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]  # fmt: skip
 
 
@@ -40,7 +43,11 @@ class SliceHeader:
         orientation: direction cosines along a row, then along a column.
         position_mm: centre of the first voxel.
         slope, intercept: stored value -> HU.
-        padding: stored value of voxels outside the field of view.
+        rescaled: whether the header says both.
+        padding: first and last stored value of voxels outside the field of view; several ranges or none.
+        number: InstanceNumber of a single-frame file.
+        thickness_mm: of the slice.
+        announced: how many images its acquisition or series has, by the header.
     """
 
     path: Path
@@ -59,7 +66,21 @@ class SliceHeader:
     position_mm: tuple[float, float, float]
     slope: float
     intercept: float
-    padding: int | None
+    rescaled: bool
+    padding: tuple[tuple[int, int], ...]
+    number: int | None
+    thickness_mm: float | None
+    announced: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """An image of a series that is no CT slice by its header: its file, why, and its size."""
+
+    path: Path
+    why: str
+    rows: int
+    columns: int
 
 
 @dataclass(slots=True)
@@ -70,6 +91,7 @@ class Inventory:
         slices: CT slices by series UID.
         without_position: a CT file that says no position, by series UID.
         left_out: how many images of which kind are no CT slices, e.g. ``MR``, ``localiser``.
+        left_out_of: the same images with their files, by series UID.
         modality_of: of every series, for messages.
         warnings: for the user.
     """
@@ -77,6 +99,7 @@ class Inventory:
     slices: dict[str, list[SliceHeader]] = field(default_factory=dict)
     without_position: dict[str, Path] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
+    left_out_of: dict[str, list[LeftOut]] = field(default_factory=dict)
     modality_of: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
@@ -85,35 +108,77 @@ def take_inventory(store: DicomStore) -> Inventory:
     """Read the headers of all files.
 
     Raises:
-        UnreadableScanError: a file that should be DICOM is empty or damaged (a slice may be lost with it).
+        UnreadableScanError: a file that should be DICOM is empty or damaged, or one among slices can't be read as
+            DICOM (a slice may be lost with it).
     """
     inventory = Inventory()
-    ignored = 0
+    ignored: list[Path] = []
     for path in store.paths():
         dataset = _header(store, path)
         if dataset is None:
-            ignored += 1
+            ignored.append(path)
         else:
             _sort_in_safely(inventory, path, dataset)
-    if ignored and (inventory.slices or inventory.left_out):
-        inventory.warnings.append(f"{ignored} files that are not DICOM were ignored.")
+    _refuse_lost_links(store, inventory)
+    if inventory.slices or inventory.left_out:
+        _refuse_unread_slices(store, inventory, ignored)
+        if ignored:
+            shown = ", ".join(path.name for path in ignored[:_NAMED]) + (" ..." if len(ignored) > _NAMED else "")
+            inventory.warnings.append(f"{len(ignored)} files that are not DICOM were ignored: {shown}.")
     return inventory
 
 
+def _refuse_lost_links(store: DicomStore, inventory: Inventory) -> None:
+    among = _places(inventory)
+    for path in store.lost():
+        like_dicom = suffix_class(path) in ("", *DICOM_SUFFIXES)
+        if (like_dicom and not among) or _is_among(path, among):
+            raise UnreadableScanError(
+                "This link leads nowhere; a slice may be lost.", path=path,
+                remedy="Fetch what it stands for (e.g. `datalad get`), or take the link out of the folder.",
+            )  # fmt: skip
+
+
+def _refuse_unread_slices(store: DicomStore, inventory: Inventory, ignored: list[Path]) -> None:
+    """A file that is not recognised among recognised ones: the scan would be made of a part of its slices."""
+    among = _places(inventory)
+    for path in ignored:
+        packed = is_packed(path) or is_unfinished(path)
+        if not (_is_among(path, among) or (packed and _is_among(path.with_suffix(""), among))):
+            continue
+        if not packed:
+            with store.open(path) as file:
+                if is_text(file.read(4096)):
+                    continue
+        what = "is compressed or half copied" if packed else "can't be read as DICOM"
+        raise UnreadableScanError(
+            f"This file lies among the slices of a CT but {what}; a slice may be lost.", path=path,
+            remedy="Export the series again, or take the file out of the folder.",
+        )  # fmt: skip
+
+
+def _places(inventory: Inventory) -> set[tuple[Path, str]]:
+    """Where the slices lie, with the suffixes that they have there."""
+    return {(s.path.parent, suffix_class(s.path)) for slices in inventory.slices.values() for s in slices}
+
+
+def _is_among(path: Path, places: set[tuple[Path, str]]) -> bool:
+    return (path.parent, suffix_class(path)) in places
+
+
 def _header(store: DicomStore, path: Path) -> Dataset | None:
-    from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
 
-    named_dicom = path.suffix.lower() in _DICOM_SUFFIXES
+    named_dicom = path.suffix.lower() in DICOM_SUFFIXES
     if store.size(path) == 0:
-        if named_dicom or not path.suffix:
+        if named_dicom or not suffix_class(path):
             raise UnreadableScanError(
                 "The file is empty (0 bytes); a slice may be lost.", path=path, remedy="Export the series again."
             )
         return None
     try:
         with store.open(path) as file:
-            dataset = dcmread(file, force=named_dicom, stop_before_pixels=True, specific_tags=_KEYWORDS)
+            dataset = read_dataset(file, force=named_dicom, stop_before_pixels=True, specific_tags=_KEYWORDS)
             readable = "SOPClassUID" in dataset or "Modality" in dataset
     except InvalidDicomError:
         return None
@@ -155,6 +220,8 @@ def _sort_in(inventory: Inventory, path: Path, dataset: Dataset) -> None:
     other = _why_not_a_slice(dataset, modality)
     if other:
         inventory.left_out[other] += 1
+        size = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
+        inventory.left_out_of.setdefault(uid, []).append(LeftOut(path, other, *size))
         return
     try:
         slices = _frames(path, dataset, uid) if dataset.get("SOPClassUID") in _ENHANCED_CT else [
@@ -169,16 +236,23 @@ def _sort_in(inventory: Inventory, path: Path, dataset: Dataset) -> None:
 def _why_not_a_slice(dataset: Dataset, modality: str) -> str:
     if modality != "CT":
         return modality
-    if dataset.get("SOPClassUID") != _CT and dataset.get("SOPClassUID") not in _ENHANCED_CT:
+    if dataset.get("SOPClassUID") != CT_IMAGE and dataset.get("SOPClassUID") not in _ENHANCED_CT:
         return "secondary capture or other CT object"
-    image_type = {str(part).upper() for part in dataset.get("ImageType") or ()}
-    if image_type & {"LOCALIZER", "SCOUT"}:
-        return "localiser"
+    if set(_image_type(dataset)) & {"LOCALIZER", "SCOUT"}:
+        return LOCALISER
     if int(dataset.get("SamplesPerPixel") or 1) != 1:
         return "colour image"
-    if str(dataset.get("RescaleType") or "HU").upper() not in ("HU", "US"):
-        return f"image in units of {dataset.RescaleType}, not HU"
+    units = {str(place.get("RescaleType") or "HU").strip().upper() for place in _rescaled_places(dataset)}
+    if not units <= {"HU", "US"}:
+        return f"image in units of {', '.join(sorted(units - {'HU', 'US'}))}, not HU"
     return ""
+
+
+def _rescaled_places(dataset: Dataset) -> list[Dataset]:
+    """The data set and, of an Enhanced CT, the groups that say how its values are rescaled."""
+    groups = [*(dataset.get("SharedFunctionalGroupsSequence") or ()), *(dataset.get("PerFrameFunctionalGroupsSequence") or ())]
+    name = "PixelValueTransformationSequence"
+    return [dataset, *(group[name][0] for group in groups if name in group and group[name].value)]
 
 
 def _frames(path: Path, dataset: Dataset, uid: str) -> list[SliceHeader]:
@@ -218,7 +292,7 @@ def _slice(path: Path, place: Any, uid: str, frame: int, dataset: Dataset) -> Sl
     if len(orientation) != 6 or min(between_rows, between_columns) <= 0:
         raise ValueError("no usable plane")
     kernel = place.get("ConvolutionKernel") or ""
-    padding = dataset.get("PixelPaddingValue")
+    slope, intercept = place.get("RescaleSlope"), place.get("RescaleIntercept")
     return SliceHeader(
         path=path,
         frame=frame,
@@ -234,9 +308,13 @@ def _slice(path: Path, place: Any, uid: str, frame: int, dataset: Dataset) -> Sl
         pixel_spacing_mm=(between_rows, between_columns),
         orientation=orientation,
         position_mm=(x, y, z),
-        slope=_number(place.get("RescaleSlope"), 1.0),
-        intercept=_number(place.get("RescaleIntercept"), 0.0),
-        padding=int(padding) if isinstance(padding, int) else None,
+        slope=_number(slope, 1.0),
+        intercept=_number(intercept, 0.0),
+        rescaled=slope not in (None, "") and intercept not in (None, ""),
+        padding=_padding(dataset),
+        number=None if place is not dataset else _whole(dataset.get("InstanceNumber")),
+        thickness_mm=_or_none(place.get("SliceThickness")),
+        announced=_whole(dataset.get("NumberOfSeriesRelatedInstances")) or _whole(dataset.get("ImagesInAcquisition")),
     )
 
 
@@ -244,6 +322,51 @@ def _number(value: Any, default: float) -> float:
     return default if value in (None, "") else float(value)
 
 
+def _or_none(value: Any) -> float | None:
+    """A number that hardly matters: one that can't be read is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _whole(value: Any) -> int | None:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _padding(dataset: Dataset) -> tuple[tuple[int, int], ...]:
+    """The range of stored values outside the field of view, whatever type the header stores it in."""
+    first = _pixel_value(dataset, "PixelPaddingValue")
+    if first is None:
+        return ()
+    last = _pixel_value(dataset, "PixelPaddingRangeLimit")
+    last = first if last is None else last
+    return ((min(first, last), max(first, last)),)
+
+
+def _pixel_value(dataset: Dataset, keyword: str) -> int | None:
+    """In implicit VR these come as bytes, in explicit VR sometimes unsigned where the pixels are signed."""
+    value = dataset.get(keyword)
+    if isinstance(value, bytes) and len(value) >= 2:
+        value = int.from_bytes(value[:2], "little")
+    if not isinstance(value, int):
+        return None
+    if int(dataset.get("BitsAllocated") or 16) != 16:
+        return value
+    value %= 1 << 16
+    signed = bool(dataset.get("PixelRepresentation"))
+    return value - (1 << 16) if signed and value >= 1 << 15 else value
+
+
+def _image_type(dataset: Dataset) -> list[str]:
+    """A value without a backslash comes as one text."""
+    value = dataset.get("ImageType") or ()
+    return [str(part).upper() for part in ([value] if isinstance(value, str) else value)]
+
+
 def _is_original(dataset: Dataset) -> bool:
-    image_type = [str(part).upper() for part in dataset.get("ImageType") or ()]
+    image_type = _image_type(dataset)
     return "REFORMATTED" not in image_type and "MPR" not in image_type and image_type[:1] != ["DERIVED"]

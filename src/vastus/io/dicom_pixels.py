@@ -14,16 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.errors import InputError, UnreadableScanError, UnsupportedScanError
-from vastus.io.dicom_headers import SliceHeader
+from vastus.io.dicom_files import read_dataset
+from vastus.io.dicom_headers import CT_IMAGE, SliceHeader
 from vastus.io.dicom_store import DicomStore
-from vastus.io.hounsfield import AIR_HU
+from vastus.io.padding import AIR_HU
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-_PLAIN_SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99")
+_PLAIN_SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
 _INT16 = np.iinfo(np.int16)
 _MAX_PIXELS = 8192 * 8192
+_PIXEL_KEYWORDS = (
+    "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit",
+    "PixelRepresentation",
+)  # fmt: skip
+_LARGEST_RESCALE = 30_000
 _TISSUE_HU = (-500.0, 3000.0)
 """A padding value whose HU lies in here is a mistake of the header: real tissue has it too."""
 
@@ -38,6 +44,8 @@ class PixelReader:
 
     def hounsfield(self, header: SliceHeader) -> NDArray[Any]:
         """One slice, shape (rows, columns): int16 where slope and intercept are whole numbers, else float32.
+
+        int32 where 16 bits do not hold it: whether that is metal, padding or a mistake is judged with all slices.
 
         Raises:
             UnreadableScanError: truncated, damaged, or compressed in a way that can't be decoded.
@@ -65,11 +73,9 @@ class PixelReader:
             ) from error
 
     def _decode(self, path: Path) -> NDArray[Any]:
-        from pydicom import dcmread
-
         try:
             with self._store.open(path) as file:
-                dataset = dcmread(file, force=True)
+                dataset = read_dataset(file, force=True)
         except UnreadableScanError:
             raise
         except Exception as error:  # a damaged file makes pydicom raise nearly anything
@@ -90,11 +96,8 @@ class PixelReader:
         return self._decompress(dataset, path)
 
     def _decompress(self, dataset: Dataset, path: Path) -> NDArray[Any]:
-        single = int(dataset.get("NumberOfFrames") or 1) == 1
         try:
-            decoded = (
-                self._by_gdcm(path, dataset) if single and dataset.file_meta.TransferSyntaxUID.is_compressed else None
-            )
+            decoded = self._by_gdcm(dataset) if dataset.file_meta.TransferSyntaxUID.is_compressed else None
             frames = np.asarray(dataset.pixel_array if decoded is None else decoded)
         except Exception as error:  # decoders raise nearly anything
             name = dataset.file_meta.TransferSyntaxUID.name
@@ -104,15 +107,40 @@ class PixelReader:
             ) from error  # fmt: skip
         return frames if frames.ndim == 3 else frames[None]
 
-    def _by_gdcm(self, path: Path, dataset: Dataset) -> NDArray[Any] | None:
-        """Stored values, or None where GDCM can't. Always from a copy without rescaling, which GDCM would apply."""
+    def _by_gdcm(self, dataset: Dataset) -> NDArray[Any] | None:
+        """Stored values of all frames, or None where GDCM can't.
+
+        Frame by frame, each as a single-frame CT without rescaling: of an Enhanced CT, GDCM would apply it.
+        """
+        from pydicom.encaps import generate_frames
+
+        count = int(dataset.get("NumberOfFrames") or 1)
+        frames = []
+        for content in generate_frames(dataset.PixelData, number_of_frames=count):
+            frame = self._one_by_gdcm(dataset, content)
+            if frame is None:
+                return None
+            frames.append(frame)
+        return np.concatenate(frames) if len(frames) == count else None
+
+    def _one_by_gdcm(self, dataset: Dataset, content: bytes) -> NDArray[Any] | None:
         import SimpleITK as sitk
         from pydicom import Dataset
+        from pydicom.dataset import FileMetaDataset
+        from pydicom.encaps import encapsulate
 
-        copy = Dataset(dataset)
-        copy.file_meta = dataset.file_meta
-        for keyword in ("RescaleSlope", "RescaleIntercept"):
-            copy.pop(keyword, None)
+        copy, meta = Dataset(), FileMetaDataset()
+        for keyword in _PIXEL_KEYWORDS:
+            if keyword in dataset:
+                copy[keyword] = dataset[keyword]
+        copy.SOPClassUID = meta.MediaStorageSOPClassUID = CT_IMAGE
+        copy.SOPInstanceUID = meta.MediaStorageSOPInstanceUID = "2.25.1"
+        copy.ImagePositionPatient, copy.ImageOrientationPatient = [0, 0, 0], [1, 0, 0, 0, 1, 0]
+        copy.PixelSpacing = [1, 1]
+        copy.PixelData = encapsulate([content])
+        copy["PixelData"].VR, copy["PixelData"].is_undefined_length = "OB", True
+        meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
+        copy.file_meta = meta
         with tempfile.TemporaryDirectory(prefix="vastus-") as folder:
             file = Path(folder) / "slice.dcm"
             copy.save_as(file, enforce_file_format=True)
@@ -127,7 +155,8 @@ class PixelReader:
 
 def _view(dataset: Dataset, path: Path) -> NDArray[Any]:
     frames, rows, columns = int(dataset.get("NumberOfFrames") or 1), int(dataset.Rows), int(dataset.Columns)
-    dtype = np.dtype("<i2" if int(dataset.PixelRepresentation) else "<u2")
+    order = ">" if dataset.original_encoding[1] is False else "<"
+    dtype = np.dtype(order + ("i2" if int(dataset.PixelRepresentation) else "u2"))
     count = frames * rows * columns
     if len(dataset.PixelData) < count * dtype.itemsize:
         raise UnreadableScanError(
@@ -135,22 +164,25 @@ def _view(dataset: Dataset, path: Path) -> NDArray[Any]:
             path=path, remedy="Export the series again.",
         )  # fmt: skip
     stored = np.frombuffer(dataset.PixelData, dtype, count).reshape(frames, rows, columns)
-    unused = 16 - int(dataset.get("BitsStored") or 16)
-    # Bits above BitsStored mean nothing and may hold old overlays; shifting up and down clears them and keeps the sign.
-    return (stored << unused) >> unused if unused else stored
+    bits = int(dataset.get("BitsStored") or 16)
+    high = int(dataset.get("HighBit", bits - 1))
+    if not 1 <= bits <= 16 or not bits - 1 <= high <= 15:
+        raise UnsupportedScanError(f"BitsStored {bits} and HighBit {high} do not fit 16 bits.", path=path)
+    # Bits outside mean nothing and may hold old overlays; shifting up and down clears them and keeps the sign.
+    above, unused = 15 - high, 16 - bits
+    return (stored << above) >> unused if unused else stored
 
 
 def _rescaled(stored: NDArray[Any], header: SliceHeader) -> NDArray[Any]:
     slope, intercept = header.slope, header.intercept
     hu: NDArray[Any]
-    if slope.is_integer() and intercept.is_integer():
+    if slope.is_integer() and intercept.is_integer() and max(abs(slope), abs(intercept)) < _LARGEST_RESCALE:
         hu = stored.astype(np.int32) * int(slope) + int(intercept)
-        # Metal may lie above what 16 bits hold; it is metal all the same.
-        hu = np.clip(hu, _INT16.min, _INT16.max).astype(np.int16)
+        if hu.size and _INT16.min <= hu.min() and hu.max() <= _INT16.max:
+            hu = hu.astype(np.int16)
     else:
         hu = stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
-    if header.padding is not None:
-        padded_hu = header.padding * slope + intercept
-        if not _TISSUE_HU[0] < padded_hu < _TISSUE_HU[1]:
-            hu[stored == header.padding] = AIR_HU
+    for first, last in header.padding:
+        if not any(_TISSUE_HU[0] < value * slope + intercept < _TISSUE_HU[1] for value in (first, last)):
+            hu[(stored >= first) & (stored <= last)] = AIR_HU
     return hu

@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 from vastus.errors import GeometryError, UnsupportedScanError
 from vastus.io.dicom_choice import Stack, choose_stack
+from vastus.io.dicom_complete import check_complete, check_rescale
+from vastus.io.dicom_files import read_dataset
 from vastus.io.dicom_geometry import SAME_HEIGHT_MM, in_order, slice_grid, straighten
 from vastus.io.dicom_headers import SliceHeader, take_inventory
 from vastus.io.dicom_pixels import PixelReader
 from vastus.io.dicom_store import open_store
 from vastus.io.hounsfield import MIN_VOXELS_PER_AXIS
+from vastus.io.padding import without_padding
 from vastus.io.scan_types import Grid, Scan, ScanFormat, ScanSource
 from vastus.volume import Volume
 
@@ -46,7 +49,9 @@ def read_dicom(path: Path, *, series: str | None, subject: str) -> Scan:
             f"The series has {len(slices)} different slices; a volume needs at least {MIN_VOXELS_PER_AXIS}.", path=path
         )
     grid = slice_grid(slices)
-    hu = _stacked(slices, reader)
+    warnings += (*check_rescale(slices), *check_complete(slices))
+    hu, padded = without_padding(_stacked(slices, reader), 0, path)
+    warnings += padded
     volume = Volume(hu.transpose(2, 1, 0), grid.affine)
     acquired = None
     if grid.shift_voxels is not None:
@@ -68,20 +73,19 @@ def read_headers(source: ScanSource, *, with_pixels: bool = False) -> Iterator[D
         source: of a scan read from DICOM.
         with_pixels: also the pixel data, which is most of the memory.
     """
-    from pydicom import dcmread
-
     store = open_store(source.path)
     for path in source.dicom_files:
         with store.open(path) as file:
-            yield dcmread(file, force=True, stop_before_pixels=not with_pixels)
+            yield read_dataset(file, force=True, stop_before_pixels=not with_pixels)
 
 
 def _series_of(path: Path) -> str | None:
-    from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
 
     try:
-        return str(dcmread(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"]).SeriesInstanceUID)
+        with path.open("rb") as file:
+            header = read_dataset(file, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
+        return str(header.SeriesInstanceUID)
     except (InvalidDicomError, AttributeError):
         return None
 
@@ -105,11 +109,14 @@ def _without_duplicates(stack: Stack, reader: PixelReader) -> tuple[list[SliceHe
 
 
 def _stacked(slices: list[SliceHeader], reader: PixelReader) -> NDArray[Any]:
-    """Shape (slices, rows, columns); int16 if every slice is, else float32."""
+    """Shape (slices, rows, columns); int16 if every slice is, else int32 or float32."""
     # Before the whole is asked for: a damaged header may announce more than the files hold.
     reader.hounsfield(slices[0])
-    whole = all(s.slope.is_integer() and s.intercept.is_integer() for s in slices)
-    stacked = np.empty((len(slices), slices[0].rows, slices[0].columns), np.int16 if whole else np.float32)
+    stacked = np.empty((len(slices), slices[0].rows, slices[0].columns), np.int16)
     for k, header in enumerate(slices):
-        stacked[k] = reader.hounsfield(header)
+        hu = reader.hounsfield(header)
+        if hu.dtype != stacked.dtype and np.promote_types(hu.dtype, stacked.dtype) != stacked.dtype:
+            wider = np.float32 if hu.dtype.kind == "f" else np.promote_types(hu.dtype, stacked.dtype)
+            stacked = stacked.astype(wider)
+        stacked[k] = hu
     return stacked

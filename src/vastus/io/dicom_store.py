@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
 
 from vastus.errors import UnreadableScanError
+from vastus.io.dicom_files import HEAD_BYTES
+from vastus.io.folders import walk_folders
 
 MAX_MEMBERS = 50_000
 MAX_MEMBER_BYTES = 2 * 1024**3
@@ -35,17 +37,46 @@ class DicomStore(Protocol):
         """Bytes of one of them."""
         ...
 
+    def lost(self) -> list[Path]:
+        """Links that lead nowhere, so that their content is not to be had."""
+        ...
+
 
 class FolderStore:
-    """Files of a folder and its subfolders, or an explicit list of files."""
+    """Files of a folder and its subfolders, or an explicit list of files. Links are followed.
+
+    Files that are documents or hidden by their names are looked into: one that is DICOM all the same is taken.
+
+    Raises:
+        UnreadableScanError: a folder that there is no right to read.
+    """
 
     def __init__(self, folder: Path, files: Iterable[Path] | None = None) -> None:
-        found = folder.rglob("*") if files is None else files
-        kept = (path for path in found if _wanted(path.relative_to(folder).parts) and path.is_file())
-        self._paths = sorted(kept)
+        found = _below(folder) if files is None else files
+        self._paths: list[Path] = []
+        self._lost: list[Path] = []
+        for path in sorted(found):
+            named = _wanted(path.relative_to(folder).parts)
+            if path.is_file():
+                if named or self._is_dicom_all_the_same(path):
+                    self._paths.append(path)
+            elif named and path.is_symlink():
+                self._lost.append(path)
 
     def paths(self) -> list[Path]:  # noqa: D102
         return self._paths
+
+    def lost(self) -> list[Path]:  # noqa: D102
+        return self._lost
+
+    def _is_dicom_all_the_same(self, path: Path) -> bool:
+        if path.name.lower() in _IGNORED_NAMES or path.name.startswith("._"):
+            return False
+        try:
+            with path.open("rb") as file:
+                return file.read(HEAD_BYTES)[128:] == b"DICM"
+        except OSError:
+            return False
 
     def open(self, path: Path) -> BinaryIO:  # noqa: D102
         return path.open("rb")
@@ -69,7 +100,7 @@ class ZipStore:
             raise UnreadableScanError(f"This zip can't be opened ({error}).", path=archive) from error
         members = [member for member in self._zip.infolist() if not member.is_dir()]
         self._check(members)
-        self._members = {archive / m.filename: m for m in members if _wanted(PurePosixPath(m.filename).parts)}
+        self._members = {archive / m.filename: m for m in members if self._taken(m)}
 
     def paths(self) -> list[Path]:  # noqa: D102
         return sorted(self._members)
@@ -82,6 +113,22 @@ class ZipStore:
 
     def size(self, path: Path) -> int:  # noqa: D102
         return self._members[path].file_size
+
+    def lost(self) -> list[Path]:  # noqa: D102
+        return []
+
+    def _taken(self, member: zipfile.ZipInfo) -> bool:
+        parts = PurePosixPath(member.filename).parts
+        if _wanted(parts):
+            return True
+        name = parts[-1].lower()
+        if name in _IGNORED_NAMES or name.startswith("._") or any(p.lower() in _IGNORED_FOLDERS for p in parts):
+            return False
+        try:
+            with self._zip.open(member) as file:
+                return file.read(HEAD_BYTES)[128:] == b"DICM"
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
+            return False
 
     def _check(self, members: list[zipfile.ZipInfo]) -> None:
         total = sum(member.file_size for member in members)
@@ -108,7 +155,12 @@ def open_store(path: Path) -> DicomStore:
     if path.suffix.lower() == ".zip":
         return ZipStore(path)
     folder = path.parent
-    return FolderStore(folder, [p for p in folder.iterdir() if p.is_file()])
+    return FolderStore(folder, [p for p in folder.iterdir() if p.is_file() or p.is_symlink()])
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for here, files in walk_folders(folder):
+        yield from (here / name for name in files)
 
 
 def _wanted(parts: tuple[str, ...]) -> bool:

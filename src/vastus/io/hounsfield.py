@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,26 +10,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.errors import UnsupportedScanError
-from vastus.volume import Volume
+from vastus.io.padding import AIR_HU, without_padding
+from vastus.io.slice_levels import odd_slices
+from vastus.volume import Volume, axis_order
 
 MIN_VOXELS_PER_AXIS = 3
 """Fewer slices than this are not a volume: neither their distance nor its evenness can be checked."""
-AIR_HU = -1024
 _SAMPLES = 2_000_000
 _REMEDY = "Export the CT again in Hounsfield units (rescale slope and intercept applied)."
 
 
-def as_hounsfield(volume: Volume, path: Path) -> tuple[Volume, tuple[str, ...]]:
+def as_hounsfield(
+    volume: Volume, path: Path, slice_names: Sequence[str] | None = None
+) -> tuple[Volume, tuple[str, ...]]:
     """Check a CT and store it compactly.
 
     NaN that reaches the border of the image is padding (left by registration or defacing) and becomes air with a
-    warning; NaN enclosed by numbers, and any infinity, is refused.
+    warning; NaN enclosed by numbers, and any infinity, is refused. Values that no CT has are padding where they reach
+    the border (``vastus.io.padding``). Each slice is looked at by itself, too.
+
+    Args:
+        volume: the values as the file gives them.
+        path: for messages.
+        slice_names: files of the slices, where these follow each other along the third axis; None: the axis nearest
+            to the body's is taken for that of the slices.
 
     Returns:
         The volume as int16 when all values are whole and fit, else float32; and warnings.
 
     Raises:
-        UnsupportedScanError: fewer than 3 voxels along an axis, NaN or infinity inside, or values that are not HU.
+        UnsupportedScanError: fewer than 3 voxels along an axis, NaN or infinity inside, or values that are not HU, in
+            the whole or in some slices.
     """
     if min(volume.shape) < MIN_VOXELS_PER_AXIS:
         raise UnsupportedScanError(
@@ -36,7 +48,14 @@ def as_hounsfield(volume: Volume, path: Path) -> tuple[Volume, tuple[str, ...]]:
             path=path, remedy="Give the whole series, not a single slice.",
         )  # fmt: skip
     array, warnings = _without_nan(volume.array, path)
+    slice_axis = 2 if slice_names is not None else axis_order(volume.affine).source[2]
+    array, padded = without_padding(array, slice_axis, path)
     compact = _compact(array)
+    odd = odd_slices(compact, slice_axis)
+    if odd is not None:
+        told = odd.told(compact.shape[slice_axis], slice_names or ())
+        raise UnsupportedScanError(f"{told}.", path=path, remedy=_REMEDY)
+    warnings += padded
     problem = _not_hounsfield(compact)
     if problem:
         raise UnsupportedScanError(f"The values are not Hounsfield units: {problem}.", path=path, remedy=_REMEDY)

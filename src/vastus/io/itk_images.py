@@ -9,6 +9,8 @@ import numpy as np
 
 from vastus.errors import GeometryError, UnreadableScanError, UnsupportedScanError
 from vastus.io.atomic import atomic_path
+from vastus.io.itk_headers import check_text_header
+from vastus.io.scan_types import ReadImage
 from vastus.volume import Affine, Volume
 
 NRRD_SUFFIXES = (".nrrd", ".nhdr")
@@ -22,6 +24,30 @@ def read_itk(path: Path) -> Volume:
     Raises:
         UnreadableScanError: truncated, damaged, empty, or not of that format.
         UnsupportedScanError: not three-dimensional, or colour.
+        GeometryError: no voxel sizes, or in units that are not known.
+    """
+    return read_itk_image(path).volume
+
+
+def read_itk_image(path: Path) -> ReadImage:
+    """As ``read_itk``, with warnings about an orientation that the file does not say, or other units.
+
+    Raises:
+        UnreadableScanError, UnsupportedScanError, GeometryError: as ``read_itk``.
+    """
+    image, factor, warnings = open_itk(path, layers=False)
+    return ReadImage(as_volume(image, factor, path), warnings)
+
+
+def open_itk(path: Path, *, layers: bool) -> tuple[Any, float, tuple[str, ...]]:
+    """The image as SimpleITK gives it, the factor that brings its lengths to mm, and warnings.
+
+    Args:
+        path: of the file.
+        layers: take voxels of several components too, as the layers of 3D Slicer's segmentations.
+
+    Raises:
+        UnreadableScanError, UnsupportedScanError, GeometryError: as ``read_itk``.
     """
     import SimpleITK as sitk
 
@@ -33,7 +59,8 @@ def read_itk(path: Path) -> Volume:
     try:
         reader.ReadImageInformation()
         size = tuple(n for n in reader.GetSize())
-        _refuse_other_than_grey_volume(reader, size, path)
+        _refuse_other_than_grey_volume(reader, size, path, layers=layers)
+        factor, warnings = check_text_header(path)
         image = reader.Execute()
         while image.GetDimension() > 3:
             image = image[..., 0]
@@ -42,9 +69,23 @@ def read_itk(path: Path) -> Volume:
             f"The file is truncated, damaged or not of its format ({_last_line(error)}).",
             path=path, remedy="Copy or export it again.",
         ) from error  # fmt: skip
+    return image, factor, warnings
+
+
+def as_volume(image: Any, factor: float, path: Path) -> Volume:
+    """Array and affine of an image of one component; of several, of the first.
+
+    Raises:
+        GeometryError: a singular affine.
+    """
+    import SimpleITK as sitk
+
     array = sitk.GetArrayFromImage(image)
+    first = array if array.ndim == 3 else array[..., 0]
+    affine = _ras_affine(image)
+    affine[:3] *= factor
     try:
-        return Volume(array.transpose(2, 1, 0), _ras_affine(image))
+        return Volume(first.transpose(2, 1, 0), affine)
     except GeometryError as error:
         raise GeometryError(error.problem, path=path) from error
 
@@ -69,7 +110,7 @@ def write_itk_labels(volume: Volume, path: Path, metadata: dict[str, str]) -> No
         sitk.WriteImage(image, str(temporary), useCompression=True, compressionLevel=1)
 
 
-def _refuse_other_than_grey_volume(reader: Any, size: tuple[int, ...], path: Path) -> None:
+def _refuse_other_than_grey_volume(reader: Any, size: tuple[int, ...], path: Path, *, layers: bool) -> None:
     while len(size) > 3 and size[-1] == 1:
         size = size[:-1]
     if len(size) != 3:
@@ -77,7 +118,7 @@ def _refuse_other_than_grey_volume(reader: Any, size: tuple[int, ...], path: Pat
             f"The image has {len(size)} dimensions {size}; one three-dimensional CT is needed.",
             path=path, remedy="Give one volume, not a time series or a slice.",
         )  # fmt: skip
-    if reader.GetNumberOfComponents() != 1:
+    if reader.GetNumberOfComponents() != 1 and not layers:
         raise UnsupportedScanError("The voxels are vectors or colours, not grey values.", path=path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
@@ -9,11 +10,14 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BY_VALUE, LABELS, Label, Side
-from vastus.errors import LabelError, MissingInputError, OutputError
-from vastus.io.itk_images import META_IMAGE_SUFFIXES, NRRD_SUFFIXES, read_itk, write_itk_labels
-from vastus.io.nifti import NIFTI_SUFFIXES, NiftiText, read_nifti, write_nifti_labels
-from vastus.volume import Volume
+from vastus.anatomy import BY_VALUE, CLASS_COUNT, LABELS, Label, Side
+from vastus.errors import GeometryError, LabelError, MissingInputError, OutputError
+from vastus.io.itk_images import META_IMAGE_SUFFIXES, NRRD_SUFFIXES, write_itk_labels
+from vastus.io.label_names import SIDELESS, names_beside, renamed
+from vastus.io.nifti import NIFTI_SUFFIXES, NiftiText, read_nifti_image, write_nifti_labels
+from vastus.io.scan_types import ReadImage
+from vastus.io.slicer_segments import read_segments
+from vastus.volume import Volume, place_on
 
 LABEL_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".mha")
 _CHUNK = 1 << 16
@@ -49,28 +53,103 @@ def write_labels(volume: Volume, path: Path | str, *, like: Path | None = None) 
         write_itk_labels(checked, path, _slicer_segments(present, checked.shape))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelMap:
+    """A label map (uint8, values of ``anatomy.LABELS`` and 0), and what a user should know of the file."""
+
+    volume: Volume
+    warnings: tuple[str, ...] = ()
+
+
 def read_labels(path: Path | str) -> Volume:
     """Read a label map; whole numbers stored as floats are taken.
+
+    Where the file, or a table beside it, names its values, the names count (``vastus.io.label_names``).
 
     Returns:
         uint8, values of ``anatomy.LABELS`` and 0.
 
     Raises:
         MissingInputError: the path is not a file.
-        LabelError: values that the anatomy table does not know, all named.
+        LabelError: values or names that the anatomy table does not know, all named.
         UnreadableScanError, UnsupportedScanError, GeometryError: as for scans.
     """
-    path = Path(path)
+    return read_label_map(Path(path)).volume
+
+
+def read_label_map(path: Path) -> LabelMap:
+    """As ``read_labels``, with warnings: orientation missing or contradictory, values whose meaning nobody says.
+
+    Raises:
+        MissingInputError, LabelError, UnreadableScanError, UnsupportedScanError, GeometryError: as ``read_labels``.
+    """
+    image = read_named_image(path)
+    array, warnings = image.volume.array, image.warnings
+    present = _whole_values(array)
+    values = [value for value in present or () if value]
+    names, beside = image.names, {} if image.names else names_beside(path)
+    if beside and all(value in beside for value in values):
+        names = beside
+    if present is not None and names and values:
+        array = renamed(array, names, values, path)
+    elif values and max(values) < CLASS_COUNT:
+        warnings = (*warnings, SIDELESS)
+    return LabelMap(image.volume.with_array(_as_label_values(array, path)[0]), warnings)
+
+
+def read_labels_on(path: Path, scan: Volume, scan_path: Path) -> LabelMap:
+    """Read a label map and put it onto the grid of its scan: a cropped or flipped one finds its place there.
+
+    Raises:
+        GeometryError: its voxels are not those of the scan; says by how much, and names both files.
+        MissingInputError, LabelError, UnreadableScanError, UnsupportedScanError: as ``read_labels``.
+    """
+    found = read_label_map(path)
+    return LabelMap(placed_on(found.volume, path, scan, scan_path), found.warnings)
+
+
+def placed_on(labels: Volume, path: Path, scan: Volume, scan_path: Path) -> Volume:
+    """Labels on the grid of a scan, by whole voxels.
+
+    Raises:
+        GeometryError: as ``read_labels_on``.
+    """
+    placed = place_on(labels, scan)
+    if placed is None:
+        difference = scan.difference_to(labels)
+        raise GeometryError(
+            f"The scan {scan_path.name} and the label map {path.name} do not lie on the same grid: {difference}.",
+            path=path, remedy="Give the labels of this very scan, or resample them onto it with nearest neighbours.",
+        )  # fmt: skip
+    return placed
+
+
+def read_named_image(path: Path) -> ReadImage:
+    """An image of labels with the values of the file, and the names that its header has for them.
+
+    Raises:
+        MissingInputError: the path is not a file.
+        LabelError: no format of label maps, or segments that overlap.
+        UnreadableScanError, UnsupportedScanError, GeometryError: as for scans.
+    """
     if not path.is_file():
         raise MissingInputError("There is no such label map.", path=path)
     name = path.name.lower()
     if name.endswith(NIFTI_SUFFIXES):
-        volume = read_nifti(path)
-    elif name.endswith((*NRRD_SUFFIXES, *META_IMAGE_SUFFIXES)):
-        volume = read_itk(path)
-    else:
-        raise LabelError("Label maps are read from " + ", ".join(LABEL_SUFFIXES) + ".", path=path)
-    return volume.with_array(_as_label_values(volume.array, path)[0])
+        return read_nifti_image(path)
+    if name.endswith((*NRRD_SUFFIXES, *META_IMAGE_SUFFIXES)):
+        return read_segments(path)
+    raise LabelError("Label maps are read from " + ", ".join(LABEL_SUFFIXES) + ".", path=path)
+
+
+def _whole_values(array: NDArray[Any]) -> list[int] | None:
+    """The values that occur; None where one is no whole number."""
+    if array.dtype == np.uint8:
+        return [int(v) for v in np.flatnonzero(_occurring(array))]
+    found = np.unique(array)
+    if array.dtype.kind == "f" and not (np.isfinite(found).all() and (found == np.rint(found)).all()):
+        return None
+    return [int(v) for v in found]
 
 
 def _as_label_values(array: NDArray[np.generic], path: Path) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:

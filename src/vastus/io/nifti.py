@@ -8,6 +8,7 @@ nibabel's decision: the sform if its code is set, then the qform.
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.errors import GeometryError, UnreadableScanError, UnsupportedScanError
+from vastus.errors import GeometryError, UnreadableScanError, UnsupportedScanError, VastusError
 from vastus.io.atomic import atomic_path
+from vastus.io.nifti_header import first_voxel, label_names, no_place, place, refused, scaling
+from vastus.io.scan_types import ReadImage
 from vastus.volume import Volume
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
@@ -48,16 +51,41 @@ def read_nifti(path: Path) -> Volume:
         UnsupportedScanError: not a three-dimensional grey image.
         GeometryError: no usable affine.
     """
+    return read_nifti_image(path).volume
+
+
+def read_nifti_image(path: Path) -> ReadImage:
+    """As ``read_nifti``, with warnings (orientation missing or contradictory, other units) and the label table.
+
+    Raises:
+        UnreadableScanError, UnsupportedScanError, GeometryError: as ``read_nifti``.
+    """
     raw = read_bytes(path)
     header = _header(raw, path)
-    shape = _three_dimensions(header, path)
-    stored = _stored(raw, header, shape, path)
-    slope, intercept = header.get_slope_inter()
-    affine = header.get_best_affine()
     try:
-        return Volume(_scaled(stored, slope, intercept), affine)
+        return _image(raw, header, path)
+    except VastusError:
+        raise
+    except Exception as error:  # fields of a damaged header make nibabel and NumPy raise nearly anything
+        raise refused(f"{type(error).__name__}", path) from error
+
+
+def _image(raw: bytes, header: Any, path: Path) -> ReadImage:
+    shape = _three_dimensions(header, path)
+    stored, layout = _stored(raw, header, shape, path)
+    try:
+        scaling_of = scaling(header)
+    except ValueError as error:
+        raise refused(f"its scaling is no number ({error})", path) from error
+    try:
+        affine, placing = place(header, shape)
+    except Exception as error:  # nibabel has no error of its own for a quaternion that is none
+        raise no_place(error, path) from error
+    try:
+        volume = Volume(_scaled(stored, scaling_of), affine)
     except GeometryError as error:
         raise GeometryError(error.problem, path=path) from error
+    return ReadImage(volume, (*layout, *placing), label_names(header))
 
 
 def write_nifti_labels(volume: Volume, path: Path, text: NiftiText, like: Path | None = None) -> None:
@@ -157,32 +185,37 @@ def _three_dimensions(header: Any, path: Path) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
-def _stored(raw: bytes, header: Any, shape: tuple[int, int, int], path: Path) -> NDArray[Any]:
+def _stored(
+    raw: bytes, header: Any, shape: tuple[int, int, int], path: Path
+) -> tuple[NDArray[Any], tuple[str, ...]]:
     dtype = header.get_data_dtype()
     if dtype.kind not in "iuf":
         raise UnsupportedScanError(f"The voxels are {dtype} (colour or complex), not grey values.", path=path)
-    offset, count = int(header.get_data_offset()), int(np.prod(shape))
-    if min(shape) < 1 or len(raw) < offset + count * dtype.itemsize:
-        raise UnreadableScanError(
-            f"The file is truncated: {len(raw)} bytes where the header announces {offset + count * dtype.itemsize}.",
-            path=path, remedy="Copy or export it again.",
-        )  # fmt: skip
-    return np.frombuffer(raw, dtype, count, offset).reshape(shape, order="F")
+    if min(shape) < 1:
+        raise refused(f"its size is {shape}", path)
+    count = math.prod(shape)
+    try:
+        offset, warnings = first_voxel(header, len(raw), count * dtype.itemsize)
+    except ValueError as error:
+        raise refused(str(error), path) from error
+    return np.frombuffer(raw, dtype, count, offset).reshape(shape, order="F"), warnings
 
 
-def _scaled(stored: NDArray[Any], slope: float | None, intercept: float | None) -> NDArray[Any]:
+def _scaled(stored: NDArray[Any], scaling_of: tuple[float, float] | None) -> NDArray[Any]:
     # The copy is writable and native, and the file's bytes can go.
     native = stored.astype(stored.dtype.newbyteorder("="), order="F")
-    if slope is None or (slope == 1.0 and not intercept):
+    if scaling_of is None or scaling_of == (1.0, 0.0):
         return native
-    if native.dtype.kind in "iu" and slope == 1.0 and float(intercept or 0).is_integer():
+    slope, intercept = scaling_of
+    if native.dtype.kind in "iu" and slope == 1.0 and intercept.is_integer():
         # Whole numbers stay whole numbers: CT numbers with an intercept of -1024.
-        low, high = int(native.min()) + int(intercept or 0), int(native.max()) + int(intercept or 0)
+        low, high = int(native.min()) + int(intercept), int(native.max()) + int(intercept)
         if np.iinfo(np.int16).min <= low and high <= np.iinfo(np.int16).max:
-            return (native.astype(np.int32) + np.int32(intercept or 0)).astype(np.int16)
+            return (native.astype(np.int32) + np.int32(intercept)).astype(np.int16)
     result: NDArray[Any] = native.astype(np.float32, order="F")
-    result *= np.float32(slope)
-    result += np.float32(intercept or 0)
+    with np.errstate(over="ignore"):  # an infinity is refused as one
+        result *= np.float32(slope)
+        result += np.float32(intercept)
     return result
 
 

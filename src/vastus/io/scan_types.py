@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
@@ -59,3 +60,18 @@ class Scan:
 
     volume: Volume
     source: ScanSource
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadImage:
+    """What a file of one image holds.
+
+    Attributes:
+        volume: voxels and place.
+        warnings: what the header leaves open or says in two ways.
+        names: of label values, where the header has a table of them.
+    """
+
+    volume: Volume
+    warnings: tuple[str, ...] = ()
+    names: Mapping[int, str] = field(default_factory=dict)

@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from vastus.errors import MissingInputError, SettingsError, UnsupportedScanError
+from vastus.io.dicom_files import HEAD_BYTES, is_dicom
 from vastus.io.hounsfield import as_hounsfield
-from vastus.io.itk_images import META_IMAGE_SUFFIXES, NRRD_SUFFIXES, read_itk
-from vastus.io.nifti import NIFTI_SUFFIXES, read_nifti
+from vastus.io.itk_images import META_IMAGE_SUFFIXES, NRRD_SUFFIXES, read_itk_image
+from vastus.io.nifti import NIFTI_SUFFIXES, read_nifti_image
 from vastus.io.scan_types import Grid, Scan, ScanFormat, ScanSource
+from vastus.io.voxel_sizes import refuse_impossible_sizes
 from vastus.volume import Volume
 
 __all__ = ["Grid", "Scan", "ScanFormat", "ScanSource", "read_scan", "scan_format", "subject_name"]
@@ -55,9 +57,14 @@ def read_scan(path: Path | str, *, series: str | None = None) -> Scan:
     else:
         if series is not None:
             raise SettingsError("A series can be chosen in DICOM input only.", path=path)
-        volume = read_nifti(path) if kind is ScanFormat.NIFTI else read_itk(path)
-        scan = Scan(volume, ScanSource(kind, path, subject_name(path), chosen_because="the only image in the file"))
-    volume, warnings = as_hounsfield(scan.volume, path)
+        image = read_nifti_image(path) if kind is ScanFormat.NIFTI else read_itk_image(path)
+        source = ScanSource(
+            kind, path, subject_name(path), warnings=image.warnings, chosen_because="the only image in the file"
+        )
+        scan = Scan(image.volume, source)
+    refuse_impossible_sizes(scan.volume, path)
+    names = [file.name for file in scan.source.dicom_files] if kind is ScanFormat.DICOM else None
+    volume, warnings = as_hounsfield(scan.volume, path, names)
     shear = _shear_degrees(volume)
     if shear > _SHEAR_LIMIT_DEGREES:
         warnings += (f"The axes of the image are {shear:.1f} degrees off right angles; shapes may be distorted.",)
@@ -83,8 +90,8 @@ def scan_format(path: Path) -> ScanFormat:
         if name.endswith(suffixes):
             return kind
     with path.open("rb") as file:
-        start = file.read(132)
-    if start[128:] == b"DICM":
+        start = file.read(HEAD_BYTES)
+    if is_dicom(start):
         return ScanFormat.DICOM
     raise UnsupportedScanError(
         "This is not a format that Vastus reads.", path=path,

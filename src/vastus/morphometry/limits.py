@@ -8,6 +8,27 @@ from vastus.anatomy import Side
 from vastus.morphometry.structures import StructureMeasures
 from vastus.muscle_volumes import largest_volume_mm3
 
+LEAST_BONE_HU = 130.0
+"""Mean of a muscle above this is bone, also with contrast medium; of a bone below it is none."""
+LEAST_TOLD_MM3 = 5000.0
+
+
+def wrong_density(structures: Iterable[StructureMeasures]) -> tuple[str, ...]:
+    """A warning where muscles are as dense as bone or bones as soft as muscle: the values mean other structures."""
+    odd = [
+        f"{m.structure.english}, {m.side.value} ({m.hu.mean_hu:.0f} HU)"
+        for m in structures
+        if m.hu is not None
+        and (m.volume_mm3 or 0.0) >= LEAST_TOLD_MM3
+        and (m.hu.mean_hu >= LEAST_BONE_HU if m.structure.is_muscle else m.hu.mean_hu < LEAST_BONE_HU)
+    ]
+    if not odd:
+        return ()
+    return (
+        f"The density does not fit the name: {', '.join(odd[:6])}{' ...' if len(odd) > 6 else ''}. The label map may be"
+        " numbered by another program, or belong to another scan.",
+    )
+
 
 def too_large(structures: Iterable[StructureMeasures]) -> tuple[str, ...]:
     """A warning for each muscle of one side that exceeds what the largest person's may measure."""

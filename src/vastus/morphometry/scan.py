@@ -17,7 +17,7 @@ from vastus.morphometry.landmarks import Leg, Level, find_leg
 from vastus.morphometry.settings import MeasureSettings
 from vastus.morphometry.structures import Extent, HuStatistics, StructureMeasures, hu_statistics
 from vastus.morphometry.voxels import ROW_OF_VALUE, LabelTally, Profiles, in_blocks, profile_labels, tally_labels
-from vastus.volume import Volume, to_ras
+from vastus.volume import Volume, place_on, to_ras
 
 _PLATEAU = 0.999
 MUSCLE_GROUPS = tuple(group for group in Group if group is not Group.BONE)
@@ -178,8 +178,14 @@ def _volume_row(subject: str, measured: StructureMeasures) -> VolumeRow:
 
 def _upright(ct: Volume | None, labels: Volume) -> tuple[Volume, Volume | None]:
     """Label map (uint8) and CT in RAS order, as views."""
-    if ct is not None and not ct.same_grid(labels):
-        raise GeometryError("CT and label map do not lie on the same grid.", remedy="Resample one onto the other.")
+    if ct is not None:
+        placed = place_on(labels, ct)
+        if placed is None:
+            raise GeometryError(
+                f"CT and label map do not lie on the same grid: {ct.difference_to(labels)}.",
+                remedy="Resample one onto the other.",
+            )
+        labels = placed
     if labels.array.dtype != np.uint8:
         labels = labels.with_array(labels.array.astype(np.uint8))
     return to_ras(labels), None if ct is None else to_ras(ct)

@@ -92,7 +92,10 @@ def make_scene(ct: Volume, labels: Volume | None) -> Scene:
         GeometryError: the label map is not on the grid of the CT.
     """
     if labels is not None and not ct.same_grid(labels):
-        raise GeometryError("The label map is not on the grid of the CT.", remedy="Give labels made from this very CT.")
+        raise GeometryError(
+            f"The label map is not on the grid of the CT: {ct.difference_to(labels)}.",
+            remedy="Give labels made from this very CT.",
+        )
     ct = to_ras(ct)
     if labels is None:
         return Scene(ct, None, _body(ct, (0, ct.shape[2])), None, {}, {})

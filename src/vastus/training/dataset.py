@@ -11,6 +11,7 @@ may be one of them ("not a muscle, or one of those that nobody drew").
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 
 from vastus.anatomy import BACKGROUND_ID, BY_KEY, STRUCTURES, Side
 from vastus.errors import MissingInputError, TrainingError, VastusError
+from vastus.io.label_names import value_of
+from vastus.io.labels import read_named_image
 from vastus.training.losses import IGNORE
 from vastus.volume import Volume
 
@@ -159,10 +162,17 @@ def require_sound(folder: Path) -> tuple[Dataset, tuple[str, ...]]:
 
 
 def read_pair(case: Case) -> tuple[Volume, Volume]:
-    """CT in HU and label map with the data set's own values, on one grid."""
+    """CT in HU and label map with the data set's own values, on one grid.
+
+    Raises:
+        GeometryError: the voxels of the two do not coincide; says by how much.
+        InputError: a file can't be read.
+    """
+    from vastus.io.labels import placed_on
     from vastus.io.scans import read_scan
 
-    return read_scan(case.image).volume, read_values(case.labels)
+    image = read_scan(case.image).volume
+    return image, placed_on(read_values(case.labels), case.labels, image, case.image)
 
 
 def _refuse(problems: list[str], folder: Path) -> None:
@@ -270,11 +280,10 @@ def _files(folder: Path, ending: str) -> dict[str, Path]:
 
 def _check_case(case: Case, dataset: Dataset) -> tuple[list[str], set[int]]:
     try:
-        image, labels = read_pair(case)
+        _, labels = read_pair(case)
+        said = read_named_image(case.labels).names
     except VastusError as error:
         return [f"{case.name}: {error.problem}"], set()
-    if not image.same_grid(labels):
-        return [f"{case.name}: image {image.shape} and labels {labels.shape} do not share a grid"], set()
     values = {int(v) for v in np.flatnonzero(np.bincount(labels.array.ravel(order="K"), minlength=256))}
     allowed = {0, *dataset.values, *dataset.merged} | (
         {dataset.ignore_value} if dataset.ignore_value is not None else set()
@@ -282,16 +291,29 @@ def _check_case(case: Case, dataset: Dataset) -> tuple[list[str], set[int]]:
     unknown = sorted(values - allowed)
     if unknown:
         return [f"{case.name}: label values without a name: {', '.join(map(str, unknown))}"], values
-    return [], values
+    return _contradicted_names(case, dataset, {v: said[v] for v in values if v and v in said}), values
+
+
+def _contradicted_names(case: Case, dataset: Dataset, said: Mapping[int, str]) -> list[str]:
+    """Values whose name in the file's own header (3D Slicer's list, a label table) is another one than the data set's."""
+    problems = []
+    for value, name in said.items():
+        meant = value_of(name)
+        if meant is None or value not in dataset.values:
+            continue
+        key, side = dataset.values[value]
+        if meant % 100 != BY_KEY[key].class_id or (side is not Side.UNKNOWN and meant != BY_KEY[key].label_value(side)):
+            problems.append(
+                f"{case.name}: value {value} is {name!r} in the header of {case.labels.name}, but {key} in {DATASET_FILE}"
+            )
+    return problems
 
 
 def read_values(path: Path) -> Volume:
     """A label map with any whole values of 0..255."""
     from vastus.errors import LabelError
-    from vastus.io.itk_images import read_itk
-    from vastus.io.nifti import NIFTI_SUFFIXES, read_nifti
 
-    volume = read_nifti(path) if path.name.lower().endswith(NIFTI_SUFFIXES) else read_itk(path)
+    volume = read_named_image(path).volume
     array = volume.array
     if array.dtype != np.uint8:
         whole = np.asarray(np.rint(array))

@@ -206,7 +206,8 @@ def pseudo_label(case: PseudoCase, segment: Segment, trust: Trust) -> Volume:
     """
     for what, volume in (("mask", case.excluded), ("earlier label map", case.outlines)):
         if volume is not None and not volume.same_grid(case.scan):
-            raise GeometryError(f"The {what} of {case.name} does not lie on the grid of its scan.")
+            difference = case.scan.difference_to(volume)
+            raise GeometryError(f"The {what} of {case.name} does not lie on the grid of its scan: {difference}.")
     ct = to_ras(case.scan)
     classes, agreement = vote(case.scan, segment)
     labels = settle(classes, agreement, trust.agreement)

@@ -1,0 +1,66 @@
+"""Walk through folders, links to folders included, without going in circles and without losing what can't be opened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from vastus.errors import UnreadableScanError
+
+
+def walk_folders(
+    root: Path, skip: Path | None = None, locked: list[Path] | None = None
+) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder once, in the order of names, with the names of its files.
+
+    Links to folders are followed, unless they lead to a folder that was walked already, or to one that the root itself
+    lies in. Hidden folders are passed over. Links that lead nowhere are among the files.
+
+    Args:
+        root: where to start.
+        skip: a folder that is not entered.
+        locked: gets the folders that there is no right to read; None: they are refused.
+
+    Yields:
+        A folder (below ``root``, as it is named there) and its files.
+
+    Raises:
+        UnreadableScanError: a folder that there is no right to read, without ``locked``.
+    """
+    seen = {_identity(parent) for parent in root.resolve().parents}
+    waiting = [root]
+    while waiting:
+        here = waiting.pop()
+        identity = _identity(here)
+        if identity in seen:
+            continue
+        seen.add(identity)
+        try:
+            folders, files = _entries(here)
+        except UnreadableScanError:
+            if locked is None:
+                raise
+            locked.append(here)
+            continue
+        yield here, files
+        below = [here / name for name in folders if not name.startswith(".")]
+        waiting += [folder for folder in reversed(below) if folder != skip]
+
+
+def _identity(folder: Path) -> tuple[int, int] | Path:
+    stat = folder.stat()
+    return (stat.st_dev, stat.st_ino) if stat.st_ino else folder.resolve()
+
+
+def _entries(folder: Path) -> tuple[list[str], list[str]]:
+    folders, files = [], []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                (folders if entry.is_dir() else files).append(entry.name)
+    except OSError as error:
+        raise UnreadableScanError(
+            f"A folder can't be read ({error.strerror}); slices in it would be lost.", path=folder
+        ) from error
+    return sorted(folders), sorted(files)

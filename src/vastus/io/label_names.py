@@ -1,0 +1,154 @@
+"""What the values of a label map mean: names in its header, or in a table beside it, count for more than numbers.
+
+3D Slicer numbers its segments 1, 2, 3 ... in the order of its list, nnU-Net its classes by ``dataset.json``. Such
+values happen to be valid ones of ``vastus classes`` too, so that nothing but a name tells what they are.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vastus.anatomy import LABELS, Side
+from vastus.errors import LabelError
+
+DATASET_FILE: Final = "dataset.json"
+_BACKGROUND: Final = frozenset({"background", "backgroundscribbles", "foregroundscribbles", "clear label", "???", "exterior"})
+_SIDES: Final = {"r": "right", "right": "right", "rt": "right", "l": "left", "left": "left", "lt": "left", "unknown": ""}
+_OTHER_NAMES: Final = {
+    "hip": "hip_bone", "hipbone": "hip_bone", "hip bone": "hip_bone", "os coxae": "hip_bone", "psoas": "psoas",
+    "psoas major": "psoas", "tensor fascia latae": "tensor_fasciae_latae", "tfl": "tensor_fasciae_latae",
+    "obturator internus": "obturator_internus", "abdominal obliques": "abdominal_oblique",
+}  # fmt: skip
+SIDELESS: Final = (
+    "The label map holds only values from 1 to 29 and names none of them: they are taken as the numbers of `vastus"
+    " classes`, without side. If another program numbered them (3D Slicer's export, nnU-Net), every name is wrong:"
+    " give the .seg.nrrd, or put the dataset.json of these labels beside them."
+)
+
+
+def _table() -> dict[str, int]:
+    names: dict[str, int] = {}
+    for label in LABELS:
+        side = "" if label.side is Side.UNKNOWN else label.side.value
+        structure = label.structure
+        latin = re.sub(r"^(musculus|musculi|os) ", "", structure.latin.lower())
+        for name in {structure.key, structure.english.lower(), structure.latin.lower(), latin}:
+            names[f"{_plain(name)} {side}".strip()] = label.value
+        for other, key in _OTHER_NAMES.items():
+            if key == structure.key:
+                names[f"{other} {side}".strip()] = label.value
+    return names
+
+
+def _plain(name: str) -> str:
+    return " ".join(re.findall(r"[^\W_]+", name.lower()))
+
+
+def value_of(name: str) -> int | None:
+    """The label value that a name means; 0 for background, None for a name that is none of ours.
+
+    Case, order, and what stands between words do not matter: ``femur_left``, ``Left femur``, ``FEMUR (L)``.
+    """
+    words = _plain(name).split()
+    if not words or " ".join(words) in _BACKGROUND or "".join(words) in _BACKGROUND:
+        return 0
+    table = _names()
+    sides = [i for i, word in enumerate(words) if word in _SIDES]
+    # A single side word at one of the ends; "r" and "l" inside a name are no side.
+    for place in sides:
+        if place in (0, len(words) - 1) and len(words) > 1:
+            rest = " ".join(words[:place] + words[place + 1 :])
+            found = table.get(f"{rest} {_SIDES[words[place]]}".strip())
+            if found is not None:
+                return found
+    return table.get(" ".join(words))
+
+
+_TABLE: dict[str, int] = {}
+
+
+def _names() -> dict[str, int]:
+    if not _TABLE:
+        _TABLE.update(_table())
+    return _TABLE
+
+
+def names_beside(path: Path) -> dict[int, str]:
+    """Names by value of nnU-Net's ``dataset.json`` or 3D Slicer's colour table beside a label map; empty without."""
+    for folder in (path.parent, path.parent.parent):
+        names = _of_dataset(folder / DATASET_FILE)
+        if names:
+            return names
+    stem = re.sub(r"(\.seg)?(\.nii(\.gz)?|\.nrrd|\.mha|\.mhd|\.nhdr)$", "", path.name, flags=re.IGNORECASE)
+    for name in (f"{stem}_ColorTable.ctbl", f"{stem}-ColorTable.ctbl", f"{stem}_ColorTable.csv", f"{stem}-ColorTable.csv",
+                 f"{stem}.ctbl"):  # fmt: skip
+        names = _of_colour_table(path.parent / name)
+        if names:
+            return names
+    return {}
+
+
+def _of_dataset(path: Path) -> dict[int, str]:
+    try:
+        labels = dict(json.loads(path.read_text(encoding="utf-8-sig"))["labels"])
+    except (OSError, ValueError, TypeError, KeyError, UnicodeDecodeError):
+        return {}
+    if labels and all(str(key).isdigit() for key in labels):  # nnU-Net's first version has it the other way round
+        return {int(key): str(name) for key, name in labels.items()}
+    return {value: str(name) for name, value in labels.items() if isinstance(value, int)}
+
+
+def _of_colour_table(path: Path) -> dict[int, str]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return {}
+    names = {}
+    for line in lines:
+        words = line.split(",") if "," in line else line.split()
+        if len(words) > 1 and words[0].strip().isdigit():
+            names[int(words[0])] = words[1].strip().strip('"')
+    return names
+
+
+def renamed(array: NDArray[Any], names: Mapping[int, str], present: list[int], path: Path) -> NDArray[Any]:
+    """The label map with the values that its names mean.
+
+    Args:
+        array: whole numbers.
+        names: of values.
+        present: the values besides 0 that occur.
+        path: for messages.
+
+    Raises:
+        LabelError: a value that occurs has a name that the anatomy table does not know, or none.
+    """
+    meaning = {value: value_of(names[value]) if value in names else None for value in present}
+    unknown = [value for value, label in meaning.items() if label is None]
+    if unknown:
+        shown = ", ".join(f"{v} ({names.get(v, 'without a name')})" for v in unknown[:8])
+        raise LabelError(
+            f"The label map names its values, and some of these names are not known: {shown}.", path=path,
+            remedy="Rename these segments as `vastus classes` does, with _right or _left, or delete them.",
+        )  # fmt: skip
+    if all(value == label for value, label in meaning.items()):
+        return array
+    most = max(present)
+    if most < 1 << 16 and min(present) >= 0:
+        table = np.zeros(most + 1, np.uint8)
+        for value, label in meaning.items():
+            table[value] = label
+        result: NDArray[Any] = table[array.astype(np.int64)]
+        return result
+    result = np.zeros(array.shape, np.uint8)
+    for value, label in meaning.items():
+        result[array == value] = label
+    return result
+
