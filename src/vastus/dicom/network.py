@@ -148,6 +148,10 @@ class DimsePacs:
         keep_responses(association)
         try:
             yield association
+        except RuntimeError as error:  # what pynetdicom raises when the other side has gone in the meantime
+            if association.is_established:
+                raise
+            raise PacsError(f"{self._address} ended the connection.") from error
         finally:
             if association.is_established:
                 association.release()
