@@ -69,7 +69,7 @@ class Cases:
                 if relative not in ids:
                     ids[relative] = _unused_id(source.name, set(ids.values()))
             if ids != known:
-                self.layout.state.mkdir(parents=True, exist_ok=True)
+                self.layout.make()
                 write_text(self.layout.known_cases, json.dumps(ids, indent=2) + "\n")
             found = [Case(ids[p.relative_to(self.layout.root).as_posix()], p) for p in sources]
             self._found = {case.id: case for case in found}

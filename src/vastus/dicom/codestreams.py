@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 _ITEM: Final = b"\xfe\xff\x00\xe0"
+_HARMLESS_BYTES: Final = 64 << 20
 _JPEG: Final = b"\xff\xd8"
 _JPEG_2000: Final = b"\xff\x4f"
 _END: Final = b"\xff\xd9"
@@ -53,6 +54,22 @@ def announced_size(frame: bytes) -> tuple[int, int] | None:
             if kind in _FRAME:
                 return int.from_bytes(frame[first + 1 : first + 3]), int.from_bytes(frame[first + 3 : first + 5])
     return None
+
+
+def rle_size(frame: bytes) -> int:
+    """How many bytes a frame in DICOM's run-length encoding unpacks to; at most 64 for each of its own."""
+    if 64 * len(frame) <= _HARMLESS_BYTES:
+        return 0
+    total, place = 0, 64
+    while place < len(frame):
+        count = frame[place]
+        if count == 128:
+            place += 1
+        elif count < 128:
+            total, place = total + count + 1, place + count + 2
+        else:
+            total, place = total + 257 - count, place + 2
+    return total
 
 
 def _fragments(pixels: bytes) -> Iterator[tuple[int, int]]:

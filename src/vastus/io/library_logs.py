@@ -24,12 +24,13 @@ _MOST_KINDS: Final = 1000
 
 
 class _Handler(logging.Handler):
-    def __init__(self, tell: Tell) -> None:
+    def __init__(self, tell: Tell, own: str) -> None:
         super().__init__(logging.WARNING)
-        self._tell = tell
+        self._tell, self._own = tell, own
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._tell(record.name, record.levelname)
+        if not f"{record.name}.".startswith(f"{self._own}."):
+            self._tell(record.name, record.levelname)
 
 
 class LibraryLogs:
@@ -44,7 +45,7 @@ class LibraryLogs:
 
     def __init__(self, tell: Tell, own: str = "vastus") -> None:
         self._to, self._told = tell, set[tuple[str, str]]()
-        self._handler = _Handler(self._tell)
+        self._handler = _Handler(self._tell, own)
         self._warnings = warnings.catch_warnings()
         self._hooks: tuple[Any, Any, Any] = (sys.excepthook, threading.excepthook, sys.unraisablehook)
         self._warnings.__enter__()
@@ -114,7 +115,7 @@ def without_values(text: str) -> str:
 def _loggers_with_handlers(own: str) -> list[logging.Logger]:
     """Loggers of libraries that write for themselves; their records shall come to ours."""
     known = [logging.getLogger(name) for name in list(logging.Logger.manager.loggerDict)]
-    return [each for each in known if each.handlers and each.name != own and not each.name.startswith(f"{own}.")]
+    return [each for each in known if each.handlers and not f"{each.name}.".startswith(f"{own}.")]
 
 
 def _library_of(filename: str) -> str:
