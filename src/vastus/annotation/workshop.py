@@ -194,8 +194,7 @@ def label_names(present: list[int]) -> Mapping[str, int]:
 
 def _claim(layout: Layout) -> Claim:
     """Make sure that one server only works on a project; its lock goes with the process, however that ends."""
-    for folder in layout.make():
-        LOG.warning("Others on this machine can read the folder %s. Make it 0700.", folder.name)
+    layout.make()
     claim = take_claim(layout.state / "server.lock")
     if claim is None:
         raise AlreadyThereError(

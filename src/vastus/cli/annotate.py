@@ -93,13 +93,15 @@ def annotate(
     _log_to_terminal()
     _many_connections()
     logs = LibraryLogs(lambda who, kind: typer.echo(f"warning: a message of {who} ({kind}) was kept back", err=True))
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        typer.echo("warning: the server runs as root; give it an account of its own.", err=True)
     workshop = Workshop(settings, Accounts(read_users(users)) if users else None)
     scheme = "https" if certificate else "http"
     shown = f"[{host}]" if ":" in host else host
     address = f"{scheme}://{shown}:{listening.getsockname()[1]}"
     typer.echo(f"{len(workshop.cases.all())} scans. Viewer and 3D Slicer: {address}", err=True)
+    for readable in workshop.cases.readable_by_others:
+        typer.echo(f"warning: others on this machine can read the folder {readable.name}; make it 0700.", err=True)
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        typer.echo("warning: the server runs as root; give it an account of its own.", err=True)
     config = uvicorn.Config(
         guarded(create_app(workshop), workshop), log_level="warning", access_log=False, server_header=False,
         http=patient_protocol(), ws="none", log_config=None,

@@ -50,7 +50,6 @@ class LibraryLogs:
         self._hooks: tuple[Any, Any, Any] = (sys.excepthook, threading.excepthook, sys.unraisablehook)
         self._warnings.__enter__()
         warnings.showwarning = self._warned
-        warnings.simplefilter("default")
         root = logging.getLogger()
         self._were: list[tuple[logging.Logger, list[logging.Handler], bool]] = []
         for logger in (root, *_loggers_with_handlers(own)):

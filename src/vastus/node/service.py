@@ -149,16 +149,19 @@ class Node:
         job = self.inbox.claim()
         if job is None:
             return False
+        start = time.monotonic()
         try:
             self._process(job)
         except WorkerFailure as failure:
             self._failed(job, failure)
         except Exception as error:  # whatever it is, the job must not stay in this state
             self._failed(job, WorkerFailure(type(error).__name__, hindered=isinstance(error, _SURROUNDINGS)))
+        else:
+            self.journal.count("processed_series")
+            self.journal.log("processed", job=job.id, seconds=round(time.monotonic() - start, 2))
         return True
 
     def _process(self, job: Job) -> None:
-        start = time.monotonic()
         output, result = self._work / str(job.id), self._results / str(job.id)
         for left in (output, result):
             if left.exists():
@@ -169,8 +172,6 @@ class Node:
             raise WorkerFailure("the worker left no output")
         output.replace(result)
         self.queue.move(job, State.SENDING)
-        self.journal.count("processed_series")
-        self.journal.log("processed", job=job.id, seconds=round(time.monotonic() - start, 2))
 
     def _failed(self, job: Job, failure: WorkerFailure) -> None:
         if self._stopping.is_set():
@@ -266,6 +267,7 @@ class Node:
 
 
 def _lock(path: Path) -> Claim:
+    path.touch(mode=0o600)
     claim = take_claim(path)
     if claim is None:
         raise SettingsError("Another node uses this data folder.", path=path.parent)
