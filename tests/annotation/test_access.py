@@ -3,8 +3,10 @@
 import json
 import socket
 import stat
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -195,3 +197,94 @@ def test_elsewhere_than_on_this_machine_users_are_needed(project: Path, tmp_path
     assert read_users(tmp_path / "u.json")["anna"].matches("correct horse battery")
     short = runner.invoke(app, ["annotate", "--add-user", "b", "--users", str(tmp_path / "u.json")], input="short\n")
     assert isinstance(short.exception, SettingsError)
+
+
+def _answer(accounts: Accounts, name: str, password: str = "wrong password", address: str = "") -> str:
+    try:
+        accounts.sign_in(name, password, address)
+    except BusyError:
+        return "429"
+    except WrongPasswordError:
+        return "401"
+    return "200"
+
+
+@pytest.mark.parametrize(
+    "history",
+    [["nobody1", "nobody2", "nobody3", "nobody4", "nobody5", "nobody6"], ["anna"] * 6, ["zoe"] * 6,
+     ["anna", "zoe"] * 6, ["anna"] * 3 + ["zoe"] * 3],
+)  # fmt: skip
+def test_the_throttle_does_not_tell_which_names_exist(users: Path, history: list[str]) -> None:
+    accounts = Accounts(read_users(users))
+    for name in history:
+        _answer(accounts, name)
+    asked = {"anna", "bert", "zoe", "admin"}
+    by_count: dict[int, set[str]] = {}
+    for name in asked:
+        by_count.setdefault(history.count(name), set()).add(_answer(accounts, name))
+    assert all(len(answers) == 1 for answers in by_count.values()), by_count
+
+
+def test_nobody_is_locked_out_from_elsewhere(users: Path) -> None:
+    accounts = Accounts(read_users(users))
+    for _ in range(12):
+        _answer(accounts, "anna", address="192.0.2.66")
+    right = PASSWORD + "anna"
+    assert _answer(accounts, "anna", right, "192.0.2.66") == "429"
+    assert _answer(accounts, "anna", right, "192.0.2.7") == "200"
+    # A machine with a whole network of addresses is one place; so are the two spellings of an IPv4 address.
+    for last in range(12):
+        _answer(accounts, "bert", address=f"2001:db8::{last}")
+    assert _answer(accounts, "bert", PASSWORD + "bert", "2001:db8::ff") == "429"
+    assert _answer(accounts, "anna", right, "::ffff:192.0.2.66") == "429"
+
+
+def test_many_attempts_at_the_same_moment_are_counted(users: Path) -> None:
+    accounts = Accounts(read_users(users))
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(lambda _: _answer(accounts, "anna"), range(12)))
+    assert answers.count("401") == 5
+
+
+def test_counters_are_bounded(users: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vastus.annotation.users._MOST_FAILURES", 4)
+    accounts = Accounts(read_users(users))
+    for number in range(8):
+        _answer(accounts, f"nobody{number}" * 100)
+    assert len(accounts._failures) == 4
+
+
+def test_a_crowd_at_the_sign_in_keeps_nobody_waiting_who_is_signed_in(closed: Running) -> None:
+    anna = sign_in(closed.client, "anna", PASSWORD + "anna")
+    slow = threading.Event()
+    accounts = closed.workshop.accounts
+    assert accounts is not None
+    matches = PasswordHash.matches
+
+    def waiting(own: PasswordHash, password: str) -> bool:
+        slow.wait(20)
+        return matches(own, password)
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(60) as crowd:
+        patch.setattr(PasswordHash, "matches", waiting)
+        body = b"username=nobody&password=wrong"
+        kind = "application/x-www-form-urlencoded"
+        asked = [crowd.submit(closed.client.post, "/auth/token", body, kind) for _ in range(60)]
+        try:
+            time.sleep(0.5)
+            start = time.monotonic()
+            assert anna.get("/api/cases").status == 200
+            assert time.monotonic() - start < 4.0
+        finally:
+            slow.set()
+        assert {each.result().status for each in asked} == {401, 429}
+
+
+def test_a_form_of_a_stranger_is_not_stored(closed: Running) -> None:
+    address = closed.address.removeprefix("http://").split(":")
+    with socket.create_connection((address[0], int(address[1])), timeout=20) as client:
+        client.sendall(
+            b"PUT /datastore/?image=q HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=B\r\n"
+            b"Content-Length: 50000000\r\n\r\n"
+        )
+        assert b" 401 " in client.recv(4096).partition(b"\r\n")[0], "answered before a byte of the body was sent"

@@ -2,6 +2,7 @@
 
 import gzip
 import http.client
+import io
 import json
 import sqlite3
 import struct
@@ -11,10 +12,16 @@ from urllib.parse import quote
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import generate_uid
 
 from annotation_server import ONE_THREAD, Running, label_bytes, labels_of, phantom, serving
+from vastus.annotation.intake import check_dicom_upload
+from vastus.annotation.refusals import TooLargeError
 from vastus.annotation.workshop import ServerSettings
 
 TRUE = phantom(0)
@@ -255,3 +262,73 @@ def test_a_full_disk_is_told(
     assert (answer.status, answer.json["error"]) == (507, "OutputError")
     monkeypatch.undo()
     assert running.client.post("/api/cases/scan0/versions", content).json["version"] == 2
+
+
+def dicom(syntax: str, pixels: bytes = b"", **changes: object) -> bytes:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = "1.2.840.10008.5.1.4.1.1.2", syntax
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    dataset.SOPClassUID, dataset.SOPInstanceUID, dataset.Modality = meta.MediaStorageSOPClassUID, generate_uid(), "CT"
+    dataset.Rows, dataset.Columns, dataset.BitsAllocated, dataset.SamplesPerPixel = 16, 16, 16, 1
+    dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 15, 0
+    for keyword, value in changes.items():
+        setattr(dataset, keyword, value)
+    if pixels:
+        dataset.PixelData = pixels
+        dataset["PixelData"].VR = "OB"
+    file = io.BytesIO()
+    pydicom.dcmwrite(file, dataset, enforce_file_format=True)
+    return file.getvalue()
+
+
+def jpeg_of(rows: int, columns: int) -> bytes:
+    size = rows.to_bytes(2) + columns.to_bytes(2)
+    return b"\xff\xd8\xff\xf7\x00\x0b\x10" + size + b"\x01\x01\x11\x00\xff\xda\x00\x08\x01\x01\x00\x00\x00\x00\xff\xd9"
+
+
+DEFLATED, JPEG_LS, RLE = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.5"
+PLAIN = "1.2.840.10008.1.2.1"
+PACKED = {
+    "deflated": (dicom(DEFLATED, bytes(1 << 20)), 422),
+    "deflated, without preamble": (dicom(DEFLATED, bytes(1 << 20))[132:], 422),
+    "deflated frames": (dicom("1.2.840.10008.1.2.8.1", encapsulate([b"x" * 100])), 422),
+    "unknown syntax": (dicom("1.2.3.4", bytes(512)), 422),
+    "a stream larger than its header": (dicom(JPEG_LS, encapsulate([jpeg_of(60_000, 60_000)])), 422),
+    "a run of zeros": (dicom(RLE, encapsulate([bytes(64) + b"\x81\0" * (1 << 20)])), 413),
+    "too many voxels": (dicom(PLAIN, bytes(512), Rows=60_000, Columns=60_000), 413),
+    "too many frames": (dicom(JPEG_LS, encapsulate([jpeg_of(16, 16)]), NumberOfFrames=2_000_000), 413),
+    "no size": (dicom(PLAIN, bytes(512), Rows=0), 422),
+    "no DICOM": (b"hello" * 100, 422),
+}
+
+
+@pytest.mark.parametrize("name", sorted(PACKED))
+def test_a_dicom_file_that_unpacks_to_more_is_refused_before_a_reader_sees_it(
+    running: Running, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    content, status = PACKED[name]
+
+    def never(_path: Path) -> None:
+        raise AssertionError("the reader was reached")
+
+    monkeypatch.setattr("vastus.annotation.monai_routes.read_scan", never)
+    form = b"".join(
+        b'--B\r\nContent-Disposition: form-data; name="files"; filename="x"\r\n\r\n' + content + b"\r\n" for _ in (1, 2)
+    )
+    answer = running.client.ask(
+        "PUT", "/session/", form + b"--B--\r\n", {"content-type": "multipart/form-data; boundary=B"}
+    )
+    assert (answer.status, answer.json["error"]) in {(413, "TooLargeError"), (422, "UnreadableUploadError")}
+    assert answer.status == status, answer.json
+    assert not [p for p in running.workshop.layout.temporary.rglob("*") if p.is_file()]
+
+
+def test_voxels_of_a_series_are_counted_over_all_its_files(tmp_path: Path) -> None:
+    path = tmp_path / "a.dcm"
+    path.write_bytes(dicom(PLAIN, bytes(512)))
+    assert check_dicom_upload(path, 256) == 256
+    with pytest.raises(TooLargeError):
+        check_dicom_upload(path, 255)
+    path.write_bytes(dicom(JPEG_LS, encapsulate([jpeg_of(16, 16)] * 3), NumberOfFrames=3))
+    assert check_dicom_upload(path, 10_000) == 768

@@ -10,6 +10,7 @@ import pytest
 
 from vastus.annotation import guards
 from vastus.annotation.guards import Guard, GuardSettings
+from vastus.annotation.refusals import NotSignedInError
 
 LIMIT = 1 << 20
 
@@ -104,3 +105,83 @@ def test_a_client_that_hung_up_is_not_waited_for() -> None:
             return {"type": "http.disconnect"}
 
     assert _ask(_refuse_unread, Gone([]), CHUNKED).events == ["answer", "gone", "last", "hang up"]
+
+
+def _as_stranger(path: str, *headers: tuple[bytes, bytes], pieces: list[bytes] | None = None) -> Client:
+    def refuse(_scope: Any) -> None:
+        raise NotSignedInError("You are not signed in.")
+
+    client = Client([b"a"] * 3 if pieces is None else pieces)
+    scope = {"type": "http", "method": "PUT", "path": path, "headers": [(b"host", b"localhost"), *headers]}
+    settings = GuardSettings(body_limit=LIMIT, refuse_strangers=refuse)
+    asyncio.run(Guard(_echo_length, settings)(scope, client.receive, client.send))
+    return client
+
+
+def test_a_stranger_is_answered_before_the_first_byte_of_a_body_is_read() -> None:
+    client = _as_stranger("/datastore/", CHUNKED)
+    assert (client.status, json.loads(client.body)["error"]) == (401, "NotSignedInError")
+    assert client.events[0] == "answer"
+    assert _as_stranger("/datastore/", pieces=[b""]).status == 200, "without a body the route itself asks"
+
+
+def test_what_a_stranger_sends_to_sign_in_is_short() -> None:
+    assert _as_stranger("/auth/token", CHUNKED).status == 200
+    assert _as_stranger("/auth/token", CHUNKED, pieces=[bytes(20_000)]).status == 413
+    assert _as_stranger("/auth/token/", (b"content-length", b"20000")).status == 413
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "status"),
+    [
+        ("/activelearning/random", b"", 413), ("/train/vastus", b"application/octet-stream", 413),
+        ("/api/train", b"application/json", 413), ("/datastore/", b"application/x-www-form-urlencoded", 413),
+        ("/infer/x", b"application/json; charset=utf-8", 413), ("/datastore/", b"multipart/form-data", 200),
+        ("/api/cases/a/versions", b"application/x-www-form-urlencoded", 200),
+    ],
+)  # fmt: skip
+def test_what_is_read_into_memory_is_short(path: str, kind: bytes, status: int) -> None:
+    client = Client([bytes(1 << 20)] * 3)
+    scope = {
+        "type": "http", "method": "POST", "path": path,
+        "headers": [(b"host", b"localhost"), (b"content-type", kind), CHUNKED],
+    }  # fmt: skip
+    asyncio.run(Guard(_echo_length, GuardSettings(body_limit=1 << 30))(scope, client.receive, client.send))
+    assert client.status == status
+
+
+def test_a_body_that_stops_coming_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guards, "PATIENCE_S", 0.05)
+    client = _ask(_echo_length, Client([b"a"], ends=False), CHUNKED)
+    assert (client.status, json.loads(client.body)["error"]) == (408, "SlowBodyError")
+    assert client.events[-1] == "hang up"
+
+
+def test_one_byte_at_a_time_is_too_slow_and_a_large_body_gets_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dripping(Client):
+        pause_s = 0.02
+
+        async def receive(self) -> dict[str, Any]:
+            await asyncio.sleep(self.pause_s)
+            return await super().receive()
+
+    monkeypatch.setattr(guards, "PATIENCE_S", 0.1)
+    assert _ask(_echo_length, Dripping([b"a"] * 100), CHUNKED).status == 408
+    assert _ask(_echo_length, Dripping([bytes(16 * 1024)] * 20), CHUNKED).status == 200
+
+
+def test_after_the_body_the_end_of_the_connection_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guards, "PATIENCE_S", 0.02)
+
+    async def waits(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await receive()
+        await _refuse_unread(scope, receive, send)
+
+    class Patient(Client):
+        async def receive(self) -> dict[str, Any]:
+            return await super().receive() if self.pieces else await asyncio.Event().wait()  # type: ignore[return-value]
+
+    assert _ask(waits, Patient([b"a"]), CHUNKED).status == 401

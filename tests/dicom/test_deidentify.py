@@ -4,6 +4,7 @@ import stat
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
@@ -12,7 +13,9 @@ from typer.testing import CliRunner
 import dicom_factory as factory
 from labelled_dicom import FULL_HEADER
 from vastus.cli.main import app
-from vastus.dicom.deidentify import Pseudonyms, deidentify_folder, load_key, shifted
+from planted_identifiers import planted
+from vastus.dicom.deidentify import Pseudonyms, deidentify, deidentify_folder, load_key, shifted
+from vastus.dicom.kept_attributes import DATES, EMPTIED, UIDS, kept_tags
 from vastus.errors import MissingInputError, SettingsError, UnreadableScanError
 from vastus.io.scans import read_scan
 
@@ -84,6 +87,84 @@ def test_no_planted_marker_is_left_in_forty_places(tmp_path: Path) -> None:
     after = read_scan(tmp_path / "out").volume
     assert after.same_grid(before)
     assert (after.array == before.array).all()
+
+
+def test_nothing_of_two_hundred_planted_identifiers_is_left(tmp_path: Path) -> None:
+    made = planted()
+    assert made.count >= 210
+    (tmp_path / "ct").mkdir()
+    original = tmp_path / "ct" / made.file_name
+    made.dataset.save_as(original, enforce_file_format=True)
+    assert len(made.left_in(original)) == made.count
+    deidentify_folder(tmp_path / "ct", tmp_path / "out", Pseudonyms(KEY))
+    (copy,) = (tmp_path / "out").rglob("*.dcm")
+    assert made.left_in(copy) == []
+    found = pydicom.dcmread(copy)
+    assert found.ImageType == ["ORIGINAL", "PRIMARY", "AXIAL"]
+    assert (found.KVP, found.RescaleIntercept, found.Rows) == (120, -1024, 2)
+    assert found.PixelData == made.dataset.PixelData[:8]
+
+
+def test_the_time_of_day_is_kept_nowhere_and_no_date_is_made_up(tmp_path: Path) -> None:
+    extra = FULL_HEADER | {
+        "AcquisitionDateTime": "20250102101112.123+0900", "LastMenstrualDate": "20250101", "ContentTime": "101112",
+    }  # fmt: skip
+    factory.write_series(tmp_path / "ct", factory.series(3, extra=extra))
+    deidentify_folder(tmp_path / "ct", tmp_path / "out", Pseudonyms(KEY))
+    found = pydicom.dcmread(next((tmp_path / "out").rglob("*.dcm")))
+    assert "LastMenstrualDate" not in found
+    assert found.StudyTime == found.ContentTime == found.PatientSex == ""
+    assert len(found.AcquisitionDateTime) == 8 and found.AcquisitionDateTime == found.StudyDate
+
+
+def test_numbers_stay_though_the_patients_number_is_one_of_them(tmp_path: Path) -> None:
+    hu = np.full((4, 12, 10), -1000, np.int16)
+    hu[:, 3:9, 3:8] = np.arange(30, 60).reshape(6, 5)
+    extra = FULL_HEADER | {"PatientID": "1024", "AccessionNumber": "750", "OtherPatientIDs": ["120", "512"]}
+    factory.write_series(tmp_path / "ct", factory.series(4, hu=hu, pixel_spacing=(0.75, 0.75), extra=extra))
+    deidentify_folder(tmp_path / "ct", tmp_path / "out", Pseudonyms(KEY))
+    before, after = read_scan(tmp_path / "ct").volume, read_scan(tmp_path / "out").volume
+    assert after.same_grid(before) and (after.array == before.array).all()
+
+
+def test_an_attribute_of_the_wrong_kind_or_form_goes() -> None:
+    dataset = planted().dataset
+    dataset.add_new("BodyPartExamined", "LO", "the leg of Ann")
+    dataset.ScanOptions, dataset.PatientPosition, dataset.SoftwareVersions = "bed 3, ward 7", "MILLER", "von Müller"
+    deidentify(dataset, Pseudonyms(KEY))
+    assert "BodyPartExamined" not in dataset
+    assert dataset.ScanOptions == dataset.PatientPosition == dataset.SoftwareVersions == ""
+
+
+def test_codes_are_written_anew_from_the_tables_of_the_standard() -> None:
+    dataset = planted().dataset
+    known, own = Dataset(), Dataset()
+    known.CodeValue, known.CodingSchemeDesignator, known.CodeMeaning = "68367000", "SCT", "thigh of Ann Miller"
+    own.CodeValue, own.CodingSchemeDesignator, own.CodeMeaning = "4711", "99HOSPITAL", "thigh"
+    dataset.AnatomicRegionSequence = [known, own]
+    deidentify(dataset, Pseudonyms(KEY))
+    (kept,) = dataset.AnatomicRegionSequence
+    assert kept.CodeValue == "68367000" and kept.CodeMeaning.startswith("Thigh") and "Miller" not in kept.CodeMeaning
+
+
+@pytest.mark.parametrize(("signed", "plain"), [(0, [0, 5, 4095, 2048]), (1, [0, 5, -1, -2048])])
+def test_an_overlay_in_unused_bits_of_the_pixels_goes(signed: int, plain: list[int]) -> None:
+    dataset = planted().dataset
+    values = np.array(plain, "<i2").view("<u2")
+    dataset.PixelRepresentation = signed
+    dataset.PixelData = ((values & 0x0FFF) | np.uint16(0x5000)).astype("<u2").tobytes()
+    dataset.add_new(0x60000102, "US", 12)
+    deidentify(dataset, Pseudonyms(KEY))
+    assert np.frombuffer(dataset.PixelData, "<i2" if signed else "<u2").tolist() == plain
+
+
+def test_what_the_list_keeps_the_profile_does_not_delete() -> None:
+    from dicomanonymizer.simpledicomanonymizer import initialize_actions
+
+    profile = {(int(tag[0]) << 16) | int(tag[1]) for tag in initialize_actions() if len(tag) == 2}
+    changed = UIDS | DATES | EMPTIED
+    assert [word for tag, word in kept_tags().items() if tag in profile and word not in changed] == []
+    assert len(kept_tags()) > 130
 
 
 def test_uids_and_dates_change_together_and_the_same_way_with_the_same_key(tmp_path: Path) -> None:

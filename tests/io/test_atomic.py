@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from pathlib import Path
 
 import pytest
 
 from vastus.errors import OutputError
-from vastus.io.atomic import atomic_folder, atomic_path, clean_up_all, ensure_folder, write_text
+from vastus.io.atomic import atomic_folder, atomic_path, clean_up_all, ensure_folder, ensure_private_folder, write_text
 
 
 def test_file_appears_only_when_whole(tmp_path: Path):
@@ -121,3 +122,20 @@ def test_a_path_below_a_file_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"Not a directory.*below\.html"):
         write_text(tmp_path / "report.html" / "below.html", "x")
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights of POSIX")
+def test_a_folder_for_patients_is_for_its_owner_and_one_that_was_there_stays_as_it_is(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        assert not ensure_private_folder(tmp_path / "new" / "data")
+        assert stat.S_IMODE((tmp_path / "new" / "data").stat().st_mode) == 0o700
+        assert not ensure_private_folder(tmp_path / "new" / "data")
+        (tmp_path / "old").mkdir()
+        assert ensure_private_folder(tmp_path / "old")
+        assert stat.S_IMODE((tmp_path / "old").stat().st_mode) == 0o755
+    finally:
+        os.umask(before)
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError):
+        ensure_private_folder(tmp_path / "file" / "data")

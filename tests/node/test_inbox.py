@@ -1,5 +1,6 @@
 """Which images make a revision of a series, also when a kill or a full disk comes between two steps."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def names(inbox: Inbox, job: Job) -> int:
     return len(list(inbox.folder_of(job).glob("*.dcm")))
 
 
-def no_room(*_: object) -> None:
+def no_room(*_: object, **__: object) -> None:
     raise OSError(28, "No space left on device")
 
 
@@ -89,3 +90,35 @@ def test_images_that_come_while_it_waits_join_it(tmp_path, queue):
     assert inbox.claim() is None, "it is being received again"
     (same,) = inbox.complete(0.0)
     assert same.id == job.id and names(inbox, same) == 2
+
+
+def test_a_series_begun_without_room_for_its_folder_goes_on_with_all_its_images(tmp_path, queue, monkeypatch):
+    inbox = opened(tmp_path, queue)
+    processed(inbox, queue, "1.1", "1.2")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", no_room)
+        for _ in range(2):
+            with pytest.raises(OSError):
+                inbox.keep(SERIES, "1.3", b"image")
+    assert inbox.keep(SERIES, "1.3", b"image")
+    (job,) = inbox.complete(0.0)
+    assert job.revision == 2 and names(inbox, job) == 3, "the earlier images are part of it"
+
+
+def test_a_series_that_cannot_be_queued_stays_open_and_holds_nobody_up(tmp_path, queue, monkeypatch):
+    inbox = opened(tmp_path, queue)
+    inbox.keep("1.2.3", "1.1", b"image")
+    inbox.keep("1.2.4", "2.1", b"image")
+    move = queue.move
+
+    def failing(job, state, reason=""):
+        if job.id == 1:
+            raise sqlite3.OperationalError("database or disk is full")
+        move(job, state, reason)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(queue, "move", failing)
+        with pytest.raises(sqlite3.OperationalError):
+            inbox.complete(0.0)
+    assert [job.id for job in queue.in_state(State.QUEUED)] == [2]
+    assert [job.id for job in inbox.complete(0.0)] == [1]

@@ -2,10 +2,15 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
+import socket
+import sqlite3
 import ssl
+import stat
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -14,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import pydicom
 import pytest
 
 from node_parts import note_of, running_destination, send, small_series, stub_command
@@ -23,7 +29,7 @@ from vastus.dicom.tls import TlsFiles
 from vastus.errors import SettingsError
 from vastus.node.config import Limits, NodeConfig, Peer, Processing
 from vastus.node.journal import Journal
-from vastus.node.queue import State
+from vastus.node.queue import Job, State
 from vastus.node.service import Node
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the node runs on Linux and macOS")
@@ -230,3 +236,169 @@ def test_tls_lets_in_only_known_certificates(config: NodeConfig, tmp_path: Path)
         assert send(config.port, datasets) == []
         assert send(config.port, datasets, tls_args=(context("stranger"), "server")) == []
         assert send(config.port, datasets, tls_args=(context("client"), "server")) == [0] * 3
+
+
+def test_a_disk_without_room_uses_up_no_try_and_the_series_is_done_afterwards(
+    config: NodeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vastus.node.service._RETRY_S", 0.02)
+    with running(replace(config, limits=Limits(tries=1))) as (node, log):
+        (tmp_path / "data" / "work").rmdir()  # making a folder in it fails with an OSError
+        send(config.port, small_series(tmp_path / "a"))
+        until(lambda: node.journal.counts().get("hindered_tries", 0) >= 4)
+        assert node.queue.counts()[State.PROCESSING] + node.queue.counts()[State.QUEUED] == 1
+        (tmp_path / "data" / "work").mkdir()
+        until(lambda: node.queue.counts()[State.DONE] == 1)
+        assert '"reason": "FileNotFoundError"' in log.getvalue()
+
+
+@pytest.mark.parametrize("place", ["_worker.run", "inbox.folder_of", "journal.log"])
+def test_whatever_a_step_raises_no_job_stays_in_processing(
+    config: NodeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setattr("vastus.node.service._RETRY_S", 0.02)
+    with running(config) as (node, _):
+        owner, name = place.split(".")
+        good, left = getattr(getattr(node, owner), name), [2]
+
+        def failing(*args: object, **fields: object) -> object:
+            if left[0] and (name != "log" or args[0] == "processed") and threading.current_thread().name == "_process_one":
+                left[0] -= 1
+                raise RuntimeError("nobody thought of it")
+            return good(*args, **fields)
+
+        monkeypatch.setattr(getattr(node, owner), name, failing)
+        send(config.port, small_series(tmp_path / "a"))
+        until(lambda: node.queue.counts()[State.DONE] == 1)
+
+
+def test_an_error_that_cannot_be_written_down_is_made_good_later(
+    config: NodeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vastus.node.service._RETRY_S", 0.02)
+    with running(config) as (node, _):
+        move, left = node.queue.move, [3]
+
+        def full(job: Job, state: State, reason: str = "") -> None:
+            if state in (State.SENDING, State.QUEUED) and left[0]:
+                left[0] -= 1
+                raise sqlite3.OperationalError("database or disk is full")
+            move(job, state, reason)
+
+        monkeypatch.setattr(node.queue, "move", full)
+        monkeypatch.setattr(node.queue, "fail", lambda *_, **__: full(_[0], State.QUEUED))
+        send(config.port, small_series(tmp_path / "a"))
+        until(lambda: not left[0] and node.queue.counts()[State.DONE] == 1)
+
+
+def test_a_result_that_cannot_be_read_is_set_aside_and_holds_nobody_up(
+    config: NodeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vastus.node.service._RETRY_S", 0.02)
+    bad = (
+        "import json, os, sys\nfor line in sys.stdin:\n    r = json.loads(line)\n    n = r['subject'][4:]\n"
+        "    os.makedirs(r['output'] + '/dicom')\n    if n == '1':\n"
+        "        open(r['output'] + '/dicom/r.dcm', 'wb').write(b'no DICOM at all')\n"
+        "    print(json.dumps({'ok': True}), flush=True)\n"
+    )
+    command = (sys.executable, "-c", bad)
+    with running_destination() as (_, port):
+        wrong = replace(_to(config, port), processing=replace(config.processing, command=command))
+        with running(wrong) as (node, _):
+            send(config.port, small_series(tmp_path / "a"))
+            send(config.port, small_series(tmp_path / "b"))
+            until(lambda: node.queue.counts()[State.SET_ASIDE] == 2)
+            reasons = [job.reason for job in node.queue.in_state(State.SET_ASIDE)]
+    assert reasons == ["the result can't be sent (InvalidDicomError)", "the worker left no DICOM results"]
+
+
+def test_a_superseded_result_is_never_sent(
+    config: NodeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vastus.node.service._RETRY_S", 0.05)
+    datasets = small_series(tmp_path / "ct", 6)
+    with running_destination() as (destination, port), running(_to(config, port)) as (node, _):
+        destination.failing.set()
+        send(config.port, datasets[:3])
+        until(lambda: node.journal.counts().get("failed_sends", 0) >= 1)
+        send(config.port, datasets[3:])
+        until(lambda: node.queue.counts()[State.SUPERSEDED] == 1)
+        destination.failing.clear()
+        until(lambda: node.queue.counts()[State.DONE] == 1)
+        assert list(destination.results.values()) == [note_of(datasets)]
+
+
+def test_a_newer_result_says_what_it_replaces(config: NodeConfig, tmp_path: Path) -> None:
+    datasets = small_series(tmp_path / "ct", 6)
+    with running(config) as (node, _):
+        send(config.port, datasets[:4])
+        until(lambda: node.queue.counts()[State.DONE] == 1)
+        send(config.port, datasets[4:])
+        until(lambda: node.queue.counts()[State.DONE] == 2)
+    said = [pydicom.dcmread(tmp_path / "data" / "results" / n / "dicom" / "result.dcm") for n in ("1", "2")]
+    assert [str(d.get("SeriesDescription", "")) for d in said] == ["", "(6 images, replaces 4)"]
+
+
+def test_what_lies_on_the_disk_is_for_the_owner_alone(config: NodeConfig, tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        with running(config) as (node, _):
+            send(config.port, small_series(tmp_path / "a"))
+            until(lambda: node.queue.counts()[State.DONE] == 1)
+            modes = {
+                (path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in (tmp_path / "data").rglob("*")
+            }  # fmt: skip
+        (tmp_path / "old").mkdir()
+        with running(replace(config, data=tmp_path / "old")) as (_, log):
+            assert "Others on this machine can read the data folder" in log.getvalue()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+    assert modes == {(True, 0o700), (False, 0o600)}
+
+
+def test_a_folder_that_cannot_be_deleted_keeps_its_job_and_holds_nobody_up(
+    config: NodeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(replace(config, limits=Limits(keep_done_hours=1e-6))) as (node, _):
+        for name in ("a", "b"):
+            send(config.port, small_series(tmp_path / name))
+        until(lambda: node.queue.counts()[State.DONE] == 2)
+        rmtree = shutil.rmtree
+
+        def stuck(path: Path, *args: object, **options: object) -> None:
+            if path.name.startswith(node.queue.in_state(State.DONE)[0].series):
+                raise OSError(16, "Device or resource busy")
+            rmtree(path, *args, **options)
+
+        time.sleep(0.05)
+        with monkeypatch.context() as patch:
+            patch.setattr("vastus.node.service.shutil.rmtree", stuck)
+            node.tidy()
+        assert [job.id for job in node.queue.in_state(State.DONE)] == [1]
+        node.tidy()
+        assert sum(node.queue.counts().values()) == 0
+
+
+def test_a_log_that_cannot_be_written_stops_no_work(config: NodeConfig, tmp_path: Path) -> None:
+    class Full(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    node = Node(config, Journal(Full()))
+    node.start()
+    try:
+        send(config.port, small_series(tmp_path / "a"))
+        until(lambda: node.queue.counts()[State.DONE] == 1)
+    finally:
+        node.stop()
+
+
+def test_silent_visitors_of_the_status_page_are_sent_away(
+    config: NodeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vastus.node.status._SILENCE_S", 0.3)
+    port = free_port()
+    with running(replace(config, status_port=port)), socket.create_connection(("127.0.0.1", port)) as silent:
+        silent.settimeout(10)
+        assert silent.recv(1) == b""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request
 
 from vastus.annotation.names import checked_name
 from vastus.annotation.refusals import NotSignedInError
+from vastus.annotation.users import Accounts
 from vastus.annotation.workshop import Workshop
 
 COOKIE: Final = "vastus_token"
@@ -20,6 +22,28 @@ def workshop_of(request: Request) -> Workshop:
     """The project that this server serves."""
     workshop: Workshop = request.app.state.workshop
     return workshop
+
+
+def refuse_strangers(workshop: Workshop, scope: MutableMapping[str, Any]) -> None:
+    """For requests that bring a body: who is asking is looked at before a byte of it is read.
+
+    Raises:
+        NotSignedInError: accounts are in use, and no valid token was sent.
+    """
+    if workshop.accounts is not None:
+        signed_in(workshop.accounts, Request(scope))
+
+
+def signed_in(accounts: Accounts, request: Request) -> str:
+    """The user of the token that came with a request.
+
+    Raises:
+        NotSignedInError: there is none, or it is not good.
+    """
+    token = token_of(request)
+    if not token:
+        raise NotSignedInError("You are not signed in.", remedy="Sign in: POST /auth/token")
+    return accounts.user_of(token)
 
 
 def token_of(request: Request) -> str:
@@ -40,10 +64,7 @@ async def user_of(request: Request) -> str:
     if accounts is None:
         named = request.headers.get(AUTHOR_HEADER)
         return checked_name(named, "user") if named else LOCAL_USER
-    token = token_of(request)
-    if not token:
-        raise NotSignedInError("You are not signed in.", remedy="Sign in: POST /auth/token")
-    return accounts.user_of(token)
+    return signed_in(accounts, request)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

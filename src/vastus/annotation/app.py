@@ -17,7 +17,8 @@ from starlette.exceptions import HTTPException
 
 from vastus import __version__
 from vastus.annotation import auth_routes, monai_routes, review_routes, tool_routes, viewer_routes
-from vastus.annotation.guards import BodyTooLarge, Guard, GuardSettings, error_body
+from vastus.annotation.access import refuse_strangers
+from vastus.annotation.guards import BodyRefused, Guard, GuardSettings, error_body
 from vastus.annotation.logs import LOG
 from vastus.annotation.refusals import BadRequestError, NotSignedInError, status_of
 from vastus.annotation.workshop import Workshop
@@ -54,7 +55,9 @@ def create_app(workshop: Workshop) -> FastAPI:
 def guarded(app: FastAPI, workshop: Workshop) -> Guard:
     """The application behind the checks that every request must pass first."""
     settings = workshop.settings
-    return Guard(app, GuardSettings(settings.hosts, settings.body_limit))
+    return Guard(
+        app, GuardSettings(settings.hosts, settings.body_limit, lambda scope: refuse_strangers(workshop, scope))
+    )
 
 
 def _serve_viewer(app: FastAPI) -> None:
@@ -84,8 +87,8 @@ async def _invalid(_request: Request, error: Exception) -> Response:
 
 async def _http(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    if isinstance(error, BodyTooLarge):
-        return JSONResponse(error_body(error.refusal), status_code=413)
+    if isinstance(error, BodyRefused):
+        return JSONResponse(error_body(error.refusal), status_code=error.status_code)
     name = HTTPStatus(error.status_code).phrase.title().replace(" ", "")
     body = {"error": name, "detail": str(error.detail), "remedy": None}
     return JSONResponse(body, status_code=error.status_code, headers=dict(error.headers or {}))

@@ -29,11 +29,12 @@ async def enabled(shop: Shop) -> dict[str, Any]:
 
 @router.post("/token")
 @router.post("/token/", include_in_schema=False)
-def token(shop: Shop, request: Request, response: Response, form: Annotated[SignIn, Form()]) -> dict[str, Any]:
+async def token(shop: Shop, request: Request, response: Response, form: Annotated[SignIn, Form()]) -> dict[str, Any]:
     """Sign in: a bearer token, also set as a cookie that only this site's pages send."""
     if shop.accounts is None:
         return {"access_token": "", "token_type": "bearer"}
-    given = shop.accounts.sign_in(form.username, form.password)
+    address = request.client.host if request.client is not None else ""
+    given = await shop.accounts.sign_in_from(form.username, form.password, address)
     seconds = int(shop.accounts.token_seconds)
     response.set_cookie(
         COOKIE, given, max_age=seconds, httponly=True, samesite="strict", secure=request.url.scheme == "https"

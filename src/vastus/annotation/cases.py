@@ -49,6 +49,7 @@ class Cases:
         if not layout.root.is_dir():
             raise MissingInputError("There is no such folder of scans.", path=layout.root)
         self.layout = layout
+        self.readable_by_others = layout.make()
         self._found: dict[str, Case] = {}
         self._problems: dict[str, str] = {}
         self._locks: dict[str, threading.Lock] = {}
@@ -69,7 +70,6 @@ class Cases:
                 if relative not in ids:
                     ids[relative] = _unused_id(source.name, set(ids.values()))
             if ids != known:
-                self.layout.state.mkdir(parents=True, exist_ok=True)
                 write_text(self.layout.known_cases, json.dumps(ids, indent=2) + "\n")
             found = [Case(ids[p.relative_to(self.layout.root).as_posix()], p) for p in sources]
             self._found = {case.id: case for case in found}

@@ -1,4 +1,4 @@
-"""What every request passes before anything else: the host it names, the page it comes from, the size of its body.
+"""What every request passes before anything else: host, page, sender, and the size and speed of its body.
 
 A server on the loopback interface is open to every page in the user's browser unless it looks at these: a foreign page
 can send requests to 127.0.0.1 (``Origin`` gives it away), or make its own name resolve to it (``Host`` does).
@@ -16,7 +16,14 @@ from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
 
-from vastus.annotation.refusals import BadRequestError, ForeignOriginError, Refusal, TooLargeError
+from vastus.annotation.refusals import (
+    BadRequestError,
+    ForeignOriginError,
+    NotSignedInError,
+    Refusal,
+    SlowBodyError,
+    TooLargeError,
+)
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -27,6 +34,14 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 LINGER_S: Final = 10.0
 """How long the rest of a body is read, and thrown away, after its answer went out."""
+PATIENCE_S: Final = 60.0
+"""How long a body may take, and as much longer as what has come of it needs at ``_SLOWEST_BYTES_PER_S``."""
+_SLOWEST_BYTES_PER_S: Final = 16 * 1024
+_SIGN_IN: Final = frozenset({"/auth/token", "/auth/token/"})
+_SIGN_IN_LIMIT: Final = 16 * 1024
+_IN_MEMORY_LIMIT: Final = 1 << 20
+_IN_MEMORY: Final = ("/activelearning", "/train", "/api/train", "/api/models", "/auth")
+"""Routes that read a whole body into memory: what they are sent is a few words."""
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _HEADERS: Final = (
     (b"content-security-policy",
@@ -40,12 +55,12 @@ _HEADERS: Final = (
 )  # fmt: skip
 
 
-class BodyTooLarge(HTTPException):
-    """Raised inside ``receive`` when a body grows over the limit. An HTTPException, as FastAPI lets those through."""
+class BodyRefused(HTTPException):
+    """Raised inside ``receive`` for a body too large or too slow. An HTTPException, as FastAPI lets those through."""
 
-    def __init__(self, limit: int) -> None:
-        super().__init__(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-        self.refusal = _too_large(limit)
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(int(refusal.status))
+        self.refusal = refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +70,12 @@ class GuardSettings:
     Attributes:
         hosts: names of this server, without port.
         body_limit: bytes of a body.
+        refuse_strangers: raises a refusal for a request of somebody who did not sign in, if one must.
     """
 
     hosts: frozenset[str] = field(default=LOOPBACK_HOSTS)
     body_limit: int = 1 << 30
+    refuse_strangers: Callable[[Scope], None] = lambda scope: None
 
 
 class Guard:
@@ -73,7 +90,7 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        body = _Body(scope, receive, self.settings.body_limit)
+        body = _Body(scope, receive, min(self.settings.body_limit, _limit_of(scope)))
         started = False
 
         async def send_with_headers(message: Message) -> None:
@@ -90,11 +107,14 @@ class Guard:
 
         try:
             refuse_foreign(scope, self.settings)
+            if not body.finished and scope["path"] not in _SIGN_IN:
+                # A form would be stored as a whole before a route asks who sent it.
+                self.settings.refuse_strangers(scope)
             body.refuse_announced()
             await self.app(scope, body.receive, send_with_headers)
         except Refusal as error:
             await _answer(error, send_with_headers)
-        except BodyTooLarge as error:
+        except BodyRefused as error:
             if not started:
                 await _answer(error.refusal, send_with_headers)
 
@@ -103,13 +123,15 @@ class _Body:
     """The body of one request: counted as it is read.
 
     Attributes:
-        finished: there is none, or its end, or the end of the connection, was received.
+        finished: there is none, or its end, or the end of the connection, was received; or nobody waits for it any
+            more.
     """
 
     def __init__(self, scope: Scope, receive: Receive, limit: int) -> None:
         self._receive = receive
         self._limit = limit
         self._received = 0
+        self._begun: float | None = None
         self._announced = _header(scope, b"content-length")
         self.finished = self._announced in (None, "0") and _header(scope, b"transfer-encoding") is None
 
@@ -122,14 +144,28 @@ class _Body:
         """The next piece.
 
         Raises:
-            BodyTooLarge: all pieces together are over the limit.
+            BodyRefused: all pieces together are over the limit, or they come too slowly.
         """
-        message = await self._next()
+        if self.finished:
+            return await self._next()  # for the end of the connection, which may take as long as it likes
+        try:
+            async with asyncio.timeout_at(self._patience()):
+                message = await self._next()
+        except TimeoutError:
+            self.finished = True
+            raise BodyRefused(SlowBodyError("The body comes too slowly.", remedy="Send it again.")) from None
         if message["type"] == "http.request":
             self._received += len(message.get("body", b""))
             if self._received > self._limit:
-                raise BodyTooLarge(self._limit)
+                raise BodyRefused(_too_large(self._limit))
         return message
+
+    def _patience(self) -> float:
+        """Until when the next piece must be there, in the time of the event loop: the more came, the longer."""
+        now = asyncio.get_running_loop().time()
+        if self._begun is None:
+            self._begun = now
+        return self._begun + PATIENCE_S + self._received / _SLOWEST_BYTES_PER_S
 
     async def discard(self) -> None:
         """Read to the end, but no longer than ``LINGER_S``, and keep nothing."""
@@ -193,15 +229,29 @@ def _no_store(scope: Scope, message: Message) -> list[tuple[bytes, bytes]]:
     return [(b"cache-control", b"no-cache" if own else b"no-store")]
 
 
+def _limit_of(scope: Scope) -> int:
+    """Bytes that a body may have where no large ones are meant."""
+    if scope["path"] in _SIGN_IN:
+        return _SIGN_IN_LIMIT
+    kind = (_header(scope, b"content-type") or "").partition(";")[0].strip().lower()
+    texts = kind in ("application/json", "application/x-www-form-urlencoded")
+    if scope["path"].startswith(_IN_MEMORY) or (texts and not scope["path"].startswith("/api/cases/")):
+        return _IN_MEMORY_LIMIT
+    return 1 << 62
+
+
 def _too_large(limit: int) -> TooLargeError:
     return TooLargeError(
-        f"The body is larger than {limit >> 20} MiB.", remedy="The server's --max-upload-mb sets the limit."
+        f"The body is larger than {limit >> 20} MiB." if limit >= 1 << 20 else "The body is too large.",
+        remedy="The server's --max-upload-mb sets the limit for scans and labels.",
     )
 
 
 async def _answer(error: Refusal, send: Send) -> None:
     body = json.dumps(error_body(error)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if isinstance(error, NotSignedInError):
+        headers.append((b"www-authenticate", b"Bearer"))
     await send({"type": "http.response.start", "status": int(error.status), "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

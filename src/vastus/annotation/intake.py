@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from vastus.anatomy import BY_VALUE, LABELS
 from vastus.annotation.names import tidy_note
 from vastus.annotation.refusals import TooLargeError, UnreadableUploadError, WrongGridError
+from vastus.dicom.codestreams import announced_size, rle_size
 from vastus.errors import LabelError, VastusError
 from vastus.io.itk_images import read_itk
 from vastus.io.nifti import read_nifti
@@ -39,6 +40,12 @@ _AFFINE_TOLERANCE: Final = 0.05
 """How far, in voxels, a label map's corner may be from the case's: quaternions of other programs are float32."""
 VALUE_OF_NAME: Final[Mapping[str, int]] = {label.name: label.value for label in LABELS}
 _NOT_LABELS: Final = frozenset({"background", "foreground_scribbles", "background_scribbles"})
+
+
+_IMPLICIT: Final = "1.2.840.10008.1.2"
+_RLE: Final = "1.2.840.10008.1.2.5"
+_PLAIN_DICOM: Final = (_IMPLICIT, "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
+_PACKED_DICOM: Final = (_RLE, *(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70, 80, 81, 90, 91, 201, 202, 203)))
 
 
 class UploadFormat(Enum):
@@ -140,6 +147,63 @@ def read_label_upload(
     found = read_upload(path, int(np.prod(grid.shape)))
     values = _whole_numbers(found.array)
     return Volume(_on_grid(_known(values, segments, also), found.affine, grid), grid.affine)
+
+
+def check_dicom_upload(path: Path, voxel_limit: int) -> int:
+    """Refuse a DICOM file that unpacks to more than its header says, or says too much, before any reader sees it.
+
+    Args:
+        path: the received bytes.
+        voxel_limit: how many voxels it may have.
+
+    Returns:
+        How many it has.
+
+    Raises:
+        TooLargeError: more voxels, or pixels that unpack to more.
+        UnreadableUploadError: a transfer syntax that is not taken here, or a damaged file.
+    """
+    try:
+        return _checked_dicom(path, voxel_limit)
+    except (TooLargeError, UnreadableUploadError):
+        raise
+    except Exception as error:
+        raise UnreadableUploadError(f"The DICOM file is damaged ({type(error).__name__}).") from error
+
+
+def _checked_dicom(path: Path, voxel_limit: int) -> int:
+    from pydicom import dcmread
+    from pydicom.filereader import _read_file_meta_info, read_preamble
+
+    with path.open("rb") as file:
+        # By hand: reading a deflated file would inflate it as a whole.
+        read_preamble(file, True)
+        syntax = str(_read_file_meta_info(file).get("TransferSyntaxUID") or _IMPLICIT)
+    if syntax not in (*_PLAIN_DICOM, *_PACKED_DICOM):
+        raise UnreadableUploadError(
+            "The DICOM file is packed in a way that is not taken over the network.", remedy="Send it uncompressed."
+        )
+    dataset = dcmread(path, force=True)
+    rows, columns, frames = int(dataset.Rows), int(dataset.Columns), int(dataset.get("NumberOfFrames") or 1)
+    if rows < 1 or columns < 1 or frames < 1:
+        raise UnreadableUploadError("The header of the DICOM file is damaged: a size below 1.")
+    _refuse_voxels([columns, rows, frames], voxel_limit)
+    if syntax in _PACKED_DICOM:
+        _check_frames(dataset, (rows, columns), frames, syntax)
+    return rows * columns * frames
+
+
+def _check_frames(dataset: Any, size: tuple[int, int], frames: int, syntax: str) -> None:
+    """A decoder believes the compressed stream, not the header."""
+    from pydicom.encaps import generate_frames
+
+    room = size[0] * size[1] * max(1, int(dataset.BitsAllocated) // 8) * int(dataset.get("SamplesPerPixel") or 1)
+    for frame in generate_frames(dataset.PixelData, number_of_frames=frames):
+        unpacked = rle_size(frame) if syntax == _RLE else len(frame)
+        if unpacked > 2 * room + _HEADER_ROOM:
+            raise TooLargeError("The pixels of the DICOM file unpack to more than its header announces.")
+        if syntax != _RLE and announced_size(frame) != size:
+            raise UnreadableUploadError("The compressed pixels do not have the size that the header announces.")
 
 
 def _as(path: Path, kind: UploadFormat, read: Callable[[Path], Volume]) -> Volume:

@@ -15,6 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from vastus.io.atomic import ensure_private_folder
+
 STATE_FOLDER = "annotation"
 DATASET_FOLDER = "dataset"
 IMAGE_FILE = "image.nii.gz"
@@ -26,6 +28,17 @@ class Layout:
     """Paths of one project."""
 
     root: Path
+
+    def make(self) -> list[Path]:
+        """Make the two folders that hold patients' data, for the owner alone.
+
+        Returns:
+            Those that were there already and can be read by others.
+
+        Raises:
+            OutputError: they can't be written to.
+        """
+        return [folder for folder in (self.state, self.dataset) if ensure_private_folder(folder)]
 
     @property
     def state(self) -> Path:

@@ -29,12 +29,12 @@ from vastus.annotation.intake import (
     VALUE_OF_NAME,
     Segments,
     UploadFormat,
+    check_dicom_upload,
     occurring,
     read_label_upload,
     read_upload,
     upload_format,
 )
-from vastus.annotation.layout import Layout
 from vastus.annotation.names import checked_name, name_from, tidy_note
 from vastus.annotation.receiving import received_file
 from vastus.annotation.refusals import BadRequestError, UnknownItemError
@@ -202,7 +202,7 @@ def open_session(
 ) -> dict[str, Any]:  # fmt: skip
     """Send an image once, to ask about it several times. Several files: the slices of one DICOM series."""
     with received_file(files[0], shop.layout.temporary) as path:
-        scan = _scan_of(path, shop) if len(files) == 1 else _series_of(files, shop.layout)
+        scan = _scan_of(path, shop) if len(files) == 1 else _series_of(files, shop)
         image = path.with_suffix(".nii.gz")
         from vastus.annotation.cases import write_image
 
@@ -447,15 +447,18 @@ def _scan_of(path: Path, shop: Workshop) -> Volume:
         named.rename(path)
 
 
-def _series_of(files: list[UploadFile], layout: Layout) -> Volume:
-    """The files of one DICOM series, under names of ours."""
-    folder = layout.temporary / secrets.token_hex(12)
-    folder.mkdir()
+def _series_of(files: list[UploadFile], shop: Workshop) -> Volume:
+    """The files of one DICOM series, under names of ours, each looked at before the reader sees it."""
+    folder = shop.layout.temporary / secrets.token_hex(12)
+    folder.mkdir(mode=0o700)
+    left = shop.settings.voxel_limit
     try:
         for number, file in enumerate(files):
-            with (folder / f"{number:06d}.dcm").open("wb") as target:
+            path = folder / f"{number:06d}.dcm"
+            with path.open("wb") as target:
                 file.file.seek(0)
                 shutil.copyfileobj(file.file, target)
+            left -= check_dicom_upload(path, left)
         return read_scan(folder).volume
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -85,6 +85,12 @@ class TooLargeError(Refusal):
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
+class SlowBodyError(Refusal):
+    """A body that comes so slowly that it would keep its place for ever."""
+
+    status = HTTPStatus.REQUEST_TIMEOUT
+
+
 class UnreadableUploadError(Refusal):
     """The bytes are not what they should be."""
 

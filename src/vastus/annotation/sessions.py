@@ -49,7 +49,7 @@ class Sessions:
         """Begin a session with an image, which is moved into it; the oldest goes when there are too many."""
         session_id = uuid.uuid4().hex
         folder = self._folder / session_id
-        folder.mkdir(parents=True)
+        folder.mkdir(mode=0o700, parents=True)
         kept = folder / ("image" + "".join(image.suffixes[-2:]))
         image.replace(kept)
         now = time.time()

@@ -127,7 +127,8 @@ class Store:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        layout.temporary.mkdir(parents=True, exist_ok=True)
+        layout.temporary.mkdir(mode=0o700, parents=True, exist_ok=True)
+        layout.history.touch(mode=0o600)
         with self._connection() as connection:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.executescript(_SCHEMA)
@@ -135,7 +136,7 @@ class Store:
     def clear_incoming(self) -> None:
         """Remove what a killed server left half received. Only for the one server of the project, when it starts."""
         shutil.rmtree(self.layout.temporary, ignore_errors=True)
-        self.layout.temporary.mkdir(exist_ok=True)
+        self.layout.temporary.mkdir(mode=0o700, exist_ok=True)
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -227,7 +228,7 @@ class Store:
         temporary = Path(name)
         try:
             write(temporary)
-            temporary.chmod(0o444)
+            temporary.chmod(0o400)
             _flush(temporary)
             with temporary.open("rb") as stream:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()

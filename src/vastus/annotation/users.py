@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
+import ipaddress
 import json
 import secrets
 import threading
 import time
+from collections import Counter, OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,6 +31,9 @@ _SALT_BYTES: Final = 16
 _TRIES_AT_ONCE: Final = 2
 _FAILURES_ALLOWED: Final = 5
 _PAUSE_SECONDS: Final = 30.0
+_MOST_FAILURES: Final = 10_000
+_WAITING_PER_ADDRESS: Final = 4
+_MOST_WAITING: Final = 64
 _MOST_TOKENS: Final = 10_000
 
 
@@ -110,6 +117,8 @@ def add_user(path: Path, name: str, password: str) -> None:
 
 @dataclass(slots=True)
 class _Failures:
+    """Wrong attempts on one name from one address."""
+
     count: int = 0
     until: float = 0.0
 
@@ -121,7 +130,9 @@ class Accounts:
         self._users = users
         self._token_seconds = token_seconds
         self._tokens: dict[bytes, tuple[str, float]] = {}
-        self._failures: dict[str, _Failures] = {}
+        self._failures: OrderedDict[bytes, _Failures] = OrderedDict()
+        self._waiting: Counter[str] = Counter()
+        self._threads = ThreadPoolExecutor(_TRIES_AT_ONCE, thread_name_prefix="sign-in")
         self._guard = threading.Lock()
         self._tries = threading.BoundedSemaphore(_TRIES_AT_ONCE)
         # Compared with when the name is unknown, so that the time does not tell which names exist.
@@ -132,35 +143,71 @@ class Accounts:
         """How long a token is good for."""
         return self._token_seconds
 
-    def sign_in(self, name: str, password: str) -> str:
+    async def sign_in_from(self, name: str, password: str, address: str) -> str:
+        """As ``sign_in``, for a server: hashing waits in threads of its own, where it keeps nobody else waiting.
+
+        Raises:
+            WrongPasswordError, BusyError: see ``sign_in``.
+        """
+        self._refuse_throttled(_key(name, address))
+        place = _place(address)
+        if self._waiting[place] >= _WAITING_PER_ADDRESS or self._waiting.total() >= _MOST_WAITING:
+            raise BusyError("Too many people are signing in.", remedy="Try again in a moment.")
+        self._waiting[place] += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._threads, self.sign_in, name, password, address
+            )
+        finally:
+            self._waiting[place] -= 1
+            self._waiting += Counter()  # drops the zeros
+
+    def sign_in(self, name: str, password: str, address: str = "") -> str:
         """Give a token.
+
+        Failures are counted for each name and address, whether such a user exists or not: the answers tell nothing of
+        that, and nobody can lock a user out from elsewhere.
+
+        Args:
+            name: of the user.
+            password: of the user.
+            address: where the attempt comes from.
 
         Raises:
             WrongPasswordError: they do not belong together.
-            BusyError: too many failures for this name, or too many at the same time.
+            BusyError: too many failures for this name from there, or too many at the same time.
         """
-        key = name if name in self._users else ""
-        with self._guard:
-            failures = self._failures.setdefault(key, _Failures())
-            if failures.until > time.monotonic():
-                raise BusyError("Too many failed attempts.", remedy=f"Try again in {_PAUSE_SECONDS:.0f} seconds.")
+        key = _key(name, address)
+        self._refuse_throttled(key, count=True)
         if not self._tries.acquire(timeout=5.0):
             raise BusyError("Too many people are signing in.", remedy="Try again in a moment.")
         try:
             right = self._users.get(name, self._nobody).matches(password[:_LONGEST_PASSWORD]) and name in self._users
         finally:
             self._tries.release()
+        if not right:
+            raise WrongPasswordError("User name and password do not belong together.")
         with self._guard:
-            if not right:
-                failures.count += 1
-                if failures.count >= _FAILURES_ALLOWED:
-                    failures.count, failures.until = 0, time.monotonic() + _PAUSE_SECONDS
-                raise WrongPasswordError("User name and password do not belong together.")
-            failures.count = 0
+            self._failures.pop(key, None)
             self._forget_expired()
             token = secrets.token_urlsafe(32)
             self._tokens[_hashed(token)] = (name, time.monotonic() + self._token_seconds)
             return token
+
+    def _refuse_throttled(self, key: bytes, *, count: bool = False) -> None:
+        """Count an attempt as failed before it is tried, so that many at the same moment are counted, too."""
+        with self._guard:
+            failures = self._failures.get(key, _Failures())
+            if failures.until > time.monotonic():
+                raise BusyError("Too many failed attempts.", remedy=f"Try again in {_PAUSE_SECONDS:.0f} seconds.")
+            if count:
+                failures.count += 1
+                if failures.count >= _FAILURES_ALLOWED:
+                    failures.count, failures.until = 0, time.monotonic() + _PAUSE_SECONDS
+                self._failures[key] = failures
+                self._failures.move_to_end(key)
+                while len(self._failures) > _MOST_FAILURES:
+                    self._failures.popitem(last=False)
 
     def user_of(self, token: str) -> str:
         """The user of a token.
@@ -188,3 +235,18 @@ class Accounts:
 
 def _hashed(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+def _key(name: str, address: str) -> bytes:
+    return _hashed(f"{_place(address)}\0{name}")
+
+
+def _place(address: str) -> str:
+    """Where somebody is: one machine has a whole network of addresses in IPv6."""
+    try:
+        known = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(known, ipaddress.IPv6Address):
+        return str(known.ipv4_mapped or ipaddress.ip_network((known, 64), strict=False))
+    return str(known)

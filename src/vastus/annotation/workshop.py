@@ -194,7 +194,7 @@ def label_names(present: list[int]) -> Mapping[str, int]:
 
 def _claim(layout: Layout) -> Claim:
     """Make sure that one server only works on a project; its lock goes with the process, however that ends."""
-    layout.state.mkdir(parents=True, exist_ok=True)
+    layout.make()
     claim = take_claim(layout.state / "server.lock")
     if claim is None:
         raise AlreadyThereError(

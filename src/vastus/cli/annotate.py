@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import socket
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ from vastus.errors import MissingExtraError, SettingsError
 from vastus.inference.choices import Device, PrecisionChoice, RuntimeName, RuntimeOptions
 
 _EVERYWHERE = frozenset({"0.0.0.0", "::"})
+_OPEN_FILES = 1 << 16
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -67,10 +70,12 @@ def annotate(
     import uvicorn
 
     from vastus.annotation.app import create_app, guarded
+    from vastus.annotation.connections import patient_protocol
     from vastus.annotation.guards import LOOPBACK_HOSTS
     from vastus.annotation.trainer import TrainerSettings, read_train_settings
     from vastus.annotation.users import Accounts, read_users
     from vastus.annotation.workshop import ServerSettings, Workshop
+    from vastus.io.library_logs import LibraryLogs
 
     names = frozenset(name.lower() for name in allow_host or [])
     hosts = LOOPBACK_HOSTS | names | (frozenset({host.lower()}) - _EVERYWHERE)
@@ -83,13 +88,23 @@ def annotate(
         max_upload_mb << 20,
     )  # fmt: skip
     listening = _listen(host, port)
+    # What the server writes is for its owner alone, and its log is ours alone: what libraries print may quote a header.
+    os.umask(0o077)
+    _log_to_terminal()
+    _many_connections()
+    logs = LibraryLogs(lambda who, kind: typer.echo(f"warning: a message of {who} ({kind}) was kept back", err=True))
     workshop = Workshop(settings, Accounts(read_users(users)) if users else None)
     scheme = "https" if certificate else "http"
     shown = f"[{host}]" if ":" in host else host
     address = f"{scheme}://{shown}:{listening.getsockname()[1]}"
     typer.echo(f"{len(workshop.cases.all())} scans. Viewer and 3D Slicer: {address}", err=True)
+    for readable in workshop.cases.readable_by_others:
+        typer.echo(f"warning: others on this machine can read the folder {readable.name}; make it 0700.", err=True)
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        typer.echo("warning: the server runs as root; give it an account of its own.", err=True)
     config = uvicorn.Config(
         guarded(create_app(workshop), workshop), log_level="warning", access_log=False, server_header=False,
+        http=patient_protocol(), ws="none", log_config=None,
         ssl_certfile=str(certificate) if certificate else None, ssl_keyfile=str(key) if key else None,
         timeout_graceful_shutdown=5,
     )  # fmt: skip
@@ -97,6 +112,24 @@ def annotate(
         uvicorn.Server(config).run(sockets=[listening])
     finally:
         workshop.close()
+        logs.release()
+
+
+def _log_to_terminal() -> None:
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    logging.getLogger("vastus").addHandler(handler)
+
+
+def _many_connections() -> None:
+    """As many open files as the system allows: silent connections must not be able to use them up."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    wanted = _OPEN_FILES if most == resource.RLIM_INFINITY else min(most, _OPEN_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -15,12 +15,15 @@ def deidentify(
         Path, typer.Option("--key", help="Secret file; made if it is not there. The same key gives the same UIDs.")
     ],
 ) -> None:
-    """Copy CT images for research: names, UIDs, dates and private attributes replaced by PS3.15's basic profile."""
+    """Copy CT images for research, by PS3.15's basic profile: new names, UIDs and dates, only what is needed kept."""
     from vastus.dicom.deidentify import Pseudonyms, deidentify_folder, load_key
     from vastus.dicom.extra import need
+    from vastus.io.library_logs import LibraryLogs
 
     need("De-identification", "dicomanonymizer")
-    done = deidentify_folder(source, output, Pseudonyms(load_key(key)))
+    # Warnings of pydicom quote what they warn of; a terminal's text ends up in tickets and mails.
+    with LibraryLogs(lambda who, kind: None):
+        done = deidentify_folder(source, output, Pseudonyms(load_key(key)))
     for warning in done.warnings:
         typer.echo(f"warning: {warning}", err=True)
     typer.echo(f"{done.images} images de-identified, {done.left_out} other files left out -> {output}")

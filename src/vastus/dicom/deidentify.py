@@ -1,26 +1,38 @@
 """De-identified copies of CT series for research, by the basic profile of DICOM PS3.15 Annex E.
 
-What each attribute becomes is dicom-anonymizer's table of the profile. Vastus adds what makes a cohort usable and
-safe: the same key gives the same new UIDs and pseudonyms in every run, dates of a patient all move by the same number
-of days, nested items are treated like the top, private attributes go, and what still holds a name or number of the
-patient is emptied. Only CT images are copied: documents, dose reports and screenshots stay behind.
+What may stay is a list (``kept_attributes``); everything else goes: private attributes, overlays, what no dictionary
+knows. The same key gives the same new UIDs and pseudonyms in every run, dates of a patient all move by the same number
+of days, the time of day is never kept, nested items are treated like the top, and what still holds a name or number of
+the patient is emptied. Only CT images are copied: documents, dose reports and screenshots stay behind.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from vastus import __version__
+from vastus.dicom.codestreams import without_comments
 from vastus.dicom.extra import need
+from vastus.dicom.kept_attributes import (
+    CODE_STRINGS,
+    DATES,
+    DEVICE_TEXTS,
+    EMPTIED,
+    UIDS,
+    is_harmless,
+    may_stay,
+    standard_codes,
+)
+from vastus.dicom.name_search import Names, names_of
 from vastus.dicom.objects import DEVICE_UID, code_item
 from vastus.dicom.pacs import file_name
 from vastus.errors import MissingInputError, SettingsError, UnreadableScanError, VastusError
@@ -31,13 +43,9 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _CT: Final = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
-_STANDARD_UIDS: Final = "1.2.840.10008."
 _KEY_BYTES: Final = 32
 _SHIFT_DAYS: Final = 3650
-_TEXT_VRS: Final = {"AE", "AS", "CS", "DS", "IS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT", "UN", "OB"}
-_TELLING: Final = ("PatientName", "PatientID", "OtherPatientIDs", "AccessionNumber", "PatientBirthName",
-                   "ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName", "InstitutionName")  # fmt: skip
-_SHORTEST_TOKEN: Final = 3
+_TEXT_VRS: Final = {"CS", "DS", "IS", "LO", "SH"}
 FACES: Final = (
     "Pixels are copied as they are. Look for text burnt into the images, and remember that a volume rendering of a "
     "CT shows the skin: genitals, scars, tattoos' outlines, and a face if the head is in the scan."
@@ -68,8 +76,10 @@ class Pseudonyms:
         self._key = key
 
     def uid(self, uid: str) -> str:
-        """The new UID of an old one; UIDs of the standard itself stay."""
-        if uid.startswith(_STANDARD_UIDS) or not uid:
+        """The new UID of an old one; UIDs of the standard itself stay: those of its dictionary, nothing like them."""
+        from pydicom.uid import UID_dictionary
+
+        if uid in UID_dictionary or not uid:
             return uid
         return f"2.25.{int.from_bytes(self._mac('uid', uid)[:16], 'big')}"
 
@@ -151,15 +161,15 @@ def _copy(dataset: Dataset, folder: Path, pseudonyms: Pseudonyms, source: Path) 
 def deidentify(dataset: Dataset, pseudonyms: Pseudonyms) -> None:
     """Remove what identifies a patient from a data set, in place."""
     patient_id = str(dataset.get("PatientID", ""))
-    tokens = _tokens(dataset)
-    for level in [dataset, *_nested(dataset)]:
-        _clean(level, pseudonyms, patient_id)
-    for level in [dataset, *_nested(dataset)]:
-        _scrub(level, tokens)
+    names = names_of(dataset)
+    _clear_pixels(dataset)
+    _keep_listed(dataset, _Treatment(pseudonyms, pseudonyms.shift(patient_id), names))
     dataset.PatientName = dataset.PatientID = pseudonyms.patient(patient_id)
-    dataset.PatientBirthDate = ""  # the table's replacement is a date, which a reader could take for one
+    dataset.PatientBirthDate = ""
     dataset.PatientIdentityRemoved = "YES"
-    dataset.DeidentificationMethod = f"Vastus {__version__}: PS3.15 basic profile, keyed UIDs, shifted dates"
+    dataset.DeidentificationMethod = [
+        f"Vastus {__version__}: PS3.15 basic profile", "kept by list, keyed UIDs", "shifted dates, no times of day",
+    ]  # fmt: skip
     dataset.DeidentificationMethodCodeSequence = [code_item(code) for code in _method_codes()]
     dataset.LongitudinalTemporalInformationModified = "MODIFIED"
     syntax = dataset.file_meta.TransferSyntaxUID
@@ -208,36 +218,83 @@ def _is_whole(dataset: Dataset) -> bool:
     return len(dataset.PixelData) >= pixels * int(dataset.BitsAllocated) // 8
 
 
-def _nested(dataset: Dataset) -> Iterator[Dataset]:
-    for element in dataset:
-        if element.VR == "SQ":
-            for item in element.value:
-                yield item
-                yield from _nested(item)
+@dataclass(frozen=True, slots=True)
+class _Treatment:
+    """What is done to the attributes of one data set."""
+
+    pseudonyms: Pseudonyms
+    shift: timedelta
+    names: Names
 
 
-def _clean(level: Dataset, pseudonyms: Pseudonyms, patient_id: str) -> None:
-    from dicomanonymizer.simpledicomanonymizer import anonymize_dataset
-
-    def uid(dataset: Dataset, tag: tuple[int, int]) -> None:
-        element = dataset.get(tag)
-        if element is not None and element.VR == "UI":
-            many = isinstance(element.value, list) or element.VM > 1
-            new = [pseudonyms.uid(str(v)) for v in (element.value if many else [element.value or ""])]
-            element.value = new if many else new[0]
-
-    def date(dataset: Dataset, tag: tuple[int, int]) -> None:
-        element = dataset.get(tag)
-        if element is not None:
-            element.value = shifted(str(element.value or ""), pseudonyms.shift(patient_id))
-
-    rules: dict[Any, Callable[..., None]] = dict.fromkeys(_tags_of("UI"), uid)
-    rules |= {tag: date for tag in _tags_of("DA", "DT") if tag[0] != 0x0010}
-    anonymize_dataset(level, extra_anonymization_rules=rules, delete_private_tags=True)
-    # UIDs that the profile does not list, such as those of new attributes, are mapped too.
+def _keep_listed(level: Dataset, treatment: _Treatment) -> None:
+    """Remove all but what is on the list, and change that as its kind wants it, here and in nested items."""
     for element in list(level):
-        if element.VR == "UI" and (element.tag.group, element.tag.element) not in rules:
-            uid(level, (element.tag.group, element.tag.element))
+        keyword = str(element.keyword)
+        if not may_stay(element):
+            del level[element.tag]
+        elif keyword == "AnatomicRegionSequence":
+            element.value = standard_codes(element.value)
+        elif element.VR == "SQ":
+            for item in element.value:
+                _keep_listed(item, treatment)
+        elif keyword in EMPTIED:
+            element.value = ""
+        elif keyword in UIDS:
+            element.value = _each(element.value, treatment.pseudonyms.uid)
+        elif keyword in DATES:
+            element.value = _each(element.value, lambda text: shifted(text[:8], treatment.shift))
+        elif element.VR in _TEXT_VRS:
+            element.value = _each(element.value, lambda text, key=keyword: _unnamed(key, text, treatment.names))
+
+
+def _each(value: Any, change: Callable[[str], str]) -> Any:
+    """Change a value, or each of several."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [change(str(each)) for each in value]
+    return change("" if value is None else str(value))
+
+
+def _unnamed(keyword: str, text: str, names: Names) -> str:
+    """A text, or nothing if it is not of the form that it should have, or names somebody."""
+    if not is_harmless(keyword, text):
+        return ""
+    free = keyword in DEVICE_TEXTS or keyword in CODE_STRINGS
+    return "" if free and names.are_in(text) else text
+
+
+def _clear_pixels(dataset: Dataset) -> None:
+    """Remove what hides beside the pixels: comments of codecs, bytes behind the last one, overlays in unused bits."""
+    pixels = dataset.get("PixelData")
+    if not isinstance(pixels, bytes):
+        return
+    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        cleared = without_comments(pixels)
+    else:
+        cleared = _without_embedded_overlays(dataset, pixels[: _native_size(dataset)])
+        cleared += b"\0" * (len(cleared) % 2)
+    if cleared != pixels:
+        dataset["PixelData"].value = cleared
+
+
+def _native_size(dataset: Dataset) -> int:
+    frames = int(dataset.get("NumberOfFrames") or 1) * int(dataset.get("SamplesPerPixel") or 1)
+    return (int(dataset.Rows) * int(dataset.Columns) * frames * int(dataset.BitsAllocated) + 7) // 8
+
+
+def _without_embedded_overlays(dataset: Dataset, pixels: bytes) -> bytes:
+    """Unused bits of every pixel set as its sign says, where an overlay lies in them (a practice of before 2004)."""
+    embedded = any(
+        element.tag.group >> 8 == 0x60 and element.tag.element == 0x0102 and element.value for element in dataset
+    )
+    allocated, stored = int(dataset.BitsAllocated), int(dataset.BitsStored)
+    if not embedded or allocated != 16 or not 0 < stored < 16 or int(dataset.HighBit) != stored - 1:
+        return pixels
+    order = "<" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">"
+    unused = 16 - stored
+    whole = np.frombuffer(pixels, dtype=f"{order}u2") << unused
+    signed = whole.view(f"{order}i2") if int(dataset.PixelRepresentation) else whole
+    return (signed >> unused).tobytes()
 
 
 def shifted(text: str, shift: timedelta) -> str:
@@ -247,45 +304,6 @@ def shifted(text: str, shift: timedelta) -> str:
     except (ValueError, OverflowError):
         return ""
     return moved.strftime("%Y%m%d") + text[8:]
-
-
-@cache
-def _tags_of(*vrs: str) -> tuple[tuple[int, int], ...]:
-    """Tags of the profile with these VRs, file meta excepted."""
-    from dicomanonymizer.simpledicomanonymizer import initialize_actions
-    from pydicom.datadict import dictionary_VR
-
-    found = []
-    for tag in initialize_actions():
-        if len(tag) > 2 or tag[0] == 0x0002:
-            continue
-        try:
-            if dictionary_VR(tag) in vrs:
-                found.append((int(tag[0]), int(tag[1])))
-        except KeyError:
-            continue
-    return tuple(found)
-
-
-def _tokens(dataset: Dataset) -> tuple[str, ...]:
-    """Words that name the patient or those around them, in lower case."""
-    found: set[str] = set()
-    for keyword in _TELLING:
-        words = re.split(r"[\W_]+", str(dataset.get(keyword, "")).lower())
-        found |= {word for word in words if len(word) >= _SHORTEST_TOKEN and word != "unknown"}
-    return tuple(found)
-
-
-def _scrub(level: Dataset, tokens: tuple[str, ...]) -> None:
-    """Empty what still holds one of the words, wherever the profile did not expect it."""
-    for element in list(level):
-        if element.VR not in _TEXT_VRS or element.keyword == "PixelData" or element.value is None:
-            continue
-        value = element.value
-        text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
-        words = set(re.split(r"[\W_]+", text.lower()))
-        if words & set(tokens):
-            element.value = b"" if isinstance(value, bytes) else ""
 
 
 def _method_codes() -> tuple[Any, ...]:

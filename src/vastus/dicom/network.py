@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from vastus.dicom.extra import need
+from vastus.dicom.listener import Doorkeeper, listen
 from vastus.dicom.pacs import TIMEOUT_S, PacsAddress, file_name
 from vastus.dicom.tls import TlsFiles, client_context, server_context
 from vastus.errors import PacsError, PacsUnreachableError
@@ -22,6 +24,9 @@ _GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
 _SUCCESS: Final = 0x0000
 _PENDING: Final = (0xFF00, 0xFF01)
 _OUT_OF_RESOURCES: Final = 0xA700
+_NOT_ASKED_FOR: Final = 0xA900
+_NOT_UNDERSTOOD: Final = 0xC000
+_SERIES: Final = 0x0020000E
 SYNTAXES: Final = (
     "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.70",
     "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90",
@@ -58,7 +63,7 @@ class DimsePacs:
 
     def fetch(self, study: str, series: str, folder: Path) -> int:  # noqa: D102
         query = _query("SERIES", StudyInstanceUID=study, SeriesInstanceUID=series)
-        kept = _Keeper(folder)
+        kept = _Keeper(folder, series)
         if self._address.move_port is not None:
             self._move(query, kept, self._address.move_port)
         else:
@@ -99,9 +104,12 @@ class DimsePacs:
         receiver = AE(ae_title=self._address.aet)
         for uid in CT_CLASSES:
             receiver.add_supported_context(uid, list(SYNTAXES))
+        # Everybody can reach this port while it is open. A PACS may send from another title and address than the one
+        # that it is called by, so that these can't be asked for; but only the series that was asked for is kept.
+        receiver.network_timeout = receiver.dimse_timeout = TIMEOUT_S
         try:
-            server: Any = receiver.start_server(
-                ("", port), block=False, ssl_context=self._own_tls, evt_handlers=[(evt.EVT_C_STORE, kept.handle)]
+            server = listen(
+                receiver, ("", port), Doorkeeper(self._address.aet), self._own_tls, [(evt.EVT_C_STORE, kept.handle)]
             )
         except OSError as error:
             raise PacsError(f"Port {port} for C-MOVE can't be opened ({error.strerror}).") from error
@@ -140,6 +148,10 @@ class DimsePacs:
         keep_responses(association)
         try:
             yield association
+        except RuntimeError as error:  # what pynetdicom raises when the other side has gone in the meantime
+            if association.is_established:
+                raise
+            raise PacsError(f"{self._address} ended the connection.") from error
         finally:
             if association.is_established:
                 association.release()
@@ -166,15 +178,21 @@ def keep_responses(association: Any) -> None:
 
 
 class _Keeper:
-    """Writes what arrives; the same instance twice is one file."""
+    """Writes what arrives of one series; the same instance twice is one file."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, series: str) -> None:
         self.names: set[str] = set()
-        self._folder = folder
+        self._folder, self._series = folder, series
 
     def handle(self, event: Any) -> int:
         """Store one instance; the DICOM status is returned."""
         name = file_name(str(event.request.AffectedSOPInstanceUID))
+        try:
+            found = series_uid(event.request.DataSet, event.context.transfer_syntax)
+        except Exception:  # a damaged header makes pydicom raise nearly anything
+            return _NOT_UNDERSTOOD
+        if found != self._series:
+            return _NOT_ASKED_FOR
         try:
             (self._folder / name).write_bytes(event.encoded_dataset())
         except OSError:
@@ -191,3 +209,18 @@ def _query(level: str, **keys: str) -> Dataset:
     for keyword, value in keys.items():
         setattr(query, keyword, value)
     return query
+
+
+def series_uid(stream: io.BytesIO, transfer_syntax: Any) -> str:
+    """Read the header only as far as the series."""
+    from pydicom.filereader import read_dataset
+
+    stream.seek(0)
+    try:
+        dataset = read_dataset(
+            stream, transfer_syntax.is_implicit_VR, transfer_syntax.is_little_endian,
+            stop_when=lambda tag, _vr, _length: tag > _SERIES, specific_tags=None,
+        )  # fmt: skip
+    finally:
+        stream.seek(0)
+    return str(dataset.SeriesInstanceUID)

@@ -52,6 +52,28 @@ def ensure_folder(folder: Path) -> Path:
     return folder
 
 
+def ensure_private_folder(folder: Path) -> bool:
+    """Make a folder for patients' data that nobody but its owner can enter.
+
+    Returns:
+        Whether it was there already and others can read it. It is left as it is: it may be meant so.
+
+    Raises:
+        OutputError: it can't be written to.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+            return False
+    except OSError as error:
+        raise OutputError(
+            f"The folder can't be made ({error.strerror}).", path=folder, remedy="Free its rights or space."
+        ) from error
+    ensure_folder(folder)
+    return os.name == "posix" and bool(folder.stat().st_mode & 0o077)
+
+
 def hidden_path(folder: Path, suffix: str = "") -> Path:
     """A name in a folder that nothing has: it can be given to ``cleaned_up`` before anything is made there."""
     return folder / f".vastus-{secrets.token_hex(8)}{suffix}"

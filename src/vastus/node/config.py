@@ -187,8 +187,17 @@ def _check(config: NodeConfig) -> None:
         loopback = ipaddress.ip_address(config.listen).is_loopback
     except ValueError as error:
         raise SettingsError("node.listen is no IP address.") from error
+    for peer in config.allow:
+        _check_address(peer.address)
     if not loopback and not config.allow:
         raise SettingsError(
             "The node would take images from anyone on the network.",
             remedy="Name the senders under [[allow]], or listen on 127.0.0.1.",
         )
+
+
+def _check_address(address: str | None) -> None:
+    try:
+        ipaddress.ip_address(address or "127.0.0.1")
+    except ValueError as error:
+        raise SettingsError("allow.address is no IP address (a name is not looked up).") from error

@@ -40,7 +40,7 @@ class Inbox:
 
     def __init__(self, folder: Path, queue: Queue, *, series_instances: int, fsync: bool) -> None:
         """Go on where an earlier node stopped: half-written files are removed, open series stay open."""
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder, self._queue = folder, queue
         self._series_instances, self._fsync = series_instances, fsync
         self._lock = threading.Lock()
@@ -56,6 +56,10 @@ class Inbox:
     def folder_of(self, job: Job) -> Path:
         """Where the images of a job lie."""
         return self._folder / job.folder_name
+
+    def count_images(self, job: Job) -> int:
+        """How many images a job has; 0 when they were deleted."""
+        return len(list(self.folder_of(job).glob("*.dcm")))
 
     def keep(self, series_uid: str, sop_instance_uid: str, content: bytes) -> bool:
         """Write one object. When this returns, it survives the end of the process.
@@ -91,20 +95,35 @@ class Inbox:
 
         A revision to which no image came is forgotten: the node was killed, or the disk was full, after it was begun
         and before its first image was written. It holds what the revision before holds, which was processed.
+
+        Raises:
+            OSError, sqlite3.Error: of the disk or the queue, after all series were looked at; one that failed stays
+                open, and is looked at again next time.
         """
         finished = []
+        problem: Exception | None = None
         with self._lock:
             now = time.monotonic()
             for series, entry in list(self._open.items()):
                 if entry.writing == 0 and now - entry.last >= quiet_s:
-                    del self._open[series]
-                    if entry.names - self._names_before(entry.job):
-                        self._queue.move(entry.job, State.QUEUED)
-                        finished.append(entry.job)
-                    else:
-                        shutil.rmtree(entry.folder, ignore_errors=True)
-                        self._queue.forget(entry.job)
+                    try:
+                        if self._close(entry):
+                            finished.append(entry.job)
+                        del self._open[series]
+                    except Exception as error:
+                        problem = error
+        if problem is not None:
+            raise problem
         return finished
+
+    def _close(self, entry: _Open) -> bool:
+        """Queue a series, or forget it; the answer is which."""
+        if entry.names - self._names_before(entry.job):
+            self._queue.move(entry.job, State.QUEUED)
+            return True
+        shutil.rmtree(entry.folder, ignore_errors=True)
+        self._queue.forget(entry.job)
+        return False
 
     def claim(self) -> Job | None:
         """The next job to process; from here on, later images of its series start a new revision."""
@@ -121,9 +140,10 @@ class Inbox:
             return None
         if job is not None and job.state is State.QUEUED:
             self._queue.move(job, State.RECEIVING)
-        else:
+        elif job is None or job.state is not State.RECEIVING:
             job = self._queue.begin(series, 1 if job is None else job.revision + 1)
-            self.folder_of(job).mkdir(exist_ok=True)
+        # In state RECEIVING without being open: it was begun, and then there was no room for its folder.
+        self.folder_of(job).mkdir(mode=0o700, exist_ok=True)
         entry = self._open[series] = self._entry(job)
         return entry
 
@@ -146,7 +166,7 @@ class Inbox:
         # The thread in the name: two connections may send the same object at the same moment.
         part = path.with_name(f"{path.name}.{threading.get_ident()}{_PART}")
         try:
-            with part.open("wb") as file:
+            with open(part, "wb", opener=_for_us_alone) as file:
                 file.write(content)
                 if self._fsync:
                     file.flush()
@@ -161,3 +181,7 @@ class Inbox:
                 os.fsync(handle)
             finally:
                 os.close(handle)
+
+
+def _for_us_alone(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TextIO
 
@@ -21,7 +22,8 @@ class Journal:
     def log(self, event: str, **fields: str | int | float) -> None:
         """Write a line: time, event, fields."""
         line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **fields}
-        with self._lock:
+        # A full disk under the log, or a pipe that nobody reads any more, must not end the thread that works.
+        with self._lock, suppress(OSError, ValueError):
             print(json.dumps(line), file=self._stream, flush=True)
 
     def count(self, name: str, amount: int = 1) -> None:

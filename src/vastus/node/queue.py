@@ -22,14 +22,21 @@ CREATE INDEX IF NOT EXISTS by_state ON jobs (state, not_before, id);
 """
 
 
+_NEWER = (
+    "EXISTS (SELECT 1 FROM jobs AS newer WHERE newer.series = jobs.series AND newer.revision > jobs.revision"
+    " AND newer.state {state} ?)"
+)
+
+
 class State(Enum):
-    """Where a series is on its way."""
+    """Where a series is on its way. SUPERSEDED: not sent any more, because a newer revision of the series came."""
 
     RECEIVING = "receiving"
     QUEUED = "queued"
     PROCESSING = "processing"
     SENDING = "sending"
     DONE = "done"
+    SUPERSEDED = "superseded"
     SET_ASIDE = "set_aside"
 
 
@@ -41,6 +48,7 @@ class Job:
         series: hash of the series UID.
         revision: counts up when images of a series come after it was processed.
         tries: failed ones, of processing or of sending.
+        hindered: how many of them failed for no fault of the series: a full disk, a PACS that is down.
         reason: why the last one failed; holds no patient data.
     """
 
@@ -51,6 +59,7 @@ class Job:
     tries: int
     reason: str
     changed: float
+    hindered: int = 0
 
     @property
     def folder_name(self) -> str:
@@ -69,12 +78,15 @@ class Queue:
 
     def __init__(self, path: Path, *, fsync: bool) -> None:
         self._lock, self._path = threading.RLock(), path
+        path.touch(mode=0o600)  # the files beside it get the same rights from SQLite
         self._db = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute(f"PRAGMA synchronous={'FULL' if fsync else 'NORMAL'}")
         # Taking the log into the database waits for the disk: not in the middle of receiving, see ``checkpoint``.
         self._db.execute("PRAGMA wal_autocheckpoint=0")
         self._db.executescript(_SCHEMA)
+        if "hindered" not in {row[1] for row in self._db.execute("PRAGMA table_info(jobs)")}:  # of an older version
+            self._db.execute("ALTER TABLE jobs ADD COLUMN hindered INTEGER NOT NULL DEFAULT 0")
 
     def checkpoint(self) -> None:
         """Take the write-ahead log into the database, over a connection of its own that keeps nobody waiting."""
@@ -120,11 +132,40 @@ class Queue:
         found = self._select("state = ? AND not_before <= ? ORDER BY id LIMIT 1", (state.value, time.time()))
         return found[0] if found else None
 
+    def next_to_send(self) -> Job | None:
+        """The oldest job that may be sent. One whose series is being received again waits for what becomes of that."""
+        found = self._select(
+            f"state = ? AND not_before <= ? AND NOT {_NEWER.format(state='=')} ORDER BY id LIMIT 1",
+            (State.SENDING.value, time.time(), State.RECEIVING.value),
+        )
+        return found[0] if found else None
+
+    def drop_superseded(self) -> list[Job]:
+        """Mark what must not be processed or sent any more, because a newer revision of its series is there."""
+        where = f"state IN (?, ?) AND {_NEWER.format(state='<>')}"
+        values = (State.QUEUED.value, State.SENDING.value, State.RECEIVING.value)
+        found = self._select(where, values)
+        if found:
+            with self._write():
+                self._db.execute(
+                    f"UPDATE jobs SET state = ?, not_before = 0, changed = ? WHERE {where}",
+                    (State.SUPERSEDED.value, time.time(), *values),
+                )
+        return found
+
+    def done_before(self, job: Job) -> Job | None:
+        """The newest revision of the same series that is done, older than this job."""
+        found = self._select(
+            "series = ? AND revision < ? AND state = ? ORDER BY revision DESC LIMIT 1",
+            (job.series, job.revision, State.DONE.value),
+        )
+        return found[0] if found else None
+
     def move(self, job: Job, state: State, reason: str = "") -> None:
         """Into another state; tries start again from 0."""
         with self._write():
             self._db.execute(
-                "UPDATE jobs SET state = ?, reason = ?, tries = 0, not_before = 0, changed = ? WHERE id = ?",
+                "UPDATE jobs SET state = ?, reason = ?, tries = 0, hindered = 0, not_before = 0, changed = ? WHERE id = ?",
                 (state.value, reason, time.time(), job.id),
             )
 
@@ -135,14 +176,15 @@ class Queue:
                 "UPDATE jobs SET state = ?, changed = ? WHERE id = ?", (State.PROCESSING.value, time.time(), job.id)
             )
 
-    def fail(self, job: Job, state: State, reason: str, wait_s: float) -> None:
+    def fail(self, job: Job, state: State, reason: str, wait_s: float, *, hindered: bool = False) -> None:
         """Count a failed try and go back to a state, after a wait that doubles with every try."""
         now = time.time()
         wait_s = min(_LONGEST_WAIT_S, wait_s * 2 ** min(job.tries, 20))
         with self._write():
             self._db.execute(
-                "UPDATE jobs SET state = ?, reason = ?, tries = tries + 1, not_before = ?, changed = ? WHERE id = ?",
-                (state.value, reason, now + wait_s, now, job.id),
+                "UPDATE jobs SET state = ?, reason = ?, tries = tries + 1, hindered = hindered + ?, not_before = ?,"
+                " changed = ? WHERE id = ?",
+                (state.value, reason, int(hindered), now + wait_s, now, job.id),
             )
 
     def forget(self, job: Job) -> None:
@@ -157,10 +199,10 @@ class Queue:
         return {state: int(found.get(state.value, 0)) for state in State}
 
     def _select(self, where: str, values: Sequence[object]) -> list[Job]:
-        columns = "id, series, revision, state, tries, reason, changed"
+        columns = "id, series, revision, state, tries, reason, changed, hindered"
         with self._lock:
             rows = self._db.execute(f"SELECT {columns} FROM jobs WHERE {where}", values).fetchall()
-        return [Job(r[0], r[1], r[2], State(r[3]), r[4], r[5], r[6]) for r in rows]
+        return [Job(r[0], r[1], r[2], State(r[3]), r[4], r[5], r[6], r[7]) for r in rows]
 
     @contextmanager
     def _write(self) -> Iterator[None]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import io
+import os
 import shutil
+import sqlite3
 import threading
 import time
+from contextlib import suppress
 from typing import Any, Final
 
 from vastus.dicom.extra import need
-from vastus.dicom.network import CT_CLASSES, SYNTAXES
+from vastus.dicom.listener import Doorkeeper, listen, plain_address
+from vastus.dicom.network import CT_CLASSES, SYNTAXES, series_uid
 from vastus.dicom.pacs import is_uid
 from vastus.dicom.tls import server_context
 from vastus.errors import SettingsError
@@ -21,8 +24,6 @@ _SUCCESS: Final = 0x0000
 _OUT_OF_RESOURCES: Final = 0xA700
 _NOT_THAT_CLASS: Final = 0xA900
 _NOT_UNDERSTOOD: Final = 0xC000
-_NOT_RECOGNISED: Final = (0x01, 0x01, 0x03)  # rejected for good, by the user, calling AE title not recognised
-_SERIES: Final = 0x0020000E
 _FREE_BYTES: Final = 512 * 1024**2
 _VERIFICATION: Final = "1.2.840.10008.1.1"
 _RECEIVE_TIMEOUT_S: Final = 60.0
@@ -36,10 +37,7 @@ class Receiver:
         self._config, self._inbox, self._journal, self._storage = config, inbox, journal, storage_used
         self._pace = _Pace(config.limits.instances_per_s)
         self._server: Any = None
-        self._addresses = {p.ae_title.strip(): set[str]() for p in config.allow}
-        for peer in config.allow:
-            if peer.address:
-                self._addresses[peer.ae_title.strip()].add(peer.address)
+        self._refused_at = 0.0
 
     def start(self) -> None:
         """Listen.
@@ -53,15 +51,11 @@ class Receiver:
         entity.maximum_associations = self._config.limits.associations
         entity.maximum_pdu_size = 1024 * 1024
         entity.network_timeout = entity.dimse_timeout = _RECEIVE_TIMEOUT_S
-        entity.require_called_aet = True
-        if self._addresses:
-            entity.require_calling_aet = sorted(self._addresses)
         entity.add_supported_context(_VERIFICATION)
         for uid in CT_CLASSES:
             entity.add_supported_context(uid, list(SYNTAXES))
         handlers: list[Any] = [
             (evt.EVT_C_STORE, self._store),
-            (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_REJECTED, self._rejected),
             (evt.EVT_ABORTED, self._aborted),
             (evt.EVT_PDU_RECV, self._pdu),
@@ -69,8 +63,8 @@ class Receiver:
         ]
         context = None if self._config.tls is None else server_context(self._config.tls)
         try:
-            self._server = entity.start_server(
-                (self._config.listen, self._config.port), block=False, ssl_context=context, evt_handlers=handlers
+            self._server = listen(
+                entity, (self._config.listen, self._config.port), self._doorkeeper(), context, handlers
             )
         except OSError as error:
             raise SettingsError(f"Port {self._config.port} can't be opened ({error.strerror}).") from error
@@ -80,18 +74,28 @@ class Receiver:
         if self._server is not None:
             self._server.shutdown()
 
-    def _requested(self, event: Any) -> None:
-        requestor = event.assoc.requestor
-        # The title as it was sent: pynetdicom takes it over only after this event.
-        allowed = self._addresses.get(requestor.primitive.calling_ae_title.strip())
-        if allowed and requestor.address not in allowed:
-            self._journal.count("refused_senders")
-            self._journal.log("sender refused", because="address")
-            event.assoc.acse.send_reject(*_NOT_RECOGNISED)
+    def _doorkeeper(self) -> Doorkeeper:
+        titles = {peer.ae_title.strip() for peer in self._config.allow}
+        allowed = {
+            title: frozenset(
+                plain_address(peer.address)
+                for peer in self._config.allow
+                if peer.address and peer.ae_title.strip() == title
+            )
+            for title in titles
+        }
+        return Doorkeeper(self._config.ae_title, allowed, self._refuse)
+
+    def _refuse(self, because: str) -> None:
+        """Count all, write down one a second: strangers must not fill the disk with our log."""
+        self._journal.count("refused_senders")
+        now = time.monotonic()
+        if now - self._refused_at >= 1.0:
+            self._refused_at = now
+            self._journal.log("sender refused", because=because)
 
     def _rejected(self, _event: Any) -> None:
-        self._journal.count("refused_senders")
-        self._journal.log("sender refused", because="AE title or number of connections")
+        self._refuse("number of connections")
 
     def _aborted(self, _event: Any) -> None:
         self._journal.count("aborted_connections")
@@ -122,7 +126,7 @@ class Receiver:
         request = event.request
         uid = str(request.AffectedSOPInstanceUID or "")
         try:
-            series = _series_uid(request.DataSet, event.context.transfer_syntax)
+            series = series_uid(request.DataSet, event.context.transfer_syntax)
         except Exception as error:  # a damaged header makes pydicom raise nearly anything
             return _NOT_UNDERSTOOD, f"unreadable header ({type(error).__name__})"
         if not is_uid(uid) or not is_uid(series):
@@ -135,6 +139,8 @@ class Receiver:
             return _OUT_OF_RESOURCES, str(error)
         except OSError as error:
             return _OUT_OF_RESOURCES, f"disk: {error.strerror}"
+        except sqlite3.Error as error:
+            return _OUT_OF_RESOURCES, f"queue: {type(error).__name__}"
         return _SUCCESS, ""
 
     def _keep(self, series: str, uid: str, content: bytes) -> None:
@@ -166,11 +172,10 @@ class StorageMeter:
     def measure(self) -> None:
         """Look at the disk."""
         used = 0
-        for path in self._folder.rglob("*"):
-            try:
-                used += path.stat().st_size
-            except OSError:
-                continue
+        for folder, _, names in os.walk(self._folder):  # folders may go while they are walked through
+            for name in names:
+                with suppress(OSError):
+                    used += os.stat(os.path.join(folder, name)).st_size
         with self._lock:
             self._used, self._free = used, shutil.disk_usage(self._folder).free
 
@@ -201,18 +206,3 @@ class _Pace:
             self._next[sender] = start + self._interval
         if start > now:
             time.sleep(start - now)
-
-
-def _series_uid(stream: io.BytesIO, transfer_syntax: Any) -> str:
-    """Read the header only as far as the series."""
-    from pydicom.filereader import read_dataset
-
-    stream.seek(0)
-    try:
-        dataset = read_dataset(
-            stream, transfer_syntax.is_implicit_VR, transfer_syntax.is_little_endian,
-            stop_when=lambda tag, _vr, _length: tag > _SERIES, specific_tags=None,
-        )  # fmt: skip
-    finally:
-        stream.seek(0)
-    return str(dataset.SeriesInstanceUID)

@@ -11,6 +11,7 @@ What a kill at any moment leaves behind is put right at the next start:
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -18,20 +19,28 @@ from pathlib import Path
 from typing import Final
 
 from vastus.dicom.pacs import open_pacs, store_checked
-from vastus.errors import OutputError, SettingsError, VastusError
-from vastus.io.atomic import ensure_folder
+from vastus.errors import SettingsError, VastusError
+from vastus.io.atomic import ensure_private_folder
 from vastus.io.claim import Claim, take_claim
+from vastus.io.library_logs import without_values
 from vastus.node.config import NodeConfig
 from vastus.node.inbox import Inbox
 from vastus.node.journal import Journal
 from vastus.node.queue import Job, Queue, State
 from vastus.node.receiver import Receiver, StorageMeter
+from vastus.node.replacing import mark_as_replacing
 from vastus.node.status import StatusServer
 from vastus.node.worker_process import WorkerFailure, WorkerProcess
 
 _TICK_S: Final = 0.1
 _TIDY_EVERY_S: Final = 60.0
 _RETRY_S: Final = 1.0
+_SURROUNDINGS: Final = (OSError, sqlite3.Error, VastusError)
+"""Errors while sending or tidying in which no series has a part: the disk, the network, the PACS, the settings."""
+
+
+class _BadResultError(Exception):
+    """The worker left nothing that could be sent."""
 
 
 class Node:
@@ -46,13 +55,13 @@ class Node:
         """
         self.config = config
         self.journal = journal or Journal()
-        ensure_folder(config.data)
+        readable = ensure_private_folder(config.data)
         self._claim = _lock(config.data / "lock")
         self.queue = Queue(config.data / "queue.sqlite", fsync=config.fsync)
         self._results, self._work = config.data / "results", config.data / "work"
         shutil.rmtree(self._work, ignore_errors=True)
         for folder in (self._results, self._work):
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
         for job in self.queue.in_state(State.PROCESSING):
             self._resume(job)
         self.inbox = Inbox(
@@ -60,10 +69,12 @@ class Node:
         )
         self.storage = StorageMeter(config.data, config.limits.storage_gb)
         self._receiver = Receiver(config, self.inbox, self.journal, self.storage)
-        self._worker = WorkerProcess(config.processing)
+        self._worker = WorkerProcess(config.processing, self._worker_said)
         self._status = StatusServer(config.status_port, self.queue, self.journal, self.storage)
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
+        if readable:
+            self.journal.log("warning", about="Others on this machine can read the data folder. Make it 0700.")
 
     def start(self) -> None:
         """Start receiving and working.
@@ -98,6 +109,10 @@ class Node:
         self._claim.release()
         self.journal.log("stopped")
 
+    def _worker_said(self, who: str, kind: str) -> None:
+        self.journal.count("worker_messages")
+        self.journal.log("library message", by=who, kind=kind)
+
     def _repeat(self, step: Callable[[], bool], pause_s: float) -> None:
         while not self._stopping.is_set():
             try:
@@ -127,78 +142,132 @@ class Node:
         return False
 
     def _process_one(self) -> bool:
+        # This thread alone processes: what is in this state now was left so by an error that could not even be
+        # written down.
+        for left in self.queue.in_state(State.PROCESSING):
+            self._resume(left)
         job = self.inbox.claim()
         if job is None:
             return False
         start = time.monotonic()
-        output = self._work / str(job.id)
-        shutil.rmtree(output, ignore_errors=True)
-        output.mkdir()
         try:
-            self._worker.run(self.inbox.folder_of(job), output, f"job_{job.id}")
+            self._process(job)
         except WorkerFailure as failure:
             self._failed(job, failure)
-            return True
-        output.replace(self._results / str(job.id))
-        self.queue.move(job, State.SENDING)
-        self.journal.count("processed_series")
-        self.journal.log("processed", job=job.id, seconds=round(time.monotonic() - start, 2))
+        except Exception as error:  # whatever it is, the job must not stay in this state
+            self._failed(job, WorkerFailure(type(error).__name__, hindered=isinstance(error, _SURROUNDINGS)))
+        else:
+            self.journal.count("processed_series")
+            self.journal.log("processed", job=job.id, seconds=round(time.monotonic() - start, 2))
         return True
+
+    def _process(self, job: Job) -> None:
+        output, result = self._work / str(job.id), self._results / str(job.id)
+        for left in (output, result):
+            if left.exists():
+                shutil.rmtree(left)
+        output.mkdir(mode=0o700)
+        self._worker.run(self.inbox.folder_of(job), output, f"job_{job.id}")
+        if not output.is_dir():
+            raise WorkerFailure("the worker left no output")
+        output.replace(result)
+        self.queue.move(job, State.SENDING)
 
     def _failed(self, job: Job, failure: WorkerFailure) -> None:
         if self._stopping.is_set():
             self.queue.move(job, State.QUEUED)
             return
+        if failure.hindered:
+            self.journal.count("hindered_tries")
+            self.journal.log("hindered", job=job.id, reason=failure.reason, tries=job.tries + 1)
+            self.queue.fail(job, State.QUEUED, failure.reason, _RETRY_S, hindered=True)
+            return
         self.journal.count("failed_tries")
-        last = failure.final or job.tries + 1 >= self.config.limits.tries
+        last = failure.final or self._was_last_try(job)
         self.journal.log("set aside" if last else "failed", job=job.id, reason=failure.reason, tries=job.tries + 1)
         if last:
             self.queue.move(job, State.SET_ASIDE, failure.reason)
         else:
             self.queue.fail(job, State.QUEUED, failure.reason, _RETRY_S)
 
+    def _was_last_try(self, job: Job) -> bool:
+        return job.tries - job.hindered + 1 >= self.config.limits.tries
+
     def _send_one(self) -> bool:
-        job = self.queue.next_ready(State.SENDING)
+        for dropped in self.queue.drop_superseded():
+            self.journal.count("superseded_series")
+            self.journal.log("superseded", job=dropped.id)
+        job = self.queue.next_to_send()
         if job is None:
             return False
         try:
             self._send(job)
-        except VastusError as error:
+        except _SURROUNDINGS as error:
             self.journal.count("failed_sends")
             self.journal.log("not sent", job=job.id, error=type(error).__name__)
-            self.queue.fail(job, State.SENDING, f"{type(error).__name__}: {error.problem}", 5 * _RETRY_S)
-            return True
-        self.queue.move(job, State.DONE)
-        self.journal.count("sent_series")
-        self.journal.log("done", job=job.id)
+            said = f": {without_values(error.problem)}" if isinstance(error, VastusError) else ""
+            self.queue.fail(job, State.SENDING, f"{type(error).__name__}{said}", 5 * _RETRY_S, hindered=True)
+        except Exception as error:  # a result that can't be read or sent: it must not stand in the way of the others
+            self._unsendable(job, type(error).__name__, final=isinstance(error, _BadResultError))
+        else:
+            self.queue.move(job, State.DONE)
+            self.journal.count("sent_series")
+            self.journal.log("done", job=job.id)
         return True
 
+    def _unsendable(self, job: Job, error: str, *, final: bool) -> None:
+        reason = "the worker left no DICOM results" if final else f"the result can't be sent ({error})"
+        last = final or self._was_last_try(job)
+        self.journal.count("failed_sends")
+        self.journal.log("set aside" if last else "not sent", job=job.id, error=error)
+        if last:
+            self.queue.move(job, State.SET_ASIDE, reason)
+        else:
+            self.queue.fail(job, State.SENDING, reason, _RETRY_S)
+
     def _send(self, job: Job) -> None:
+        paths = self._dicom_results(job)
+        older = self.queue.done_before(job)
+        if older is not None:
+            mark_as_replacing(
+                paths, self._dicom_results(older), self.inbox.count_images(job), self.inbox.count_images(older)
+            )
         if self.config.destination is None:
             return
         from pydicom import dcmread
 
-        paths = sorted((self._results / str(job.id) / "dicom").glob("*.dcm"))
         if not paths:
-            raise OutputError("The worker left no DICOM results.")
+            raise _BadResultError
         store_checked(self.config.destination, [dcmread(path) for path in paths], self.config.destination_tls)
 
+    def _dicom_results(self, job: Job) -> list[Path]:
+        return sorted((self._results / str(job.id) / "dicom").glob("*.dcm"))
+
     def tidy(self) -> None:
-        """Delete what was kept long enough, and folders that no job owns."""
+        """Delete what was kept long enough. A folder that can't be deleted keeps its job, and is tried again."""
         now = time.time()
         limits = self.config.limits
-        for job in self.queue.in_state(State.DONE, State.SET_ASIDE):
-            hours = limits.keep_done_hours if job.state is State.DONE else limits.keep_set_aside_hours
+        for job in self.queue.in_state(State.DONE, State.SUPERSEDED, State.SET_ASIDE):
+            hours = limits.keep_set_aside_hours if job.state is State.SET_ASIDE else limits.keep_done_hours
             if now - job.changed > hours * 3600:
-                shutil.rmtree(self.inbox.folder_of(job), ignore_errors=True)
-                shutil.rmtree(self._results / str(job.id), ignore_errors=True)
-                self.queue.forget(job)
-                self.journal.log("deleted", job=job.id)
+                try:
+                    self._delete(job)
+                except _SURROUNDINGS as error:
+                    self.journal.count("internal_errors")
+                    self.journal.log("not deleted", job=job.id, error=type(error).__name__)
         self.queue.checkpoint()
         self.storage.measure()
 
+    def _delete(self, job: Job) -> None:
+        for folder in (self.inbox.folder_of(job), self._results / str(job.id)):
+            if folder.exists():
+                shutil.rmtree(folder)
+        self.queue.forget(job)
+        self.journal.log("deleted", job=job.id)
+
 
 def _lock(path: Path) -> Claim:
+    path.touch(mode=0o600)
     claim = take_claim(path)
     if claim is None:
         raise SettingsError("Another node uses this data folder.", path=path.parent)

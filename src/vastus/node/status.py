@@ -16,6 +16,7 @@ from vastus.node.receiver import StorageMeter
 
 _LOCAL_NAMES: Final = {"127.0.0.1", "localhost"}
 _SHOWN: Final = 50
+_SILENCE_S: Final = 10.0
 _PAGE: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Vastus node</title>
 <meta http-equiv="refresh" content="5">
 <style>body{{font:16px sans-serif;margin:2em auto;max-width:60em}}
@@ -24,6 +25,13 @@ td,th{{text-align:left;padding:.2em 1em .2em 0}}</style>
 <h2>Last changes</h2><table><tr><th>job</th><th>state</th><th>tries</th><th>changed (UTC)</th><th>reason</th></tr>{jobs}
 </table><p>No patient data are shown here. <a href="/metrics">Metrics</a></p></html>
 """
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A page that nobody waits for any more is nothing to log."""
 
 
 class StatusServer:
@@ -44,6 +52,8 @@ class StatusServer:
         answers = {"/": (self.page, "text/html"), "/metrics": (self.metrics, "text/plain")}
 
         class Handler(BaseHTTPRequestHandler):
+            timeout = _SILENCE_S
+
             def do_GET(self) -> None:
                 # A web page elsewhere must not read this one through a name that points to 127.0.0.1.
                 host = self.headers.get("Host", "").rsplit(":", 1)[0]
@@ -63,7 +73,7 @@ class StatusServer:
                 """Requests are not logged."""
 
         try:
-            self._server = ThreadingHTTPServer(("127.0.0.1", self._port), Handler)
+            self._server = _Server(("127.0.0.1", self._port), Handler)
         except OSError as error:
             raise SettingsError(f"The status port {self._port} can't be opened ({error.strerror}).") from error
         threading.Thread(target=self._server.serve_forever, name="status", daemon=True).start()

@@ -2,19 +2,28 @@
 
 It reads one JSON object a line from its input, ``{"series": FOLDER, "output": FOLDER, "subject": NAME}``, and answers
 each with one line, ``{"ok": true}`` or ``{"ok": false, "error": NAME, "reason": TEXT, "final": BOOL}``; ``final`` means
-that another try would fail in the same way. DICOM results are what it leaves under ``FOLDER/dicom``. Any program that
+that another try would fail in the same way, and ``"hindered": true`` that the series had no part in it. DICOM results are what it leaves under ``FOLDER/dicom``. Any program that
 does the same can take its place (``process.command`` in the configuration).
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from vastus.errors import InputError, VastusError
+from vastus.errors import InputError, OutputError, VastusError
+from vastus.io.library_logs import LibraryLogs
+
+SAID: Final = "library message"
+CAN_NOT_START: Final = 78
+"""Exit code (EX_CONFIG) when the network can't be loaded: no series has any part in that."""
+_OF_THE_MACHINE: Final = frozenset({
+    errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.EACCES,
+})  # fmt: skip
 
 
 def main(arguments: list[str]) -> None:
@@ -23,14 +32,26 @@ def main(arguments: list[str]) -> None:
     Args:
         arguments: formats, bundle or empty, threads or empty.
     """
-    # Only answers may go out where the node listens; whatever a library prints goes to the log.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    formats, weights, threads = arguments
-    predictor = _load(weights, threads)
-    for line in sys.stdin:
-        request = json.loads(line)
-        print(json.dumps(_answer(predictor, formats, request)), file=answers, flush=True)
+    # Only answers may go out where the node listens, and only our own lines into its log: whatever a library prints
+    # there, from Python or from below, may quote a header.
+    answers, log = os.fdopen(os.dup(1), "w"), os.fdopen(os.dup(2), "w")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+
+    def tell(who: str, kind: str) -> None:
+        print(json.dumps({"event": SAID, "by": who, "kind": kind}), file=log, flush=True)
+
+    with LibraryLogs(tell):
+        formats, weights, threads = arguments
+        try:
+            predictor = _load(weights, threads)
+        except Exception as error:
+            tell("worker", type(error).__name__)
+            sys.exit(CAN_NOT_START)
+        for line in sys.stdin:
+            request = json.loads(line)
+            print(json.dumps(_answer(predictor, formats, request)), file=answers, flush=True)
 
 
 def _load(weights: str, threads: str) -> Any:
@@ -52,10 +73,16 @@ def _answer(predictor: Any, formats: str, request: dict[str, str]) -> dict[str, 
         )
         write_dicom_of(done, parse_formats(formats))
     except VastusError as error:
-        final = isinstance(error, InputError)
-        return {"ok": False, "error": type(error).__name__, "reason": error.problem, "final": final}
+        final, hindered = isinstance(error, InputError), isinstance(error, OutputError)
+        return {
+            "ok": False, "error": type(error).__name__, "reason": error.problem, "final": final, "hindered": hindered,
+        }  # fmt: skip
     except Exception as error:  # whatever a library raises on a strange series must not end the worker
-        return {"ok": False, "error": type(error).__name__, "reason": "unexpected failure", "final": False}
+        hindered = isinstance(error, OSError) and error.errno in _OF_THE_MACHINE
+        return {
+            "ok": False, "error": type(error).__name__, "reason": "unexpected failure", "final": False,
+            "hindered": hindered,
+        }  # fmt: skip
     return {"ok": True}
 
 

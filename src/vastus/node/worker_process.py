@@ -8,10 +8,17 @@ import queue
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from vastus.io.library_logs import identifier, without_values
 from vastus.node.config import Processing
+from vastus.node.worker import CAN_NOT_START, SAID
+
+Tell = Callable[[str, str], None]
+_LONGEST_LINE: Final = 1 << 16
+_ENDING_S: Final = 5.0
 
 
 class WorkerFailure(Exception):
@@ -20,23 +27,31 @@ class WorkerFailure(Exception):
     Attributes:
         reason: in words, without patient data.
         final: another try would fail in the same way.
+        hindered: the series had no part in it: a full disk, a worker that can't be started.
     """
 
-    def __init__(self, reason: str, *, final: bool = False) -> None:
+    def __init__(self, reason: str, *, final: bool = False, hindered: bool = False) -> None:
         super().__init__(reason)
-        self.reason, self.final = reason, final
+        self.reason, self.final, self.hindered = reason, final, hindered
 
 
 class WorkerProcess:
-    """One worker; to be used by one thread, which must live as long as the worker."""
+    """One worker; to be used by one thread, which must live as long as the worker.
 
-    def __init__(self, processing: Processing) -> None:
+    Args:
+        processing: which one, and how long it may take.
+        tell: is given what libraries said in the worker (who, and of what kind); of another program's error output
+            only that there was some.
+    """
+
+    def __init__(self, processing: Processing, tell: Tell | None = None) -> None:
         default = (
             sys.executable, "-m", "vastus.node.worker", processing.formats, str(processing.weights or ""),
             str(processing.threads or ""),
         )  # fmt: skip
         self._command = processing.command or default
         self._timeout_s = processing.timeout_s
+        self._tell = tell or (lambda who, kind: None)
         self._process: subprocess.Popen[str] | None = None
         self._lines: queue.Queue[str] = queue.Queue()
 
@@ -45,8 +60,13 @@ class WorkerProcess:
 
         Raises:
             WorkerFailure: refused, crashed, or out of time.
+            OSError: it can't be started.
         """
         process = self._running()
+        if not self._lines.empty():
+            # An answer that nobody asked for would be taken for that of this series.
+            self.stop()
+            process = self._running()
         assert process.stdin is not None
         try:
             request = {"series": str(series), "output": str(output), "subject": subject}
@@ -59,43 +79,66 @@ class WorkerProcess:
         except OSError:
             line = ""
         if not line:
-            code = process.wait()
-            self.stop()
-            raise WorkerFailure(f"the worker ended (exit code {code})")
+            raise self._ended(process)
         answer = _parsed(line)
         if not answer.get("ok"):
-            reason = f"{answer.get('error', 'failure')}: {answer.get('reason', '')}"
-            raise WorkerFailure(reason, final=bool(answer.get("final")))
+            reason = without_values(f"{answer.get('error', 'failure')}: {answer.get('reason', '')}")
+            raise WorkerFailure(reason, final=bool(answer.get("final")), hindered=bool(answer.get("hindered")))
 
     def stop(self) -> None:
         """End the worker, whatever it does."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def _ended(self, process: subprocess.Popen[str]) -> WorkerFailure:
+        try:
+            code: int | str = process.wait(_ENDING_S)
+        except subprocess.TimeoutExpired:
+            code = "none: it only closed its output"
+        self.stop()
+        return WorkerFailure(f"the worker ended (exit code {code})", hindered=code == CAN_NOT_START)
 
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None or self._process.poll() is not None:
             guard = str(Path(__file__).with_name("guard.py"))
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", guard, str(os.getpid()), *self._command],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
+                errors="replace", umask=0o077,
             )  # fmt: skip
             self._lines = queue.Queue()
-            threading.Thread(target=_read_lines, args=(self._process.stdout, self._lines), daemon=True).start()
+            for stream, read in ((self._process.stdout, self._lines), (self._process.stderr, self._tell)):
+                reader = _read_answers if read is self._lines else _read_errors
+                threading.Thread(target=reader, args=(stream, read), daemon=True).start()
         return self._process
 
 
-def _read_lines(stream: Any, lines: queue.Queue[str]) -> None:
-    for line in stream:
-        lines.put(line)
-    lines.put("")
+def _read_answers(stream: Any, lines: queue.Queue[str]) -> None:
+    try:
+        while line := stream.readline(_LONGEST_LINE):
+            lines.put(line)
+    finally:
+        lines.put("")
+
+
+def _read_errors(stream: Any, tell: Tell) -> None:
+    """Let through what our own worker says of its libraries; of anything else, once, that there was something."""
+    strange = False
+    while line := stream.readline(_LONGEST_LINE):
+        said = _parsed(line)
+        if said.get("event") == SAID:
+            tell(identifier(str(said.get("by"))), identifier(str(said.get("kind"))))
+        elif not strange:
+            strange = True
+            tell("worker", "output")
 
 
 def _parsed(line: str) -> dict[str, Any]:
     try:
         answer = json.loads(line)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
         return {"error": "protocol", "reason": "the worker answered something else than a JSON object"}
