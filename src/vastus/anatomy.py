@@ -86,7 +86,7 @@ class Structure:
 
 BACKGROUND_ID = 0
 UNLABELLED = 255
-"""Value of a voxel of a reference that nobody labelled, or where nobody can tell: no loss, no score, no volume there."""
+"""Value of a voxel of a reference that nobody labelled, or where nobody can tell: it has no loss and no score."""
 CODE_LEFT = Code("SCT", "7771000", "Left")
 CODE_RIGHT = Code("SCT", "24028007", "Right")
 

@@ -9,7 +9,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BY_VALUE, LABELS, Label, Side
+from vastus.anatomy import BY_VALUE, LABELS, UNLABELLED, Label, Side
 from vastus.errors import LabelError, MissingInputError, OutputError
 from vastus.io.itk_images import META_IMAGE_SUFFIXES, NRRD_SUFFIXES, read_itk, write_itk_labels
 from vastus.io.nifti import NIFTI_SUFFIXES, NiftiText, read_nifti, write_nifti_labels
@@ -20,7 +20,7 @@ _CHUNK = 1 << 16
 _DESCRIPTION = "Vastus labels: 100+id right, 200+id left; names in the extension"
 
 
-def write_labels(volume: Volume, path: Path, *, like: Path | None = None) -> None:
+def write_labels(volume: Volume, path: Path, *, like: Path | None = None, partly: bool = False) -> None:
     """Write a label map atomically, as uint8, with the names and colours of its values in the header.
 
     NIfTI carries a Connectome Workbench label table (as TotalSegmentator's files do), NRRD the segment list of
@@ -30,6 +30,7 @@ def write_labels(volume: Volume, path: Path, *, like: Path | None = None) -> Non
         volume: values of ``anatomy.LABELS`` and 0.
         path: ends in ``.nii.gz``, ``.nii``, ``.nrrd`` or ``.mha``.
         like: the NIfTI that was segmented, if it was one: its sform, qform and codes are copied bit by bit.
+        partly: ``UNLABELLED`` is allowed, too: a reference in which not everything was looked at.
 
     Raises:
         LabelError: a value that the anatomy table does not know.
@@ -40,7 +41,7 @@ def write_labels(volume: Volume, path: Path, *, like: Path | None = None) -> Non
         raise OutputError(
             "Label maps are written in " + ", ".join(LABEL_SUFFIXES) + ".", path=path, remedy="Choose one of these."
         )
-    array, occurring = _as_label_values(volume.array, path)
+    array, occurring = _as_label_values(volume.array, path, partly=partly)
     checked, present = volume.with_array(array), [label for label in LABELS if occurring[label.value]]
     if name.endswith(NIFTI_SUFFIXES):
         write_nifti_labels(checked, path, NiftiText(_DESCRIPTION, _label_table(present)), like)
@@ -48,11 +49,15 @@ def write_labels(volume: Volume, path: Path, *, like: Path | None = None) -> Non
         write_itk_labels(checked, path, _slicer_segments(present, checked.shape))
 
 
-def read_labels(path: Path) -> Volume:
+def read_labels(path: Path, *, partly: bool = False) -> Volume:
     """Read a label map; whole numbers stored as floats are taken.
 
+    Args:
+        path: NIfTI, NRRD or MetaImage.
+        partly: ``UNLABELLED`` is allowed, too: a reference in which not everything was looked at.
+
     Returns:
-        uint8, values of ``anatomy.LABELS`` and 0.
+        uint8, values of ``anatomy.LABELS`` and 0 (and ``UNLABELLED``).
 
     Raises:
         MissingInputError: the path is not a file.
@@ -68,13 +73,16 @@ def read_labels(path: Path) -> Volume:
         volume = read_itk(path)
     else:
         raise LabelError("Label maps are read from " + ", ".join(LABEL_SUFFIXES) + ".", path=path)
-    return volume.with_array(_as_label_values(volume.array, path)[0])
+    return volume.with_array(_as_label_values(volume.array, path, partly=partly)[0])
 
 
-def _as_label_values(array: NDArray[np.generic], path: Path) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+def _as_label_values(
+    array: NDArray[np.generic], path: Path, *, partly: bool
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """The label map as uint8, and which of the 256 values it holds; unknown ones are refused."""
     known = np.zeros(256, dtype=bool)
     known[[0, *BY_VALUE]] = True
+    known[UNLABELLED] = partly
     if array.dtype == np.uint8:
         present = _occurring(array)
         _refuse_unknown([float(v) for v in np.flatnonzero(present & ~known)], path)
