@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCORED_COLUMNS = (SUBJECT, m.MODEL, *SCORE_COLUMNS)
+_CHANNEL = "_0000"
 DEFAULT_NAMES = ("prediction", "second")
 
 
@@ -146,7 +147,7 @@ def matched_cases(raters: tuple[Rater, ...], reference: Path) -> Iterator[tuple[
         yield case_name(reference), reference, tuple(rater.path for rater in raters)
         return
     truths = label_files(reference)
-    found = [label_files(rater.path) for rater in raters]
+    found = [_named_as(truths, label_files(rater.path)) for rater in raters]
     for rater, files in zip(raters, found, strict=True):
         missing = sorted(truths.keys() - files.keys())
         if missing:
@@ -157,6 +158,12 @@ def matched_cases(raters: tuple[Rater, ...], reference: Path) -> Iterator[tuple[
             )  # fmt: skip
     for case in sorted(truths):
         yield case, truths[case], tuple(files[case] for files in found)
+
+
+def _named_as(truths: Mapping[str, Path], files: dict[str, Path]) -> dict[str, Path]:
+    """Predictions made from ``imagesTr/CASE_0000.nii.gz`` (nnU-Net's name of a scan) belong to the reference CASE."""
+    renamed = {name.removesuffix(_CHANNEL): path for name, path in files.items() if name.endswith(_CHANNEL)}
+    return {name: path for name, path in renamed.items() if name in truths} | files
 
 
 def label_files(folder: Path) -> dict[str, Path]:
