@@ -7,6 +7,8 @@ values of ``vastus.anatomy`` (0 background); the axes may lie in any order as lo
   class ids from an ``outline.Outline`` (strokes, cuts, undecided borders, polygons). ``outline_files``: as JSON.
 - ``grow_from_seeds.SeedGrower(hu, spacing_mm, margin_mm=30.0)``: keeps its state; ``grow(seeds)`` -> labels, at
   once for a changed stroke. In ``seeds`` 0 means no stroke and ``BACKGROUND_SEED`` (255) a stroke of background.
+- ``grow_structures.StructureGrower(hu, spacing_mm)``: the safe way to use it; ``grow(drawn, before)`` -> labels
+  and what changed: only structures with new strokes, only into free tissue of their kind.
 - ``between_slices.fill_between(labels, slices, axis, spacing_mm, values=None)`` -> labels: what lies between corrected
   slices, from signed distances.
 - ``smoothing.smooth_structure(labels, value, spacing_mm, band=Band())`` -> labels: the boundary of one structure.
