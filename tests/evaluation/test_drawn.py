@@ -101,9 +101,12 @@ def test_missed_and_invented_sections_are_counted_and_penalised() -> None:
     score = row(drawn.scores)
     assert score["dice"] == 0.5
     assert score["surface_dice"] == 0.5  # one slice of two is right, in each map
-    assert score["hausdorff_mm"] == pytest.approx(math.hypot(60, 40))
+    assert score["hausdorff_mm"] == 0.0, "distances are those of sections that both maps have"
+    apart = score_drawn(volume(square(5, 5), plane(), NOBODY), volume(plane(), square(5, 5), NOBODY), ScoreSettings())
+    assert row(apart.scores)["hausdorff_mm"] == pytest.approx(math.hypot(60, 40))
+    assert row(apart.scores)["surface_dice"] == 0.0
     kind = score_drawn(prediction, reference, ScoreSettings(policy=EmptyPolicy.EXCLUDE))
-    assert row(kind.scores)["hausdorff_mm"] == 0.0
+    assert row(kind.scores)["surface_dice"] == 1.0
     assert math.isnan(row(kind.sections, presence="missed")["dice"])
 
 

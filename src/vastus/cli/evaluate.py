@@ -62,7 +62,7 @@ def _sections_line(result: Evaluation, model: str) -> str:
     row = rows[(rows[m.MODEL] == model) & (rows[STRUCTURE] == ALL)].iloc[0]
     return (
         f"{model}: {slices}, unlabelled voxels left out, distances in the plane: {row['sections']} sections, mean Dice "
-        f"{row['dice_mean']:.3f}, surface Dice {row['surface_dice_mean']:.3f}; {row['missed']} missed, "
+        f"{row['dice_mean']:.3f}, surface Dice {row['surface_dice_mean']:.3f}, ASSD {row['assd_mm_mean']:.2f} mm; {row['missed']} missed, "
         f"{row['invented']} invented"
     )
 

@@ -189,7 +189,7 @@ def summarise_sections(sections: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row a model and structure: number of sections, missed, invented; mean and SD (n - 1) of Dice and surface
-        Dice over sections, empty ones by the policy; mean signed and absolute area error of the reference's sections.
+        Dice over sections, empty ones by the policy; mean ASSD of those that both maps hold; mean signed and absolute area error of the reference's sections.
     """
     import pandas as pd
 
@@ -202,7 +202,7 @@ def summarise_sections(sections: pd.DataFrame) -> pd.DataFrame:
             row: dict[str, Any] = {m.MODEL: model, STRUCTURE: name, "sections": len(chosen)} | counts
             for column in (m.DICE.column, m.SURFACE_DICE.column):
                 row |= {f"{column}_mean": chosen[column].mean(), f"{column}_sd": chosen[column].std(ddof=1)}
-            for column in (AREA_SIGNED_PERCENT, AREA_ABSOLUTE_PERCENT):
+            for column in (m.ASSD.column, AREA_SIGNED_PERCENT, AREA_ABSOLUTE_PERCENT):
                 row[f"{column}_mean"] = chosen[column].mean()
             rows.append(row)
     return pd.DataFrame(rows)
@@ -216,12 +216,27 @@ def _structure_row(label: Label, sections: list[_Section], frame: Frame) -> dict
     )
     if presence_of(counts.prediction, counts.reference) is not Presence.BOTH:
         return score_row(label, counts, None, frame)
-    known = [s.surface for s in sections if s.surface is not None]
-    pooled = SurfaceDistances(
-        np.concatenate([np.zeros(0), *(s.from_prediction_mm for s in known)]),
-        np.concatenate([np.zeros(0), *(s.from_reference_mm for s in known)]),
+    # In mm a section that stands alone has no distance, and the size of the image is none: it would drown the others.
+    # Its border counts against the surface Dice.
+    met = [s.surface for s in sections if s.surface is not None and s.presence is Presence.BOTH]
+    row = score_row(label, counts, _pooled(met), frame)
+    if not met and frame.settings.policy is not EmptyPolicy.EXCLUDE:
+        row |= {metric.column: frame.diagonal_mm for metric in m.DISTANCES}
+    everywhere = _pooled([s.surface for s in sections if s.surface is not None])
+    return row | {m.SURFACE_DICE.column: _surface_dice(everywhere, frame.settings.tolerance_mm)}
+
+
+def _pooled(surfaces: list[SurfaceDistances]) -> SurfaceDistances:
+    return SurfaceDistances(
+        np.concatenate([np.zeros(0), *(s.from_prediction_mm for s in surfaces)]),
+        np.concatenate([np.zeros(0), *(s.from_reference_mm for s in surfaces)]),
     )
-    return score_row(label, counts, pooled, frame)
+
+
+def _surface_dice(surface: SurfaceDistances, tolerance_mm: float) -> float:
+    """No value where no border was seen in either map."""
+    seen = len(surface.from_prediction_mm) + len(surface.from_reference_mm)
+    return surface.surface_dice(tolerance_mm) if seen else float("nan")
 
 
 def _section_row(

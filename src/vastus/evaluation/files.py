@@ -138,11 +138,20 @@ def _partly(evaluation: Evaluation) -> str:
 
 def _section_table(evaluation: Evaluation, model: str) -> Iterator[str]:
     yield (
-        "A section is a structure in one drawn slice. Mean ± SD over sections; area error: of the sections that the "
-        "reference holds."
+        "A section is a structure in one drawn slice. Mean ± SD over sections; ASSD: of those that both maps hold; "
+        "area error: of those that the reference holds."
     )
     yield ""
-    titles = ("sections", "missed", "invented", "Dice", "Surface Dice", "area error (%)", "absolute area error (%)")
+    titles = (
+        "sections",
+        "missed",
+        "invented",
+        "Dice",
+        "Surface Dice",
+        "ASSD (mm)",
+        "area error (%)",
+        "absolute area error (%)",
+    )
     yield "| Structure | " + " | ".join(titles) + " |"
     yield "|---|" + "---:|" * len(titles)
     rows = evaluation.section_summary
@@ -152,6 +161,7 @@ def _section_table(evaluation: Evaluation, model: str) -> Iterator[str]:
             _mean_sd({"mean": row[f"{metric.column}_mean"], "sd": row[f"{metric.column}_sd"]}, metric)
             for metric in (m.DICE, m.SURFACE_DICE)
         ]
+        cells += [_number(row[f"{m.ASSD.column}_mean"], m.ASSD.digits)]
         cells += [_number(row[f"{AREA_SIGNED_PERCENT}_mean"], 1, signed=True)]
         cells += [_number(row[f"{AREA_ABSOLUTE_PERCENT}_mean"], 1)]
         counts = [str(row["sections"]), str(row[Presence.MISSED.value]), str(row[Presence.INVENTED.value])]
