@@ -61,9 +61,9 @@ def _sections_line(result: Evaluation, model: str) -> str:
         return f"{model}: {slices}: no section in them."
     row = rows[(rows[m.MODEL] == model) & (rows[STRUCTURE] == ALL)].iloc[0]
     return (
-        f"{model}: {slices}, unlabelled voxels left out, distances in the plane: {row['sections']} sections, mean Dice "
-        f"{row['dice_mean']:.3f}, surface Dice {row['surface_dice_mean']:.3f}, ASSD {row['assd_mm_mean']:.2f} mm; {row['missed']} missed, "
-        f"{row['invented']} invented"
+        f"{model}: {slices}, unlabelled voxels left out, distances in the plane: {row['sections']} sections, "
+        f"mean Dice {row['dice_mean']:.3f}, surface Dice {row['surface_dice_mean']:.3f}, "
+        f"ASSD {row['assd_mm_mean']:.2f} mm; {row['missed']} missed, {row['invented']} invented"
     )
 
 

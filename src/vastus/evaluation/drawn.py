@@ -189,7 +189,8 @@ def summarise_sections(sections: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row a model and structure: number of sections, missed, invented; mean and SD (n - 1) of Dice and surface
-        Dice over sections, empty ones by the policy; mean ASSD of those that both maps hold; mean signed and absolute area error of the reference's sections.
+        Dice over sections, empty ones by the policy; mean ASSD of those that both maps hold; mean signed and absolute
+        area error of those that the reference holds.
     """
     import pandas as pd
 
