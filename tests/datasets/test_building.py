@@ -11,7 +11,7 @@ from vastus.cli.main import app
 from vastus.datasets.building import BuildOptions, build_dataset
 from vastus.datasets.layout import Split
 from vastus.datasets.matching import on_grid
-from vastus.errors import GeometryError, MissingInputError, OutputError
+from vastus.errors import GeometryError, MissingInputError, OutputError, SettingsError
 from vastus.evaluation.runner import Rater, RunSettings, evaluate
 from vastus.io.labels import read_labels, write_labels
 from vastus.io.scans import read_scan
@@ -24,7 +24,8 @@ from vastus.volume import Volume, to_ras
 
 def test_labels_and_cts_are_put_together_for_training(made, tmp_path: Path) -> None:
     built = build_dataset(made.source, made.download, tmp_path / "out", BuildOptions(redraw=True))
-    assert (built.scans, built.slices, built.missing) == (("STS_001",), 2, ())
+    assert (built.scans, built.slices, built.propagated, built.missing) == (("STS_001",), 2, 0, ())
+    assert not (tmp_path / "out" / "propagated.csv").exists()
     ct = read_scan(tmp_path / "out" / "imagesTr" / "STS_001_0000.nii.gz").volume
     assert np.array_equal(ct.array, made.cts["STS_001"].array) and ct.same_grid(made.cts["STS_001"])
     labels = read_labels(tmp_path / "out" / "labelsTr" / "STS_001.nii.gz", partly=True)
@@ -94,6 +95,20 @@ def test_a_mask_that_its_strokes_do_not_give_is_named(made, tmp_path: Path) -> N
     write_outline(other, made.source.folder / "strokes" / "STS_001" / "k004.json")
     with pytest.raises(GeometryError, match="Slice 4 of STS_001"):
         build_dataset(made.source, made.download, tmp_path / "out", BuildOptions(redraw=True))
+
+
+def test_slices_between_are_propagated_on_wish_and_listed_and_never_in_the_test_set(made, tmp_path: Path) -> None:
+    built = build_dataset(made.source, made.download, tmp_path / "out", BuildOptions(propagate=True))
+    assert (built.slices, built.propagated) == (2, 2)
+    assert (tmp_path / "out" / "propagated.csv").read_text() == "scan,slice\nSTS_001,2\nSTS_001,3\n"
+    labels = read_labels(tmp_path / "out" / "labelsTr" / "STS_001.nii.gz", partly=True)
+    assert labels.same_grid(made.cts["STS_001"])
+    known = (labels.array != UNLABELLED).any(axis=(0, 1))
+    assert known.tolist() == [False, True, True, True, True, False]
+    drawn = read_labels(made.source.labels("STS_001"), partly=True)
+    assert np.array_equal(labels.array[:, :, [1, 4]], drawn.array[:, :, [1, 4]])
+    with pytest.raises(SettingsError):
+        BuildOptions(Split.TEST, propagate=True)
 
 
 def test_a_folder_with_something_in_it_is_left_alone(made, tmp_path: Path) -> None:

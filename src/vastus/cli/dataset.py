@@ -31,15 +31,21 @@ def build(
     redraw: Annotated[
         bool, typer.Option("--redraw", help="Draw every mask again from its strokes; refuse a difference.")
     ] = False,
+    propagate: Annotated[
+        bool,
+        typer.Option("--propagate", help="Fill between drawn slices, listed in propagated.csv. Nobody looked at them."),
+    ] = False,
 ) -> None:
     """Find each CT by the checksum of its voxels and write imagesTr, labelsTr and dataset.json (nnU-Net layout)."""
     from vastus.datasets.building import BuildOptions, build_dataset
     from vastus.datasets.layout import read_open_set
 
-    options = BuildOptions(split, allow_missing, redraw)
+    options = BuildOptions(split, allow_missing, redraw, propagate)
     built = build_dataset(
         read_open_set(folder), images, output, options, on_scan=lambda scan: typer.echo(scan, err=True)
     )
     typer.echo(f"{len(built.scans)} scans with {built.slices} drawn slices ({split.value}): {output}")
+    if propagate:
+        typer.echo(f"{built.propagated} slices between them are propagated, not drawn: propagated.csv")
     if built.missing:
         typer.echo(f"Left out, no CT found: {', '.join(built.missing)}")

@@ -13,15 +13,17 @@ import numpy as np
 from vastus.anatomy import STRUCTURES, UNLABELLED
 from vastus.datasets.layout import INDEX_FILE, OpenSet, Split, index_text
 from vastus.datasets.matching import ImageFolder
-from vastus.errors import GeometryError, MissingInputError, OutputError
+from vastus.errors import GeometryError, MissingInputError, OutputError, SettingsError
 from vastus.io.atomic import atomic_folder, write_text
-from vastus.io.labels import read_labels
+from vastus.io.labels import read_labels, write_labels
 from vastus.refinement.outline_files import read_outline
 from vastus.refinement.outlining import Outliner
+from vastus.refinement.propagation import propagate
 from vastus.synthesis.dataset import write_image
-from vastus.volume import Volume, to_ras
+from vastus.volume import Volume, from_ras, to_ras
 
 IMAGES, LABELS, DESCRIPTION = "imagesTr", "labelsTr", "dataset.json"
+PROPAGATED = "propagated.csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +34,28 @@ class BuildOptions:
         split: which scans.
         allow_missing: leave scans out whose CT was not found, rather than refuse.
         redraw: draw every mask again from its strokes and refuse a difference.
+        propagate: fill between drawn slices; which ones nobody has looked at stands in ``propagated.csv``. For training
+            only.
     """
 
     split: Split = Split.TRAIN
     allow_missing: bool = False
     redraw: bool = False
+    propagate: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse to score against what nobody drew."""
+        if self.propagate and self.split is Split.TEST:
+            raise SettingsError("Test scans are not propagated: what nobody drew is no reference.")
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What was built: scans, drawn slices in them, and the scans left out."""
+    """What was built: scans, drawn and propagated slices in them, and the scans left out."""
 
     scans: tuple[str, ...]
     slices: int
+    propagated: int
     missing: tuple[str, ...]
 
 
@@ -74,6 +85,7 @@ def build_dataset(
     folder = ImageFolder(images)
     names = source.scans(options.split)
     missing: list[str] = []
+    guessed: list[tuple[str, int]] = []
     with atomic_folder(output) as target:
         for name in (IMAGES, LABELS):
             (target / name).mkdir()
@@ -87,14 +99,23 @@ def build_dataset(
             if options.redraw:
                 _refuse_other_masks(source, scan, ct, labels)
             write_image(ct.with_array(ct.array.astype(np.int16)), target / IMAGES / f"{scan}_0000.nii.gz")
-            shutil.copyfile(source.labels(scan), target / LABELS / f"{scan}.nii.gz")
+            kept = target / LABELS / f"{scan}.nii.gz"
+            if options.propagate:
+                between = propagate(to_ras(ct).array, np.ascontiguousarray(to_ras(labels).array), to_ras(ct).spacing_mm)
+                guessed += [(scan, k) for k in between.slices]
+                write_labels(from_ras(between.labels, labels), kept, partly=True)
+            else:
+                shutil.copyfile(source.labels(scan), kept)
         done = tuple(scan for scan in names if scan not in missing)
         if not done or (missing and not options.allow_missing):
             raise _refusal(source, missing, images)
         rows = tuple(s for s in source.slices if s.scan in done and s.reading == 1)
         write_text(target / INDEX_FILE, index_text(rows))
+        if options.propagate:
+            lines = [f"{scan},{k}\n" for scan, k in guessed]
+            write_text(target / PROPAGATED, "".join(["scan,slice\n", *lines]))
         write_text(target / DESCRIPTION, json.dumps(_description(len(done)), indent=1) + "\n")
-    return Built(done, len(rows), tuple(missing))
+    return Built(done, len(rows), len(guessed), tuple(missing))
 
 
 def _refusal(source: OpenSet, missing: list[str], images: Path) -> MissingInputError:

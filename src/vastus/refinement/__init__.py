@@ -11,6 +11,8 @@ values of ``vastus.anatomy`` (0 background); the axes may lie in any order as lo
   and what changed: only structures with new strokes, only into free tissue of their kind.
 - ``between_slices.fill_between(labels, slices, axis, spacing_mm, values=None)`` -> labels: what lies between corrected
   slices, from signed distances.
+- ``propagation.propagate(hu, labels, spacing_mm)`` -> labels between drawn slices, from shapes and then edges;
+  says which slices it filled.
 - ``smoothing.smooth_structure(labels, value, spacing_mm, band=Band())`` -> labels: the boundary of one structure.
 - ``one_structure.replace_structure(labels, mask, value, spacing_mm, give_way=frozenset())`` -> labels: "this
   muscle only".

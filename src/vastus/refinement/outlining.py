@@ -72,14 +72,14 @@ class Outliner:
         if tumour is not None and tumour.shape != slab.shape[:2]:
             raise GeometryError(f"A tumour mask of shape {tumour.shape} does not fit a slice {slab.shape[:2]}.")
         self._tumour = tumour
-        self._fields: dict[OutlineSettings, _Fields] = {}
+        self._fields: dict[OutlineSettings, Fields] = {}
 
     def outline(self, spec: Outline) -> Outlined:
         """Make the mask of an outline."""
         from scipy.ndimage import binary_dilation
 
         if spec.settings not in self._fields:
-            self._fields = {spec.settings: _fields(self._slices, spec.settings)}
+            self._fields = {spec.settings: fields_of(self._slices, spec.settings)}
         fields = self._fields[spec.settings]
         remarks: list[Remark] = []
         regions = _regions(spec, fields, remarks)
@@ -106,7 +106,7 @@ def outline_slice(slab: NDArray[Any], at: int, spec: Outline, tumour: Mask | Non
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Fields:
+class Fields:
     """What an image says by itself: masks of its voxels, the cost of its places on the finer grid."""
 
     settings: OutlineSettings
@@ -117,7 +117,8 @@ class _Fields:
     cost: Plane
 
 
-def _fields(slices: tuple[Plane, ...], settings: OutlineSettings) -> _Fields:
+def fields_of(slices: tuple[Plane, ...], settings: OutlineSettings) -> Fields:
+    """What a slice says by itself, given it and the one before and after it, float32 HU."""
     from scipy import ndimage as ndi
 
     before, here, after = (np.clip(s, -200, 300) for s in slices)
@@ -136,7 +137,7 @@ def _fields(slices: tuple[Plane, ...], settings: OutlineSettings) -> _Fields:
         fine = ndi.zoom(fine, settings.grid_factor, order=1, grid_mode=True, mode="nearest")
     cost = _cost(fine, settings)
     growable = (smooth > settings.mask_hu - _FAT_MARGIN_HU) & body & ~bone
-    return _Fields(settings, soft, bone, soft & body & ~bone, growable, cost)
+    return Fields(settings, soft, bone, soft & body & ~bone, growable, cost)
 
 
 def _bone(here: Plane, settings: OutlineSettings) -> Mask:
@@ -169,20 +170,21 @@ def _window(spec: Outline, shape: tuple[int, ...]) -> Mask:
     return window
 
 
-def _finer(mask: Mask, factor: int) -> Mask:
+def finer(mask: NDArray[Any], factor: int) -> NDArray[Any]:
+    """A plane on the finer grid, each voxel repeated."""
     return mask.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def _regions(spec: Outline, fields: _Fields, remarks: list[Remark]) -> NDArray[np.int64]:
+def _regions(spec: Outline, fields: Fields, remarks: list[Remark]) -> NDArray[np.int64]:
     """Which muscle's region a voxel belongs to: its rank from 1, 0 for none."""
     from scipy.ndimage import binary_dilation
 
     factor = fields.settings.grid_factor
-    domain = _finer(fields.growable & _window(spec, fields.soft.shape), factor)
+    domain = finer(fields.growable & _window(spec, fields.soft.shape), factor)
     cut = lines_mask(spec.cuts, domain.shape, finer=factor)
     if spec.cuts:
         cut = binary_dilation(cut, np.ones((2, 2)))
-    muscle_like = _finer(fields.soft & ~fields.bone, factor)
+    muscle_like = finer(fields.soft & ~fields.bone, factor)
     seeds = np.zeros(domain.shape, np.int32)
     for rank, strokes in enumerate(_muscles(spec), start=1):
         drawn = _stroke(strokes.lines, domain.shape, factor)
@@ -197,7 +199,7 @@ def _regions(spec: Outline, fields: _Fields, remarks: list[Remark]) -> NDArray[n
     box = _box(domain, 0)
     grown = np.zeros(domain.shape, np.int32)
     grown[box] = walk(np.where(cut[box], HARDEST, fields.cost[box]), domain[box], seeds[box])
-    return _coarser(grown, factor, len(_muscles(spec)))
+    return coarser(grown, factor, len(_muscles(spec)))
 
 
 def _stroke(lines: tuple[Line, ...], shape: tuple[int, ...], factor: int) -> Mask:
@@ -211,7 +213,7 @@ def _stroke(lines: tuple[Line, ...], shape: tuple[int, ...], factor: int) -> Mas
     return thick
 
 
-def _coarser(grown: NDArray[np.int32], factor: int, muscles: int) -> NDArray[np.int64]:
+def coarser(grown: NDArray[np.int32], factor: int, muscles: int) -> NDArray[np.int64]:
     """Each voxel goes to the muscle that holds most of its places, if that has half of them at least.
 
     Of equals none comes first, then the muscles in their order.
@@ -226,7 +228,7 @@ def _coarser(grown: NDArray[np.int32], factor: int, muscles: int) -> NDArray[np.
     return np.where(enough, chosen, 0).astype(np.int64)
 
 
-def _put_muscle(labels: Labels, regions: NDArray[np.int64], rank: int, strokes: Strokes, fields: _Fields) -> None:
+def _put_muscle(labels: Labels, regions: NDArray[np.int64], rank: int, strokes: Strokes, fields: Fields) -> None:
     """Write one muscle's mask: closed, filled, opened, without loose pieces that have no stroke."""
     from scipy import ndimage as ndi
 
@@ -249,7 +251,7 @@ def _put_muscle(labels: Labels, regions: NDArray[np.int64], rank: int, strokes: 
     labels[box][keep[pieces]] = BY_KEY[strokes.key].class_id
 
 
-def _put_bone(labels: Labels, strokes: Strokes, fields: _Fields, remarks: list[Remark]) -> None:
+def _put_bone(labels: Labels, strokes: Strokes, fields: Fields, remarks: list[Remark]) -> None:
     from scipy.ndimage import label
 
     pieces, _ = label(fields.bone)
@@ -260,7 +262,7 @@ def _put_bone(labels: Labels, strokes: Strokes, fields: _Fields, remarks: list[R
         remarks.append(Remark(strokes.key, "its stroke does not touch bone"))
 
 
-def _put_polygon(labels: Labels, polygon: Polygon, fields: _Fields) -> None:
+def _put_polygon(labels: Labels, polygon: Polygon, fields: Fields) -> None:
     inside = polygon_mask(polygon.points, labels.shape)
     if polygon.label in (BACKGROUND_ID, UNLABELLED):
         inside &= ~fields.bone
@@ -269,7 +271,7 @@ def _put_polygon(labels: Labels, polygon: Polygon, fields: _Fields) -> None:
     labels[inside] = polygon.label
 
 
-def _tidy(labels: Labels, spec: Outline, fields: _Fields, remarks: list[Remark]) -> None:
+def _tidy(labels: Labels, spec: Outline, fields: Fields, remarks: list[Remark]) -> None:
     """Undecided borders, small islands, structures that can't be separated, sections too small to be one."""
     before = labels.copy()
     for pair in spec.undecided:
