@@ -123,11 +123,15 @@ def grow(post: Callable[..., requests.Response], scan: LabelledScan, folder: Pat
         write_labels(Volume(strokes, scan.labels.affine), file)
 
     write_labels(Volume(strokes, scan.labels.affine), file)
-    row("grow from seeds, first strokes", 1, lambda _: post("/api/cases/case0/tools/grow", file.read_bytes()))
+    row(
+        "grow from seeds, first strokes",
+        1,
+        lambda _: post("/api/cases/case1/tools/grow?preview=true", file.read_bytes()),
+    )
     row(
         "grow from seeds, one more stroke",
         repeats,
-        lambda _: post("/api/cases/case0/tools/grow", file.read_bytes()),
+        lambda _: post("/api/cases/case1/tools/grow?preview=true", file.read_bytes()),
         send,
     )
 

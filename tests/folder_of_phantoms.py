@@ -45,5 +45,5 @@ def write_case(folder: Path, case: Case, labels: np.ndarray | None = None) -> La
         (folder / name).mkdir(parents=True, exist_ok=True)
     scan, path = folder / "images" / f"{case.name}_0000.nii.gz", folder / "labels" / f"{case.name}.nii.gz"
     write_image(case.ct, scan)
-    write_labels(case.labels if labels is None else case.labels.with_array(labels), path)
+    write_labels(case.labels if labels is None else case.labels.with_array(labels), path, partly=True)
     return LabelledCase(case.name, scan, path)

@@ -12,7 +12,7 @@ FLOORS: dict[str, int] = {
     "io": 2, "preprocessing": 2,
     "inference": 3, "morphometry": 3, "evaluation": 3, "synthesis": 3, "refinement": 3,
     "training": 4, "sarcopenia": 4,
-    "cohort": 5, "report": 5,
+    "cohort": 5, "report": 5, "datasets": 5,
     "pipeline": 6, "curation": 6, "dicom": 7,
     "node": 8, "batch": 8, "annotation": 8,
     "cli": 9, "__main__": 10,  # __init__ only names the public interface, and loads it when it is asked for

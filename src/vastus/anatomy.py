@@ -9,6 +9,8 @@ Two numberings, both stable:
   (Kim et al. 2024, doi 10.1038/s41598-024-53707-8).
 - A **label value** (``uint8``) is what a user gets in a label map: ``100 + class id`` on the patient's right,
   ``200 + class id`` on the left. A bare class id (1..29) in a label map means that the side is not known.
+
+Beside them stands ``UNLABELLED`` (255): nobody looked there, or nobody can tell.
 """
 
 from __future__ import annotations
@@ -83,6 +85,8 @@ class Structure:
 
 
 BACKGROUND_ID = 0
+UNLABELLED = 255
+"""Value of a voxel of a reference that nobody labelled, or where nobody can tell: it has no loss and no score."""
 CODE_LEFT = Code("SCT", "7771000", "Left")
 CODE_RIGHT = Code("SCT", "24028007", "Right")
 

@@ -143,6 +143,38 @@ def test_grow_from_seeds(running: Running, tmp_path: Path) -> None:
     assert not grown[TRUE.ct.array < -150].any()
 
 
+def test_one_stroke_in_a_labelled_case_changes_one_structure_and_is_told_before(
+    running: Running, tmp_path: Path
+) -> None:
+    labels = np.where(TRUE.labels.array == 128, 0, TRUE.labels.array)
+    post_labels(running, labels, tmp_path)
+    femur = np.argwhere(TRUE.labels.array == 128)
+    drawn = labels.copy()
+    drawn[tuple(femur[len(femur) // 2])] = 128
+    content = label_bytes(TRUE.labels.with_array(drawn), tmp_path)
+    told = running.client.post("/api/cases/scan0/tools/grow?preview=true", content)
+    assert told.status == 200 and len(running.workshop.store.versions("scan0")) == 1, "nothing is saved"
+    assert "Femur" in told.json["note"]
+    (change,) = told.json["changes"]
+    assert (change["value"], change["before_ml"], change["lost_ml"]) == (128, 0, 0)
+    post_labels(running, drawn, tmp_path, "/api/cases/scan0/tools/grow")
+    grown = current(running)
+    ml = float(np.prod(TRUE.labels.spacing_mm)) / 1000
+    assert (grown == 128).sum() * ml == pytest.approx(change["after_ml"], abs=0.01)
+    assert np.array_equal(grown[labels > 0], labels[labels > 0])
+    again = running.client.post("/api/cases/scan0/tools/grow", label_bytes(TRUE.labels.with_array(grown), tmp_path))
+    assert again.status == 422 and "no new stroke" in again.json["detail"]
+    assert len(running.workshop.store.versions("scan0")) == 2
+
+
+def test_one_stroke_in_an_unlabelled_case_is_refused(running: Running, tmp_path: Path) -> None:
+    drawn = np.zeros_like(TRUE.labels.array)
+    drawn[tuple(np.argwhere(TRUE.labels.array == 101)[20])] = 101
+    answer = running.client.post("/api/cases/scan0/tools/grow", label_bytes(TRUE.labels.with_array(drawn), tmp_path))
+    assert answer.status == 422 and "Background" in answer.json["remedy"]
+    assert running.workshop.store.versions("scan0") == ()
+
+
 def test_fill_between_the_slices_that_were_drawn(running: Running, tmp_path: Path) -> None:
     truth = np.where(TRUE.labels.array == 128, 128, 0).astype(np.uint8)
     drawn = np.zeros_like(truth)

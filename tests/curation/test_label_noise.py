@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from folder_of_phantoms import phantoms, write_case
-from vastus.anatomy import BY_KEY, Side
+from vastus.anatomy import BY_KEY, UNLABELLED, Side
 from vastus.curation.findings import Decision, accept, picture_path, propose, read_findings, reject
 from vastus.curation.label_noise import CheckOptions, LabelledCase, check_labels, find_cases
 from vastus.curation.suspicion import FindingKind
@@ -169,3 +169,27 @@ def test_wrong_grids_and_empty_folders_are_refused(tmp_path: Path) -> None:
         check_labels([LabelledCase("mixed", case.scan_path, other.labels_path)], tmp_path / "out")
     with pytest.raises(MissingInputError):
         find_cases(tmp_path / "nothing")
+
+
+def test_slices_that_nobody_drew_are_no_missing_slices(tmp_path: Path) -> None:
+    case = phantoms()[0]
+    sparse = np.full_like(case.labels.array, UNLABELLED)
+    sparse[:, :, ::5] = case.labels.array[:, :, ::5]
+    write_case(tmp_path, case, sparse)
+    options = CheckOptions(predict=lambda _name, _scan: case.labels, pictures=False)
+    assert check_labels(find_cases(tmp_path), tmp_path / "out", options) == ()
+
+
+def test_an_error_beside_unlabelled_voxels_is_found_and_255_is_never_changed(tmp_path: Path) -> None:
+    case = phantoms()[2]
+    partly = spoilt(2)
+    partly[20:30, 28:36, 23:26] = UNLABELLED  # beside the island
+    write_case(tmp_path, case, partly)
+    options = CheckOptions(predict=lambda _name, _scan: case.labels, pictures=False)
+    found = check_labels(find_cases(tmp_path), tmp_path / "out", options)
+    island = next(f for f in found if f.value == GRACILIS)
+    assert island.kind is FindingKind.ISLAND and island.has_proposal
+    path = find_cases(tmp_path)[0].labels_path
+    better = propose(tmp_path / "out", island.id, read_labels(path, partly=True))
+    assert not (better.array[20:23, 30:33, 20:22] == GRACILIS).any()
+    assert np.array_equal(better.array == UNLABELLED, partly == UNLABELLED)

@@ -355,7 +355,7 @@ def _grown(
             return _one_structure(shop, (path, grid, key, scan), named, values)
         segments = Segments.from_label_info(values.get("label_info"))
         drawn = read_label_upload(path, grid, segments, frozenset({BACKGROUND_SEED}))
-    return drawn.with_array(shop.tools.grow(Work(key, drawn, None, lambda: scan))), None
+    return drawn.with_array(shop.tools.grow(Work(key, drawn, None, lambda: scan)).labels), None
 
 
 def _one_structure(
@@ -369,7 +369,7 @@ def _one_structure(
     meaning = {_STROKES: selected, _BACKGROUND_STROKES: BACKGROUND_SEED}
     strokes = Segments({position: meaning.get(name, 0) for position, name in enumerate(named, start=1)})
     drawn = read_label_upload(path, grid, strokes, frozenset({BACKGROUND_SEED}))
-    return drawn.with_array(shop.tools.grow(Work(f"{key} {selected}", drawn, None, lambda: scan))), [selected]
+    return drawn.with_array(shop.tools.grow(Work(f"{key} {selected}", drawn, None, lambda: scan)).labels), [selected]
 
 
 def _answer(shop: Workshop, labels: Volume, said: tuple[str, str, str, float], present: list[int] | None) -> Response:

@@ -6,9 +6,10 @@ version is worked on. What comes out is a new version.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -18,14 +19,16 @@ from vastus.annotation.intake import read_label_upload
 from vastus.annotation.receiving import incoming
 from vastus.annotation.refusals import BadRequestError
 from vastus.annotation.store import Draft, Kind, Version
-from vastus.annotation.toolbox import Plane, Tool, ToolOptions, Work
+from vastus.annotation.structures import display_name
+from vastus.annotation.toolbox import Plane, Tool, ToolOptions, Work, changes_of
 from vastus.annotation.viewer_routes import grid_of, version_row
 from vastus.refinement.grow_from_seeds import BACKGROUND_SEED
+from vastus.refinement.grow_structures import Change
 
 router = APIRouter(prefix="/api/cases/{case_id}/tools", dependencies=[Depends(user_of)], tags=["Tools"])
 
 _MOST_LISTED = 4096
-_COMPARING = (Tool.BETWEEN_SLICES, Tool.FIX)
+_COMPARING = (Tool.BETWEEN_SLICES, Tool.FIX, Tool.GROW)
 """Tools that ask what the annotator has changed."""
 
 _BODY = {
@@ -45,6 +48,7 @@ class ToolQuery(BaseModel):
     width_mm: float = Field(default=3.0, gt=0, le=50)
     sigma_mm: float = Field(default=2.0, gt=0, le=50)
     give_way: str = Field(default="", max_length=2000)
+    preview: bool = False
 
     def options(self) -> ToolOptions:
         """The same for the toolbox.
@@ -61,9 +65,9 @@ class ToolQuery(BaseModel):
 
 @router.post("/{tool}", status_code=201, openapi_extra=_BODY)
 async def run_tool(
-    case_id: str, tool: Tool, request: Request, by: By, query: Annotated[ToolQuery, Query()]
+    case_id: str, tool: Tool, request: Request, by: By, query: Annotated[ToolQuery, Query()], response: Response
 ) -> dict[str, Any]:
-    """Run a tool; the result is a new version of kind ``tool``."""
+    """Run a tool; the result is a new version of kind ``tool``. With ``preview`` only what would change is told."""
     shop = by.shop
     shop.cases.get(case_id)
     options = query.options()
@@ -72,19 +76,45 @@ async def run_tool(
             async for chunk in request.stream():
                 await run_in_threadpool(file.write, chunk)
 
-        def work() -> Version:
+        def work() -> Version | Preview:
             before = shop.store.current(case_id) if query.parent is None else shop.store.version(case_id, query.parent)
-            needed = tool in _COMPARING or not path.stat().st_size
+            needed = tool in _COMPARING or query.preview or not path.stat().st_size
             found = shop.label_map(before) if before is not None and needed else None
             if path.stat().st_size:
                 strokes = frozenset({BACKGROUND_SEED}) if tool is Tool.GROW else frozenset()
                 drawn = read_label_upload(path, grid_of(shop, case_id), also=strokes)
             else:
                 drawn = shop.current_labels(case_id) if found is None else found
-            labels, note = shop.tools.run(tool, Work(case_id, drawn, found, lambda: shop.image(case_id)), options)
+            given = Work(case_id, drawn, found, lambda: shop.image(case_id))
+            labels, note = shop.tools.run(tool, given, options)
+            if query.preview:
+                return Preview(note, changes_of(given, labels))
             return shop.save(case_id, Draft(Kind.TOOL, by.user, query.parent, note), labels)
 
-        return version_row(await run_in_threadpool(work))
+        made = await run_in_threadpool(work)
+        if isinstance(made, Preview):
+            response.status_code = 200
+            return made.row()
+        return version_row(made)
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a tool would do."""
+
+    note: str
+    changes: tuple[Change, ...]
+
+    def row(self) -> dict[str, Any]:
+        """For a client, volumes in mL."""
+        rows = [
+            {
+                "value": c.value, "name": display_name(BY_VALUE[c.value]) if c.value in BY_VALUE else "",
+                "before_ml": round(c.before_ml, 2), "after_ml": round(c.after_ml, 2),
+                "gained_ml": round(c.gained_ml, 2), "lost_ml": round(c.lost_ml, 2),
+            } for c in self.changes
+        ]  # fmt: skip
+        return {"note": self.note, "changes": rows}
 
 
 def _numbers(text: str, what: str) -> list[int]:

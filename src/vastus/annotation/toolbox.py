@@ -16,17 +16,13 @@ from vastus.anatomy import BY_VALUE
 from vastus.annotation.refusals import BadRequestError
 from vastus.annotation.structures import display_name
 from vastus.refinement.between_slices import fill_between
-from vastus.refinement.boxes import box_of, voxels
-from vastus.refinement.grow_from_seeds import BACKGROUND_SEED, MARGIN_MM, SeedGrower
+from vastus.refinement.grow_structures import Change, Growth, StructureGrower, changes_between
 from vastus.refinement.one_structure import replace_structure
 from vastus.refinement.smoothing import Band, smooth_structure
 from vastus.volume import Volume, axis_order
 
 GROWERS_KEPT: Final = 4
 """Scans whose strokes are remembered, so that a further stroke costs little."""
-
-FAT_HU: Final = -40
-"""Below it nothing is muscle or bone: where nobody painted background, this is."""
 
 Labels = NDArray[np.uint8]
 
@@ -107,7 +103,7 @@ class Toolbox:
     """Runs tools; remembers what grew in the last cases."""
 
     def __init__(self) -> None:
-        self._growers: OrderedDict[str, tuple[threading.Lock, SeedGrower]] = OrderedDict()
+        self._growers: OrderedDict[str, tuple[threading.Lock, StructureGrower]] = OrderedDict()
         self._guard = threading.Lock()
 
     def run(self, tool: Tool, work: Work, options: ToolOptions) -> tuple[Volume, str]:
@@ -118,7 +114,9 @@ class Toolbox:
         """
         drawn, spacing_mm = work.drawn, work.drawn.spacing_mm
         if tool is Tool.GROW:
-            return drawn.with_array(self.grow(work)), "grown from seeds"
+            growth = self.grow(work)
+            names = ", ".join(display_name(BY_VALUE[value]) for value in growth.grown)
+            return drawn.with_array(growth.labels), f"grown from strokes: {names}"
         if tool is Tool.SMOOTH:
             value = options.structure()
             smooth = smooth_structure(drawn.array, value, spacing_mm, Band(options.width_mm, options.sigma_mm))
@@ -135,21 +133,19 @@ class Toolbox:
         filled = fill_between(drawn.array, slices, axis, spacing_mm, values)
         return drawn.with_array(filled), f"filled between {len(slices)} {options.plane.value} slices"
 
-    def grow(self, work: Work) -> Labels:
-        """Grow the strokes of a case. Strokes of background are 255; without any, fat and air are taken for it."""
+    def grow(self, work: Work) -> Growth:
+        """Grow the strokes that are new against the version before. Strokes of background are 255."""
         lock, grower = self._grower(work)
-        seeds = work.drawn.array
-        if not (seeds == BACKGROUND_SEED).any():
-            seeds = with_background(seeds, work.scan())
         with lock:
-            return grower.grow(seeds)
+            return grower.grow(work.drawn.array, None if work.before is None else work.before.array)
 
-    def _grower(self, work: Work) -> tuple[threading.Lock, SeedGrower]:
+    def _grower(self, work: Work) -> tuple[threading.Lock, StructureGrower]:
         with self._guard:
             known = self._growers.pop(work.case_id, None)
         if known is None:
             scan = work.scan()
-            known = threading.Lock(), SeedGrower(scan.array, scan.spacing_mm)
+            across = axis_order(scan.affine).source[Plane.AXIAL.world_axis]
+            known = threading.Lock(), StructureGrower(scan.array, scan.spacing_mm, axis=across)
         with self._guard:
             self._growers[work.case_id] = known
             while len(self._growers) > GROWERS_KEPT:
@@ -157,18 +153,10 @@ class Toolbox:
         return known
 
 
-def with_background(seeds: Labels, scan: Volume) -> Labels:
-    """Strokes with fat and air as background, near the strokes only: what is further away is not grown into."""
-    box = box_of(seeds > 0, voxels(MARGIN_MM / 2, scan.spacing_mm))
-    if box is None:
-        return seeds
-    from scipy.ndimage import uniform_filter
-
-    result = seeds.copy()
-    inner = result[box]
-    calm = uniform_filter(np.clip(scan.array[box], -200, 200).astype(np.float32), 3, mode="nearest")
-    inner[(calm < FAT_HU) & (inner == 0)] = BACKGROUND_SEED
-    return result
+def changes_of(work: Work, labels: Volume) -> tuple[Change, ...]:
+    """What a tool's result would change against the version before (or against nothing), in mL a structure."""
+    before = np.zeros_like(labels.array) if work.before is None else work.before.array
+    return changes_between(before, labels.array, labels.spacing_mm)
 
 
 def corrected_slices(work: Work, axis: int, value: int | None) -> tuple[int, ...]:

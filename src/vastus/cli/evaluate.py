@@ -48,7 +48,26 @@ def evaluate(
     write_evaluation(result, output)
     for model in result.models:
         typer.echo(_headline(result, model))
+        if result.drawn_slices:
+            typer.echo(_sections_line(result, model))
     typer.echo(f"Tables and figures: {output}")
+
+
+def _sections_line(result: Evaluation, model: str) -> str:
+    from vastus.evaluation import metrics as m
+    from vastus.evaluation.drawn import ALL
+    from vastus.io.tables import STRUCTURE
+
+    slices = f"{sum(map(len, result.drawn_slices.values()))} drawn slices of {len(result.drawn_slices)} case(s)"
+    rows: Any = result.section_summary
+    if not len(rows):
+        return f"{model}: {slices}: no section in them."
+    row = rows[(rows[m.MODEL] == model) & (rows[STRUCTURE] == ALL)].iloc[0]
+    return (
+        f"{model}: {slices}, unlabelled voxels left out, distances in the plane: {row['sections']} sections, "
+        f"mean Dice {row['dice_mean']:.3f}, surface Dice {row['surface_dice_mean']:.3f}, "
+        f"ASSD {row['assd_mm_mean']:.2f} mm; {row['missed']} missed, {row['invented']} invented"
+    )
 
 
 def _headline(result: Evaluation, model: str) -> str:

@@ -17,6 +17,7 @@ from vastus.cli import (
     classes,
     cohort,
     crossval,
+    dataset,
     deidentify,
     evaluate,
     export,
@@ -55,6 +56,7 @@ app.command("pseudo-label")(pseudo_label.pseudo_label)
 app.command("export")(export.export)
 app.command("annotate")(annotate.annotate)
 app.command("check-labels")(check_labels.check_labels)
+app.add_typer(dataset.app, name="dataset")
 app.command("node")(node.node)
 app.command("deidentify")(deidentify.deidentify)
 

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from vastus.anatomy import UNLABELLED
 from vastus.curation.facts import CaseFacts, gather
 from vastus.curation.findings import PATCHES, PICTURES, Finding, make_patch, write_findings, write_patch
 from vastus.curation.outliers import find_outliers
@@ -116,7 +117,9 @@ def check_labels(
 ) -> tuple[Finding, ...]:
     """Check a folder and write findings, proposals, pictures and a page.
 
-    Comparing scans with each other needs about ten of them; with fewer, only what is wrong by itself is found.
+    Comparing scans with each other needs about ten of them; with fewer, only what is wrong by itself is found. Voxels
+    of ``UNLABELLED`` are never changed, and a model's labels there say nothing. Where whole slices are unlabelled, what
+    needs a whole structure (islands, missing slices, volumes, shapes) is not looked for.
 
     Args:
         cases: the labelled scans.
@@ -134,16 +137,18 @@ def check_labels(
     tell = on_progress or (lambda _: None)
     ensure_folder(output)
     facts: list[CaseFacts] = []
+    dense: list[CaseFacts] = []
     suspicions: list[Suspicion] = []
     for number, case in enumerate(cases, start=1):
-        ct, labels, model = _open(case, options)
+        ct, labels, model, whole = _open(case, options)
         known = gather(case.name, ct, labels, model)
         facts.append(known)
-        suspicions += find_islands(case.name, labels, model)
         suspicions += [*find_wrong_sides(known), *find_wrong_names(known), *find_missing(known)]
-        suspicions += find_missing_slices(known)
+        if whole:
+            dense.append(known)
+            suspicions += [*find_islands(case.name, labels, model), *find_missing_slices(known)]
         tell(CheckProgress("read", number, len(cases)))
-    suspicions = without_usual_islands(suspicions, len(cases)) + find_outliers(facts)
+    suspicions = without_usual_islands(suspicions, len(cases)) + (find_outliers(dense) if dense else [])
     groups = _ranked(suspicions)
     _clear(output)
     findings = _describe(cases, facts, groups, (output, options), tell)
@@ -152,10 +157,10 @@ def check_labels(
     return findings
 
 
-def _open(case: LabelledCase, options: CheckOptions) -> tuple[Volume, Volume, Volume | None]:
-    """CT, labels and a model's labels, in RAS order."""
+def _open(case: LabelledCase, options: CheckOptions) -> tuple[Volume, Volume, Volume | None, bool]:
+    """CT, labels and a model's labels, in RAS order, 0 where unlabelled; whether no slice is unlabelled as a whole."""
     scan = read_scan(case.scan_path).volume
-    labels = read_labels_on(case.labels_path, scan, case.scan_path).volume
+    labels = read_labels_on(case.labels_path, scan, case.scan_path, partly=True).volume
     said = options.predict(case.name, scan) if options.predict else None
     if said is not None:
         placed = place_on(said, scan)
@@ -168,13 +173,18 @@ def _open(case: LabelledCase, options: CheckOptions) -> tuple[Volume, Volume, Vo
     upright = to_ras(scan)
     own = Volume(to_ras(scan.with_array(labels.array)).array, upright.affine)
     model = None if said is None else Volume(to_ras(scan.with_array(said.array)).array, upright.affine)
-    return upright, own, model
+    unlabelled = own.array == UNLABELLED
+    if not unlabelled.any():
+        return upright, own, model, True
+    model = None if model is None else model.with_array(np.where(unlabelled, 0, model.array))
+    own = own.with_array(np.where(unlabelled, 0, own.array))
+    return upright, own, model, not bool(unlabelled.all(axis=(0, 1)).any())
 
 
 def _original(case: LabelledCase) -> Volume:
     """The label map on the grid of its scan, in the axis order of the files."""
     scan = read_scan(case.scan_path).volume
-    return read_labels_on(case.labels_path, scan, case.scan_path).volume
+    return read_labels_on(case.labels_path, scan, case.scan_path, partly=True).volume
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -213,7 +223,7 @@ def _describe(
     found: dict[str, Finding] = {}
     for number, (case, known) in enumerate(zip(cases, facts, strict=True), start=1):
         own = [group for group in groups if group[0].case == case.name]
-        opened = _Opened(*_open(case, options), _original(case)) if own else None
+        opened = _Opened(*_open(case, options)[:3], _original(case)) if own else None
         for group in own:
             assert opened is not None
             name = numbered[id(group)]
@@ -237,7 +247,9 @@ def _finding(
     proposal = propose_labels(main, labels, model, middle_mm(known))
     index, point = _where_to_look(main, labels, model if proposal is None else labels.with_array(proposal))
     if proposal is not None:
-        write_patch(output, name, make_patch(opened.original, from_ras(proposal, opened.original).array))
+        changed = from_ras(proposal, opened.original).array
+        changed = np.where(opened.original.array == UNLABELLED, UNLABELLED, changed).astype(np.uint8)
+        write_patch(output, name, make_patch(opened.original, changed))
     if draw:
         ensure_folder(output / PICTURES)
         write_picture(output / PICTURES / f"{name}.png", ct, (labels.array, proposal), main.value, index)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vastus import __version__
 from vastus.anatomy import BY_KEY, Group
 from vastus.evaluation import metrics as m
+from vastus.evaluation.drawn import ALL, AREA_ABSOLUTE_PERCENT, AREA_SIGNED_PERCENT
 from vastus.evaluation.metrics import Metric
 from vastus.evaluation.policy import Presence
 from vastus.evaluation.runner import Evaluation
@@ -27,7 +28,7 @@ from vastus.evaluation.summary import (
     Over,
 )
 from vastus.io.atomic import ensure_folder, write_text
-from vastus.io.tables import SIDE
+from vastus.io.tables import SIDE, STRUCTURE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +37,8 @@ SCORES_FILE = "scores.csv"
 SUMMARY_FILE = "summary.csv"
 AGREEMENT_FILE = "agreement.csv"
 COMPARISON_FILE = "comparison.csv"
+SECTIONS_FILE = "sections.csv"
+SECTION_SUMMARY_FILE = "section_summary.csv"
 JSON_FILE = "evaluation.json"
 MARKDOWN_FILE = "summary.md"
 FIGURES_FOLDER = "figures"
@@ -55,6 +58,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> list[Path]:
     tables = {
         SCORES_FILE: evaluation.scores, SUMMARY_FILE: evaluation.summary,
         AGREEMENT_FILE: evaluation.agreement, COMPARISON_FILE: evaluation.comparison,
+        SECTIONS_FILE: evaluation.sections, SECTION_SUMMARY_FILE: evaluation.section_summary,
     }  # fmt: skip
     texts = {
         name: table.to_csv(index=False, float_format=_SIGNIFICANT_DIGITS, lineterminator="\n")
@@ -85,6 +89,9 @@ def as_record(evaluation: Evaluation) -> dict[str, Any]:
         "summary": _records(evaluation.summary),
         "agreement": _records(evaluation.agreement),
         "comparison": _records(evaluation.comparison),
+        "drawn_slices": {case: list(slices) for case, slices in evaluation.drawn_slices.items()},
+        "sections": _records(evaluation.sections),
+        "section_summary": _records(evaluation.section_summary),
     }
 
 
@@ -100,6 +107,8 @@ def as_markdown(evaluation: Evaluation) -> str:
     lines = [f"# Evaluation of {evaluation.case_count} case(s)", "", *_preamble(evaluation), ""]
     for model in evaluation.models:
         lines += [f"## {model}", "", *_model_table(evaluation, model), ""]
+    for model in evaluation.models if len(evaluation.sections) else ():
+        lines += [f"## {model}: sections", "", *_section_table(evaluation, model), ""]
     if len(evaluation.comparison):
         lines += [f"## {evaluation.models[0]} against {evaluation.models[1]}", "", *_comparison_table(evaluation), ""]
     return "\n".join(lines)
@@ -111,7 +120,52 @@ def _preamble(evaluation: Evaluation) -> Iterator[str]:
         f"Mean ± SD over cases (sides and structures averaged within a case first); surface Dice at "
         f"{scores.tolerance_mm:g} mm; empty masks: `{scores.policy.value}`. *missed / invented / absent* count the "
         "masks that were empty in the prediction, in the reference, in both. r, ICC: volumes over cases."
+        + _partly(evaluation)
     )
+
+
+def _partly(evaluation: Evaluation) -> str:
+    """What must be known of the references that are labelled in part; empty if there are none."""
+    drawn = evaluation.drawn_slices
+    if not drawn:
+        return ""
+    return (
+        f" {len(drawn)} of {evaluation.case_count} case(s) are labelled in part: only their "
+        f"{sum(map(len, drawn.values()))} drawn slices count, without the voxels that nobody labelled (255); distances "
+        "run in the plane of the slice, volumes are those of the drawn slices."
+    )
+
+
+def _section_table(evaluation: Evaluation, model: str) -> Iterator[str]:
+    yield (
+        "A section is a structure in one drawn slice. Mean ± SD over sections; ASSD: of those that both maps hold; "
+        "area error: of those that the reference holds."
+    )
+    yield ""
+    titles = (
+        "sections",
+        "missed",
+        "invented",
+        "Dice",
+        "Surface Dice",
+        "ASSD (mm)",
+        "area error (%)",
+        "absolute area error (%)",
+    )
+    yield "| Structure | " + " | ".join(titles) + " |"
+    yield "|---|" + "---:|" * len(titles)
+    rows = evaluation.section_summary
+    for _, row in rows[rows[m.MODEL] == model].iterrows():
+        name = "**All**" if row[STRUCTURE] == ALL else BY_KEY[row[STRUCTURE]].english
+        cells = [
+            _mean_sd({"mean": row[f"{metric.column}_mean"], "sd": row[f"{metric.column}_sd"]}, metric)
+            for metric in (m.DICE, m.SURFACE_DICE)
+        ]
+        cells += [_number(row[f"{m.ASSD.column}_mean"], m.ASSD.digits)]
+        cells += [_number(row[f"{AREA_SIGNED_PERCENT}_mean"], 1, signed=True)]
+        cells += [_number(row[f"{AREA_ABSOLUTE_PERCENT}_mean"], 1)]
+        counts = [str(row["sections"]), str(row[Presence.MISSED.value]), str(row[Presence.INVENTED.value])]
+        yield f"| {name} | " + " | ".join([*counts, *cells]) + " |"
 
 
 def _model_table(evaluation: Evaluation, model: str) -> Iterator[str]:

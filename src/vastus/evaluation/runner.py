@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from vastus.errors import GeometryError, MissingInputError, SettingsError
 from vastus.evaluation import metrics as m
 from vastus.evaluation.comparison import compare_models
+from vastus.evaluation.drawn import SECTION_COLUMNS, score_drawn, summarise_sections
 from vastus.evaluation.summary import REFERENCE_NAME, agreement_of, summarise
-from vastus.evaluation.table import SCORE_COLUMNS, ScoreSettings, score_pair
+from vastus.evaluation.table import SCORE_COLUMNS, ScoreSettings, is_partly_labelled, score_pair
 from vastus.io.tables import LABELS_FILE, SUBJECT
 from vastus.volume import Volume, place_on, resample_like, to_ras
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCORED_COLUMNS = (SUBJECT, m.MODEL, *SCORE_COLUMNS)
+_CHANNEL = "_0000"
 DEFAULT_NAMES = ("prediction", "second")
 
 
@@ -51,6 +53,10 @@ class Evaluation:
         scores: one row a case, model, structure and side (``SCORED_COLUMNS``).
         summary, agreement, comparison: see ``summary`` and ``comparison``; the last is empty for one model.
         settings: with which it was made.
+        sections: cases of which only some slices are labelled: one row a case, model, slice, structure and side
+            (``drawn.SECTION_COLUMNS``); empty without such cases.
+        section_summary: the same by model and structure.
+        drawn_slices: numbers of the drawn slices of such cases, by case.
     """
 
     scores: pd.DataFrame
@@ -58,6 +64,9 @@ class Evaluation:
     agreement: pd.DataFrame
     comparison: pd.DataFrame
     settings: RunSettings
+    sections: pd.DataFrame
+    section_summary: pd.DataFrame
+    drawn_slices: Mapping[str, tuple[int, ...]]
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -99,16 +108,29 @@ def evaluate(
             f"One or two models of different names are compared, none called '{REFERENCE_NAME}'; got {names}.",
             remedy="Give them with --names A B.",
         )
-    tables = []
+    tables, sections = [], [pd.DataFrame(columns=[SUBJECT, m.MODEL, *SECTION_COLUMNS])]
+    slices: dict[str, tuple[int, ...]] = {}
     for case, truth, predictions in matched_cases(raters, reference):
         progress(case)
         for rater, path in zip(raters, predictions, strict=True):
-            table = _score_files(path, truth, settings, warn)
-            table.insert(0, m.MODEL, rater.name)
-            table.insert(0, SUBJECT, case)
-            tables.append(table)
+            found = _score_files(path, truth, settings, warn)
+            tables.append(_headed(found.scores, case, rater.name))
+            if len(found.sections):
+                sections.append(_headed(found.sections, case, rater.name))
+            if found.slices is not None:
+                slices[case] = found.slices
     scores = pd.concat(tables, ignore_index=True)
-    return Evaluation(scores, summarise(scores), agreement_of(scores), compare_models(scores), settings)
+    of_sections = pd.concat(sections[1:], ignore_index=True) if len(sections) > 1 else sections[0]
+    return Evaluation(
+        scores, summarise(scores), agreement_of(scores), compare_models(scores), settings,
+        of_sections, summarise_sections(of_sections), slices,
+    )  # fmt: skip
+
+
+def _headed(table: pd.DataFrame, case: str, model: str) -> pd.DataFrame:
+    table.insert(0, m.MODEL, model)
+    table.insert(0, SUBJECT, case)
+    return table
 
 
 def matched_cases(raters: tuple[Rater, ...], reference: Path) -> Iterator[tuple[str, Path, tuple[Path, ...]]]:
@@ -127,7 +149,7 @@ def matched_cases(raters: tuple[Rater, ...], reference: Path) -> Iterator[tuple[
         yield case_name(reference), reference, tuple(rater.path for rater in raters)
         return
     truths = label_files(reference)
-    found = [label_files(rater.path) for rater in raters]
+    found = [_named_as(truths, label_files(rater.path)) for rater in raters]
     for rater, files in zip(raters, found, strict=True):
         missing = sorted(truths.keys() - files.keys())
         if missing:
@@ -138,6 +160,12 @@ def matched_cases(raters: tuple[Rater, ...], reference: Path) -> Iterator[tuple[
             )  # fmt: skip
     for case in sorted(truths):
         yield case, truths[case], tuple(files[case] for files in found)
+
+
+def _named_as(truths: Mapping[str, Path], files: dict[str, Path]) -> dict[str, Path]:
+    """Predictions made from ``imagesTr/CASE_0000.nii.gz`` (nnU-Net's name of a scan) belong to the reference CASE."""
+    renamed = {name.removesuffix(_CHANNEL): path for name, path in files.items() if name.endswith(_CHANNEL)}
+    return {name: path for name, path in renamed.items() if name in truths} | files
 
 
 def label_files(folder: Path) -> dict[str, Path]:
@@ -177,15 +205,29 @@ def case_name(path: Path) -> str:
     return name
 
 
-def _score_files(prediction: Path, reference: Path, settings: RunSettings, warn: Callable[[str], None]) -> pd.DataFrame:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """Tables of one pair; ``slices`` is None unless one of the maps is labelled in part."""
+
+    scores: pd.DataFrame
+    sections: pd.DataFrame
+    slices: tuple[int, ...] | None
+
+
+def _score_files(prediction: Path, reference: Path, settings: RunSettings, warn: Callable[[str], None]) -> _Found:
+    import pandas as pd
+
     from vastus.io.labels import read_label_map
 
-    said, known = read_label_map(prediction), read_label_map(reference)
+    said, known = read_label_map(prediction, partly=True), read_label_map(reference, partly=True)
     for path, found in ((prediction, said), (reference, known)):
         for warning in found.warnings:
             warn(f"{path}: {warning}")
-    predicted, truth = _on_one_grid(said.volume, known.volume, (prediction, reference), settings)
-    return score_pair(to_ras(predicted), to_ras(truth), settings.scores)
+    predicted, truth = _on_one_grid(to_ras(said.volume), to_ras(known.volume), (prediction, reference), settings)
+    if is_partly_labelled(predicted) or is_partly_labelled(truth):
+        drawn = score_drawn(predicted, truth, settings.scores)
+        return _Found(drawn.scores, drawn.sections, drawn.slices)
+    return _Found(score_pair(predicted, truth, settings.scores), pd.DataFrame(), None)
 
 
 def _on_one_grid(

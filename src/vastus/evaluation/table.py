@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BY_VALUE, SIDES, STRUCTURES, Label, Side
+from vastus.anatomy import BY_VALUE, SIDES, STRUCTURES, UNLABELLED, Label, Side
 from vastus.errors import GeometryError, LabelError, SettingsError
 from vastus.evaluation import metrics as m
 from vastus.evaluation.overlap import OverlapCounts, label_overlap
@@ -56,7 +57,8 @@ def score_pair(prediction: Volume, reference: Volume, settings: ScoreSettings) -
     """Score every structure and side of a predicted label map against its reference.
 
     Args:
-        prediction, reference: label maps (values of ``anatomy.LABELS`` and 0) on one grid.
+        prediction, reference: label maps (values of ``anatomy.LABELS`` and 0) on one grid; ``UNLABELLED`` voxels of
+            either are left out, and then the drawn slices are scored one by one (see ``drawn``).
         settings: see there.
 
     Returns:
@@ -71,28 +73,42 @@ def score_pair(prediction: Volume, reference: Volume, settings: ScoreSettings) -
 
     if not prediction.same_grid(reference):
         raise GeometryError(f"The grids differ: {reference.difference_to(prediction)}.")
-    _refuse_skewed(reference)
+    refuse_skewed(reference)
+    if is_partly_labelled(prediction) or is_partly_labelled(reference):
+        from vastus.evaluation.drawn import score_drawn
+
+        return score_drawn(prediction, reference, settings).scores
     maps = paired_maps(
-        _merged(prediction.array) if settings.merge_sides else prediction.array,
-        _merged(reference.array) if settings.merge_sides else reference.array,
+        merged(prediction.array) if settings.merge_sides else prediction.array,
+        merged(reference.array) if settings.merge_sides else reference.array,
         reference.spacing_mm,
     )
     histogram = joint_histogram(maps)
-    labels = _labels_to_score(histogram)
+    labels = labels_to_score(histogram)
     surfaces = dict(label_surface_distances(maps))
-    frame = _Frame(reference.voxel_volume_mm3, _diagonal_mm(reference), settings)
-    rows = [_row(label, label_overlap(histogram, label.value), surfaces.get(label.value), frame) for label in labels]
+    frame = Frame(reference.voxel_volume_mm3, _diagonal_mm(reference), settings)
+    rows = [
+        score_row(label, label_overlap(histogram, label.value), surfaces.get(label.value), frame) for label in labels
+    ]
     return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
 
 
+def is_partly_labelled(labels: Volume) -> bool:
+    """Whether a label map has voxels at which nobody looked, or of which nobody can tell."""
+    return bool((labels.array == UNLABELLED).any())
+
+
 @dataclass(frozen=True, slots=True)
-class _Frame:
+class Frame:
+    """What turns voxels into mm3, the bound of every distance, and the settings."""
+
     voxel_volume_mm3: float
     diagonal_mm: float
     settings: ScoreSettings
 
 
-def _row(label: Label, counts: OverlapCounts, surface: SurfaceDistances | None, frame: _Frame) -> dict[str, Any]:
+def score_row(label: Label, counts: OverlapCounts, surface: SurfaceDistances | None, frame: Frame) -> dict[str, Any]:
+    """One row of ``SCORE_COLUMNS``; ``surface`` is None where a mask is empty."""
     presence = presence_of(counts.prediction, counts.reference)
     row: dict[str, Any] = {
         STRUCTURE: label.structure.key,
@@ -110,24 +126,33 @@ def _row(label: Label, counts: OverlapCounts, surface: SurfaceDistances | None, 
             m.JACCARD.column: counts.jaccard,
             m.SENSITIVITY.column: counts.sensitivity,
             m.PRECISION.column: counts.precision,
-            m.ASSD.column: surface.assd_mm,
-            m.HAUSDORFF.column: surface.hausdorff_mm,
-            m.HD95.column: surface.hd95_mm,
-            m.SURFACE_DICE.column: surface.surface_dice(frame.settings.tolerance_mm),
             m.RAVD_SIGNED.column: counts.ravd_signed_percent,
             m.RAVD_ABSOLUTE.column: counts.ravd_absolute_percent,
-        }
+        } | distance_cells(surface, frame.settings.tolerance_mm)
     return row
 
 
-def _empty_cells(presence: Presence, frame: _Frame) -> dict[str, float]:
+def distance_cells(surface: SurfaceDistances, tolerance_mm: float) -> dict[str, float]:
+    """The cells that come from the surfaces; no value where all of a surface faces unlabelled voxels."""
+    if not len(surface.from_prediction_mm) or not len(surface.from_reference_mm):
+        return {metric.column: math.nan for metric in (*m.DISTANCES, m.SURFACE_DICE)}
+    return {
+        m.ASSD.column: surface.assd_mm,
+        m.HAUSDORFF.column: surface.hausdorff_mm,
+        m.HD95.column: surface.hd95_mm,
+        m.SURFACE_DICE.column: surface.surface_dice(tolerance_mm),
+    }
+
+
+def _empty_cells(presence: Presence, frame: Frame) -> dict[str, float]:
     scores = empty_scores(frame.settings.policy, presence, frame.diagonal_mm)
     cells = {metric.column: scores.overlap for metric in m.OVERLAPS}
     cells |= {metric.column: scores.distance_mm for metric in m.DISTANCES}
     return cells | {m.RAVD_SIGNED.column: scores.ravd_percent, m.RAVD_ABSOLUTE.column: abs(scores.ravd_percent)}
 
 
-def _labels_to_score(histogram: NDArray[np.int64]) -> list[Label]:
+def labels_to_score(histogram: NDArray[np.int64]) -> list[Label]:
+    """The rows of a table, from the joint histogram; refuses unknown values and maps of which one knows no sides."""
     in_prediction = set(np.flatnonzero(histogram.sum(axis=1)).tolist()) - {0}
     in_reference = set(np.flatnonzero(histogram.sum(axis=0)).tolist()) - {0}
     unknown = sorted((in_prediction | in_reference) - BY_VALUE.keys())
@@ -158,12 +183,12 @@ def _any_bare_beside(first: set[int], second: set[int]) -> bool:
     )
 
 
-def _merged(array: NDArray[Any]) -> NDArray[Any]:
+def merged(array: NDArray[Any]) -> NDArray[Any]:
     """Label values without their side; values that are no label stay and are refused later."""
     if array.dtype == np.bool_ or array.min() < 0 or array.max() > 255:
         return array
     lookup = np.arange(256, dtype=np.uint8)
-    for value, label in BY_VALUE.items():
+    for value, label in BY_VALUE.items():  # UNLABELLED is not among them and stays
         lookup[value] = label.structure.class_id
     # Indexing the transpose of an F-ordered array keeps its order; indexing the array itself would cost a copy.
     straight = array.T if array.flags.f_contiguous else array
@@ -171,7 +196,8 @@ def _merged(array: NDArray[Any]) -> NDArray[Any]:
     return merged.T if array.flags.f_contiguous else merged
 
 
-def _refuse_skewed(volume: Volume) -> None:
+def refuse_skewed(volume: Volume) -> None:
+    """Refuse a grid whose axes are not at right angles: distances along them would be wrong."""
     axes = volume.affine[:3, :3] / np.array(volume.spacing_mm)
     if np.abs(axes.T @ axes - np.eye(3)).max() > _SHEAR_TOLERANCE:
         raise GeometryError(

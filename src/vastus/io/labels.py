@@ -10,7 +10,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BY_VALUE, CLASS_COUNT, LABELS, Label, Side
+from vastus.anatomy import BY_VALUE, CLASS_COUNT, LABELS, UNLABELLED, Label, Side
 from vastus.errors import GeometryError, LabelError, MissingInputError, OutputError
 from vastus.io.itk_images import META_IMAGE_SUFFIXES, NRRD_SUFFIXES, write_itk_labels
 from vastus.io.label_names import SIDELESS, names_beside, renamed
@@ -24,7 +24,7 @@ _CHUNK = 1 << 16
 _DESCRIPTION = "Vastus labels: 100+id right, 200+id left; names in the extension"
 
 
-def write_labels(volume: Volume, path: Path | str, *, like: Path | None = None) -> None:
+def write_labels(volume: Volume, path: Path | str, *, like: Path | None = None, partly: bool = False) -> None:
     """Write a label map atomically, as uint8, with the names and colours of its values in the header.
 
     NIfTI carries a Connectome Workbench label table (as TotalSegmentator's files do), NRRD the segment list of
@@ -34,6 +34,7 @@ def write_labels(volume: Volume, path: Path | str, *, like: Path | None = None) 
         volume: values of ``anatomy.LABELS`` and 0.
         path: ends in ``.nii.gz``, ``.nii``, ``.nrrd`` or ``.mha``.
         like: the NIfTI that was segmented, if it was one: its sform, qform and codes are copied bit by bit.
+        partly: ``UNLABELLED`` is allowed, too: a reference in which not everything was looked at.
 
     Raises:
         LabelError: a value that the anatomy table does not know.
@@ -45,7 +46,7 @@ def write_labels(volume: Volume, path: Path | str, *, like: Path | None = None) 
         raise OutputError(
             "Label maps are written in " + ", ".join(LABEL_SUFFIXES) + ".", path=path, remedy="Choose one of these."
         )
-    array, occurring = _as_label_values(volume.array, path)
+    array, occurring = _as_label_values(volume.array, path, partly=partly)
     checked, present = volume.with_array(array), [label for label in LABELS if occurring[label.value]]
     if name.endswith(NIFTI_SUFFIXES):
         write_nifti_labels(checked, path, NiftiText(_DESCRIPTION, _label_table(present)), like)
@@ -61,23 +62,27 @@ class LabelMap:
     warnings: tuple[str, ...] = ()
 
 
-def read_labels(path: Path | str) -> Volume:
+def read_labels(path: Path | str, *, partly: bool = False) -> Volume:
     """Read a label map; whole numbers stored as floats are taken.
 
     Where the file, or a table beside it, names its values, the names count (``vastus.io.label_names``).
 
+    Args:
+        path: NIfTI, NRRD or MetaImage.
+        partly: ``UNLABELLED`` is allowed, too: a reference in which not everything was looked at.
+
     Returns:
-        uint8, values of ``anatomy.LABELS`` and 0.
+        uint8, values of ``anatomy.LABELS`` and 0 (and ``UNLABELLED``).
 
     Raises:
         MissingInputError: the path is not a file.
         LabelError: values or names that the anatomy table does not know, all named.
         UnreadableScanError, UnsupportedScanError, GeometryError: as for scans.
     """
-    return read_label_map(Path(path)).volume
+    return read_label_map(Path(path), partly=partly).volume
 
 
-def read_label_map(path: Path) -> LabelMap:
+def read_label_map(path: Path, *, partly: bool = False) -> LabelMap:
     """As ``read_labels``, with warnings: orientation missing or contradictory, values whose meaning nobody says.
 
     Raises:
@@ -86,7 +91,7 @@ def read_label_map(path: Path) -> LabelMap:
     image = read_named_image(path)
     array, warnings = image.volume.array, image.warnings
     present = _whole_values(array)
-    values = [value for value in present or () if value]
+    values = [value for value in present or () if value and not (partly and value == UNLABELLED)]
     names, beside = image.names, {} if image.names else names_beside(path)
     if beside and all(value in beside for value in values):
         names = beside
@@ -94,17 +99,17 @@ def read_label_map(path: Path) -> LabelMap:
         array = renamed(array, names, values, path)
     elif values and max(values) < CLASS_COUNT:
         warnings = (*warnings, SIDELESS)
-    return LabelMap(image.volume.with_array(_as_label_values(array, path)[0]), warnings)
+    return LabelMap(image.volume.with_array(_as_label_values(array, path, partly=partly)[0]), warnings)
 
 
-def read_labels_on(path: Path, scan: Volume, scan_path: Path) -> LabelMap:
+def read_labels_on(path: Path, scan: Volume, scan_path: Path, *, partly: bool = False) -> LabelMap:
     """Read a label map and put it onto the grid of its scan: a cropped or flipped one finds its place there.
 
     Raises:
         GeometryError: its voxels are not those of the scan; says by how much, and names both files.
         MissingInputError, LabelError, UnreadableScanError, UnsupportedScanError: as ``read_labels``.
     """
-    found = read_label_map(path)
+    found = read_label_map(path, partly=partly)
     return LabelMap(placed_on(found.volume, path, scan, scan_path), found.warnings)
 
 
@@ -152,10 +157,13 @@ def _whole_values(array: NDArray[Any]) -> list[int] | None:
     return [int(v) for v in found]
 
 
-def _as_label_values(array: NDArray[np.generic], path: Path) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+def _as_label_values(
+    array: NDArray[np.generic], path: Path, *, partly: bool
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """The label map as uint8, and which of the 256 values it holds; unknown ones are refused."""
     known = np.zeros(256, dtype=bool)
     known[[0, *BY_VALUE]] = True
+    known[UNLABELLED] = partly
     if array.dtype == np.uint8:
         present = _occurring(array)
         _refuse_unknown([float(v) for v in np.flatnonzero(present & ~known)], path)

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-IGNORE = 255
+from vastus.anatomy import UNLABELLED
+
+IGNORE = UNLABELLED
 """Label of a voxel that nobody labelled: it carries no loss."""
 
 

@@ -280,12 +280,20 @@ def test_tools_of_the_server(server: Running, open_viewer: Open) -> None:
     labels, _ = saved_labels(server, "new", 1)
     assert set(np.unique(labels)) == {0, FEMUR_RIGHT}
     assert np.flatnonzero((labels == FEMUR_RIGHT).any(axis=(0, 1))).tolist() == list(range(voxel[2] - 5, voxel[2] + 1))
-    # Seeds of background keep their value for the tool, and only for it.
+    # A further stroke to grow. Seeds of background keep their value for the tool, and only for it.
+    viewer.page.focus("#planes")
+    viewer.keys("b", "PageUp", "PageUp", " ")
     choose(viewer, "Background")
     viewer.page.focus("#planes")
     viewer.keys("b", "ArrowLeft", "ArrowLeft", "ArrowLeft", "ArrowLeft", " ")
     assert viewer.place["value"] == 255
     viewer.page.click("[data-server-tool=grow]")
+    viewer.page.wait_for_selector("dialog[open] td")
+    assert "Femur" in viewer.text("dialog[open]") and len(server.workshop.store.versions("new")) == 1
+    viewer.page.click("dialog[open] button:has-text('Cancel')")
+    assert len(server.workshop.store.versions("new")) == 1
+    viewer.page.click("[data-server-tool=grow]")
+    viewer.page.click("dialog[open] button:has-text('new version')")
     viewer.wait_for_version(2)
     grown, _ = saved_labels(server, "new", 2)
     assert set(np.unique(grown)) == {0, FEMUR_RIGHT}

@@ -133,13 +133,25 @@ export class Editing {
     }, $("#save"));
   }
 
+  /** Shows what a tool would change, in mL a structure, and asks. */
+  async agreed(name, parameters, body) {
+    const { note, changes } = await this.workspace.api.tool(this.workspace.case.id, name, { ...parameters, preview: true }, body);
+    const cells = (row) => [row.name, row.before_ml.toFixed(1), row.after_ml.toFixed(1), `+${row.gained_ml.toFixed(1)}`, `−${row.lost_ml.toFixed(1)}`];
+    const head = el("tr", {}, ...["Structure", "before (mL)", "after (mL)", "gained", "lost"].map((title) => el("th", { scope: "col" }, title)));
+    const table = el("table", {}, el("thead", {}, head), el("tbody", {}, ...changes.map((row) => el("tr", {}, ...cells(row).map((text) => el("td", {}, text))))));
+    const content = [el("p", { class: "details" }, `${note}. Nothing else changes.`), table];
+    return (await ask("Keep what has grown?", content, [{ value: "", label: "Cancel", kind: "quiet" }, { value: "keep", label: "Make a new version" }])) === "keep";
+  }
+
   /** Runs a tool on what is on screen, strokes not yet saved included; its result is a new version. */
   async serverTool(name, button) {
     const { workspace } = this;
     const made = await attempt(async () => {
       const value = button.dataset.needs === "structure" ? workspace.selected : undefined;
       const parameters = { parent: workspace.version?.version, value, plane: PLANES[workspace.scene.plane].name.toLowerCase() };
-      const answer = await workspace.api.tool(workspace.case.id, name, parameters, await workspace.labelGz({ seeds: name === "grow" }));
+      const body = await workspace.labelGz({ seeds: name === "grow" });
+      if (name === "grow" && !(await this.agreed(name, parameters, body))) return null;
+      const answer = await workspace.api.tool(workspace.case.id, name, parameters, body);
       await workspace.arrive(answer);
       return answer;
     }, button);

@@ -1,0 +1,51 @@
+"""``vastus dataset``: open sets of drawn slices, put together with the CTs that they were drawn on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vastus.datasets.layout import Split
+
+app = typer.Typer(help="Put an open set of labels together with your own download of its CTs.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Keep ``build`` a command of its own: typer would make a single one the group itself."""
+
+
+@app.command("build")
+def build(
+    folder: Annotated[Path, typer.Argument(help="The open set: labels, index.csv, checksums.csv ...")],
+    images: Annotated[Path, typer.Option("--images", help="Folder of your download; searched with its subfolders.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the data set; must not exist yet.")],
+    split: Annotated[
+        Split, typer.Option("--split", help="Which scans; test scans are for scoring only.")
+    ] = Split.TRAIN,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Leave out scans whose CT is not found, rather than refuse.")
+    ] = False,
+    redraw: Annotated[
+        bool, typer.Option("--redraw", help="Draw every mask again from its strokes; refuse a difference.")
+    ] = False,
+    propagate: Annotated[
+        bool,
+        typer.Option("--propagate", help="Fill between drawn slices, listed in propagated.csv. Nobody looked at them."),
+    ] = False,
+) -> None:
+    """Find each CT by the checksum of its voxels and write imagesTr, labelsTr and dataset.json (nnU-Net layout)."""
+    from vastus.datasets.building import BuildOptions, build_dataset
+    from vastus.datasets.layout import read_open_set
+
+    options = BuildOptions(split, allow_missing, redraw, propagate)
+    built = build_dataset(
+        read_open_set(folder), images, output, options, on_scan=lambda scan: typer.echo(scan, err=True)
+    )
+    typer.echo(f"{len(built.scans)} scans with {built.slices} drawn slices ({split.value}): {output}")
+    if propagate:
+        typer.echo(f"{built.propagated} slices between them are propagated, not drawn: propagated.csv")
+    if built.missing:
+        typer.echo(f"Left out, no CT found: {', '.join(built.missing)}")

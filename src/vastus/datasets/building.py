@@ -1,0 +1,154 @@
+"""An open set of drawn slices and a download of its CTs -> a data set in nnU-Net layout."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vastus.anatomy import STRUCTURES, UNLABELLED
+from vastus.datasets.layout import INDEX_FILE, OpenSet, Split, index_text
+from vastus.datasets.matching import ImageFolder
+from vastus.errors import GeometryError, MissingInputError, OutputError, SettingsError
+from vastus.io.atomic import atomic_folder, write_text
+from vastus.io.labels import read_labels, write_labels
+from vastus.refinement.outline_files import read_outline
+from vastus.refinement.outlining import Outliner
+from vastus.refinement.propagation import propagate
+from vastus.synthesis.dataset import write_image
+from vastus.volume import Volume, from_ras, to_ras
+
+IMAGES, LABELS, DESCRIPTION = "imagesTr", "labelsTr", "dataset.json"
+PROPAGATED = "propagated.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """What is built.
+
+    Attributes:
+        split: which scans.
+        allow_missing: leave scans out whose CT was not found, rather than refuse.
+        redraw: draw every mask again from its strokes and refuse a difference.
+        propagate: fill between drawn slices; which ones nobody has looked at stands in ``propagated.csv``. For training
+            only.
+    """
+
+    split: Split = Split.TRAIN
+    allow_missing: bool = False
+    redraw: bool = False
+    propagate: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse to score against what nobody drew."""
+        if self.propagate and self.split is Split.TEST:
+            raise SettingsError("Test scans are not propagated: what nobody drew is no reference.")
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What was built: scans, drawn and propagated slices in them, and the scans left out."""
+
+    scans: tuple[str, ...]
+    slices: int
+    propagated: int
+    missing: tuple[str, ...]
+
+
+def build_dataset(
+    source: OpenSet,
+    images: Path,
+    output: Path,
+    options: BuildOptions,
+    on_scan: Callable[[str], None] = lambda _: None,
+) -> Built:
+    """Write ``imagesTr``, ``labelsTr``, ``dataset.json`` and the rows of the index.
+
+    Args:
+        source: see ``read_open_set``.
+        images: the user's download, searched with its subfolders.
+        output: must not exist, or be empty; nothing is left of it when the build fails.
+        options: see there.
+        on_scan: told the name of each scan.
+
+    Raises:
+        MissingInputError: CTs (all named) or label maps are missing.
+        GeometryError: a mask is not what its strokes give.
+        OutputError: the folder holds something, or can't be written.
+    """
+    if output.exists() and any(output.iterdir()):
+        raise OutputError("The output folder holds something already.", path=output, remedy="Choose another with -o.")
+    folder = ImageFolder(images)
+    names = source.scans(options.split)
+    missing: list[str] = []
+    guessed: list[tuple[str, int]] = []
+    with atomic_folder(output) as target:
+        for name in (IMAGES, LABELS):
+            (target / name).mkdir()
+        for scan in names:
+            on_scan(scan)
+            labels = read_labels(source.labels(scan), partly=True)
+            ct = folder.find(source.images[scan], labels)
+            if ct is None:
+                missing.append(scan)
+                continue
+            if options.redraw:
+                _refuse_other_masks(source, scan, ct, labels)
+            write_image(ct.with_array(ct.array.astype(np.int16)), target / IMAGES / f"{scan}_0000.nii.gz")
+            kept = target / LABELS / f"{scan}.nii.gz"
+            if options.propagate:
+                between = propagate(to_ras(ct).array, np.ascontiguousarray(to_ras(labels).array), to_ras(ct).spacing_mm)
+                guessed += [(scan, k) for k in between.slices]
+                write_labels(from_ras(between.labels, labels), kept, partly=True)
+            else:
+                shutil.copyfile(source.labels(scan), kept)
+        done = tuple(scan for scan in names if scan not in missing)
+        if not done or (missing and not options.allow_missing):
+            raise _refusal(source, missing, images)
+        rows = tuple(s for s in source.slices if s.scan in done and s.reading == 1)
+        write_text(target / INDEX_FILE, index_text(rows))
+        if options.propagate:
+            lines = [f"{scan},{k}\n" for scan, k in guessed]
+            write_text(target / PROPAGATED, "".join(["scan,slice\n", *lines]))
+        write_text(target / DESCRIPTION, json.dumps(_description(len(done)), indent=1) + "\n")
+    return Built(done, len(rows), len(guessed), tuple(missing))
+
+
+def _refusal(source: OpenSet, missing: list[str], images: Path) -> MissingInputError:
+    shown = ", ".join(f"{scan} ({source.images[scan].file})" for scan in missing[:10])
+    more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
+    return MissingInputError(
+        f"No image with the voxels that were drawn on, for {len(missing)} scan(s): {shown}{more}.", path=images,
+        remedy="The data card says where they come from. With --allow-missing the others are built.",
+    )  # fmt: skip
+
+
+def _refuse_other_masks(source: OpenSet, scan: str, ct: Volume, labels: Volume) -> None:
+    """Draw every slice again. Voxels of 255 are not compared: a tumour's are, and its mask is not part of the set."""
+    upright, drawn = to_ras(ct), to_ras(labels)
+    for row in source.slices:
+        if row.scan != scan or row.reading != 1:
+            continue
+        again = Outliner(upright.array, row.slice).outline(read_outline(source.strokes(row))).labels
+        kept = drawn.array[:, :, row.slice]
+        different = int(((again != kept) & (kept != UNLABELLED)).sum())
+        if different:
+            raise GeometryError(
+                f"Slice {row.slice} of {scan}: {different} voxels are not what its strokes give.",
+                path=source.strokes(row),
+            )  # fmt: skip
+
+
+def _description(count: int) -> dict[str, object]:
+    values = {structure.key: structure.class_id for structure in STRUCTURES}
+    return {
+        "channel_names": {"0": "CT"},
+        "labels": {"background": 0} | values | {"ignore": UNLABELLED},
+        "numTraining": count,
+        "file_ending": ".nii.gz",
+        "description": "Drawn slices of real CT; 255 where nothing was drawn. Class ids without a side.",
+    }

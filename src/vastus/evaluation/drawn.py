@@ -1,0 +1,276 @@
+"""References in which only some slices were drawn, or nobody could tell everywhere: scored slice by slice.
+
+Only voxels that both maps know are counted. A *section* is a structure in one axial slice. Distances run in the plane;
+a border that faces unlabelled voxels is no border that anybody saw: nothing is measured from it. The scores of a
+structure pool its sections: one Dice over all its voxels, one set of distances.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vastus.anatomy import BY_VALUE, STRUCTURES, UNLABELLED, Label, Side
+from vastus.evaluation import metrics as m
+from vastus.evaluation.overlap import OverlapCounts, count_overlap
+from vastus.evaluation.policy import EmptyPolicy, Presence, presence_of
+from vastus.evaluation.surface import SurfaceDistances
+from vastus.evaluation.table import (
+    SCORE_COLUMNS,
+    Frame,
+    ScoreSettings,
+    labels_to_score,
+    merged,
+    refuse_skewed,
+    score_row,
+)
+from vastus.io.tables import SIDE, STRUCTURE
+from vastus.volume import Volume, to_ras
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SLICE, Z_MM = "slice", "z_mm"
+ALL = "all"
+AREA_PREDICTION_MM2, AREA_REFERENCE_MM2 = "area_prediction_mm2", "area_reference_mm2"
+AREA_SIGNED_PERCENT, AREA_ABSOLUTE_PERCENT = "area_signed_percent", "area_absolute_percent"
+SECTION_COLUMNS = (
+    SLICE, Z_MM, STRUCTURE, SIDE, m.PRESENCE, m.DICE.column, m.SURFACE_DICE.column, m.ASSD.column, m.HD95.column,
+    AREA_PREDICTION_MM2, AREA_REFERENCE_MM2, AREA_SIGNED_PERCENT, AREA_ABSOLUTE_PERCENT,
+)  # fmt: skip
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawn:
+    """Scores of a pair of maps of which one at least is labelled in part.
+
+    Attributes:
+        scores: ``table.SCORE_COLUMNS``, a row a structure and side.
+        sections: ``SECTION_COLUMNS``, a row a drawn slice and structure that is there in one of the maps.
+        slices: numbers of the drawn slices, counted from the patient's feet.
+    """
+
+    scores: pd.DataFrame
+    sections: pd.DataFrame
+    slices: tuple[int, ...]
+
+
+def drawn_slices(labels: Volume) -> tuple[int, ...]:
+    """Axial slices in which anything was labelled, "none" included, counted from the patient's feet."""
+    known = to_ras(labels).array != UNLABELLED
+    return tuple(int(k) for k in np.flatnonzero(known.any(axis=(0, 1))))
+
+
+def score_drawn(prediction: Volume, reference: Volume, settings: ScoreSettings) -> Drawn:
+    """Score what both maps know, slice by slice.
+
+    Where one map holds bare class ids only, left and right are scored as one structure.
+
+    Args:
+        prediction, reference: label maps with ``UNLABELLED`` voxels, on one grid.
+        settings: see there.
+
+    Raises:
+        GeometryError: skewed axes.
+        LabelError: unknown values.
+    """
+    import pandas as pd
+
+    refuse_skewed(reference)
+    first, second = to_ras(prediction), to_ras(reference)
+    one, other = np.asarray(first.array), np.asarray(second.array)
+    if settings.merge_sides or _without_sides(one) or _without_sides(other):
+        one, other = merged(one), merged(other)
+    known = (one != UNLABELLED) & (other != UNLABELLED)
+    labels = labels_to_score(_histogram(one[known], other[known]))
+    slices = tuple(int(k) for k in np.flatnonzero(known.any(axis=(0, 1))))
+    plane_mm = second.spacing_mm[0], second.spacing_mm[1]
+    size = np.array(second.shape[:2]) * plane_mm
+    frame = Frame(second.voxel_volume_mm3, float(np.hypot(*size)), settings)
+    found: dict[int, list[_Section]] = {label.value: [] for label in labels}
+    for k in slices:
+        plane = _Plane(one[:, :, k], other[:, :, k], known[:, :, k], plane_mm)
+        for label in labels:
+            section = plane.section(label, k, frame)
+            if section is not None:
+                found[label.value].append(section)
+    rows = [_structure_row(label, found[label.value], frame) for label in labels]
+    area = float(np.prod(plane_mm))
+    sections = [_section_row(s, second.affine, area, settings) for label in labels for s in found[label.value]]
+    return Drawn(
+        pd.DataFrame(rows, columns=list(SCORE_COLUMNS)),
+        pd.DataFrame(sections, columns=list(SECTION_COLUMNS)).sort_values(SLICE, kind="stable", ignore_index=True),
+        slices,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Section:
+    """A structure in a slice.
+
+    ``surface`` holds the bound of distances where the other mask is empty; it is None where that has no value.
+    """
+
+    label: Label
+    slice: int
+    counts: OverlapCounts
+    surface: SurfaceDistances | None
+
+    @property
+    def presence(self) -> Presence:
+        return presence_of(self.counts.prediction, self.counts.reference)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Plane:
+    """One slice of both maps (I, J), where both know, and the spacing."""
+
+    one: NDArray[Any]
+    other: NDArray[Any]
+    known: Mask
+    spacing_mm: tuple[float, float]
+
+    def section(self, label: Label, k: int, frame: Frame) -> _Section | None:
+        """None if it is in neither map, or if nobody can tell: one map has none, the other's is mostly unlabelled."""
+        masks = self.one == label.value, self.other == label.value
+        if not masks[0].any() and not masks[1].any():
+            return None
+        seen = masks[0] & self.known, masks[1] & self.known
+        presence = presence_of(int(seen[0].sum()), int(seen[1].sum()))
+        if presence is Presence.ABSENT:
+            return None
+        if presence is not Presence.BOTH:
+            alone = 0 if presence is Presence.INVENTED else 1
+            if 2 * seen[alone].sum() < masks[alone].sum():
+                return None
+        box = _box(seen[0] | seen[1])
+        inside = seen[0][box], seen[1][box], self.known[box]
+        surface = _distances(*inside, self.spacing_mm, frame)
+        return _Section(label, k, count_overlap(seen[0], seen[1]), surface)
+
+
+def _distances(
+    one: Mask, other: Mask, known: Mask, spacing_mm: tuple[float, float], frame: Frame
+) -> SurfaceDistances | None:
+    """From each border that faces known voxels to the nearest border of the other mask."""
+    if one.any() and other.any():
+        return SurfaceDistances(_from(one, other, known, spacing_mm), _from(other, one, known, spacing_mm))
+    if frame.settings.policy is EmptyPolicy.EXCLUDE:
+        return None
+    here = _border(one | other, known)
+    bound, nothing = np.full(int(here.sum()), frame.diagonal_mm), np.zeros(0)
+    return SurfaceDistances(bound, nothing) if one.any() else SurfaceDistances(nothing, bound)
+
+
+def _from(here: Mask, there: Mask, known: Mask, spacing_mm: tuple[float, float]) -> NDArray[np.float64]:
+    from scipy.ndimage import distance_transform_edt
+
+    target = _border(there, np.ones_like(known))
+    return np.asarray(distance_transform_edt(~target, sampling=spacing_mm)[_border(here, known)])
+
+
+def _border(mask: Mask, known: Mask) -> Mask:
+    """Voxels of the mask of which one of the four neighbours is known and outside it; the image's edge is outside."""
+    outside = np.pad(~mask & known, 1, constant_values=True)
+    near = outside[:-2, 1:-1] | outside[2:, 1:-1] | outside[1:-1, :-2] | outside[1:-1, 2:]
+    return np.asarray(mask & near)
+
+
+def summarise_sections(sections: pd.DataFrame) -> pd.DataFrame:
+    """Sections of many cases by model and structure, and all together (``all``).
+
+    Args:
+        sections: ``SECTION_COLUMNS`` and ``subject`` and ``model``.
+
+    Returns:
+        One row a model and structure: number of sections, missed, invented; mean and SD (n - 1) of Dice and surface
+        Dice over sections, empty ones by the policy; mean ASSD of those that both maps hold; mean signed and absolute
+        area error of those that the reference holds.
+    """
+    import pandas as pd
+
+    rows = []
+    for model, of_model in sections.groupby(m.MODEL, sort=False):
+        keys = [s.key for s in STRUCTURES if (of_model[STRUCTURE] == s.key).any()]
+        for name in [*keys, ALL]:
+            chosen = of_model if name == ALL else of_model[of_model[STRUCTURE] == name]
+            counts = {p.value: int((chosen[m.PRESENCE] == p.value).sum()) for p in (Presence.MISSED, Presence.INVENTED)}
+            row: dict[str, Any] = {m.MODEL: model, STRUCTURE: name, "sections": len(chosen)} | counts
+            for column in (m.DICE.column, m.SURFACE_DICE.column):
+                row |= {f"{column}_mean": chosen[column].mean(), f"{column}_sd": chosen[column].std(ddof=1)}
+            for column in (m.ASSD.column, AREA_SIGNED_PERCENT, AREA_ABSOLUTE_PERCENT):
+                row[f"{column}_mean"] = chosen[column].mean()
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _structure_row(label: Label, sections: list[_Section], frame: Frame) -> dict[str, Any]:
+    counts = OverlapCounts(
+        sum(s.counts.both for s in sections),
+        sum(s.counts.only_prediction for s in sections),
+        sum(s.counts.only_reference for s in sections),
+    )
+    if presence_of(counts.prediction, counts.reference) is not Presence.BOTH:
+        return score_row(label, counts, None, frame)
+    # In mm a section that stands alone has no distance, and the size of the image is none: it would drown the others.
+    # Its border counts against the surface Dice.
+    met = [s.surface for s in sections if s.surface is not None and s.presence is Presence.BOTH]
+    row = score_row(label, counts, _pooled(met), frame)
+    if not met and frame.settings.policy is not EmptyPolicy.EXCLUDE:
+        row |= {metric.column: frame.diagonal_mm for metric in m.DISTANCES}
+    everywhere = _pooled([s.surface for s in sections if s.surface is not None])
+    return row | {m.SURFACE_DICE.column: _surface_dice(everywhere, frame.settings.tolerance_mm)}
+
+
+def _pooled(surfaces: list[SurfaceDistances]) -> SurfaceDistances:
+    return SurfaceDistances(
+        np.concatenate([np.zeros(0), *(s.from_prediction_mm for s in surfaces)]),
+        np.concatenate([np.zeros(0), *(s.from_reference_mm for s in surfaces)]),
+    )
+
+
+def _surface_dice(surface: SurfaceDistances, tolerance_mm: float) -> float:
+    """No value where no border was seen in either map."""
+    seen = len(surface.from_prediction_mm) + len(surface.from_reference_mm)
+    return surface.surface_dice(tolerance_mm) if seen else float("nan")
+
+
+def _section_row(
+    section: _Section, affine: NDArray[np.float64], area_mm2: float, settings: ScoreSettings
+) -> dict[str, Any]:
+    counts, both = section.counts, section.presence is Presence.BOTH
+    frame = Frame(area_mm2, 0.0, settings)
+    cells = score_row(section.label, counts, section.surface if both else None, frame)
+    row = {
+        SLICE: section.slice, Z_MM: float((affine @ np.array([0, 0, section.slice, 1.0]))[2]),
+        STRUCTURE: section.label.structure.key, SIDE: section.label.side.value, m.PRESENCE: section.presence.value,
+        m.DICE.column: cells[m.DICE.column], m.SURFACE_DICE.column: cells[m.SURFACE_DICE.column],
+        AREA_PREDICTION_MM2: counts.prediction * area_mm2, AREA_REFERENCE_MM2: counts.reference * area_mm2,
+        AREA_SIGNED_PERCENT: counts.ravd_signed_percent, AREA_ABSOLUTE_PERCENT: counts.ravd_absolute_percent,
+    }  # fmt: skip
+    distances = {metric.column: cells[metric.column] if both else np.nan for metric in (m.ASSD, m.HD95)}
+    return row | distances
+
+
+def _histogram(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.int64]:
+    pairs = one.astype(np.int64) * 256 + other.astype(np.int64)
+    return np.bincount(pairs, minlength=65536).reshape(256, 256)
+
+
+def _without_sides(array: NDArray[Any]) -> bool:
+    """Whether a map holds labels and none of them has a side."""
+    labels = [BY_VALUE[int(v)] for v in np.unique(array) if int(v) in BY_VALUE]
+    return bool(labels) and all(label.side is Side.UNKNOWN for label in labels)
+
+
+def _box(mask: Mask) -> tuple[slice, slice]:
+    """The box of a mask with a margin of one voxel inside the array: a border is seen from there."""
+    i, j = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    sides = zip((i, j), mask.shape, strict=True)
+    first, second = (slice(max(0, int(n[0]) - 1), min(size, int(n[-1]) + 2)) for n, size in sides)
+    return first, second

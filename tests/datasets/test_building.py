@@ -1,0 +1,134 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from vastus.anatomy import UNLABELLED
+from vastus.cli.main import app
+from vastus.datasets.building import BuildOptions, build_dataset
+from vastus.datasets.layout import Split
+from vastus.datasets.matching import on_grid
+from vastus.errors import GeometryError, MissingInputError, OutputError, SettingsError
+from vastus.evaluation.runner import Rater, RunSettings, evaluate
+from vastus.io.labels import read_labels, write_labels
+from vastus.io.scans import read_scan
+from vastus.refinement.outline import Outline, Strokes
+from vastus.refinement.outline_files import write_outline
+from vastus.synthesis.dataset import write_image
+from vastus.training.dataset import check_dataset, read_dataset
+from vastus.volume import Volume, to_ras
+
+
+def test_labels_and_cts_are_put_together_for_training(made, tmp_path: Path) -> None:
+    built = build_dataset(made.source, made.download, tmp_path / "out", BuildOptions(redraw=True))
+    assert (built.scans, built.slices, built.propagated, built.missing) == (("STS_001",), 2, 0, ())
+    assert not (tmp_path / "out" / "propagated.csv").exists()
+    ct = read_scan(tmp_path / "out" / "imagesTr" / "STS_001_0000.nii.gz").volume
+    assert np.array_equal(ct.array, made.cts["STS_001"].array) and ct.same_grid(made.cts["STS_001"])
+    labels = read_labels(tmp_path / "out" / "labelsTr" / "STS_001.nii.gz", partly=True)
+    assert labels.same_grid(ct)
+    assert set(np.unique(labels.array)) == {0, 1, 9, UNLABELLED}
+    assert check_dataset(tmp_path / "out").problems == ()
+    assert read_dataset(tmp_path / "out").ignore_value == UNLABELLED
+    assert (tmp_path / "out" / "index.csv").read_text().count("STS_001") == 2
+
+
+def test_the_test_split_is_scored_with_one_command(made, tmp_path: Path) -> None:
+    build_dataset(made.source, made.download, tmp_path / "out", BuildOptions(Split.TEST))
+    truth = read_labels(tmp_path / "out" / "labelsTr" / "STS_004.nii.gz", partly=True)
+    place = tmp_path / "predictions" / "STS_004_0000"
+    place.mkdir(parents=True)
+    # A prediction with sides, as the network gives it.
+    write_labels(truth.with_array(np.where(np.isin(truth.array, (1, 9)), truth.array + 200, 0).astype(np.uint8)),
+                 place / "labels.nii.gz")  # fmt: skip
+    result = evaluate((Rater("net", tmp_path / "predictions"),), tmp_path / "out" / "labelsTr", RunSettings())
+    assert dict(result.drawn_slices) == {"STS_004": (1, 4)}
+    assert len(result.sections) == 4 and (result.sections["dice"] == 1).all()
+
+
+def test_cts_are_found_by_their_voxels_under_any_name_crop_order_and_type(made, tmp_path: Path) -> None:
+    ct = to_ras(made.cts["STS_001"])
+    wide = np.pad(ct.array.astype(np.float32), ((4, 3), (2, 5), (1, 0)), constant_values=-1000)
+    affine = ct.affine.copy()
+    affine[:3, 3] -= affine[:3, :3] @ (4, 2, 1)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    write_image(Volume(wide, affine), elsewhere / "patient-one.nii.gz")
+    built = build_dataset(made.source, elsewhere, tmp_path / "out", BuildOptions())
+    found = read_scan(tmp_path / "out" / "imagesTr" / "STS_001_0000.nii.gz").volume
+    assert built.scans == ("STS_001",)
+    assert np.array_equal(found.array, made.cts["STS_001"].array)
+
+
+def test_a_ct_of_other_voxels_is_not_taken_and_nothing_is_left_behind(made, tmp_path: Path) -> None:
+    path = made.download / "deep" / "STS_001_CT.nii.gz"
+    ct = made.cts["STS_001"]
+    changed = ct.array.copy()
+    changed[5, 5, 2] += 1
+    write_image(ct.with_array(changed), path)
+    with pytest.raises(MissingInputError, match=r"STS_001 \(STS_001_CT.nii.gz\)"):
+        build_dataset(made.source, made.download, tmp_path / "out", BuildOptions())
+    assert not (tmp_path / "out").exists()
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def test_missing_scans_may_be_left_out_but_not_all(made, tmp_path: Path) -> None:
+    rows = made.source.folder / "index.csv"
+    rows.write_text(rows.read_text().replace(",test,", ",train,"))
+    (made.source.folder / "splits.json").write_text(json.dumps({"train": ["STS_001", "STS_004"], "test": []}))
+    (made.download / "deep" / "STS_004_CT.nii.gz").unlink()
+    command = ["dataset", "build", str(made.source.folder), "--images", str(made.download), "-o", str(tmp_path / "out")]
+    refused = CliRunner().invoke(app, command)
+    assert isinstance(refused.exception, MissingInputError)
+    done = CliRunner().invoke(app, [*command, "--allow-missing"])
+    assert done.exit_code == 0 and "1 scans with 2 drawn slices" in done.output and "STS_004" in done.output
+    shutil.rmtree(made.download / "deep")
+    with pytest.raises(MissingInputError):
+        build_dataset(made.source, made.download, tmp_path / "none", BuildOptions(allow_missing=True))
+
+
+def test_a_mask_that_its_strokes_do_not_give_is_named(made, tmp_path: Path) -> None:
+    other = Outline((Strokes("sartorius", (((40, 20),),)),))
+    write_outline(other, made.source.folder / "strokes" / "STS_001" / "k004.json")
+    with pytest.raises(GeometryError, match="Slice 4 of STS_001"):
+        build_dataset(made.source, made.download, tmp_path / "out", BuildOptions(redraw=True))
+
+
+def test_slices_between_are_propagated_on_wish_and_listed_and_never_in_the_test_set(made, tmp_path: Path) -> None:
+    built = build_dataset(made.source, made.download, tmp_path / "out", BuildOptions(propagate=True))
+    assert (built.slices, built.propagated) == (2, 2)
+    assert (tmp_path / "out" / "propagated.csv").read_text() == "scan,slice\nSTS_001,2\nSTS_001,3\n"
+    labels = read_labels(tmp_path / "out" / "labelsTr" / "STS_001.nii.gz", partly=True)
+    assert labels.same_grid(made.cts["STS_001"])
+    known = (labels.array != UNLABELLED).any(axis=(0, 1))
+    assert known.tolist() == [False, True, True, True, True, False]
+    drawn = read_labels(made.source.labels("STS_001"), partly=True)
+    assert np.array_equal(labels.array[:, :, [1, 4]], drawn.array[:, :, [1, 4]])
+    with pytest.raises(SettingsError):
+        BuildOptions(Split.TEST, propagate=True)
+
+
+def test_a_folder_with_something_in_it_is_left_alone(made, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("")
+    with pytest.raises(OutputError):
+        build_dataset(made.source, made.download, tmp_path / "out", BuildOptions())
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["mine"]
+
+
+def test_a_grid_that_a_ct_does_not_hold_has_no_part_of_it(made) -> None:
+    ct = made.cts["STS_001"]
+    moved = ct.affine.copy()
+    moved[0, 3] += 0.9  # half a voxel
+    grid = Volume(np.zeros((50, 40, 5), np.uint8), moved)
+    assert on_grid(ct, grid) is None
+    beyond = ct.affine.copy()
+    beyond[2, 3] += 8
+    assert on_grid(ct, Volume(np.zeros((60, 50, 5), np.uint8), beyond)) is None
+    same = on_grid(Volume(ct.array, ct.affine + np.eye(4) * 0.0), ct)
+    assert same is not None and np.array_equal(same.array, ct.array)
+    lost = on_grid(Volume(ct.array, np.diag([-1.0, -1.0, 1.0, 1.0])), ct)
+    assert lost is not None and np.array_equal(lost.array, ct.array)
