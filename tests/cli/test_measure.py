@@ -68,7 +68,7 @@ def test_wrong_input_is_refused_before_anything_is_written(case: tuple[str, str]
         (["--height-cm", "1.7"], ImplausibleValueError),
         (["--sex", "x"], SettingsError),
         (["--mass-method", "mri"], SettingsError),
-        (["--criteria", "awgs_2025"], SettingsError),
+        (["--criteria", "awgs"], SettingsError),
     ):
         with pytest.raises(error):
             run(*case, "-o", str(out), *options)
@@ -80,3 +80,14 @@ def test_a_label_map_of_another_grid_is_refused(case: tuple[str, str], tmp_path:
     write_labels(Volume(scan.labels.array, scan.labels.affine), tmp_path / "other.nii.gz")
     with pytest.raises(GeometryError, match="same grid"):
         run(case[0], str(tmp_path / "other.nii.gz"), "-o", str(tmp_path / "out"))
+
+
+def test_what_must_be_known_of_the_criteria_is_said(case: tuple[str, str], tmp_path: Path) -> None:
+    clinical = ["--sex", "F", "--age", "60", "--smi-kg-m2", "5.4", "--mass-method", "dxa", "--grip-kg", "19"]
+    options = ["-o", str(tmp_path), *clinical, "--criteria", "awgs_2025"]
+    said = run(*case, *options)
+    assert "AWGS 2025: sarcopenia." in said and "not from the paper itself" in said
+    record = json.loads((tmp_path / "measures.json").read_text())
+    assert (
+        record["diagnosis"]["stage"] == "sarcopenia" and "compare them with the original" in record["diagnosis"]["note"]
+    )

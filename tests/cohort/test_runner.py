@@ -62,8 +62,7 @@ def test_names_of_criteria():
     assert criteria_name("my/own.toml") == "my/own.toml"
     from vastus.sarcopenia import load_criteria
 
-    with pytest.raises(SettingsError, match="not verified"):
-        load_criteria(criteria_name("awgs2025"))
+    assert load_criteria(criteria_name("awgs2025")).name == "AWGS 2025"
 
 
 def _edited(folder, example, **changes):
@@ -109,3 +108,26 @@ def test_thousands_with_commas_are_read(tmp_path, example):
     volumes, clinical = _edited(tmp_path, example, volume_mm3=lambda v: f"{float(v):,.1f}" if isinstance(v, str) else v)
     record = run_cohort(CohortRun(volumes, clinical, tmp_path / "out"))
     assert record["counts"] == run_cohort(CohortRun(*example, tmp_path / "plain"))["counts"]
+
+
+def test_two_criteria_side_by_side(tmp_path, example):
+    example = _edited(tmp_path, example, grip_kg=lambda _: "45")  # nobody is weak: slow people change
+    command = ["cohort", *map(str, example), "-o", str(tmp_path / "out"), "--compare-criteria", "awgs_2025"]
+    found = CliRunner().invoke(app, command)
+    assert found.exit_code == 0, found.output
+    record = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
+    people = pd.read_csv(tmp_path / "out" / "tables" / "two_criteria_people.csv")
+    counts = pd.read_csv(tmp_path / "out" / "tables" / "two_criteria_counts.csv")
+    assert record["compared_with"] == "awgs_2025"
+    assert record["changed_group"] == int(people["changed"].sum()) > 0
+    assert f"{record['changed_group']:>5} change group by awgs_2025" in found.stdout
+    assert counts["n"].sum() == len(people) == sum(row["n"] for row in record["two_criteria"])
+    alone = run_cohort(CohortRun(*example, tmp_path / "alone"))
+    assert record["correlation_sarcopenia"] == alone["correlation_sarcopenia"]
+    assert alone["compared_with"] is None and not (tmp_path / "alone/tables/two_criteria_people.csv").exists()
+
+
+def test_criteria_are_not_compared_with_themselves(tmp_path, example):
+    with pytest.raises(SettingsError, match="same criteria"):
+        run_cohort(CohortRun(*example, tmp_path / "out", compare_criteria="AWGS-2019"))
+    assert not (tmp_path / "out").exists()

@@ -21,8 +21,12 @@ def cohort(
     *,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write.")] = None,
     criteria: Annotated[
-        str, typer.Option(help="awgs_2019, ewgsop2, fnih, kim_2024 (mass alone, as the paper), or a TOML file.")
+        str,
+        typer.Option(help="awgs_2019, awgs_2025, ewgsop2, fnih, kim_2024 (mass alone, as the paper), or a TOML file."),
     ] = "awgs_2019",
+    compare_criteria: Annotated[
+        str | None, typer.Option(help="A second criteria to set beside the first: who changes group.")
+    ] = None,
     rules: Annotated[Path | None, typer.Option(help="TOML file of inclusion and exclusion rules.")] = None,
     sex_codes: Annotated[
         str | None, typer.Option(help="What the table's own words for the sex mean, e.g. 1=M,2=F.")
@@ -42,7 +46,7 @@ def cohort(
     from vastus.cohort.runner import CohortRun, parse_sex_codes, run_cohort
 
     codes = parse_sex_codes(sex_codes) if sex_codes else {}
-    record = run_cohort(CohortRun(scans, clinical, output, criteria, rules, seed, codes))
+    record = run_cohort(CohortRun(scans, clinical, output, criteria, rules, seed, codes, compare_criteria))
     if as_json:
         import json
 
@@ -66,6 +70,8 @@ def _tell(record: dict[str, Any], output: Path) -> None:
     for cell in record["counts"]:
         sex = {"F": "women", "M": "men"}[cell["sex"]]
         typer.echo(f"{cell['n']:>5} {sex} {'with' if cell['sarcopenia'] else 'without'} sarcopenia")
+    if record["compared_with"]:
+        typer.echo(f"{record['changed_group']:>5} change group by {record['compared_with']}")
     for name in ("Women", "Men"):
         rows = [r for r in record["correlation_sarcopenia"] if r["stratum"] == name and ":" not in r["feature"]]
         found = sum(r["p_holm"] is not None and r["p_holm"] < 0.05 for r in rows)

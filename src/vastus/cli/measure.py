@@ -20,7 +20,7 @@ def measure(
     series: Annotated[str | None, typer.Option(help="Which DICOM series, where there are several.")] = None,
     settings: Annotated[Path | None, typer.Option(help="TOML with HU thresholds and levels.")] = None,
     criteria: Annotated[
-        str, typer.Option(help="awgs_2019, ewgsop2, fnih, kim_2024, or a TOML file of your own.")
+        str, typer.Option(help="awgs_2019, awgs_2025, ewgsop2, fnih, kim_2024, or a TOML file of your own.")
     ] = "awgs_2019",
     sex: Annotated[str | None, typer.Option(help="M or F.")] = None,
     age: Annotated[float | None, typer.Option(help="Years.")] = None,
@@ -61,11 +61,11 @@ def measure(
     ensure_folder(output)
     found = measure_scan(scan.volume, label_map, subject or scan.source.subject, thresholds)
     diagnosis = None if facts == ClinicalFacts() else diagnose(facts, chosen)
-    summary = _summary(found, thresholds, diagnosis)
+    summary = _summary(found, thresholds, diagnosis, chosen.note)
     _write(output, found, facts, thresholds, summary)
     for warning in (*wrong_density(found.structures), *too_large(found.structures)):
         typer.echo(f"vastus: {warning}", err=True)
-    typer.echo(json.dumps(summary, indent=2) if as_json else _text(found, diagnosis, output))
+    typer.echo(json.dumps(summary, indent=2) if as_json else _text(found, diagnosis, output, chosen.note))
 
 
 def _sex(given: str | None) -> Any:
@@ -104,7 +104,7 @@ def _write(
     write_text(output / MEASURES_RECORD_FILE, json.dumps(summary, indent=2) + "\n")
 
 
-def _summary(found: ScanMeasures, settings: MeasureSettings, diagnosis: Diagnosis | None) -> dict[str, Any]:
+def _summary(found: ScanMeasures, settings: MeasureSettings, diagnosis: Diagnosis | None, note: str) -> dict[str, Any]:
     from vastus import __version__
 
     record: dict[str, Any] = {
@@ -141,11 +141,12 @@ def _summary(found: ScanMeasures, settings: MeasureSettings, diagnosis: Diagnosi
             "reason": diagnosis.reason,
             "domains": {domain.value: finding.value for domain, finding in diagnosis.domains.items()},
             "missing": [measure.value for measure in diagnosis.missing],
+            "note": note,
         }
     return record
 
 
-def _text(found: ScanMeasures, diagnosis: Diagnosis | None, output: Path) -> str:
+def _text(found: ScanMeasures, diagnosis: Diagnosis | None, output: Path, note: str) -> str:
     present = sum(s.volume_mm3 is not None for s in found.structures)
     cut = sum(s.truncated for s in found.structures)
     lines = [f"{found.subject}: {present} of 58 structures measured, {cut} cut by the edge of the scan."]
@@ -154,5 +155,7 @@ def _text(found: ScanMeasures, diagnosis: Diagnosis | None, output: Path) -> str
         lines.append(f"Femur {leg.side.value}: {length}.")
     if diagnosis is not None:
         lines.append(diagnosis.reason)
+        if note:
+            lines.append(note)
     lines.append(f"Tables: {output}")
     return "\n".join(lines)

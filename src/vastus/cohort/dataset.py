@@ -161,7 +161,7 @@ def _select(people: pd.DataFrame, volumes: Volumes, rules: Sequence[Rule]) -> Se
 def _with_status(people: pd.DataFrame, criteria: Criteria, problems: list[Problem]) -> pd.DataFrame:
     stages, reasons, statuses = [], [], []
     for subject, row in people.iterrows():
-        facts = _facts(row, str(subject), problems)
+        facts = facts_of_row(row, str(subject), problems)
         diagnosis = diagnose(facts, criteria)
         stages.append(diagnosis.stage.value)
         reasons.append(diagnosis.reason)
@@ -174,8 +174,8 @@ def _with_status(people: pd.DataFrame, criteria: Criteria, problems: list[Proble
     return people
 
 
-def _facts(row: pd.Series, subject: str, problems: list[Problem]) -> ClinicalFacts:
-    """The values of one row; where SMI and ASM contradict each other neither is used."""
+def facts_of_row(row: pd.Series, subject: str, problems: list[Problem]) -> ClinicalFacts:
+    """The values of one clinical row; where SMI and ASM contradict each other neither is used, and a problem noted."""
     import pandas as pd
 
     values = {name: None if pd.isna(row[name]) else float(row[name]) for name in columns.NUMBERS}

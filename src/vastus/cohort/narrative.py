@@ -10,6 +10,7 @@ from vastus.cohort.follow_up import BOTH, FRACTURED, OTHER, TOTAL
 from vastus.cohort.prediction import RESAMPLES
 from vastus.cohort.results import CohortResults
 from vastus.cohort.table_one import LABELS, NORMAL_P, SMALL_EXPECTED
+from vastus.cohort.two_criteria import OPEN, WITH, WITHOUT, TwoCriteria
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,11 +44,12 @@ def methods(results: CohortResults) -> list[str]:
         if len(results.changes)
         else ""
     )
+    note = f" {criteria.note}" if criteria.note else ""
     return [
         "The volume of each muscle is the sum of its right and left side; a muscle that is missing, or cut off by the "
         "field of view, on either side has no value. A group is the sum of its muscles. Volumes were divided by height "
         "squared (cm³/m²), the form of the skeletal muscle index, as in Kim et al. 2024.",
-        f"Sarcopenia was diagnosed by {criteria.name} ({criteria.source}). People whose values do not settle the "
+        f"Sarcopenia was diagnosed by {criteria.name} ({criteria.source}).{note} People whose values do not settle the "
         "diagnosis are not in the comparison of the groups. Each person counts once, with the first scan. Inclusion "
         f"and exclusion are listed in the flow diagram.{not_applied}",
         f"Groups were compared by Welch's t-test where Shapiro-Wilk did not reject normality in either (p > "
@@ -79,6 +81,33 @@ def people_sentence(results: CohortResults) -> str:
     age = results.dataset.people["age_years"]
     ages = f" The mean age was {age.mean():.1f} ± {age.std(ddof=1):.1f} years." if age.notna().sum() > 1 else ""
     return f"Of {named} people in the clinical table, {left} were analysed: {' and '.join(parts)}.{ages}"
+
+
+def two_criteria_sentences(two: TwoCriteria | None) -> list[str]:
+    """Who changes group by the second criteria; nothing where there is none."""
+    if two is None:
+        return []
+    first, second = two.first.name, two.second.name
+    gained, lost = two.number(WITHOUT, WITH), two.number(WITH, WITHOUT)
+    both, neither = two.number(WITH, WITH), two.number(WITHOUT, WITHOUT)
+    settled = gained + lost + both + neither
+    newly_open = two.number(WITH, OPEN) + two.number(WITHOUT, OPEN)
+    closed = two.number(OPEN, WITH) + two.number(OPEN, WITHOUT)
+    kappa = "" if math.isnan(two.kappa) else f" Cohen's kappa is {number(two.kappa)}."
+    sentences = [
+        f"{first} and {second} both settle the status of {settled} of {len(two.people)} people. {gained} of them "
+        f"have sarcopenia only by {second}, {lost} only by {first}; {both} have it by both and {neither} by "
+        f"neither.{kappa}",
+    ]
+    if newly_open or closed:
+        sentences.append(
+            f"{newly_open} are settled by {first} and not by {second}, {closed} the other way round: the values of "
+            "these people do not suffice for one of the two."
+        )
+    sentences.append(f"Everything else on this page is by {first}.")
+    if two.second.note:
+        sentences.append(two.second.note)
+    return sentences
 
 
 def association_sentences(results: CohortResults) -> list[str]:

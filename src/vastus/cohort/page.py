@@ -13,6 +13,7 @@ from vastus.cohort.association import ALPHA, CONTINUOUS
 from vastus.cohort.problems import count_by_kind
 from vastus.cohort.results import CohortResults
 from vastus.cohort.table_one import LABELS, STRATA
+from vastus.cohort.two_criteria import STATES, TwoCriteria
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +54,10 @@ def render_page(results: CohortResults, figures: Mapping[str, str], versions: Ma
         "figures": {name: inline_svg(svg, name) for name, svg in figures.items()},
         "people": narrative.people_sentence(results),
         "methods": narrative.methods(results),
+        "two_criteria": results.two_criteria,
+        "two_criteria_words": narrative.two_criteria_sentences(results.two_criteria),
+        "two_criteria_tables": _two_criteria(results.two_criteria),
+        "changed_table": _changed(results.two_criteria),
         "association": narrative.association_sentences(results),
         "power": results.power_notes(),
         "measures": narrative.measure_sentences(results),
@@ -99,6 +104,28 @@ def _table_one(table: pd.DataFrame, stratum: str) -> PageTable:
             label = f"{label}: { {'F': 'women', 'M': 'men'}.get(row.level, row.level) }"
         rows.append((label, str(row.n_without), row.without, str(row.n_with), row.with_, _p(row.p), row.test))
     return PageTable(("", "n", "Without", "n", "With sarcopenia", "p", "Test"), tuple(rows))
+
+
+def _two_criteria(two: TwoCriteria | None) -> dict[str, PageTable]:
+    """For each sex: rows the groups by the first criteria, columns those by the second."""
+    if two is None:
+        return {}
+    header = (f"By {two.first.name}", *(f"{two.second.name}: {state}" for state in STATES))
+    return {
+        name: PageTable(header, tuple((a, *(str(two.number(a, b, sex)) for b in STATES)) for a in STATES))
+        for name, sex in (("Women", "F"), ("Men", "M"))
+    }
+
+
+def _changed(two: TwoCriteria | None) -> PageTable:
+    """Who changes group, at most ``LISTED_AT_MOST`` of them."""
+    if two is None:
+        return PageTable((), ())
+    rows = [
+        (r.subject, r.sex, narrative.number(r.age_years, 0), r.first, r.second, r.second_reason)
+        for r in two.changed.head(LISTED_AT_MOST).itertuples()
+    ]
+    return PageTable(("Who", "Sex", "Age", two.first.name, two.second.name, "Note"), tuple(rows), numeric_from=6)
 
 
 def _correlations(table: pd.DataFrame) -> dict[str, PageTable]:

@@ -13,6 +13,7 @@ from vastus.cohort.prediction import Prediction, predict_status
 from vastus.cohort.problems import problems_table
 from vastus.cohort.selection import Rule, flow_table
 from vastus.cohort.table_one import STRATA, stratum, table_one
+from vastus.cohort.two_criteria import TwoCriteria, compare_criteria
 from vastus.cohort.volumes_table import FEATURES, Volumes, feature_label
 from vastus.sarcopenia import Criteria
 
@@ -34,6 +35,7 @@ class CohortResults:
     changes: pd.DataFrame
     change_summary: pd.DataFrame
     change_by_fracture_type: pd.DataFrame
+    two_criteria: TwoCriteria | None = None
 
     @property
     def counts(self) -> pd.DataFrame:
@@ -72,6 +74,9 @@ class CohortResults:
         yield "change_people", self.changes
         yield "change_summary", self.change_summary
         yield "change_by_fracture_type", self.change_by_fracture_type
+        if self.two_criteria is not None:
+            yield "two_criteria_people", self.two_criteria.people
+            yield "two_criteria_counts", self.two_criteria.counts
 
     def _roc_table(self) -> pd.DataFrame:
         import pandas as pd
@@ -92,9 +97,15 @@ class CohortResults:
 
 
 def analyse(
-    volumes: Volumes, clinical: ClinicalTable, criteria: Criteria, rules: Sequence[Rule], *, seed: int = 0
+    volumes: Volumes,
+    clinical: ClinicalTable,
+    criteria: Criteria,
+    rules: Sequence[Rule],
+    *,
+    seed: int = 0,
+    compare: Criteria | None = None,
 ) -> CohortResults:
-    """Select, diagnose, and compute every table. ``seed`` is that of the bootstrap."""
+    """Select, diagnose, and compute every table. ``seed`` is that of the bootstrap; ``compare`` a second criteria."""
     dataset = build_dataset(volumes, clinical, criteria, rules)
     correlations = association.status_correlations(dataset)
     changed = follow_up.changes(dataset)
@@ -109,4 +120,5 @@ def analyse(
         changes=changed,
         change_summary=follow_up.change_summary(changed),
         change_by_fracture_type=follow_up.change_by_fracture_type(changed),
+        two_criteria=None if compare is None else compare_criteria(dataset.people, criteria, compare),
     )

@@ -43,6 +43,7 @@ class CohortRun:
         rules: TOML file of inclusion and exclusion rules; the paper's by default.
         seed: of the bootstrap.
         sex_codes: what the clinical table's own words for the sex mean: word -> F or M.
+        compare_criteria: name or path of a second criteria to set beside the first.
     """
 
     scans: Path
@@ -52,6 +53,7 @@ class CohortRun:
     rules: Path | None = None
     seed: int = 0
     sex_codes: Mapping[str, str] = field(default_factory=dict)
+    compare_criteria: str | None = None
 
 
 def run_cohort(run: CohortRun) -> dict[str, Any]:
@@ -61,11 +63,17 @@ def run_cohort(run: CohortRun) -> dict[str, Any]:
         The content of ``run.json``: settings, versions, counts, problems by kind, main results, files.
     """
     criteria = load_criteria(criteria_name(run.criteria))
+    compare = None if run.compare_criteria is None else load_criteria(criteria_name(run.compare_criteria))
+    if compare is not None and compare.key == criteria.key:
+        raise SettingsError(
+            f"--compare-criteria names the same criteria as --criteria ({criteria.key}).",
+            remedy="Give another one, or leave it out.",
+        )
     rules = load_rules(run.rules)
     clinical = read_clinical_table(run.clinical, run.sex_codes)
     volumes = read_volumes(run.scans)
     try:
-        results = analyse(volumes, clinical, criteria, rules, seed=run.seed)
+        results = analyse(volumes, clinical, criteria, rules, seed=run.seed, compare=compare)
     except EmptyCohortError as error:
         raise _with_problems_written(error, run.output) from error
     output = ensure_folder(run.output)
@@ -161,9 +169,14 @@ def _record(run: CohortRun, results: CohortResults) -> dict[str, Any]:
         {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
         for row in main[columns].to_dict("records")
     ]
+    two = results.two_criteria
     return {
         "command": "cohort",
         "criteria": results.criteria.key,
+        "criteria_note": results.criteria.note,
+        "compared_with": None if two is None else two.second.key,
+        "two_criteria": [] if two is None else two.counts.to_dict("records"),
+        "changed_group": None if two is None else len(two.changed),
         "rules": str(run.rules) if run.rules else "default",
         "seed": run.seed,
         "versions": software_versions(),

@@ -104,13 +104,17 @@ class StageRule:
 
 @dataclass(frozen=True, slots=True)
 class Criteria:
-    """A set of cut-offs and the stages built on them; ``rules`` run from the mildest to the most severe."""
+    """A set of cut-offs and the stages built on them; ``rules`` run from the mildest to the most severe.
+
+    ``note`` is shown wherever the criteria are used: what a reader has to know of their numbers.
+    """
 
     key: str
     name: str
     source: str
     cutoffs: tuple[Cutoff, ...]
     rules: tuple[StageRule, ...]
+    note: str = ""
 
     def label(self, stage: Stage) -> str:
         """The criteria's own word for a stage."""
@@ -122,16 +126,16 @@ _SEVERITY = (Stage.NONE, Stage.POSSIBLE, Stage.SARCOPENIA, Stage.SEVERE)
 
 
 def criteria_names() -> list[str]:
-    """Names of the criteria that come with Vastus, those without numbers included."""
+    """Names of the criteria that come with Vastus."""
     folder = files("vastus.sarcopenia").joinpath("criteria")
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
 def load_criteria(name_or_path: str | Path) -> Criteria:
-    """Load criteria by name (``awgs_2019``, ``ewgsop2``, ``fnih``, ``kim_2024``) or from a TOML file.
+    """Load criteria by name (``awgs_2019``, ``awgs_2025``, ``ewgsop2``, ``fnih``, ``kim_2024``) or from a TOML file.
 
     Raises:
-        SettingsError: unknown name, a malformed file, or criteria whose numbers are not verified (``awgs_2025``).
+        SettingsError: unknown name, or a malformed file.
         MissingInputError: no such file.
     """
     if isinstance(name_or_path, str) and not name_or_path.endswith(".toml"):
@@ -157,19 +161,18 @@ def parse_criteria(text: str, *, origin: str) -> Criteria:
     """Read criteria from TOML text; ``origin`` is named in errors.
 
     Raises:
-        SettingsError: malformed, incomplete, or with a ``refuse`` entry (a place without verified numbers).
+        SettingsError: malformed or incomplete.
     """
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"The criteria are not valid TOML ({error}).", path=origin) from error
-    if "refuse" in table:
-        raise SettingsError(str(table["refuse"]), path=origin, remedy="Give your own criteria file, or choose others.")
-    _refuse_unknown(table, {"key", "name", "source", "cutoffs", "stages"}, origin)
+    _refuse_unknown(table, {"key", "name", "source", "note", "cutoffs", "stages"}, origin)
     try:
         cutoffs = tuple(_cutoff(row, origin) for row in table["cutoffs"])
         rules = tuple(_rule(row, origin) for row in table["stages"])
-        criteria = Criteria(str(table["key"]), str(table["name"]), str(table["source"]), cutoffs, rules)
+        named = (str(table["key"]), str(table["name"]), str(table["source"]))
+        criteria = Criteria(*named, cutoffs, rules, str(table.get("note", "")))
     except KeyError as error:
         raise SettingsError(f"The criteria lack {error.args[0]!r}.", path=origin) from error
     except (TypeError, ValueError) as error:
