@@ -44,7 +44,9 @@ def ct(folder: Path, **raw: str | bytes | list[str]) -> Path:
 
 
 def results(folder: Path, tmp_path: Path, formats: tuple[DicomFormat, ...] = QUICK) -> list[pydicom.Dataset]:
-    return [pydicom.dcmread(path) for path in write_dicom(content_of(folder, label_values()), formats, tmp_path / "out")]
+    return [
+        pydicom.dcmread(path) for path in write_dicom(content_of(folder, label_values()), formats, tmp_path / "out")
+    ]
 
 
 def test_a_chinese_name_with_escapes_comes_back_equal(tmp_path: Path):
@@ -73,7 +75,7 @@ def test_names_of_any_character_set_come_back_equal(
     for path in factory.write_series(folder, spec):
         dataset = pydicom.dcmread(path)
         dataset.SpecificCharacterSet, dataset.PatientName = sets, name
-        dataset.ReferringPhysicianName, dataset.StudyDescription = name.split("=")[0], "CT"
+        dataset.ReferringPhysicianName, dataset.StudyDescription = name.split("=", maxsplit=1)[0], "CT"
         dataset.save_as(path, enforce_file_format=True)
     source = pydicom.dcmread(next(folder.iterdir()))
     assert str(source.PatientName) == name  # else the test tests nothing

@@ -40,9 +40,7 @@ def thigh(*, widens_down: bool) -> tuple[Volume, Volume]:
         inside = np.hypot(x, y) < radius
         hu[:, :, k][inside] = -100
         hu[:, :, k][np.hypot(x, y) < 0.8 * radius] = 50
-        labels[:, :, k][np.hypot(x, y) < 30] = BY_KEY["vastus_intermedius"].label_value(
-            Side.RIGHT
-        )
+        labels[:, :, k][np.hypot(x, y) < 30] = BY_KEY["vastus_intermedius"].label_value(Side.RIGHT)
         labels[:, :, k][np.hypot(x, y) < 10] = 128
     # A little of a muscle of the knee, above: what a network makes of a thigh on its head.
     labels[10:12, 10:12, 20:39] = BY_KEY["vastus_medialis"].class_id

@@ -117,7 +117,7 @@ def labelled_series(source: ScanSource, labels: Volume) -> LabelledSeries:
 
 
 def _fill_thickness(datasets: tuple[Dataset, ...], affine: Affine) -> None:
-    """highdicom insists on a thickness; where a header has none that is a number, slices are as thick as they lie apart."""
+    """Give a thickness, which highdicom insists on, where the header has no number: as far as slices lie apart."""
     from pydicom.valuerep import format_number_as_ds
 
     across, down, along = affine[:3, :3].T

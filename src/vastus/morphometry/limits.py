@@ -8,7 +8,6 @@ from vastus.anatomy import Side
 from vastus.morphometry.structures import StructureMeasures
 from vastus.muscle_volumes import largest_volume_mm3
 
-
 LEAST_BONE_HU = 130.0
 """Mean of a muscle above this is bone, also with contrast medium; of a bone below it is none."""
 LEAST_TOLD_MM3 = 5000.0
