@@ -19,6 +19,7 @@ from vastus.volume import (
     crop,
     from_ras,
     paste,
+    place_on,
     resample_like,
     shape_for_spacing,
     to_ras,
@@ -269,3 +270,68 @@ def test_shape_for_spacing_comes_closest(n, old, new):
     wanted = n * old / new
     assert m >= 1
     assert abs(m - wanted) <= 0.5 + 1e-9 or m == 1
+
+
+class TestRounding:
+    @pytest.mark.parametrize("shape", [(20, 20, 20), (512, 512, 400)])
+    def test_rounded_sizes_and_directions_are_one_grid(self, shape: tuple[int, int, int]):
+        affine = np.diag([0.9765625, 0.9765625, 1.25, 1.0])
+        affine[:3, 3] = [-250.0, -140.0, 900.0]
+        volume = Volume(np.broadcast_to(np.uint8(0), shape), affine)
+        for rounded in (np.round(affine, 4), affine @ np.diag([1.0001, 1.0001, 1.0001, 1.0])):
+            assert volume.same_grid(Volume(volume.array, rounded))
+            assert volume.difference_to(Volume(volume.array, rounded)) == ""
+
+    @pytest.mark.parametrize("voxels", [0.5, 1.0, 30.0])
+    def test_a_shift_of_half_a_voxel_is_another_grid(self, voxels: float):
+        volume = grid()
+        moved = volume.affine.copy()
+        moved[:3, 3] += moved[:3, 0] * voxels
+        assert not volume.same_grid(Volume(volume.array, moved))
+
+    def test_the_difference_says_what_and_how_much(self):
+        volume = grid()
+        moved, larger, turned = (volume.affine.copy() for _ in range(3))
+        moved[2, 3] += 12.5
+        larger[:3, :3] *= 1.25
+        turned[:3, :3] = turned[:3, :3] @ np.array([[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]])
+        assert "12.50 mm away" in volume.difference_to(Volume(volume.array, moved))
+        assert "3 x 2 x 4 mm against 3.75 x 2.5 x 5 mm" in volume.difference_to(Volume(volume.array, larger))
+        assert "degrees apart" in volume.difference_to(Volume(volume.array, turned)) or "voxels of" in (
+            volume.difference_to(Volume(volume.array, turned))
+        )
+        assert "voxels against 40 x 40 x 24" in volume.difference_to(Volume(volume.array[:, :, 1:], volume.affine))
+
+
+class TestPlaceOn:
+    def labelled(self) -> Volume:
+        array = np.zeros((9, 10, 11), np.uint8)
+        array[2:6, 3:7, 4:9] = np.random.default_rng(0).integers(0, 5, size=(4, 4, 5))
+        return Volume(array, np.diag([1.5, 2.0, 3.0, 1.0]))
+
+    def test_cropped_flipped_transposed_and_padded_labels_find_their_place(self):
+        whole = self.labelled()
+        cropped = crop(whole, (2, 3, 4), (6, 7, 9))
+        flipped_affine = cropped.affine.copy()
+        flipped_affine[:, 3] += flipped_affine[:, 0] * 3
+        flipped_affine[:, 0] *= -1
+        flipped = Volume(cropped.array[::-1], flipped_affine)
+        transposed = Volume(flipped.array.transpose(2, 0, 1), flipped.affine[:, [2, 0, 1, 3]])
+        padded_affine = whole.affine.copy()
+        padded_affine[:3, 3] -= whole.affine[:3, :3] @ [2, 2, 2]
+        padded = Volume(np.pad(whole.array, 2), padded_affine)
+        for moved in (whole, cropped, flipped, transposed, padded, to_ras(transposed)):
+            placed = place_on(moved, whole)
+            assert placed is not None and np.array_equal(placed.array, whole.array)
+            np.testing.assert_array_equal(placed.affine, whole.affine)
+
+    def test_labels_outside_or_between_voxels_have_no_place(self):
+        whole = self.labelled()
+        outside = whole.affine.copy()
+        outside[:3, 3] += whole.affine[:3, :3] @ [5, 0, 0]
+        between = whole.affine.copy()
+        between[0, 3] += 0.75
+        finer = whole.affine.copy()
+        finer[:3, :3] /= 2
+        for affine in (outside, between, finer):
+            assert place_on(Volume(whole.array, affine), whole) is None

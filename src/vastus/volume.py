@@ -87,7 +87,9 @@ class Volume:
         if degrees > 0.05:
             return f"axes that run {'opposite ways' if degrees > 179 else f'{degrees:.1f} degrees apart'}"
         shift = (other.affine - self.affine) @ np.array([*((n - 1) / 2 for n in self.shape), 1.0])
-        return f"a place {float(np.linalg.norm(shift[:3])):.2f} mm away ({_by(shift[:3])} mm to the right, front and top)"
+        return (
+            f"a place {float(np.linalg.norm(shift[:3])):.2f} mm away ({_by(shift[:3])} mm to the right, front and top)"
+        )
 
     def _corners_apart(self, other: Volume) -> float:
         """How far the corners of the two grids lie apart at most, in voxels of this one."""

@@ -61,7 +61,8 @@ def files(folder: Path) -> list[Path]:
 class TestUnusualFiles:
     @pytest.mark.parametrize("every", [1, 2])
     @pytest.mark.parametrize(
-        "change", [bare, without_preamble, lambda p: bare(p, implicit=False), lambda p: bare(p, implicit=False, little=False)]
+        "change",
+        [bare, without_preamble, lambda p: bare(p, implicit=False), lambda p: bare(p, implicit=False, little=False)],
     )
     def test_files_without_preamble_are_read_like_others(self, folder: Path, every: int, change):
         wanted = read_scan(folder).volume
@@ -250,7 +251,9 @@ class TestEnhanced:
         frames = self.frames(tmp_path, syntax)
         dataset.PixelData = encapsulate(frames)
         dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
-        dataset.file_meta.TransferSyntaxUID = pydicom.dcmread(next((tmp_path / "single").iterdir())).file_meta.TransferSyntaxUID
+        dataset.file_meta.TransferSyntaxUID = pydicom.dcmread(
+            next((tmp_path / "single").iterdir())
+        ).file_meta.TransferSyntaxUID
         (tmp_path / "multi").mkdir()
         dataset.save_as(tmp_path / "multi" / "m.dcm")
         found = read_scan(tmp_path / "multi").volume

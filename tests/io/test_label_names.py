@@ -34,7 +34,12 @@ def slicer(path: Path, segments: list[tuple[str, int, int]], array: np.ndarray, 
     image = sitk.GetImageFromArray(array, isVector=array.ndim == 4)
     image.SetSpacing((2.0, 2.0, 3.0))
     for number, (name, value, layer) in enumerate(segments):
-        for key, text in {"ID": f"Segment_{number + 1}", "Name": name, "LabelValue": str(value), "Layer": str(layer)}.items():
+        for key, text in {
+            "ID": f"Segment_{number + 1}",
+            "Name": name,
+            "LabelValue": str(value),
+            "Layer": str(layer),
+        }.items():
             image.SetMetaData(f"Segment{number}_{key}", text)
     for key, text in more.items():
         image.SetMetaData(key, text)
@@ -116,7 +121,9 @@ def test_the_dataset_json_beside_nnunets_labels_counts(tmp_path: Path, place: st
 
 def test_a_dataset_json_of_other_values_does_not_count(tmp_path: Path):
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "sartorius": 1}}))
-    np.testing.assert_array_equal(read_labels(nameless(tmp_path / "a.nii.gz", truth())).array, truth().transpose(2, 1, 0))
+    np.testing.assert_array_equal(
+        read_labels(nameless(tmp_path / "a.nii.gz", truth())).array, truth().transpose(2, 1, 0)
+    )
 
 
 def test_slicers_colour_table_beside_its_export_counts(tmp_path: Path):
@@ -127,13 +134,16 @@ def test_slicers_colour_table_beside_its_export_counts(tmp_path: Path):
 
 
 def test_values_without_names_and_sides_are_warned_of(tmp_path: Path):
-    assert any("every name is wrong" in w for w in read_label_map(nameless(tmp_path / "a.nii.gz", numbered(NAMES))).warnings)
+    assert any(
+        "every name is wrong" in w for w in read_label_map(nameless(tmp_path / "a.nii.gz", numbered(NAMES))).warnings
+    )
     assert read_label_map(nameless(tmp_path / "b.nii.gz", truth())).warnings == ()
 
 
 @pytest.mark.parametrize(
     ("name", "label"),
-    [("Femur left", "femur_left"), ("LEFT FEMUR", "femur_left"), ("femur (L)", "femur_left"), ("hip_left", "hip_bone_left"),
+    [("Femur left", "femur_left"), ("LEFT FEMUR", "femur_left"), ("femur (L)", "femur_left"),
+     ("hip_left", "hip_bone_left"),
      ("Gluteus medius, right", "gluteus_medius_right"), ("Musculus sartorius", "sartorius"),
      ("sartorius_unknown", "sartorius")],
 )  # fmt: skip

@@ -46,7 +46,9 @@ def test_scaling_that_is_no_number_is_refused(plain: Path, tmp_path: Path, slope
             read(path)
 
 
-@pytest.mark.parametrize(("slope", "intercept"), [(0.0, math.nan), (math.nan, math.nan), (math.nan, 0.0), (0.0, -1024.0)])
+@pytest.mark.parametrize(
+    ("slope", "intercept"), [(0.0, math.nan), (math.nan, math.nan), (math.nan, 0.0), (0.0, -1024.0)]
+)
 def test_no_scaling_in_all_its_spellings(plain: Path, tmp_path: Path, slope: float, intercept: float):
     path = patched(plain, tmp_path / "a.nii", (SLOPE, "<f", slope), (INTERCEPT, "<f", intercept))
     np.testing.assert_array_equal(read_scan(path).volume.array, read_scan(plain).volume.array)

@@ -86,7 +86,9 @@ def _told(mended: list[str], emptied: list[str], *, set_known: bool) -> tuple[st
             f"Values of the DICOM header that break its rules are empty in the DICOM results: {', '.join(emptied)}."
         )
     if mended:
-        warnings.append(f"Values of the DICOM header were put into their right form in the results: {', '.join(mended)}.")
+        warnings.append(
+            f"Values of the DICOM header were put into their right form in the results: {', '.join(mended)}."
+        )
     if not set_known:
         warnings.append("The character set of the DICOM header is not known: names in the results may be garbled.")
     return tuple(warnings)

@@ -101,6 +101,7 @@ def labelled_series(source: ScanSource, labels: Volume) -> LabelledSeries:
         target = Volume(np.broadcast_to(np.uint8(0), grid.shape), grid.affine)
         labels = resample_like(labels, target, order=0)
     slices = _slice_references(datasets, labels, source)
+    _fill_thickness(datasets, labels.affine)
     values = np.ascontiguousarray(labels.array.transpose(2, 1, 0), dtype=np.uint8)
     # Slice by slice: of the whole at once, bincount makes a copy of eight bytes a voxel.
     counts = np.stack([np.bincount(plane.ravel(), minlength=256) for plane in values])
@@ -113,6 +114,24 @@ def labelled_series(source: ScanSource, labels: Volume) -> LabelledSeries:
     present = set(occurring.tolist())
     found = tuple(label for value, label in BY_VALUE.items() if value in present)
     return LabelledSeries(datasets, slices, values, labels.affine, found, counts)
+
+
+def _fill_thickness(datasets: tuple[Dataset, ...], affine: Affine) -> None:
+    """Give a thickness, which highdicom insists on, where the header has no number: as far as slices lie apart."""
+    from pydicom.valuerep import format_number_as_ds
+
+    across, down, along = affine[:3, :3].T
+    normal = np.cross(across, down)
+    apart = format_number_as_ds(round(abs(float(along @ normal)) / float(np.linalg.norm(normal)), 6))
+    for dataset in datasets:
+        groups = [
+            *(dataset.get("SharedFunctionalGroupsSequence") or ()),
+            *(dataset.get("PerFrameFunctionalGroupsSequence") or ()),
+        ]
+        places = [g.PixelMeasuresSequence[0] for g in groups if g.get("PixelMeasuresSequence")] if groups else [dataset]
+        for place in places:
+            if not _numbers(place, "SliceThickness"):
+                place.SliceThickness = apart
 
 
 def check_headers(source: ScanSource) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ LEAST_BONE_MM3: Final = 100_000.0
 FEW_HIP_MM3: Final = 30_000.0
 HIP_BELOW_MM: Final = 10.0
 TELLING_CORRELATION: Final = -0.25
-FLAT_SLOPE: Final = 0.12  # upright bodies have 0.2 to 1.5; some thighs with a large tumour 0.05
+FLAT_SLOPE: Final = 0.12  # upright bodies have 0.2 to 1.5; thighs full of a tumour lie about 0, and prove nothing
 WIDENING: Final = 1.25  # upper over lower third: a thigh that is this much thicker below stands on its head
 FEMUR_BACK_MM: Final = 4.0
 TABLE_FLAT_MM: Final = 4.0
@@ -88,7 +88,7 @@ def upside_down(counts: NDArray[np.int64], hu: NDArray[np.int16], spacing: NDArr
         if below > HIP_BELOW_MM:
             return "the hip bones lie below the femora"
     slope, correlation = _composition(counts, height)
-    if slope < 0 and correlation < TELLING_CORRELATION:
+    if slope < -FLAT_SLOPE and correlation < TELLING_CORRELATION:
         return "the muscles of the hip lie below those of the knee"
     if slope < FLAT_SLOPE and hips.sum() * voxel_mm3 < FEW_HIP_MM3 and _widens_downwards(counts, hu, spacing[2]):
         return "the thigh is thicker below than above"

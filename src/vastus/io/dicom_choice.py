@@ -206,7 +206,8 @@ def _named(
     if uid not in stacks:
         why = ", ".join(sorted({image.why for image in inventory.left_out_of.get(uid, [])}))
         raise UnsupportedScanError(
-            f"Series {series} is not a CT volume (modality {inventory.modality_of[uid]}; {why or 'no image'}).", path=path
+            f"Series {series} is not a CT volume (modality {inventory.modality_of[uid]}; {why or 'no image'}).",
+            path=path,
         )
     return stacks[uid]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from typing import Final
@@ -77,7 +78,7 @@ def check_complete(slices: list[SliceHeader]) -> tuple[str, ...]:
 
 def _told_by_numbers(slices: list[SliceHeader], numbers: list[int], step: float, thickness: float) -> list[str]:
     low, high = min(numbers), max(numbers)
-    strides = {abs(b - a) for a, b in zip(numbers, numbers[1:], strict=False)}
+    strides = {abs(b - a) for a, b in itertools.pairwise(numbers)}
     stride = strides.pop() if len(strides) == 1 else 0
     if stride > 1 and thickness > 0 and abs(step / (stride * thickness) - 1) < _STRIDE_TOLERANCE:
         raise GeometryError(

@@ -250,7 +250,10 @@ def _why_not_a_slice(dataset: Dataset, modality: str) -> str:
 
 def _rescaled_places(dataset: Dataset) -> list[Dataset]:
     """The data set and, of an Enhanced CT, the groups that say how its values are rescaled."""
-    groups = [*(dataset.get("SharedFunctionalGroupsSequence") or ()), *(dataset.get("PerFrameFunctionalGroupsSequence") or ())]
+    groups = [
+        *(dataset.get("SharedFunctionalGroupsSequence") or ()),
+        *(dataset.get("PerFrameFunctionalGroupsSequence") or ()),
+    ]
     name = "PixelValueTransformationSequence"
     return [dataset, *(group[name][0] for group in groups if name in group and group[name].value)]
 

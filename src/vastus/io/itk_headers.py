@@ -1,4 +1,4 @@
-"""What the text header of a NRRD or MetaImage says about sizes, units and orientation, where ITK fills gaps in silence."""
+"""What the text header of a NRRD or MetaImage says about sizes, units and orientation, where ITK is silent."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ def _check_nrrd(fields: dict[str, str], path: Path) -> tuple[float, tuple[str, .
         raise _no_sizes("'space directions' that are no numbers", path)
     if directions is None and sum(math.isfinite(s) and s > 0 for s in sizes) < 3:
         raise _no_sizes("'spacings' that are no numbers", path)
-    units = re.findall(r'"([^"]*)"', fields.get("spaceunits", "" if directions is not None else fields.get("units", "")))
+    units = re.findall(
+        r'"([^"]*)"', fields.get("spaceunits", "" if directions is not None else fields.get("units", ""))
+    )
     space = fields.get("space", "").lower()
     warnings: tuple[str, ...] = ()
     if directions is None:
@@ -109,5 +111,7 @@ def _numbers(text: str) -> list[float]:
 
 def _no_sizes(what: str, path: Path) -> GeometryError:
     return GeometryError(
-        f"The header says no voxel sizes ({what}).", path=path, remedy="Export it again: without them there is no volume."
+        f"The header says no voxel sizes ({what}).",
+        path=path,
+        remedy="Export it again: without them there is no volume.",
     )

@@ -19,8 +19,18 @@ from vastus.anatomy import LABELS, Side
 from vastus.errors import LabelError
 
 DATASET_FILE: Final = "dataset.json"
-_BACKGROUND: Final = frozenset({"background", "backgroundscribbles", "foregroundscribbles", "clear label", "???", "exterior"})
-_SIDES: Final = {"r": "right", "right": "right", "rt": "right", "l": "left", "left": "left", "lt": "left", "unknown": ""}
+_BACKGROUND: Final = frozenset(
+    {"background", "backgroundscribbles", "foregroundscribbles", "clear label", "???", "exterior"}
+)
+_SIDES: Final = {
+    "r": "right",
+    "right": "right",
+    "rt": "right",
+    "l": "left",
+    "left": "left",
+    "lt": "left",
+    "unknown": "",
+}
 _OTHER_NAMES: Final = {
     "hip": "hip_bone", "hipbone": "hip_bone", "hip bone": "hip_bone", "os coxae": "hip_bone", "psoas": "psoas",
     "psoas major": "psoas", "tensor fascia latae": "tensor_fasciae_latae", "tfl": "tensor_fasciae_latae",
@@ -87,9 +97,8 @@ def names_beside(path: Path) -> dict[int, str]:
         if names:
             return names
     stem = re.sub(r"(\.seg)?(\.nii(\.gz)?|\.nrrd|\.mha|\.mhd|\.nhdr)$", "", path.name, flags=re.IGNORECASE)
-    for name in (f"{stem}_ColorTable.ctbl", f"{stem}-ColorTable.ctbl", f"{stem}_ColorTable.csv", f"{stem}-ColorTable.csv",
-                 f"{stem}.ctbl"):  # fmt: skip
-        names = _of_colour_table(path.parent / name)
+    for ending in ("_ColorTable.ctbl", "-ColorTable.ctbl", "_ColorTable.csv", "-ColorTable.csv", ".ctbl"):
+        names = _of_colour_table(path.parent / f"{stem}{ending}")
         if names:
             return names
     return {}
@@ -151,4 +160,3 @@ def renamed(array: NDArray[Any], names: Mapping[int, str], present: list[int], p
     for value, label in meaning.items():
         result[array == value] = label
     return result
-

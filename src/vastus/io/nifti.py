@@ -185,9 +185,7 @@ def _three_dimensions(header: Any, path: Path) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
-def _stored(
-    raw: bytes, header: Any, shape: tuple[int, int, int], path: Path
-) -> tuple[NDArray[Any], tuple[str, ...]]:
+def _stored(raw: bytes, header: Any, shape: tuple[int, int, int], path: Path) -> tuple[NDArray[Any], tuple[str, ...]]:
     dtype = header.get_data_dtype()
     if dtype.kind not in "iuf":
         raise UnsupportedScanError(f"The voxels are {dtype} (colour or complex), not grey values.", path=path)

@@ -126,7 +126,7 @@ def _contradictions(header: Any, sform: Affine, qform: Affine | None, shape: tup
     if qform is None or not _usable(qform):
         pixdim = np.abs(np.array(header["pixdim"][1:4], dtype=np.float64))
         if (pixdim > 0).all() and (np.abs(pixdim / sizes - 1) > _DIFFERENT_SIZE).any():
-            yield f"The header says two voxel sizes: {_sizes(pixdim)} in pixdim and {_sizes(sizes)} in the sform, taken."
+            yield f"The header says two voxel sizes: {_sizes(pixdim)} in pixdim, {_sizes(sizes)} in the sform (taken)."
         return
     corners = np.array([[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
     corners[:, :3] *= np.array(shape) - 1
@@ -138,7 +138,7 @@ def _contradictions(header: Any, sform: Affine, qform: Affine | None, shape: tup
     axes = ["".join(str(code) for code in aff2axcodes(matrix)) for matrix in (sform, qform)]
     if axes[0] != axes[1]:
         yield (
-            f"Left and right, front and back, or head and feet are said in two ways: the axes run {axes[0]} by the sform,"
+            f"Left and right, front and back, or head and feet are said in two ways: axes run {axes[0]} by the sform,"
             f" {axes[1]} by the qform. The sform was taken; a program that takes the qform shows the labels elsewhere."
         )
         return

@@ -46,9 +46,8 @@ def without_padding(array: NDArray[Any], slice_axis: int, path: Path) -> tuple[N
     for mask, too_low in ((array < LOWEST_HU, True), (array >= HIGHEST_HU, False)):
         if not mask.any():
             continue
-        outside = mask if _one_value_a_slice(array, mask, slice_axis) and _at_sides(mask, slice_axis, False).any() else (
-            _reaching(mask, slice_axis, ends_too=too_low)
-        )  # fmt: skip
+        simple = _one_value_a_slice(array, mask, slice_axis) and _at_sides(mask, slice_axis, ends_too=False).any()
+        outside = mask if simple else _reaching(mask, slice_axis, ends_too=too_low)
         if not too_low and not _one_value_a_slice(array, outside, slice_axis):
             # Values of many kinds: not padding. Whatever is more than metal is refused below.
             outside = np.zeros_like(mask)
@@ -72,7 +71,7 @@ def _one_value_a_slice(array: NDArray[Any], mask: NDArray[np.bool_], axis: int) 
     return True
 
 
-def _at_sides(mask: NDArray[np.bool_], axis: int, ends_too: bool) -> NDArray[np.bool_]:
+def _at_sides(mask: NDArray[np.bool_], axis: int, *, ends_too: bool) -> NDArray[np.bool_]:
     """The voxels of the mask on the outer faces: those around each slice, and on request the first and last slice."""
     faces = np.zeros_like(mask)
     for other in range(3):
@@ -90,7 +89,7 @@ def _reaching(mask: NDArray[np.bool_], axis: int, *, ends_too: bool) -> NDArray[
     import cc3d
 
     parts = cc3d.connected_components(mask.astype(np.uint8), connectivity=26)
-    touching = np.unique(parts[_at_sides(mask, axis, ends_too)])
+    touching = np.unique(parts[_at_sides(mask, axis, ends_too=ends_too)])
     reached = np.zeros(int(parts.max()) + 1, bool)
     reached[touching] = True
     reached[0] = False

@@ -31,7 +31,8 @@ class OddSlices:
         """A sentence that names the slices, by their files if these are known."""
         shown = [names[n] if len(names) == total else str(n) for n in self.numbers[:_NAMED]]
         more = f" and {len(self.numbers) - _NAMED} more" if len(self.numbers) > _NAMED else ""
-        return f"{len(self.numbers)} of {total} slices are not in Hounsfield units ({', '.join(shown)}{more}): they {self.why}"
+        listed = ", ".join(shown) + more
+        return f"{len(self.numbers)} of {total} slices are not in Hounsfield units ({listed}): they {self.why}"
 
 
 def odd_slices(array: NDArray[Any], slice_axis: int) -> OddSlices | None:

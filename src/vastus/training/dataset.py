@@ -295,7 +295,7 @@ def _check_case(case: Case, dataset: Dataset) -> tuple[list[str], set[int]]:
 
 
 def _contradicted_names(case: Case, dataset: Dataset, said: Mapping[int, str]) -> list[str]:
-    """Values whose name in the file's own header (3D Slicer's list, a label table) is another one than the data set's."""
+    """Values whose name in the file's own header is another one than the data set's."""
     problems = []
     for value, name in said.items():
         meant = value_of(name)
@@ -304,7 +304,8 @@ def _contradicted_names(case: Case, dataset: Dataset, said: Mapping[int, str]) -
         key, side = dataset.values[value]
         if meant % 100 != BY_KEY[key].class_id or (side is not Side.UNKNOWN and meant != BY_KEY[key].label_value(side)):
             problems.append(
-                f"{case.name}: value {value} is {name!r} in the header of {case.labels.name}, but {key} in {DATASET_FILE}"
+                f"{case.name}: value {value} is {name!r} in the header of {case.labels.name},"
+                f" but {key} in {DATASET_FILE}"
             )
     return problems
 

@@ -1,0 +1,172 @@
+"""Headers as hospitals write them: results are written all the same, and names come back equal."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pydicom
+import pytest
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
+
+import dicom_factory as factory
+from labelled_dicom import FULL_HEADER, SHAPE, content_of, label_values
+from vastus.dicom.outputs import DicomFormat, write_dicom
+from vastus.dicom.source import check_headers, with_checked_headers
+from vastus.errors import UnsupportedScanError
+from vastus.io.scans import read_scan
+
+QUICK = (DicomFormat.SEG, DicomFormat.SR, DicomFormat.RTSTRUCT)
+"""All but the PDF, whose object is made as that of contours is."""
+KOREAN = "Hong^Gildong=洪^吉洞=홍^길동"
+JAPANESE = "Yamada^Tarou=山田^太郎=やまだ^たろう"
+HALF_WIDTH = "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎=やまだ^たろう"
+CHINESE = "Wang^XiaoDong=王^小东"
+
+
+def ct(folder: Path, **raw: str | bytes | list[str]) -> Path:
+    """A series with values put into its headers as they are, whatever the rules of their type."""
+    spec = factory.series(SHAPE[0], hu=factory.ct_values(SHAPE), pixel_spacing=(1.5, 2.0), extra=FULL_HEADER)
+    for path in factory.write_series(folder, spec):
+        dataset = pydicom.dcmread(path)
+        for keyword, text in raw.items():
+            if keyword == "SpecificCharacterSet" or isinstance(text, list):
+                setattr(dataset, keyword, text)
+                continue
+            value = text if isinstance(text, bytes) else text.encode()
+            value += b" " * (len(value) % 2)
+            tag = Tag(keyword)
+            dataset._dict[tag] = RawDataElement(tag, dictionary_VR(keyword), len(value), value, 0, False, True)
+        dataset.save_as(path, enforce_file_format=True)
+    return folder
+
+
+def results(folder: Path, tmp_path: Path, formats: tuple[DicomFormat, ...] = QUICK) -> list[pydicom.Dataset]:
+    return [
+        pydicom.dcmread(path) for path in write_dicom(content_of(folder, label_values()), formats, tmp_path / "out")
+    ]
+
+
+def test_a_chinese_name_with_escapes_comes_back_equal(tmp_path: Path):
+    name = b"Wang^XiaoDong=\x1b$)A\xcd\xf5^\x1b$)A\xd0\xa1\xb6\xab"  # as the standard writes it, PS3.5 K.2
+    folder = ct(tmp_path / "ct", SpecificCharacterSet=["", "ISO 2022 IR 58"], PatientName=name)
+    for written in results(folder, tmp_path, QUICK):
+        assert str(written.PatientName) == CHINESE
+
+
+@pytest.mark.parametrize("formats", [QUICK, (DicomFormat.LABELMAP,)])
+@pytest.mark.parametrize(
+    ("sets", "name"),
+    [
+        (["", "ISO 2022 IR 149"], KOREAN), (["", "ISO 2022 IR 87"], JAPANESE),
+        (["ISO 2022 IR 13", "ISO 2022 IR 87"], HALF_WIDTH),
+        ("GB18030", CHINESE), ("GBK", CHINESE), ("ISO_IR 192", KOREAN), ("ISO_IR 100", "Müller^Jürgen"),
+        ("ISO_IR 144", "Иванов^Иван"), (["", "ISO 2022 IR 144"], "Иванов^Иван"),
+        (["ISO 2022 IR 6", "ISO 2022 IR 100"], "Müller^Jürgen"),
+    ],
+)  # fmt: skip
+def test_names_of_any_character_set_come_back_equal(
+    tmp_path: Path, sets: str | list[str], name: str, formats: tuple[DicomFormat, ...]
+):
+    folder = tmp_path / "ct"
+    spec = factory.series(SHAPE[0], hu=factory.ct_values(SHAPE), pixel_spacing=(1.5, 2.0), extra=FULL_HEADER)
+    for path in factory.write_series(folder, spec):
+        dataset = pydicom.dcmread(path)
+        dataset.SpecificCharacterSet, dataset.PatientName = sets, name
+        dataset.ReferringPhysicianName, dataset.StudyDescription = name.split("=", maxsplit=1)[0], "CT"
+        dataset.save_as(path, enforce_file_format=True)
+    source = pydicom.dcmread(next(folder.iterdir()))
+    assert str(source.PatientName) == name  # else the test tests nothing
+    for written in results(folder, tmp_path, formats):
+        assert str(written.PatientName) == name
+        assert [str(written.PatientName.ideographic), str(written.PatientName.phonetic)] == [
+            str(source.PatientName.ideographic), str(source.PatientName.phonetic)
+        ]  # fmt: skip
+        written.PatientName.encode(["utf-8"])
+        assert written.SpecificCharacterSet == "ISO_IR 192"
+
+
+@pytest.mark.parametrize("term", ["ISO_IR 999", "KSC5601", "klingon", ["", "ISO 2022 IR 999"]])
+def test_a_character_set_that_is_none_is_said_and_ends_nothing(tmp_path: Path, term: str | list[str]):
+    folder = ct(tmp_path / "ct", PatientName="홍^길동".encode())
+    for path in folder.iterdir():
+        content = path.read_bytes()
+        text = ("\\".join(term) if isinstance(term, list) else term).encode()
+        text += b" " * (len(text) % 2)
+        at = content.index(b"\x08\x00\x08\x00CS")
+        element = b"\x08\x00\x05\x00CS" + len(text).to_bytes(2, "little") + text
+        path.write_bytes(content[:at] + element + content[at:])
+    assert any("character set" in w for w in check_headers(read_scan(folder).source))
+    for written in results(folder, tmp_path):
+        assert str(written.PatientName) == "홍^길동"
+
+
+@pytest.mark.parametrize(
+    ("keyword", "text", "kept"),
+    [
+        ("PatientBirthDate", "1951-02-03", "19510203"), ("PatientBirthDate", "1951.02.03", "19510203"),
+        ("PatientBirthDate", "1951/2/3", "19510203"), ("PatientBirthDate", "19510230", ""),
+        ("PatientBirthDate", "1951", ""), ("PatientBirthDate", "03.02.1951", ""), ("PatientBirthDate", "00000000", ""),
+        ("PatientBirthDate", "unknown", ""), ("StudyDate", "2025-01-02", "20250102"), ("StudyDate", "99999999", ""),
+        ("StudyDate", "20250102101112", "20250102"), ("StudyTime", "10:11:12", "101112"),
+        ("StudyTime", "101112.1234567", "101112.123456"), ("StudyTime", "257000", ""), ("StudyTime", "noon", ""),
+        ("PatientSex", "female", "F"), ("PatientSex", "m", "M"), ("PatientSex", "W", ""), ("PatientSex", "2", ""),
+        ("PatientAge", "65Y", "065Y"), ("PatientAge", "065y", "065Y"), ("PatientAge", "old", ""),
+        ("PatientWeight", "80,5", "80.5"), ("PatientWeight", "80 kg", ""), ("PatientSize", "nan", ""),
+        ("PatientWeight", "80.5000000000000000001", "80.5"),
+    ],
+)  # fmt: skip
+def test_values_against_the_rules_are_mended_or_empty(tmp_path: Path, keyword: str, text: str, kept: str):
+    folder = ct(tmp_path / "ct", **{keyword: text})
+    said = " ".join(check_headers(read_scan(folder).source))
+    assert keyword in said and (len(text) < 3 or text not in said)
+    for written in results(folder, tmp_path):
+        assert str(written.get(keyword) or "") == kept
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"PatientName": "HONG"}, {"PatientName": ""}, {"PatientName": "A^B\\C^D"}, {"PatientName": "^"},
+        {"PatientName": "X" * 200}, {"PatientID": "0" * 100}, {"PatientID": "A\\B"}, {"StudyID": "S" * 40},
+        {"AccessionNumber": "A" * 30}, {"ReferringPhysicianName": "Doctor"}, {"StudyDescription": "x" * 300},
+        {"SliceThickness": "3 mm"}, {"SliceThickness": ""}, {"SliceThickness": "3.000000000000000000000"},
+        {"SliceThickness": "inf"}, {"PatientIdentityRemoved": "maybe"}, {"PatientComments": "\x1b\x00\xff"},
+        {"EthnicGroup": b"\xb1\xe8"}, {"PatientName": b"\xb1\xe8^\xb1\xe6"}, {"ImageType": "CT"},
+        {"PositionReferenceIndicator": "x" * 100}, {"OtherPatientIDs": "\\\\"}, {"KVP": "many"},
+        {"PatientBirthTime": "late"}, {"StudyDate": ""}, {"PatientSpeciesDescription": "?" * 100},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_nothing_that_results_hardly_need_ends_them(tmp_path: Path, values: dict[str, str | bytes], capfd):
+    folder = ct(tmp_path / "ct", **values)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # also no library may quote a value on the terminal
+        written = results(folder, tmp_path)
+        written += results(folder, tmp_path / "2", (DicomFormat.LABELMAP,))
+    assert len(written) == 4
+    assert not capfd.readouterr().err
+
+
+def test_what_every_result_must_repeat_is_asked_for_before_any_work(tmp_path: Path):
+    folder = ct(tmp_path / "ct")
+    for path in folder.iterdir():
+        dataset = pydicom.dcmread(path)
+        del dataset.FrameOfReferenceUID
+        dataset.save_as(path)
+    with pytest.raises(UnsupportedScanError, match="FrameOfReferenceUID"):
+        with_checked_headers(read_scan(folder))
+
+
+def test_warnings_of_the_header_become_the_scans(tmp_path: Path):
+    scan = with_checked_headers(read_scan(ct(tmp_path / "ct", PatientSex="female")))
+    assert any("PatientSex" in w for w in scan.source.warnings)
+
+
+def test_files_without_preamble_have_results_too(tmp_path: Path):
+    folder = ct(tmp_path / "ct")
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes()[128:])
+    assert len(results(folder, tmp_path)) == 3
