@@ -31,7 +31,7 @@ TEXTS = """
     ClinicalTrialProtocolID TextComments TextString DataPathID ReviewerName ContentCreatorName ContentLabel
     ContentDescription PatientAlternativeCalendar PositionReferenceIndicator ImageID OverlayComments CurveData
     WindowCenterWidthExplanation PresentationLabel FilterMaterial ReconstructionMethod StorageMediaFileSetID
-""".split()  # fmt: skip
+"""
 NESTED = (
     ("RequestAttributesSequence", "ScheduledProcedureStepID"), ("OtherPatientIDsSequence", "PatientID"),
     ("ReferencedImageSequence", "PatientName"), ("ProcedureCodeSequence", "CodeMeaning"),
@@ -55,7 +55,8 @@ PRETENDED = "1.2.840.10008.5.1.4.1.1.2.47110815"
 NAME = "Miller Stone^Anna Lea=金^吉童=김^길동"
 NAMED = (
     "MILLER", "Stone-Anna", "AnnaStone", "stoneanna", "MillerStone", "Lea Anna", "AnnaMillerStone", "A. Miller",
-    "MillerA", "김길동", "길동김", "김 길동", "金吉童", "吉童金", "Kernel of 길동", "x김길동y", "4711-08-15", "47110815",
+    "MillerA", "김길동", "길동김", "김 길동", "金吉童", "吉童金", "Kernel of 길동", "x김길동y",
+    "4711-08-15", "47110815",
 )  # fmt: skip
 """The patient's name and number as people write them: run together, in either order, with initials."""
 
@@ -126,7 +127,7 @@ def _marks(made: Planted) -> Callable[[str], Iterator[str]]:
 
 def _plant_texts(made: Planted, marks: Callable[[str], Iterator[str]]) -> None:
     dataset = made.dataset
-    for keyword in TEXTS:
+    for keyword in TEXTS.split():
         if pydicom.datadict.tag_for_keyword(keyword) is None or keyword.endswith("Sequence"):
             continue
         vr = pydicom.datadict.dictionary_VR(keyword)

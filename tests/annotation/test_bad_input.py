@@ -292,8 +292,8 @@ PLAIN = "1.2.840.10008.1.2.1"
 PACKED = {
     "deflated": (dicom(DEFLATED, bytes(1 << 20)), 422),
     "deflated, without preamble": (dicom(DEFLATED, bytes(1 << 20))[132:], 422),
-    "deflated frames": (dicom("1.2.840.10008.1.2.8.1", encapsulate([b"x" * 100])), 422),
-    "unknown syntax": (dicom("1.2.3.4", bytes(512)), 422),
+    "deflated frames": (dicom(JPEG_LS, encapsulate([b"x" * 512])).replace(b"1.2.4.80", b"1.2.8.1\0"), 422),
+    "unknown syntax": (dicom(JPEG_LS, encapsulate([b"x" * 512])).replace(b"1.2.4.80", b"1.2.9.99"), 422),
     "a stream larger than its header": (dicom(JPEG_LS, encapsulate([jpeg_of(60_000, 60_000)])), 422),
     "a run of zeros": (dicom(RLE, encapsulate([bytes(64) + b"\x81\0" * (1 << 20)])), 413),
     "too many voxels": (dicom(PLAIN, bytes(512), Rows=60_000, Columns=60_000), 413),

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 import dicom_factory as factory
 from labelled_dicom import FULL_HEADER
-from vastus.cli.main import app
 from planted_identifiers import planted
+from vastus.cli.main import app
 from vastus.dicom.deidentify import Pseudonyms, deidentify, deidentify_folder, load_key, shifted
 from vastus.dicom.kept_attributes import DATES, EMPTIED, UIDS, kept_tags
 from vastus.errors import MissingInputError, SettingsError, UnreadableScanError

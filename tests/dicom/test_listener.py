@@ -77,7 +77,13 @@ def until_none_waits(server: Any, seconds: float = 8.0) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\x01", struct.pack(">BBL", 1, 0, 200) + b"\0" * 20, b"GET / HTTP/1.1\r\n", struct.pack(">BBL", 1, 0, 2**31)],
+    [
+        b"",
+        b"\x01",
+        struct.pack(">BBL", 1, 0, 200) + b"\0" * 20,
+        b"GET / HTTP/1.1\r\n",
+        struct.pack(">BBL", 1, 0, 2**31),
+    ],
     ids=["silent", "one byte", "half a request", "HTTP", "a length of 2 GiB"],
 )
 def test_strangers_take_no_place_of_friends_and_go_with_their_socket(data: bytes) -> None:
@@ -131,7 +137,7 @@ def test_when_too_many_wait_the_oldest_goes(monkeypatch: pytest.MonkeyPatch) -> 
 def test_wrong_titles_are_rejected_before_they_count() -> None:
     told: list[str] = []
     with listening(Doorkeeper("VASTUS", {"PACS": frozenset({"127.0.0.1"}), "FAR": frozenset()}, told.append)) as (
-        port, server,
+        port, _,
     ):  # fmt: skip
         assert not echo(port, "OTHER") and not echo(port, called="ELSE") and echo(port, "FAR") and echo(port)
         assert told == ["AE title or address", "called AE title"]

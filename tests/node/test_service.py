@@ -262,7 +262,11 @@ def test_whatever_a_step_raises_no_job_stays_in_processing(
         good, left = getattr(getattr(node, owner), name), [2]
 
         def failing(*args: object, **fields: object) -> object:
-            if left[0] and (name != "log" or args[0] == "processed") and threading.current_thread().name == "_process_one":
+            if (
+                left[0]
+                and (name != "log" or args[0] == "processed")
+                and threading.current_thread().name == "_process_one"
+            ):
                 left[0] -= 1
                 raise RuntimeError("nobody thought of it")
             return good(*args, **fields)
@@ -312,9 +316,7 @@ def test_a_result_that_cannot_be_read_is_set_aside_and_holds_nobody_up(
     assert reasons == ["the result can't be sent (InvalidDicomError)", "the worker left no DICOM results"]
 
 
-def test_a_superseded_result_is_never_sent(
-    config: NodeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_superseded_result_is_never_sent(config: NodeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vastus.node.service._RETRY_S", 0.05)
     datasets = small_series(tmp_path / "ct", 6)
     with running_destination() as (destination, port), running(_to(config, port)) as (node, _):
@@ -394,9 +396,7 @@ def test_a_log_that_cannot_be_written_stops_no_work(config: NodeConfig, tmp_path
         node.stop()
 
 
-def test_silent_visitors_of_the_status_page_are_sent_away(
-    config: NodeConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_silent_visitors_of_the_status_page_are_sent_away(config: NodeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vastus.node.status._SILENCE_S", 0.3)
     port = free_port()
     with running(replace(config, status_port=port)), socket.create_connection(("127.0.0.1", port)) as silent:

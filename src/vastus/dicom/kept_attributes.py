@@ -11,29 +11,34 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
-UIDS: Final = frozenset("""
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+UIDS: Final = _words("""
     SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID DimensionOrganizationUID
     ConcatenationUID SOPInstanceUIDOfConcatenationSource
-""".split())  # fmt: skip
-DATES: Final = frozenset("""
+""")  # fmt: skip
+DATES: Final = _words("""
     StudyDate SeriesDate AcquisitionDate ContentDate AcquisitionDateTime FrameAcquisitionDateTime FrameReferenceDateTime
-""".split())  # fmt: skip
-EMPTIED: Final = frozenset("""
+""")  # fmt: skip
+EMPTIED: Final = _words("""
     PatientBirthDate PatientSex ReferringPhysicianName StudyID AccessionNumber StudyTime SeriesTime AcquisitionTime
     ContentTime PositionReferenceIndicator
-""".split())  # fmt: skip
+""")  # fmt: skip
 """Kept without a value where they are: DICOM wants most of them to be there."""
-SEQUENCES: Final = frozenset("""
+SEQUENCES: Final = _words("""
     SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence PixelMeasuresSequence PlanePositionSequence
     PlaneOrientationSequence FrameContentSequence PixelValueTransformationSequence FrameVOILUTSequence
     FrameAnatomySequence AnatomicRegionSequence CTImageFrameTypeSequence CTAcquisitionTypeSequence
     CTAcquisitionDetailsSequence CTTableDynamicsSequence CTPositionSequence CTGeometrySequence CTReconstructionSequence
     CTExposureSequence CTXRayDetailsSequence DimensionOrganizationSequence DimensionIndexSequence
-""".split())  # fmt: skip
-DEVICE_TEXTS: Final = frozenset("""
+""")  # fmt: skip
+DEVICE_TEXTS: Final = _words("""
     Manufacturer ManufacturerModelName SoftwareVersions ConvolutionKernel
-""".split())  # fmt: skip
-NUMBERS: Final = frozenset("""
+""")  # fmt: skip
+NUMBERS: Final = _words("""
     InstanceNumber AcquisitionNumber SeriesNumber ImagesInAcquisition NumberOfFrames TemporalPositionIdentifier
     NumberOfTemporalPositions SliceLocation SliceThickness SpacingBetweenSlices PixelSpacing ImageOrientationPatient
     ImagePositionPatient GantryDetectorTilt TableHeight SamplesPerPixel Rows Columns BitsAllocated BitsStored HighBit
@@ -49,12 +54,12 @@ NUMBERS: Final = frozenset("""
     InStackPositionNumber TemporalPositionIndex InConcatenationNumber ConcatenationFrameOffsetNumber
     InConcatenationTotalNumber CalciumScoringMassFactorDevice CalciumScoringMassFactorPatient WaterEquivalentDiameter
     ExtendedOffsetTable ExtendedOffsetTableLengths PixelData
-""".split())  # fmt: skip
-CODE_STRINGS: Final = frozenset("""
+""")  # fmt: skip
+CODE_STRINGS: Final = _words("""
     ImageType FrameType BodyPartExamined ScanOptions ExposureModulationType AcquisitionType ReconstructionAlgorithm
     ConvolutionKernelGroup FilterType VolumetricProperties VolumeBasedCalculationTechnique PixelPresentation
     DimensionOrganizationType LossyImageCompressionMethod
-""".split())  # fmt: skip
+""")  # fmt: skip
 _POSITIONS: Final = frozenset(f"{head}{side}" for head in ("HF", "FF", "LF", "RF", "AF", "PF")
                               for side in ("S", "P", "DR", "DL"))  # fmt: skip
 _SIDES: Final = frozenset({"R", "L", "U", "B"})

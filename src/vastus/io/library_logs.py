@@ -13,7 +13,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 Tell = Callable[[str, str], None]
 """Is given who spoke (a module or logger) and of what kind it was (a category, level or type of error)."""
@@ -87,7 +87,10 @@ class LibraryLogs:
         except Exception:  # a log that can't be written must not end what it tells of
             return
 
-    def _warned(self, _message: object, category: type[Warning], filename: str, *_: object) -> None:
+    def _warned(
+        self, message: Warning | str, category: type[Warning], filename: str, lineno: int,
+        file: TextIO | None = None, line: str | None = None,
+    ) -> None:  # fmt: skip
         self._tell(_library_of(filename), category.__name__)
 
     def _uncaught(self, kind: type[BaseException], _error: BaseException, place: TracebackType | None) -> None:

@@ -165,7 +165,8 @@ class Queue:
         """Into another state; tries start again from 0."""
         with self._write():
             self._db.execute(
-                "UPDATE jobs SET state = ?, reason = ?, tries = 0, hindered = 0, not_before = 0, changed = ? WHERE id = ?",
+                "UPDATE jobs SET state = ?, reason = ?, tries = 0, hindered = 0, not_before = 0, changed = ?"
+                " WHERE id = ?",
                 (state.value, reason, time.time(), job.id),
             )
 

@@ -8,6 +8,7 @@ import sqlite3
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 from vastus.dicom.extra import need
@@ -137,10 +138,8 @@ class Receiver:
             self._keep(series, uid, event.encoded_dataset())
         except InboxFullError as error:
             return _OUT_OF_RESOURCES, str(error)
-        except OSError as error:
-            return _OUT_OF_RESOURCES, f"disk: {error.strerror}"
-        except sqlite3.Error as error:
-            return _OUT_OF_RESOURCES, f"queue: {type(error).__name__}"
+        except (OSError, sqlite3.Error) as error:
+            return _OUT_OF_RESOURCES, f"disk: {getattr(error, 'strerror', None) or type(error).__name__}"
         return _SUCCESS, ""
 
     def _keep(self, series: str, uid: str, content: bytes) -> None:
@@ -175,7 +174,7 @@ class StorageMeter:
         for folder, _, names in os.walk(self._folder):  # folders may go while they are walked through
             for name in names:
                 with suppress(OSError):
-                    used += os.stat(os.path.join(folder, name)).st_size
+                    used += Path(folder, name).stat().st_size
         with self._lock:
             self._used, self._free = used, shutil.disk_usage(self._folder).free
 

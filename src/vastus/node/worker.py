@@ -2,8 +2,9 @@
 
 It reads one JSON object a line from its input, ``{"series": FOLDER, "output": FOLDER, "subject": NAME}``, and answers
 each with one line, ``{"ok": true}`` or ``{"ok": false, "error": NAME, "reason": TEXT, "final": BOOL}``; ``final`` means
-that another try would fail in the same way, and ``"hindered": true`` that the series had no part in it. DICOM results are what it leaves under ``FOLDER/dicom``. Any program that
-does the same can take its place (``process.command`` in the configuration).
+that another try would fail in the same way, and ``"hindered": true`` that the series had no part in it. DICOM results
+are what it leaves under ``FOLDER/dicom``. Any program that does the same can take its place (``process.command`` in the
+configuration).
 """
 
 from __future__ import annotations
