@@ -59,7 +59,7 @@ def toy_model(folder: Path) -> Path:
 
 def label_bytes(labels: Any, folder: Path, name: str = "label.nii.gz") -> bytes:
     path = folder / name
-    write_labels(labels, path)
+    write_labels(labels, path, partly=True)
     return path.read_bytes()
 
 

@@ -20,7 +20,7 @@ from annotation_server import (
     save_ct,
     serving,
 )
-from vastus.anatomy import BY_VALUE
+from vastus.anatomy import BY_VALUE, UNLABELLED
 from vastus.annotation.refusals import AlreadyThereError
 from vastus.annotation.structures import ABBREVIATIONS
 from vastus.annotation.workshop import ServerSettings, Workshop
@@ -173,6 +173,20 @@ def test_one_stroke_in_an_unlabelled_case_is_refused(running: Running, tmp_path:
     answer = running.client.post("/api/cases/scan0/tools/grow", label_bytes(TRUE.labels.with_array(drawn), tmp_path))
     assert answer.status == 422 and "Background" in answer.json["remedy"]
     assert running.workshop.store.versions("scan0") == ()
+
+
+def test_a_case_of_which_some_slices_are_drawn_is_saved_served_and_trained_on_as_it_is(
+    running: Running, project: Path, tmp_path: Path
+) -> None:
+    sparse = np.full_like(TRUE.labels.array, UNLABELLED)
+    sparse[:, :, 10:12] = TRUE.labels.array[:, :, 10:12]
+    post_labels(running, sparse, tmp_path, "/api/cases/scan0/versions?tag=final")
+    assert np.array_equal(current(running), sparse)
+    rows = running.client.get("/api/cases/scan0/versions/1/volumes").json
+    ml = float(np.prod(TRUE.labels.spacing_mm)) / 1000
+    assert sum(r["volume_ml"] for r in rows) == pytest.approx(((sparse > 0) & (sparse < 255)).sum() * ml, rel=1e-3)
+    described = json.loads((project / "dataset" / "dataset.json").read_text())
+    assert described["labels"]["ignore"] == UNLABELLED
 
 
 def test_fill_between_the_slices_that_were_drawn(running: Running, tmp_path: Path) -> None:

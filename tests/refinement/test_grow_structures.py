@@ -95,7 +95,7 @@ def test_bones_grow_into_bone_with_its_marrow_only() -> None:
     radius = np.hypot(i - 42, j - 22)
     assert (grown.labels[radius < 6.5] == FEMUR).all()
     assert not (grown.labels[radius > 9.5] == FEMUR).any()
-    alone = grow(strokes(v128=(42, 28, 6), v255=(18, 20, 6)))
+    alone = grow(strokes(v128=(42, 28, 6), v254=(18, 20, 6)))
     assert set(np.unique(alone.labels)) == {0, FEMUR}
     assert not (alone.labels[radius > 9.5] == FEMUR).any()
 
@@ -103,11 +103,22 @@ def test_bones_grow_into_bone_with_its_marrow_only() -> None:
 def test_background_strokes_hold_it_back_and_are_not_kept() -> None:
     hu = leg()
     hu[29:31, 8:36] = 40  # no fat between the muscles
-    drawn = strokes(v101=(12, 20, 6), v255=(36, 12, 6))
+    drawn = strokes(v101=(12, 20, 6), v254=(36, 12, 6))
     grown = StructureGrower(hu, MM).grow(drawn)
     assert BACKGROUND_SEED not in grown.labels
     assert (grown.labels[10:20, 10:34, 2:10] == ONE).all()
     assert not grown.labels[33:, 8:36].any()
+
+
+def test_what_nobody_labelled_can_be_grown_into_and_else_stays_so() -> None:
+    before = np.full(leg().shape, 255, np.uint8)
+    before[:, :, 5] = 0
+    drawn = before.copy()
+    drawn[18, 20, 6], drawn[34, 12, 6] = ONE, TWO
+    grown = grow(drawn, before)
+    assert (grown.labels[10:27, 10:34, 6:11] == ONE).all()
+    assert (grown.labels[3:6, :, 6] == 255).all() and not grown.labels[3:6, :, 5].any()
+    assert {c.value for c in grown.changes} == {ONE, TWO}
 
 
 def test_it_refuses_where_there_is_nothing_to_grow_or_to_decide() -> None:
@@ -132,7 +143,7 @@ def test_it_refuses_where_there_is_nothing_to_grow_or_to_decide() -> None:
 
 def test_nothing_grows_beyond_the_margin_and_a_kept_state_gives_the_same() -> None:
     kept = StructureGrower(leg(), MM, margin_mm=5.0)
-    drawn = strokes(v101=(18, 20, 6), v255=(18, 22, 6))
+    drawn = strokes(v101=(18, 20, 6), v254=(18, 22, 6))
     first = kept.grow(drawn)
     assert not first.labels[24:].any() and not first.labels[:, 28:].any()
     more = drawn.copy()

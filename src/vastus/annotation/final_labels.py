@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from vastus.anatomy import LABELS
+from vastus.anatomy import LABELS, UNLABELLED
 from vastus.annotation.cases import Cases
 from vastus.annotation.logs import LOG
 from vastus.annotation.refusals import UnknownCaseError
@@ -128,7 +128,8 @@ def describe(folder: Path, order: Iterable[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     names = list(order)
     description = {
-        "labels": {"background": 0} | {label.name: label.value for label in LABELS}, "channel_names": {"0": "CT"},
+        "labels": {"background": 0} | {label.name: label.value for label in LABELS} | {"ignore": UNLABELLED},
+        "channel_names": {"0": "CT"},
         "file_ending": ".nii.gz", "numTraining": len(names),
     }  # fmt: skip
     write_text(folder / DATASET_FILE, json.dumps(description, indent=2) + "\n")

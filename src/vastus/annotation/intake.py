@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BY_VALUE, LABELS
+from vastus.anatomy import BY_VALUE, LABELS, UNLABELLED
 from vastus.annotation.names import tidy_note
 from vastus.annotation.refusals import TooLargeError, UnreadableUploadError, WrongGridError
 from vastus.dicom.codestreams import announced_size, rle_size
@@ -137,7 +137,7 @@ def read_label_upload(
         also: values that may occur besides (a stroke of background).
 
     Returns:
-        uint8 values of the anatomy table, on the grid of the case.
+        uint8 values of the anatomy table and ``UNLABELLED``, on the grid of the case.
 
     Raises:
         TooLargeError, UnreadableUploadError: see ``read_upload``.
@@ -318,7 +318,7 @@ def _known(values: NDArray[np.uint8], segments: Segments | None, also: frozenset
     meaning = segments.values if segments is not None else {}
     own = not meaning or any(v not in meaning for v in present)
     if own:
-        _refuse_unknown([v for v in present if v not in BY_VALUE and v not in also])
+        _refuse_unknown([v for v in present if v not in BY_VALUE and v not in also and v != UNLABELLED])
         return values
     table = np.zeros(256, dtype=np.uint8)
     for value, label in meaning.items():

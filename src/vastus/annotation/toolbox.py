@@ -134,7 +134,7 @@ class Toolbox:
         return drawn.with_array(filled), f"filled between {len(slices)} {options.plane.value} slices"
 
     def grow(self, work: Work) -> Growth:
-        """Grow the strokes that are new against the version before. Strokes of background are 255."""
+        """Grow the strokes that are new against the version before. Strokes of background are 254."""
         lock, grower = self._grower(work)
         with lock:
             return grower.grow(work.drawn.array, None if work.before is None else work.before.array)

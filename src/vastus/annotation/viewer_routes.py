@@ -11,7 +11,7 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from vastus.anatomy import LABELS
+from vastus.anatomy import LABELS, UNLABELLED
 from vastus.annotation.access import Shop, User, user_of
 from vastus.annotation.intake import read_label_upload
 from vastus.annotation.names import checked_name, tidy_note
@@ -223,7 +223,7 @@ def volume_rows(shop: Workshop, version: Version) -> list[dict[str, Any]]:
     scan = shop.image(version.case_id)
     if scan.array.shape != found.array.shape:
         raise UnknownItemError("The scan of this case was replaced; this version lies on the one before.")
-    tally = tally_labels(found.array, scan.array)
+    tally = tally_labels(np.where(found.array == UNLABELLED, 0, found.array).astype(np.uint8), scan.array)
     rows = []
     for row, label in enumerate(LABELS):
         count, with_hu = int(tally.voxels[row]), int(tally.hu_voxels[row])

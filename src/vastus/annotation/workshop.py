@@ -113,8 +113,8 @@ class Workshop:
         return volume
 
     def label_map(self, version: Version) -> Volume:
-        """The voxels of a version."""
-        return read_labels(self.store.file(version))
+        """The voxels of a version; ``UNLABELLED`` where nobody looked."""
+        return read_labels(self.store.file(version), partly=True)
 
     def names_in(self, version: Version) -> Mapping[str, int]:
         """Names and values of the structures in a version; remembered, as versions never change."""
@@ -136,7 +136,7 @@ class Workshop:
 
     def save(self, case_id: str, draft: Draft, labels: Volume) -> Version:
         """Add a version and keep the data set current."""
-        version = self.store.save(case_id, draft, lambda path: write_labels(labels, path))
+        version = self.store.save(case_id, draft, lambda path: write_labels(labels, path, partly=True))
         self.labels.refresh(case_id)
         LOG.info("%s: version %d saved (%s, by %s)", case_id, version.number, version.kind.value, version.author)
         return version

@@ -6,7 +6,7 @@ values of ``vastus.anatomy`` (0 background); the axes may lie in any order as lo
 - ``outlining.Outliner(slab, at, tumour=None)``: edge-aware outlining of one slice; ``outline(spec)`` -> mask of
   class ids from an ``outline.Outline`` (strokes, cuts, undecided borders, polygons). ``outline_files``: as JSON.
 - ``grow_from_seeds.SeedGrower(hu, spacing_mm, margin_mm=30.0)``: keeps its state; ``grow(seeds)`` -> labels, at
-  once for a changed stroke. In ``seeds`` 0 means no stroke and ``BACKGROUND_SEED`` (255) a stroke of background.
+  once for a changed stroke. In ``seeds`` 0 means no stroke and ``BACKGROUND_SEED`` (254) a stroke of background.
 - ``grow_structures.StructureGrower(hu, spacing_mm)``: the safe way to use it; ``grow(drawn, before)`` -> labels
   and what changed: only structures with new strokes, only into free tissue of their kind.
 - ``between_slices.fill_between(labels, slices, axis, spacing_mm, values=None)`` -> labels: what lies between corrected

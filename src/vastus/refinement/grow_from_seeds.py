@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from vastus.errors import GeometryError, SettingsError
 from vastus.refinement.boxes import Box, box_of, voxels
 
-BACKGROUND_SEED: Final = 255
-"""Value of a stroke that says "nothing of interest here"."""
+BACKGROUND_SEED: Final = 254
+"""Value of a stroke that says "nothing of interest here"; 255 is ``anatomy.UNLABELLED``."""
 
 MARGIN_MM: Final = 30.0
 """How far beyond the outermost strokes anything grows."""

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BY_VALUE, Group
+from vastus.anatomy import BACKGROUND_ID, BY_VALUE, UNLABELLED, Group
 from vastus.errors import GeometryError, SettingsError
 from vastus.refinement.boxes import Box, box_of, voxels
 from vastus.refinement.grow_from_seeds import BACKGROUND_SEED, SeedGrower
@@ -83,6 +83,7 @@ class StructureGrower:
 
         Args:
             drawn: labels as they are on screen, strokes in them; ``BACKGROUND_SEED`` is a stroke of "none of them".
+                What is ``UNLABELLED`` can be grown into.
             before: the version that was drawn on; None: everything drawn is new.
 
         Returns:
@@ -96,7 +97,7 @@ class StructureGrower:
         if drawn.shape != self._hu.shape or base.shape != drawn.shape:
             raise GeometryError(f"Labels of shape {drawn.shape} do not fit the scan {self._hu.shape}.")
         new = (drawn != base) & (drawn > 0)
-        growing = tuple(int(v) for v in np.unique(drawn[new]) if v != BACKGROUND_SEED)
+        growing = tuple(int(v) for v in np.unique(drawn[new]) if v not in (BACKGROUND_SEED, UNLABELLED))
         if not growing:
             raise SettingsError("There is no new stroke of a structure to grow.", remedy="Paint inside one first.")
         box = box_of(new, self._margin)
@@ -130,6 +131,8 @@ class _Region:
 
     def grow(self, drawn: Labels, base: Labels, growing: tuple[int, ...]) -> Labels:
         """The region's labels after growing."""
+        result = np.where(drawn == BACKGROUND_SEED, 0, drawn).astype(np.uint8)
+        drawn, base = (np.where(labels == UNLABELLED, BACKGROUND_ID, labels) for labels in (drawn, base))
         painted = drawn[drawn > 0]
         if painted.min() == painted.max():
             raise SettingsError(
@@ -144,7 +147,6 @@ class _Region:
         if (seeds == BACKGROUND_SEED).all() or seeds.min() == seeds.max():
             raise SettingsError("There is nothing to grow into here.")
         grown = self._grower.grow(seeds)
-        result = np.where(drawn == BACKGROUND_SEED, 0, drawn).astype(np.uint8)
         free = seeds == 0
         for value in growing:
             own = self._bone if _is_bone(value) else self._lean & ~self._bone
@@ -160,9 +162,8 @@ def changes_between(before: Labels, after: Labels, spacing_mm: tuple[float, floa
     values = np.union1d(before[differs], after[differs])
     sizes = [np.bincount(a.ravel(), minlength=256) * ml for a in (before, after)]
     gained, lost = (np.bincount(a[differs], minlength=256) * ml for a in (after, before))
-    return tuple(
-        Change(int(v), *(float(volumes[v]) for volumes in (*sizes, gained, lost))) for v in values if v
-    )  # fmt: skip
+    shown = [int(v) for v in values if v not in (BACKGROUND_ID, UNLABELLED)]
+    return tuple(Change(v, *(float(volumes[v]) for volumes in (*sizes, gained, lost))) for v in shown)
 
 
 def _is_bone(value: int) -> bool:

@@ -250,9 +250,9 @@ def test_solo_search_and_volumes(open_viewer: Open) -> None:
     choose(viewer, "Femur")
     viewer.keys("s")
     shown = "[...Array(256).keys()].filter(v => vastus.scene.lut[4 * v + 3] > 0)"
-    assert viewer.page.evaluate(shown) == [28, 128, 228, 255]  # on all sides, and the background seed
+    assert viewer.page.evaluate(shown) == [28, 128, 228, 254, 255]  # on all sides, the background seed, unlabelled
     viewer.keys("s")
-    assert len(viewer.page.evaluate(shown)) == 3 * 29 + 1
+    assert len(viewer.page.evaluate(shown)) == 3 * 29 + 2
     viewer.page.uncheck("input[aria-label='Bones, left']")
     assert {228, 229}.isdisjoint(viewer.page.evaluate(shown))
     viewer.page.fill("#find", "hamstrings")
@@ -286,7 +286,7 @@ def test_tools_of_the_server(server: Running, open_viewer: Open) -> None:
     choose(viewer, "Background")
     viewer.page.focus("#planes")
     viewer.keys("b", "ArrowLeft", "ArrowLeft", "ArrowLeft", "ArrowLeft", " ")
-    assert viewer.place["value"] == 255
+    assert viewer.place["value"] == 254
     viewer.page.click("[data-server-tool=grow]")
     viewer.page.wait_for_selector("dialog[open] td")
     assert "Femur" in viewer.text("dialog[open]") and len(server.workshop.store.versions("new")) == 1

@@ -2,7 +2,7 @@
 
 import { $, attempt, ask, el, say } from "./dom.js";
 import { PLANES, Rule } from "./labels.js";
-import { BACKGROUND_SEED } from "./workspace.js";
+import { BACKGROUND_SEED, UNLABELLED } from "./workspace.js";
 
 const SIZES_MM = [1, 1.5, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30];
 
@@ -86,7 +86,7 @@ export class Editing {
     $("#locked").hidden = why === "";
     $("#locked").textContent = why;
     for (const button of document.querySelectorAll("[data-server-tool]")) {
-      const structure = this.workspace.selected !== 0 && this.workspace.selected !== BACKGROUND_SEED.value;
+      const structure = this.workspace.selected !== 0 && ![BACKGROUND_SEED.value, UNLABELLED.value].includes(this.workspace.selected);
       button.disabled = !this.canEdit || (button.dataset.needs === "structure" && !structure);
     }
   }

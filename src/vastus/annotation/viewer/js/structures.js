@@ -1,7 +1,7 @@
 // The list of structures: colour, on and off, volume and density per side, search, solo, opacity.
 
 import { $, el, swatch } from "./dom.js";
-import { BACKGROUND_SEED } from "./workspace.js";
+import { BACKGROUND_SEED, UNLABELLED } from "./workspace.js";
 
 const GROUPS = {
   anterior: "Quadriceps and sartorius",
@@ -56,7 +56,8 @@ export class Structures {
       table.append(body);
     }
     const seed = el("tbody", { "data-group": "seeds" }, el("tr", { class: "group" }, el("th", { scope: "rowgroup", colSpan: 3 }, "For growing from seeds")), this.row(BACKGROUND_SEED.key, [BACKGROUND_SEED]));
-    table.append(seed);
+    const unlabelled = el("tbody", { "data-group": "unlabelled" }, el("tr", { class: "group" }, el("th", { scope: "rowgroup", colSpan: 3 }, "No verdict")), this.row(UNLABELLED.key, [UNLABELLED]));
+    table.append(seed, unlabelled);
     $("#structures-empty").hidden = this.rows.length > 0;
     this.paint();
   }
@@ -124,9 +125,9 @@ export class Structures {
 
   paint() {
     const lut = new Uint8ClampedArray(1024);
-    for (const s of [...this.workspace.structures, BACKGROUND_SEED]) {
+    for (const s of [...this.workspace.structures, BACKGROUND_SEED, UNLABELLED]) {
       const number = parseInt(s.colour.slice(1), 16);
-      lut.set([number >> 16, (number >> 8) & 255, number & 255, this.hidden.has(s.value) ? 0 : 255], 4 * s.value);
+      lut.set([number >> 16, (number >> 8) & 255, number & 255, this.hidden.has(s.value) ? 0 : s === UNLABELLED ? 70 : 255], 4 * s.value);
     }
     this.workspace.scene.setPalette(lut);
     for (const row of this.rows ?? []) for (const c of row.cells) c.box.checked = !this.hidden.has(c.value);
@@ -214,7 +215,7 @@ export class Structures {
     strip.querySelector("strong").textContent = s?.plain ?? "No structure selected";
     for (const side of ["right", "left"]) {
       $(`#side-${side}`).checked = s?.side === side;
-      $(`#side-${side}`).disabled = !s || s === BACKGROUND_SEED;
+      $(`#side-${side}`).disabled = !s || s === BACKGROUND_SEED || s === UNLABELLED;
     }
     for (const id of ["solo", "go-to"]) $(`#${id}`).disabled = !s;
   }

@@ -3,8 +3,10 @@
 import { ask, el, gzip, say } from "./dom.js";
 import { diceOfEach } from "./labels.js";
 
+/** Nobody labelled it, or nobody can tell: kept in the label map, left out of training and scores. */
+export const UNLABELLED = { value: 255, key: "unlabelled", name: "Unlabelled", plain: "Unlabelled", label: "Unlabelled: nobody looked, or nobody can tell", side: "", colour: "#5b4b8a", group: "seeds" };
 /** What "grow from seeds" takes for no structure at all; never saved. */
-export const BACKGROUND_SEED = { value: 255, key: "background_seed", name: "Background", plain: "Background", label: "Background seed", side: "", colour: "#8b9096", group: "seeds" };
+export const BACKGROUND_SEED = { value: 254, key: "background_seed", name: "Background", plain: "Background", label: "Background seed", side: "", colour: "#8b9096", group: "seeds" };
 const CONFLICT = 409;
 
 export class Workspace extends EventTarget {
@@ -39,7 +41,7 @@ export class Workspace extends EventTarget {
 
   async start() {
     this.structures = await this.api.structures();
-    this.byValue = new Map([...this.structures, BACKGROUND_SEED].map((s) => [s.value, s]));
+    this.byValue = new Map([...this.structures, BACKGROUND_SEED, UNLABELLED].map((s) => [s.value, s]));
     this.me = (await this.api.me().catch(() => null)) ?? { name: "" };
     this.emit("structures");
     await this.refreshCases();
