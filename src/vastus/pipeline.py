@@ -182,6 +182,7 @@ def _measure(
     """Measure and write the three tables; returns the rows of two of them for the page, and warnings."""
     from vastus.morphometry import (
         confidence_rows,
+        fragment_warnings,
         measure_rows,
         measure_scan,
         too_large,
@@ -196,7 +197,7 @@ def _measure(
     write_volume_rows(rows, folder / VOLUMES_FILE)
     write_measure_rows(measures, folder / MEASURES_FILE)
     write_level_rows(subject, found.areas, folder / LEVELS_FILE)
-    return rows, measures, too_large(found.structures)
+    return rows, measures, (*too_large(found.structures), *fragment_warnings(found.structures))
 
 
 def _write_page(

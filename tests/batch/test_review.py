@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from batch_standin import rows_of
 from vastus.anatomy import BY_KEY, STRUCTURES, Group
+from vastus.batch.archive import stored_rows
 from vastus.batch.review import COLUMNS, Archive, Reason, findings, read_archive
 from vastus.io.csv_tables import VolumeRow, write_volume_rows
 
@@ -119,3 +121,32 @@ def test_confidence_is_read_in_whatever_order(tmp_path: Path) -> None:
 def test_an_empty_table_gives_nothing(tmp_path: Path) -> None:
     write_volume_rows([], tmp_path / "volumes.csv")
     assert findings(read_archive(tmp_path / "volumes.csv")) == []
+
+
+def test_a_fragment_is_as_good_as_absent(tmp_path: Path) -> None:
+    rows = rows_of("a")
+    speck = next(n for n, r in enumerate(rows) if r.structure == "biceps_femoris" and r.side.value == "right")
+    whole = write_and_read(rows, tmp_path)
+    rows[speck] = replace(rows[speck], volume_mm3=12.0, fragment=True)
+    seen = write_and_read(rows, tmp_path)
+    assert np.isnan(seen.volume_mm3[0, column("biceps_femoris", "right")])
+    assert np.isnan(seen.volume_mm3).sum() == 1
+    assert seen.thigh_mm3[0, 0] < whole.thigh_mm3[0, 0]
+    assert findings(seen) == [[]]  # and no difference of 200 %
+
+
+def test_a_table_of_an_older_version_is_read_and_continued(tmp_path: Path) -> None:
+    path = tmp_path / "volumes.csv"
+    write_volume_rows(rows_of("a"), path)
+    new = path.read_text()
+    old = "".join(line.rpartition(",")[0] + "\n" for line in new.splitlines())
+    path.write_text(old)
+    assert not np.isnan(read_archive(path).volume_mm3).any()
+    assert stored_rows(path) == new.partition("\n")[2]
+    path.write_text(new)
+    assert stored_rows(path) == new.partition("\n")[2]
+
+
+def write_and_read(rows: list[VolumeRow], folder: Path) -> Archive:
+    write_volume_rows(rows, folder / "volumes.csv")
+    return read_archive(folder / "volumes.csv")

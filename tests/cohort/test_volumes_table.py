@@ -1,3 +1,6 @@
+import math
+
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -10,7 +13,7 @@ from vastus.io.tables import VOLUME_COLUMNS
 
 def scan(subject, volume=100_000.0):
     rows = [
-        (subject, s.key, s.group.value, side.value, volume + s.class_id, 40.0, "false")
+        (subject, s.key, s.group.value, side.value, volume + s.class_id, 40.0, "false", "false")
         for side in SIDES
         for s in STRUCTURES
     ]
@@ -84,3 +87,23 @@ def test_nothing_there(tmp_path):
         read_volumes(tmp_path)
     with pytest.raises(MissingInputError):
         read_volumes(tmp_path / "no")
+
+
+def test_a_fragment_is_no_volume_whether_or_not_the_table_says_so():
+    table = scan("a")
+    speck = (table["structure"] == "biceps_femoris") & (table["side"] == "right")
+    table.loc[speck, "volume_mm3"] = 30.0
+    for given, missing in (({}, True), ({"fragment": "true"}, True), ({"fragment": "false"}, False)):
+        own = table.drop(columns="fragment")
+        own = own.assign(fragment=np.where(speck, given["fragment"], "false")) if given else own
+        found = volumes_from_table(own)
+        assert math.isnan(found.sides_mm3.loc["a", ("biceps_femoris", "right")]) is missing
+        assert found.sides_mm3.loc["a", ("biceps_femoris", "left")] > 0
+        assert ["1 fragment(s)" in p.what for p in found.problems] == [True] * missing
+        posterior = with_groups(total_muscles_mm3(found))["group:posterior"]
+        assert posterior.isna().all() == missing
+
+
+def test_volumes_in_cm3_are_told_by_their_unit_not_as_fragments():
+    found = volumes_from_table(scan("a", 100.0))
+    assert len(found.sides_mm3) == 0 and "mm3" in found.problems[0].what

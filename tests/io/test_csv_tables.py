@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,22 +19,32 @@ ABSENT = VolumeRow("P1", "psoas", Group.OTHER, Side.RIGHT, None, None, False)
 def test_file_is_exactly_this(tmp_path: Path):
     write_volume_rows([FEMUR, ABSENT], tmp_path / "volumes.csv")
     assert (tmp_path / "volumes.csv").read_bytes() == (
-        b"subject,structure,group,side,volume_mm3,mean_hu,truncated\n"
-        b"P1,femur,bone,left,412345.6,380.25,true\n"
-        b"P1,psoas,other,right,,,false\n"
+        b"subject,structure,group,side,volume_mm3,mean_hu,truncated,fragment\n"
+        b"P1,femur,bone,left,412345.6,380.25,true,false\n"
+        b"P1,psoas,other,right,,,false,false\n"
     )
 
 
+def test_a_fragment_is_said_and_a_table_without_the_column_has_none(tmp_path: Path):
+    path = tmp_path / "volumes.csv"
+    speck = replace(FEMUR, truncated=False, fragment=True)
+    write_volume_rows([speck], path)
+    assert path.read_text().splitlines()[1].endswith(",false,true")
+    assert read_volume_rows(path) == (speck,)
+    path.write_text(path.read_text().replace(",fragment", "").replace(",false,true", ",false"))
+    assert read_volume_rows(path) == (replace(speck, fragment=False),)
+
+
 rows = st.builds(
-    lambda subject, structure, side, numbers, truncated: VolumeRow(
-        subject, structure.key, structure.group, side, *(numbers or (None, None)), truncated
+    lambda subject, structure, side, numbers, flags: VolumeRow(
+        subject, structure.key, structure.group, side, *(numbers or (None, None)), *flags
     ),
     st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=1),
     st.sampled_from(STRUCTURES),
     st.sampled_from(Side),
     st.none()
     | st.tuples(st.integers(1, 10**8).map(lambda n: n / 10), st.integers(-(10**5), 10**5).map(lambda n: n / 100)),
-    st.booleans(),
+    st.tuples(st.booleans(), st.booleans()),
 )
 
 
@@ -54,7 +65,7 @@ def test_a_spreadsheets_byte_order_mark_and_line_ends_are_taken(tmp_path: Path):
 @pytest.mark.parametrize(
     ("column", "cell"),
     [("structure", "tibia"), ("group", "gluteal"), ("side", "middle"), ("volume_mm3", "12,5"), ("mean_hu", "nan"),
-     ("truncated", "maybe")],
+     ("truncated", "maybe"), ("fragment", "perhaps")],
 )  # fmt: skip
 def test_wrong_cells_are_named_with_their_line(tmp_path: Path, column: str, cell: str):
     path = tmp_path / "volumes.csv"

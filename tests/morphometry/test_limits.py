@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from vastus.anatomy import BY_KEY, Side
-from vastus.morphometry.limits import too_large
+from vastus.morphometry.limits import fragment_warnings, too_large
 from vastus.morphometry.structures import StructureMeasures
 from vastus.muscle_volumes import largest_volume_mm3
 
@@ -26,3 +26,14 @@ def test_only_what_exceeds_the_largest_person_is_said() -> None:
 def test_nothing_is_said_of_a_healthy_leg() -> None:
     assert too_large([]) == ()
     assert too_large([measured("vastus_lateralis", 870_000.0)]) == ()
+
+
+def test_a_fragment_is_said_with_its_reason() -> None:
+    (warning,) = fragment_warnings([
+        measured("biceps_femoris", 12.0, Side.RIGHT), measured("biceps_femoris", 350_000.0), measured("femur", None),
+    ])  # fmt: skip
+    assert warning == (
+        "Biceps femoris, right: 0.0 mL are labelled, a fragment: less than 5% of the other side (17.5 mL). It counts "
+        "in no difference, sum or index. The label is wrong, or the structure is not there."
+    )
+    assert fragment_warnings([measured("biceps_femoris", 350_000.0)]) == ()

@@ -5,7 +5,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from vastus.anatomy import LABELS, SIDES, STRUCTURES, Group, Side
+from vastus.anatomy import BY_KEY, LABELS, SIDES, STRUCTURES, Group, Side
 from vastus.errors import GeometryError, LabelError, SettingsError
 from vastus.morphometry import MeasureSettings, ScanMeasures, measure_rows, measure_scan, measure_volumes
 from vastus.synthesis.phantom import LabelledScan, make_phantom
@@ -57,10 +57,15 @@ def test_a_box_has_exactly_known_values() -> None:
 
 
 def test_asymmetry_is_the_difference_by_the_mean() -> None:
-    found = measure_scan(*boxes(), "s")
+    found = measure_scan(*(_larger(volume, 10.0) for volume in boxes()), "s")
     values = {a.name: a.percent for a in found.asymmetries}
     assert values["sartorius"] == pytest.approx(100 * (64 - 32) / 48)
     assert values["femur"] is None
+
+
+def _larger(volume: Volume, factor: float) -> Volume:
+    """The same voxels, each side longer."""
+    return Volume(volume.array, np.diag([factor, factor, factor, 1.0]) @ volume.affine)
 
 
 def test_ellipsoids_have_their_closed_volumes_areas_and_lengths(measured: ScanMeasures) -> None:
@@ -213,3 +218,45 @@ def test_refusals() -> None:
         measure_scan(ct, labels.with_array(odd), "s")
     with pytest.raises(SettingsError, match="lean_hu"):
         MeasureSettings(lean_hu=(150.0, -29.0))
+
+
+@pytest.fixture(scope="module")
+def with_speck(phantom: LabelledScan) -> ScanMeasures:
+    """The phantom of which five voxels of the right biceps femoris are left, in the middle of the muscle."""
+    key, value = "biceps_femoris", BY_KEY["biceps_femoris"].label_value(Side.RIGHT)
+    labels = phantom.labels.array.copy()
+    places = np.argwhere(labels == value)
+    labels[labels == value] = 0
+    labels[tuple(places[np.argsort(np.linalg.norm(places - places.mean(0), axis=1))[:5]].T)] = value
+    found = measure_scan(phantom.ct, phantom.labels.with_array(labels), "s")
+    assert found.structure(key, Side.RIGHT).volume_mm3 == pytest.approx(5 * 12)
+    return found
+
+
+def test_a_fragment_is_named_and_counts_nowhere(with_speck: ScanMeasures, measured: ScanMeasures) -> None:
+    fragments = [(s.structure.key, s.side, s.truncated) for s in with_speck.structures if s.fragment]
+    assert fragments == [("biceps_femoris", Side.RIGHT, False)]
+    assert not with_speck.structure("biceps_femoris", Side.RIGHT).is_whole
+    assert [r.fragment for r in with_speck.volume_rows()].count(True) == 1
+    asymmetry = {a.name: a.percent for a in with_speck.asymmetries}
+    assert asymmetry["biceps_femoris"] is asymmetry["posterior"] is asymmetry["all_muscles"] is None
+    assert asymmetry["anterior"] is not None
+    assert [r.posterior_to_anterior is None for r in with_speck.ratios] == [True, False]
+    before, after = (
+        next(g for g in m.groups if g.group is Group.POSTERIOR and g.side is Side.RIGHT) for m in (measured, with_speck)
+    )
+    whole = measured.structure("biceps_femoris", Side.RIGHT).volume_mm3
+    assert after.truncated and not before.truncated
+    assert after.volume_mm3 == pytest.approx(before.volume_mm3 - whole)
+    assert after.hu is not None and after.hu.lean_mm3 <= after.volume_mm3
+
+
+def test_a_group_of_fragments_alone_is_absent() -> None:
+    found = measure_scan(*boxes(), "s")
+    assert found.structure("sartorius", Side.LEFT).fragment
+    assert {(g.volume_mm3, g.hu, g.truncated) for g in found.groups} == {(None, None, False)}
+
+
+def test_quick_volumes_know_fragments(with_speck: ScanMeasures) -> None:
+    ct, labels = boxes()
+    assert [r.fragment for r in measure_volumes(ct, labels, "s")].count(True) == 2

@@ -56,3 +56,10 @@ def test_asymmetry_is_that_of_measures_csv(phantom):
     for block in blocks:
         if block.group is not Group.BONE:
             assert block.asymmetry_percent == pytest.approx(expected[block.group.value], abs=1e-9)
+
+
+def test_a_fragment_is_shown_and_counts_in_no_sum_and_no_difference(rows, changed):
+    block = set_out(changed(rows, "sartorius", Side.LEFT, volume_mm3=30.0, fragment=True))[0]
+    assert block.lines[0].left == Cell(0.03, 51.5, False, True)
+    assert block.lines[0].asymmetry_percent is block.asymmetry_percent is None
+    assert block.left == Cell(360.0, None, True)

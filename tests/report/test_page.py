@@ -202,3 +202,15 @@ def test_written_atomically(tmp_path, phantom, rows, record):
     assert (tmp_path / "report.html").read_text(encoding="utf-8").rstrip().endswith("</html>")
     with pytest.raises(OutputError):
         write_page(tmp_path / "report.html" / "below.html", phantom.ct, phantom.labels, rows, record)
+
+
+def test_a_fragment_is_named_on_the_page(phantom, rows, record, changed):
+    plain = render_page(phantom.ct, phantom.labels, rows, record)
+    assert "Fragments, not counted" not in plain
+    page = render_page(
+        phantom.ct, phantom.labels, changed(rows, "biceps_femoris", Side.RIGHT, volume_mm3=30.0, fragment=True), record
+    )
+    row = page[page.index('<tr data-structure="biceps_femoris">') :].split("</tr>")[0]
+    assert '0.0 <span class="cut">fragment</span>' in row and "\u2212200" not in row
+    assert "<dt>Fragments, not counted</dt><dd>1</dd>" in page
+    assert "<dt>Found on the right</dt><dd>28" in page and "<dt>Found on the left</dt><dd>29" in page

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from vastus.anatomy import SIDES, STRUCTURES
+from vastus.anatomy import BY_KEY, SIDES, STRUCTURES, Side
 from vastus.morphometry import ScanMeasures, measure_scan
 from vastus.morphometry.rows import MeasureRow
 from vastus.sarcopenia import ClinicalFacts
@@ -53,3 +54,18 @@ def test_the_same_rows_without_clinical_facts() -> None:
     rows = index_rows(measured(), ClinicalFacts())
     assert len(rows) == (len(STRUCTURES) + 6) * 3 * 4
     assert {r.measure for r in rows if r.value is not None} == {"volume_per_femur_length"}
+
+
+def test_a_fragment_has_no_index() -> None:
+    scan = make_phantom((5, 5, 6))
+    labels = scan.labels.array.copy()
+    value_right = BY_KEY["gracilis"].label_value(Side.RIGHT)
+    places = np.argwhere(labels == value_right)
+    labels[labels == value_right] = 0
+    labels[tuple(places[len(places) // 2])] = value_right
+    rows = index_rows(measure_scan(scan.ct, scan.labels.with_array(labels), "s"), FACTS)
+    for side in ("right", "both"):
+        assert value(rows, "gracilis", side, "volume_per_height2") is None
+        assert value(rows, "all", side, "volume_per_height2", "medial") is None
+    assert value(rows, "gracilis", "left", "volume_per_height2") is not None
+    assert {(r.structure, r.side) for r in rows if r.fragment} == {("gracilis", "right"), ("gracilis", "both")}

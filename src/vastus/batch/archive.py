@@ -18,7 +18,7 @@ from typing import BinaryIO
 from vastus.batch.ledger import SCANS_FOLDER, Ledger
 from vastus.errors import OutputError
 from vastus.io.atomic import atomic_path
-from vastus.io.tables import CONFIDENCE, MEAN_HU, TRUNCATED, VALUE, VOLUME_MM3
+from vastus.io.tables import CONFIDENCE, FRAGMENT, MEAN_HU, TRUNCATED, VALUE, VOLUME_MM3
 
 _NUMBERS = {VOLUME_MM3, VALUE, MEAN_HU, CONFIDENCE}
 _FACT = "bytes of "
@@ -129,12 +129,18 @@ def header_line(columns: Iterable[str]) -> str:
 
 
 def stored_rows(path: Path) -> str:
-    """The rows of one scan's table without the header; nothing where the file lacks."""
+    """The rows of one scan's table without the header; nothing where the file lacks.
+
+    A table of an older version has no ``fragment`` column: its rows get ``false``, so that all rows are of one length.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError:
         return ""
-    return text.partition("\n")[2]
+    header, _, rows = text.partition("\n")
+    if header.rstrip().endswith(f",{TRUNCATED}"):
+        return "".join(f"{row},false\n" for row in rows.splitlines())
+    return rows
 
 
 def rows_as_text(rows: Iterable[Iterable[object]]) -> str:
@@ -151,7 +157,8 @@ def csv_to_parquet(source: Path, target: Path, header: tuple[str, ...]) -> None:
     from pyarrow import parquet
 
     kinds: Mapping[str, pa.DataType] = {
-        name: pa.float64() if name in _NUMBERS else pa.bool_() if name == TRUNCATED else pa.string() for name in header
+        name: pa.float64() if name in _NUMBERS else pa.bool_() if name in (TRUNCATED, FRAGMENT) else pa.string()
+        for name in header
     }
     options = arrow_csv.ConvertOptions(column_types=kinds, strings_can_be_null=False)
     with atomic_path(target) as temporary:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.anatomy import SIDES, STRUCTURES, Group, Side
-from vastus.io.tables import CONFIDENCE, CONFIDENCE_FILE, SIDE, STRUCTURE, SUBJECT, TRUNCATED, VOLUME_MM3
+from vastus.io.tables import CONFIDENCE, CONFIDENCE_FILE, FRAGMENT, SIDE, STRUCTURE, SUBJECT, TRUNCATED, VOLUME_MM3
 from vastus.morphometry.rows import ALL, BOTH_SIDES
 
 FEWEST_SCANS: Final = 20
@@ -68,7 +68,7 @@ class Archive:
 
     Attributes:
         names: of the scans.
-        volume_mm3: shape (scans, 58), NaN where absent.
+        volume_mm3: shape (scans, 58), NaN where absent or a fragment.
         truncated: the same shape.
         confidence: of the network, shape (scans, 59), the last of the scan as a whole; NaN where not known.
     """
@@ -93,8 +93,9 @@ def read_archive(path: Path) -> Archive:
 
     options = arrow_csv.ConvertOptions(
         column_types={SUBJECT: pa.string(), STRUCTURE: pa.string(), SIDE: pa.string(), VOLUME_MM3: pa.float32(),
-                      TRUNCATED: pa.bool_()},
-        include_columns=[SUBJECT, STRUCTURE, SIDE, VOLUME_MM3, TRUNCATED], strings_can_be_null=False,
+                      TRUNCATED: pa.bool_(), FRAGMENT: pa.bool_()},
+        include_columns=[SUBJECT, STRUCTURE, SIDE, VOLUME_MM3, TRUNCATED, FRAGMENT], include_missing_columns=True,
+        strings_can_be_null=False,
     )  # fmt: skip
     names: list[str] = []
     volumes = [np.empty((0, len(COLUMNS)), np.float32)]
@@ -111,7 +112,8 @@ def read_archive(path: Path) -> Archive:
             column = _columns_of(batch.column(1), batch.column(2))
             known = column >= 0
             cells = subjects.indices.to_numpy()[known], column[known]
-            volume[cells] = batch.column(3).to_numpy(zero_copy_only=False)[known]
+            fragment = batch.column(5).fill_null(False).to_numpy(zero_copy_only=False)
+            volume[cells] = np.where(fragment, np.nan, batch.column(3).to_numpy(zero_copy_only=False))[known]
             cut[cells] = batch.column(4).to_numpy(zero_copy_only=False)[known]
             if goes_on:
                 here = ~np.isnan(volume[0])

@@ -42,7 +42,14 @@ def measure(
     from vastus.io.atomic import ensure_folder
     from vastus.io.labels import read_labels_on
     from vastus.io.scans import read_scan
-    from vastus.morphometry import MeasureSettings, load_measure_settings, measure_scan, too_large, wrong_density
+    from vastus.morphometry import (
+        MeasureSettings,
+        fragment_warnings,
+        load_measure_settings,
+        measure_scan,
+        too_large,
+        wrong_density,
+    )
     from vastus.sarcopenia import ClinicalFacts, diagnose, load_criteria
 
     # Whatever the user typed is checked before the scan is read.
@@ -63,7 +70,8 @@ def measure(
     diagnosis = None if facts == ClinicalFacts() else diagnose(facts, chosen)
     summary = _summary(found, thresholds, diagnosis, chosen.note)
     _write(output, found, facts, thresholds, summary)
-    for warning in (*wrong_density(found.structures), *too_large(found.structures)):
+    structures = found.structures
+    for warning in (*wrong_density(structures), *too_large(structures), *fragment_warnings(structures)):
         typer.echo(f"vastus: {warning}", err=True)
     typer.echo(json.dumps(summary, indent=2) if as_json else _text(found, diagnosis, output, chosen.note))
 
@@ -129,6 +137,7 @@ def _summary(found: ScanMeasures, settings: MeasureSettings, diagnosis: Diagnosi
         "truncated": [
             f"{s.structure.key}_{s.side.value}" for s in found.structures if s.truncated
         ],
+        "fragments": [f"{s.structure.key}_{s.side.value}" for s in found.structures if s.fragment],
         "absent": [f"{s.structure.key}_{s.side.value}" for s in found.structures if s.volume_mm3 is None],
     }  # fmt: skip
     if diagnosis is not None:
@@ -147,9 +156,11 @@ def _summary(found: ScanMeasures, settings: MeasureSettings, diagnosis: Diagnosi
 
 
 def _text(found: ScanMeasures, diagnosis: Diagnosis | None, output: Path, note: str) -> str:
-    present = sum(s.volume_mm3 is not None for s in found.structures)
+    present = sum(s.volume_mm3 is not None and not s.fragment for s in found.structures)
     cut = sum(s.truncated for s in found.structures)
     lines = [f"{found.subject}: {present} of 58 structures measured, {cut} cut by the edge of the scan."]
+    if fragments := sum(s.fragment for s in found.structures):
+        lines.append(f"Fragments, counted nowhere: {fragments}.")
     for leg in found.legs:
         length = "cut by the scan" if leg.length_mm is None else f"{leg.length_mm:.0f} mm"
         lines.append(f"Femur {leg.side.value}: {length}.")

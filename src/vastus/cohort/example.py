@@ -174,6 +174,6 @@ def _volume_rows(
             group = BY_KEY[structure.key].group.value
             rows.append(
                 (scan, structure.key, group, side.value, None if volume is None else round(volume, 1), round(hu, 1),
-                 "true" if cut else "false")
+                 "true" if cut else "false", "false")
             )  # fmt: skip
     return rows

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vastus.anatomy import BY_KEY, MUSCLES, SIDES, Group, structures_of
+from vastus.anatomy import BY_KEY, MUSCLES, SIDES, Group, Side, structures_of
 from vastus.cohort.problems import Problem, ProblemKind
 from vastus.errors import ImplausibleValueError, MissingInputError, VastusError
 from vastus.io import tables
 from vastus.io.edited_tables import decimal_comma, plain_name, read_edited_table, read_number
+from vastus.muscle_volumes import find_fragments
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +27,8 @@ class Volumes:
     """Volumes of all scans.
 
     Attributes:
-        sides_mm3: one row a scan, columns (structure key, side); empty where absent or cut off by the field of view.
+        sides_mm3: one row a scan, columns (structure key, side); empty where absent, cut off by the field of view, or a
+            fragment.
         truncated: the same shape; whether the structure was cut off.
         problems: what was left out.
         listed: structures that have a row in the table at all, whatever it says.
@@ -88,6 +90,7 @@ def volumes_from_table(table: pd.DataFrame, problems: Sequence[Problem] = ()) ->
     cut = table.set_index([tables.SUBJECT, *index])[tables.TRUNCATED].unstack(index).reindex(columns=keys)
     cut = cut.eq(True)
     volumes = _unit_checked(volumes.mask(cut).astype(float), found)
+    volumes = volumes.mask(_fragments(table, volumes, found))
     return Volumes(volumes, cut.loc[volumes.index], tuple(found), listed)
 
 
@@ -131,7 +134,7 @@ def _name_of(file: Path, scans: Path) -> str:
 def _read_one(file: Path) -> tuple[pd.DataFrame | None, str]:
     import pandas as pd
 
-    needed = [c for c in tables.VOLUME_COLUMNS if c not in (tables.GROUP, tables.MEAN_HU)]
+    needed = [c for c in tables.VOLUME_COLUMNS if c not in (tables.GROUP, tables.MEAN_HU, tables.FRAGMENT)]
     try:
         table = read_edited_table(file, "table of volumes")
     except VastusError as error:
@@ -175,6 +178,37 @@ def _usable_rows(table: pd.DataFrame, problems: list[Problem]) -> pd.DataFrame:
             problems.append(Problem(ProblemKind.BAD_VOLUME, f"{count} {what}; left out", str(subject)))
     table = table.assign(**{tables.VOLUME_MM3: volume, tables.TRUNCATED: truncated.isin(["true", "1"])})
     return table[~is_bad & sided & ~twice]
+
+
+def _fragments(table: pd.DataFrame, volumes: pd.DataFrame, problems: list[Problem]) -> pd.DataFrame:
+    """Which volumes are fragments: as the table says, else by the rule, for tables without the column."""
+    import pandas as pd
+
+    said = table.get(tables.FRAGMENT, pd.Series("", index=table.index)).astype(str).str.strip().str.lower()
+    given = {
+        (subject, structure, side): word in ("true", "1")
+        for subject, structure, side, word in zip(
+            table[tables.SUBJECT], table[tables.STRUCTURE], table[tables.SIDE], said, strict=True
+        )
+        if word in ("true", "1", "false", "0")
+    }
+    rows = []
+    for subject, row in zip(volumes.index, volumes.to_numpy(), strict=True):
+        known = {
+            (key, Side(side)): float(value)
+            for (key, side), value in zip(volumes.columns, row, strict=True)
+            if not math.isnan(value)
+        }
+        found = find_fragments(known)
+        flags = [
+            (key, Side(side)) in known and given.get((subject, key, side), (key, Side(side)) in found)
+            for key, side in volumes.columns
+        ]
+        if any(flags):
+            what = f"{sum(flags)} fragment(s), far too small to be the structure; left out"
+            problems.append(Problem(ProblemKind.BAD_VOLUME, what, str(subject)))
+        rows.append(flags)
+    return pd.DataFrame(rows, index=volumes.index, columns=volumes.columns, dtype=bool)
 
 
 def _unit_checked(volumes: pd.DataFrame, problems: list[Problem]) -> pd.DataFrame:

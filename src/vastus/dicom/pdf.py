@@ -106,5 +106,5 @@ def _table(rows: Iterable[VolumeRow]) -> Any:
 def _cells(row: VolumeRow | None) -> tuple[str, str]:
     if row is None or row.volume_mm3 is None:
         return "-", "-"
-    mark = " *" if row.truncated else ""
+    mark = " fragment" if row.fragment else " *" if row.truncated else ""
     return f"{row.volume_mm3 / 1000:.1f}{mark}", "-" if row.mean_hu is None else f"{row.mean_hu:.1f}"

@@ -15,6 +15,7 @@ from vastus.dicom.codes import (
     COMPUTED_TOMOGRAPHY,
     CUBIC_MILLIMETRE,
     CUT_BY_SCAN,
+    FRAGMENT,
     HOUNSFIELD_UNIT,
     LARGEST_SLICE,
     MAXIMUM,
@@ -136,7 +137,8 @@ def _group(
         ),
         measurements=measurements,
         qualitative_evaluations=[
-            hd.sr.QualitativeEvaluation(concept(CUT_BY_SCAN), concept(YES if row.truncated else NO))
+            hd.sr.QualitativeEvaluation(concept(CUT_BY_SCAN), concept(YES if row.truncated else NO)),
+            hd.sr.QualitativeEvaluation(concept(FRAGMENT), concept(YES if row.fragment else NO)),
         ],
     )
 

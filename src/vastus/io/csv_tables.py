@@ -12,7 +12,7 @@ from pathlib import Path
 from vastus.anatomy import BY_KEY, Group, Side
 from vastus.errors import MissingInputError, SettingsError
 from vastus.io.atomic import write_text
-from vastus.io.tables import VOLUME_COLUMNS, VOLUMES_FILE
+from vastus.io.tables import FRAGMENT, VOLUME_COLUMNS, VOLUMES_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class VolumeRow:
         volume_mm3: visible volume; None when the structure is absent.
         mean_hu: mean HU inside; None when absent.
         truncated: whether the edge of the scan cuts the structure.
+        fragment: whether what is labelled is too small to be the structure.
     """
 
     subject: str
@@ -35,6 +36,7 @@ class VolumeRow:
     volume_mm3: float | None
     mean_hu: float | None
     truncated: bool
+    fragment: bool = False
 
 
 def write_volume_rows(rows: Iterable[VolumeRow], path: Path) -> None:
@@ -44,13 +46,13 @@ def write_volume_rows(rows: Iterable[VolumeRow], path: Path) -> None:
     writer.writerow(VOLUME_COLUMNS)
     for row in rows:
         volume, mean = _cell(row.volume_mm3, 1), _cell(row.mean_hu, 2)
-        truncated = "true" if row.truncated else "false"
-        writer.writerow([row.subject, row.structure, row.group.value, row.side.value, volume, mean, truncated])
+        flags = ["true" if flag else "false" for flag in (row.truncated, row.fragment)]
+        writer.writerow([row.subject, row.structure, row.group.value, row.side.value, volume, mean, *flags])
     write_text(path, stream.getvalue())
 
 
 def read_volume_rows(path: Path) -> tuple[VolumeRow, ...]:
-    """Read what ``write_volume_rows`` wrote, from one subject or many.
+    """Read what ``write_volume_rows`` wrote, from one subject or many; without ``fragment`` nothing is one.
 
     Raises:
         MissingInputError: no such file.
@@ -63,7 +65,7 @@ def read_volume_rows(path: Path) -> tuple[VolumeRow, ...]:
     except UnicodeDecodeError as error:
         raise SettingsError("The table is not UTF-8 text.", path=path) from error
     reader = csv.DictReader(io.StringIO(text, newline=""))
-    missing = [column for column in VOLUME_COLUMNS if column not in (reader.fieldnames or ())]
+    missing = [column for column in VOLUME_COLUMNS if column not in (*(reader.fieldnames or ()), FRAGMENT)]
     if missing:
         raise SettingsError(f"Columns are missing: {', '.join(missing)}.", path=path)
     return tuple(_row(cells, line, path) for line, cells in enumerate(reader, start=2))
@@ -74,14 +76,17 @@ def _cell(value: float | None, decimals: int) -> str:
 
 
 def _row(cells: dict[str, str | None], line: int, path: Path) -> VolumeRow:
-    subject, structure, group, side, volume, mean, truncated = ((cells[c] or "").strip() for c in VOLUME_COLUMNS)
+    subject, structure, group, side, volume, mean, truncated, fragment = (
+        (cells.get(column) or "").strip() for column in VOLUME_COLUMNS
+    )
+    flags = {"true": True, "false": False}
     try:
         known = BY_KEY[structure]
         if known.group.value != group:
             raise ValueError(f"{structure} does not belong to the group {group!r}")
         return VolumeRow(
             subject, structure, known.group, Side(side), _number(volume), _number(mean),
-            {"true": True, "false": False}[truncated.lower()],
+            flags[truncated.lower()], flags[fragment.lower() or "false"],
         )  # fmt: skip
     except (KeyError, ValueError) as error:
         raise SettingsError(f"Line {line}: {error} is not valid here.", path=path) from error

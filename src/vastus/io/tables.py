@@ -12,10 +12,14 @@ VOLUME_MM3: Final = "volume_mm3"
 MEAN_HU: Final = "mean_hu"
 TRUNCATED: Final = "truncated"
 
-VOLUME_COLUMNS: Final = (SUBJECT, STRUCTURE, GROUP, SIDE, VOLUME_MM3, MEAN_HU, TRUNCATED)
+FRAGMENT: Final = "fragment"
+"""Whether what is labelled is too small to be the structure (``vastus.muscle_volumes.find_fragments``); a table without
+the column is older than it."""
+
+VOLUME_COLUMNS: Final = (SUBJECT, STRUCTURE, GROUP, SIDE, VOLUME_MM3, MEAN_HU, TRUNCATED, FRAGMENT)
 """Columns of ``volumes.csv``: one row a structure and side, always all 58. An absent structure has an empty volume
-and HU (never 0), ``truncated`` is ``true`` or ``false``; side is ``right`` or ``left`` (``unknown`` rows are added
-only when the side of a structure can't be told)."""
+and HU (never 0), ``truncated`` and ``fragment`` are ``true`` or ``false``; side is ``right`` or ``left`` (``unknown``
+rows are added only when the side of a structure can't be told)."""
 
 MEASURE: Final = "measure"
 VALUE: Final = "value"
@@ -29,7 +33,7 @@ LEVEL: Final = "level"
 CONFIDENCE_COLUMNS: Final = (SUBJECT, STRUCTURE, SIDE, CONFIDENCE)
 """Columns of ``confidence.csv`` of an archive: the scan (``all``, ``both``), then what was found in it."""
 
-MEASURE_COLUMNS: Final = (SUBJECT, STRUCTURE, GROUP, SIDE, MEASURE, VALUE, UNIT, TRUNCATED)
+MEASURE_COLUMNS: Final = (SUBJECT, STRUCTURE, GROUP, SIDE, MEASURE, VALUE, UNIT, TRUNCATED, FRAGMENT)
 """Columns of ``measures.csv``, tidy: one row a value. ``structure`` is a key, ``all`` in rows of a group,
 ``subcutaneous_fat`` or ``intermuscular_fat``; ``group`` is ``all`` for all muscles together; side may be ``both``."""
 

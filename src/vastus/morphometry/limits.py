@@ -1,4 +1,4 @@
-"""Labels that are larger than any person's muscle: a swelling, a tumour, or a wrong label."""
+"""Labels that are larger or far smaller than any person's muscle: a swelling, a tumour, a speck, a wrong label."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from vastus.anatomy import Side
 from vastus.morphometry.structures import StructureMeasures
-from vastus.muscle_volumes import largest_volume_mm3
+from vastus.muscle_volumes import find_fragments, largest_volume_mm3
 
 LEAST_BONE_HU = 130.0
 """Mean of a muscle above this is bone, also with contrast medium; of a bone below it is none."""
@@ -43,3 +43,15 @@ def too_large(structures: Iterable[StructureMeasures]) -> tuple[str, ...]:
             "as muscle, or the label is wrong."
         )
     return tuple(found)
+
+
+def fragment_warnings(structures: Iterable[StructureMeasures]) -> tuple[str, ...]:
+    """A warning for each fragment: how much is labelled, why that is no muscle, and that it counts nowhere."""
+    there = {(s.structure.key, s.side): s for s in structures if s.volume_mm3 is not None}
+    cut = [at for at, measured in there.items() if measured.truncated]
+    reasons = find_fragments({at: measured.volume_mm3 or 0.0 for at, measured in there.items()}, cut)
+    return tuple(
+        f"{there[at].structure.english}, {at[1].value}: {(there[at].volume_mm3 or 0.0) / 1000:.1f} mL are labelled, a "
+        f"fragment: {why}. It counts in no difference, sum or index. The label is wrong, or the structure is not there."
+        for at, why in reasons.items()
+    )

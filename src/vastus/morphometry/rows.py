@@ -32,6 +32,7 @@ class MeasureRow:
     value: float | None
     unit: str
     truncated: bool
+    fragment: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +44,12 @@ class _Of:
     group: str
     side: str
     truncated: bool
+    fragment: bool = False
 
     def row(self, measure: str, value: float | None, unit: str) -> MeasureRow:
         return MeasureRow(
-            self.subject, self.structure, self.group, self.side, measure, value, unit, self.truncated
+            self.subject, self.structure, self.group, self.side, measure, value, unit, self.truncated,
+            self.fragment,
         )  # fmt: skip
 
 
@@ -108,7 +111,8 @@ def _group_name(group: Group | None) -> str:
 
 def _structure_rows(subject: str, measured: StructureMeasures, percentiles: tuple[float, ...]) -> Iterator[MeasureRow]:
     structure = measured.structure
-    of = _Of(subject, structure.key, structure.group.value, measured.side.value, measured.truncated)
+    flags = (measured.truncated, measured.fragment)
+    of = _Of(subject, structure.key, structure.group.value, measured.side.value, *flags)
     yield of.row("volume", measured.volume_mm3, "mm3")
     yield from _hu_rows(of, measured.hu, percentiles)
     extent = measured.extent
@@ -144,7 +148,18 @@ def _field(of: HuStatistics | Extent | None, name: str) -> float | None:
 def write_measure_rows(rows: Iterable[MeasureRow], path: Path) -> None:
     """Write ``measures.csv`` atomically; an unknown value is an empty cell."""
     lines = [
-        [r.subject, r.structure, r.group, r.side, r.measure, _cell(r.value), r.unit, _flag(r.truncated)] for r in rows
+        [
+            r.subject,
+            r.structure,
+            r.group,
+            r.side,
+            r.measure,
+            _cell(r.value),
+            r.unit,
+            _flag(r.truncated),
+            _flag(r.fragment),
+        ]
+        for r in rows
     ]
     _write(path, MEASURE_COLUMNS, lines)
 

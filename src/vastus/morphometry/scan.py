@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from vastus.morphometry.landmarks import Leg, Level, find_leg
 from vastus.morphometry.settings import MeasureSettings
 from vastus.morphometry.structures import Extent, HuStatistics, StructureMeasures, hu_statistics
 from vastus.morphometry.voxels import ROW_OF_VALUE, LabelTally, Profiles, in_blocks, profile_labels, tally_labels
+from vastus.muscle_volumes import find_fragments
 from vastus.volume import Volume, place_on, to_ras
 
 _PLATEAU = 0.999
@@ -28,9 +29,9 @@ class GroupMeasures:
     """A muscle group on one side (``group`` None: all 27 muscles).
 
     Attributes:
-        volume_mm3: sum of the members that are there; None when none is.
-        truncated: a member is cut by the edge of the scan, or absent: the sum is not the whole group.
-        hu: of all members together.
+        volume_mm3: sum of the members that are there, without fragments; None when none is.
+        truncated: a member is cut by the edge of the scan, absent or a fragment: the sum is not the whole group.
+        hu: of the same members together.
     """
 
     group: Group | None
@@ -75,7 +76,7 @@ class FatVolumes:
 
 @dataclass(frozen=True, slots=True)
 class Asymmetry:
-    """``percent`` = 100 * (right - left) / mean of both; None when a side is absent or cut."""
+    """``percent`` = 100 * (right - left) / mean of both; None when a side is absent, cut or a fragment."""
 
     name: str
     group: Group | None
@@ -172,7 +173,8 @@ def measure_volumes(ct: Volume | None, labels: Volume, subject: str) -> list[Vol
 def _volume_row(subject: str, measured: StructureMeasures) -> VolumeRow:
     structure, mean = measured.structure, None if measured.hu is None else measured.hu.mean_hu
     return VolumeRow(
-        subject, structure.key, structure.group, measured.side, measured.volume_mm3, mean, measured.truncated
+        subject, structure.key, structure.group, measured.side, measured.volume_mm3, mean, measured.truncated,
+        measured.fragment,
     )  # fmt: skip
 
 
@@ -233,7 +235,13 @@ def _structures(
         result.append(
             StructureMeasures(label.structure, label.side, volume, truncations[row].any, statistics, extent)
         )  # fmt: skip
-    return tuple(result)
+    return _with_fragments(result)
+
+
+def _with_fragments(structures: list[StructureMeasures]) -> tuple[StructureMeasures, ...]:
+    there = {(s.structure.key, s.side): s.volume_mm3 for s in structures if s.volume_mm3 is not None}
+    fragments = find_fragments(there, [(s.structure.key, s.side) for s in structures if s.truncated])
+    return tuple(replace(s, fragment=True) if (s.structure.key, s.side) in fragments else s for s in structures)
 
 
 def _area_curve(voxels: NDArray[np.float64], bin_mm: float, voxel_mm3: float, slab_mm: float) -> NDArray[np.float64]:
@@ -271,9 +279,10 @@ def _groups(
     for side in SIDES:
         for group in (*MUSCLE_GROUPS, None):
             members = [by_label[s.key, side] for s in _members(group)]
-            present = [m.volume_mm3 for m in members if m.volume_mm3 is not None]
-            partial = bool(present) and (len(present) < len(members) or any(m.truncated for m in members))
-            rows = [int(ROW_OF_VALUE[m.structure.label_value(side)]) for m in members]
+            counted = [m for m in members if not m.fragment]
+            present = [m.volume_mm3 for m in counted if m.volume_mm3 is not None]
+            partial = bool(present) and not all(m.is_whole for m in members)
+            rows = [int(ROW_OF_VALUE[m.structure.label_value(side)]) for m in counted]
             result.append(
                 GroupMeasures(
                     group, side, sum(present) if present else None, partial,
@@ -303,11 +312,11 @@ def _areas(
                 result.append(LevelArea(leg.side, level, structure.key, structure.group, area, measured.truncated))
             for group in (*MUSCLE_GROUPS, None):
                 here = [by_label[s.key, leg.side] for s in _members(group)]
-                total = sum(at[m.structure.key] for m in here if m.volume_mm3 is not None)
-                cut = any(m.truncated and at[m.structure.key] > 0 for m in here)
+                counted = [m for m in here if m.volume_mm3 is not None and not m.fragment]
+                total = sum(at[m.structure.key] for m in counted)
+                cut = any((m.truncated or m.fragment) and at[m.structure.key] > 0 for m in here)
                 name = "all_muscles" if group is None else group.value
-                present = any(m.volume_mm3 is not None for m in here)
-                result.append(LevelArea(leg.side, level, name, group, total if present else None, cut))
+                result.append(LevelArea(leg.side, level, name, group, total if counted else None, cut))
             result.extend(_fat_areas(fat_of.get(leg.side), level, voxel_mm3, slab_mm))
     return result
 
@@ -355,7 +364,8 @@ def _fat_volumes(
 
 
 def _whole(measured: StructureMeasures | GroupMeasures) -> float | None:
-    return None if measured.truncated else measured.volume_mm3
+    is_fragment = isinstance(measured, StructureMeasures) and measured.fragment
+    return None if measured.truncated or is_fragment else measured.volume_mm3
 
 
 def _asymmetries(structures: tuple[StructureMeasures, ...], groups: tuple[GroupMeasures, ...]) -> tuple[Asymmetry, ...]:

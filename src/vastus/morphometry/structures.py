@@ -53,7 +53,8 @@ class Extent:
 class StructureMeasures:
     """One structure on one side. An absent one has ``volume_mm3`` None, never 0.
 
-    ``hu`` is None without a CT, ``extent`` without a femur on that side.
+    ``fragment``: too small to be the structure, and not cut by the edge of the scan. ``hu`` is None without a CT,
+    ``extent`` without a femur on that side.
     """
 
     structure: Structure
@@ -62,6 +63,12 @@ class StructureMeasures:
     truncated: bool
     hu: HuStatistics | None = None
     extent: Extent | None = None
+    fragment: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """There, not cut by the edge of the scan, and no fragment."""
+        return self.volume_mm3 is not None and not self.truncated and not self.fragment
 
 
 def hu_statistics(

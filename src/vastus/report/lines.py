@@ -11,16 +11,20 @@ from vastus.io.csv_tables import VolumeRow
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One side of a structure; both ``None`` where it is absent. ``truncated``: cut off by the scan's edge."""
+    """One side of a structure; both ``None`` where it is absent. ``truncated``: cut off by the scan's edge.
+
+    ``fragment``: too small to be the structure; it is shown and counts nowhere.
+    """
 
     volume_cm3: float | None = None
     mean_hu: float | None = None
     truncated: bool = False
+    fragment: bool = False
 
     @property
     def is_whole(self) -> bool:
         """Whether the volume is there and complete."""
-        return self.volume_cm3 is not None and not self.truncated
+        return self.volume_cm3 is not None and not self.truncated and not self.fragment
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ class Block:
 
 
 def asymmetry_percent(right: Cell, left: Cell) -> float | None:
-    """Right minus left in percent of their mean, as in ``measures.csv``; ``None`` where a side is absent or cut off."""
+    """Right minus left in percent of their mean, as in ``measures.csv``; ``None`` unless both are whole."""
     if not (right.is_whole and left.is_whole) or right.volume_cm3 is None or left.volume_cm3 is None:
         return None
     total = right.volume_cm3 + left.volume_cm3
@@ -66,7 +70,9 @@ def set_out(rows: Iterable[VolumeRow]) -> tuple[Block, ...]:
     cells: dict[tuple[str, Side], Cell] = {}
     for row in rows:
         volume = None if row.volume_mm3 is None else row.volume_mm3 / 1000.0
-        cells[row.structure, row.side] = Cell(volume, None if volume is None else row.mean_hu, row.truncated)
+        cells[row.structure, row.side] = Cell(
+            volume, None if volume is None else row.mean_hu, row.truncated, row.fragment
+        )
     lines = {s: Line(s, *(cells.get((s.key, side), Cell()) for side in Side)) for s in STRUCTURES}
     blocks = []
     for group in Group:
@@ -76,8 +82,8 @@ def set_out(rows: Iterable[VolumeRow]) -> tuple[Block, ...]:
 
 
 def _sum(cells: list[Cell]) -> Cell:
-    """Sum of what is visible. Not whole when a member is cut off or absent; absent when all are."""
-    volumes = [c.volume_cm3 for c in cells if c.volume_cm3 is not None]
+    """Sum of what is visible, without fragments. Not whole when a member is cut off, absent or a fragment."""
+    volumes = [c.volume_cm3 for c in cells if c.volume_cm3 is not None and not c.fragment]
     if not volumes:
         return Cell()
     return Cell(sum(volumes), None, any(not c.is_whole for c in cells))

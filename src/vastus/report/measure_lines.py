@@ -29,7 +29,7 @@ class LegKind(Kind):
 
 @dataclass(frozen=True, slots=True)
 class MeasureCell:
-    """One value; ``None`` where it is not known. ``truncated``: of the visible part only."""
+    """One value; ``None`` where it is not known, or of a fragment. ``truncated``: of the visible part only."""
 
     value: float | None = None
     truncated: bool = False
@@ -98,6 +98,6 @@ def _find(
 
 
 def _cell(row: MeasureRow | None, kind: Kind) -> MeasureCell:
-    if row is None or row.value is None:
+    if row is None or row.value is None or row.fragment:
         return MeasureCell()
     return MeasureCell(row.value * kind.factor, row.truncated)

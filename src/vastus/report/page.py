@@ -89,11 +89,12 @@ class _Bar:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """How many structures are there on each side, and how many are cut off."""
+    """How many structures are there on each side, how many are cut off, and how many are fragments (not there)."""
 
     right: int
     left: int
     cut: int
+    fragments: int
 
 
 def write_page(
@@ -192,9 +193,10 @@ def _sentence(text: str) -> str:
 def _found(lines: Sequence[Line]) -> _Found:
     sides = [(line.right, line.left, line.unknown) for line in lines]
     return _Found(
-        right=sum(right.volume_cm3 is not None for right, _, _ in sides),
-        left=sum(left.volume_cm3 is not None for _, left, _ in sides),
+        right=sum(right.volume_cm3 is not None and not right.fragment for right, _, _ in sides),
+        left=sum(left.volume_cm3 is not None and not left.fragment for _, left, _ in sides),
         cut=sum(cell.truncated for cells in sides for cell in cells),
+        fragments=sum(cell.fragment for cells in sides for cell in cells),
     )
 
 

@@ -12,11 +12,13 @@ from vastus.sarcopenia.normalisation import FEMUR_RANGE_MM, VolumeIndices, norma
 def index_rows(measures: ScanMeasures, facts: ClinicalFacts) -> list[MeasureRow]:
     """Normalised volumes of every structure and group: right, left, and both (the paper's classes have no side).
 
-    A volume that the scan cuts, or that is absent, gives empty indices: a part is not comparable between people.
+    A volume that the scan cuts, that is absent or a fragment gives empty indices: a part is not comparable between
+    people.
     The femur's length divides only its own side; of both sides together the mean length does.
     """
     volumes: dict[tuple[str, str, Side], float | None] = {}
     cut: dict[tuple[str, str, Side], bool] = {}
+    fragments = {(s.structure.key, s.structure.group.value, s.side) for s in measures.structures if s.fragment}
     for s in measures.structures:
         volumes[s.structure.key, s.structure.group.value, s.side] = s.volume_mm3
         cut[s.structure.key, s.structure.group.value, s.side] = s.truncated
@@ -31,14 +33,14 @@ def index_rows(measures: ScanMeasures, facts: ClinicalFacts) -> list[MeasureRow]
     rows: list[MeasureRow] = []
     for structure, group in names:
         keys = [(structure, group, side) for side in SIDES]
-        whole = [None if cut[key] else volumes[key] for key in keys]
+        whole = [None if cut[key] or key in fragments else volumes[key] for key in keys]
         for key, volume in zip(keys, whole, strict=True):
             indices = None if volume is None else normalise(volume, facts, femur_length_mm=lengths[key[2]])
-            rows.extend(_rows(measures.subject, key[:2], key[2].value, indices, truncated=cut[key]))
+            rows.extend(_rows(measures.subject, key[:2], key[2].value, indices, (cut[key], key in fragments)))
         known = [volume for volume in whole if volume is not None]
         indices = normalise(sum(known), facts, femur_length_mm=mean_length) if len(known) == len(SIDES) else None
-        truncated = any(cut[key] for key in keys)
-        rows.extend(_rows(measures.subject, (structure, group), BOTH_SIDES, indices, truncated=truncated))
+        flags = (any(cut[key] for key in keys), any(key in fragments for key in keys))
+        rows.extend(_rows(measures.subject, (structure, group), BOTH_SIDES, indices, flags))
     return rows
 
 
@@ -49,7 +51,7 @@ def _plausible(length_mm: float | None) -> float | None:
 
 
 def _rows(
-    subject: str, of: tuple[str, str], side: str, indices: VolumeIndices | None, *, truncated: bool
+    subject: str, of: tuple[str, str], side: str, indices: VolumeIndices | None, flags: tuple[bool, bool]
 ) -> list[MeasureRow]:
     found = indices or VolumeIndices(None, None, None, None)
     values = (
@@ -58,4 +60,4 @@ def _rows(
         ("volume_per_bmi", found.per_bmi_cm3_m2_kg, "cm3 m2/kg"),
         ("volume_per_femur_length", found.per_femur_length_cm2, "cm2"),
     )
-    return [MeasureRow(subject, *of, side, measure, value, unit, truncated) for measure, value, unit in values]
+    return [MeasureRow(subject, *of, side, measure, value, unit, *flags) for measure, value, unit in values]
