@@ -20,8 +20,8 @@ USED_EXTRAS = ("train", "dicom", "batch", "annotate")
 HEAD = """# Licences of what Vastus needs
 
 Vastus itself is under Apache-2.0. `pip install .` and its extras bring these packages. None is under the GPL or the
-AGPL. `python tools/list_licences.py` writes this page; a test compares it with what is installed. `make sbom` writes the
-same as a CycloneDX file, `make audit` asks for known weaknesses.
+AGPL. `python tools/list_licences.py` writes this page; a test compares it with what is installed. `make sbom` writes
+the same as a CycloneDX file, `make audit` asks for known weaknesses.
 
 | package | licence | needed by |
 |---|---|---|

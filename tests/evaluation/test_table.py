@@ -122,7 +122,7 @@ def test_left_for_right_is_an_error_and_not_forgiven():
 
 def test_refusals():
     with pytest.raises(GeometryError, match="grids differ"):
-        evaluate_pair(_small([1]), _small([1], np.diag([2.0, 1.0, 3.1, 1.0])))
+        evaluate_pair(_small([1]), _small([1], np.diag([2.0, 1.0, 4.5, 1.0])))
     with pytest.raises(LabelError, match="57"):
         evaluate_pair(_small([57]), _small([28]))
     skewed = np.diag([2.0, 1.0, 3.0, 1.0])
