@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +10,18 @@ from typer.testing import CliRunner
 from vastus.anatomy import UNLABELLED
 from vastus.cli.main import app
 from vastus.datasets.building import BuildOptions, build_dataset
-from vastus.datasets.layout import Split
+from vastus.datasets.layout import INDEX_FILE, Level, Split, index_text, read_open_set
 from vastus.datasets.matching import on_grid
 from vastus.errors import GeometryError, MissingInputError, OutputError, SettingsError
 from vastus.evaluation.runner import Rater, RunSettings, evaluate
+from vastus.io.atomic import write_text
 from vastus.io.labels import read_labels, write_labels
 from vastus.io.scans import read_scan
 from vastus.refinement.outline import Outline, Strokes
 from vastus.refinement.outline_files import write_outline
 from vastus.synthesis.dataset import write_image
 from vastus.training.dataset import check_dataset, read_dataset
-from vastus.volume import Volume, to_ras
+from vastus.volume import Volume, from_ras, to_ras
 
 
 def test_labels_and_cts_are_put_together_for_training(made, tmp_path: Path) -> None:
@@ -132,3 +134,23 @@ def test_a_grid_that_a_ct_does_not_hold_has_no_part_of_it(made) -> None:
     assert same is not None and np.array_equal(same.array, ct.array)
     lost = on_grid(Volume(ct.array, np.diag([-1.0, -1.0, 1.0, 1.0])), ct)
     assert lost is not None and np.array_equal(lost.array, ct.array)
+
+
+def test_of_hip_slices_read_twice_only_what_both_agree_on_is_kept(made, tmp_path: Path) -> None:
+    folder = made.source.folder
+    first = read_labels(folder / "labels" / "STS_004.nii.gz", partly=True)
+    second = to_ras(first).array.copy()
+    second[:30, :, 1][second[:30, :, 1] == 9] = 1  # another name in a part of slice 1
+    second[:30, :, 4][second[:30, :, 4] == 9] = 1  # and of slice 4, which is no hip
+    (folder / "labels_2").mkdir()
+    write_labels(from_ras(second, first), folder / "labels_2" / "STS_004.nii.gz", partly=True)
+    rows = [s for s in made.source.slices if s.scan == "STS_004"]
+    again = [replace(row, reading=2, level=Level.HIP if row.slice == 1 else Level.MIDDLE) for row in rows]
+    write_text(folder / INDEX_FILE, index_text([*made.source.slices, *again]))
+    build_dataset(read_open_set(folder), made.download, tmp_path / "out", BuildOptions(Split.TEST))
+    built = to_ras(read_labels(tmp_path / "out" / "labelsTr" / "STS_004.nii.gz", partly=True)).array
+    before = to_ras(first).array
+    changed = (before == 9) & (np.arange(before.shape[0]) < 30)[:, None, None] & (np.arange(6) == 1)
+    assert changed.any()
+    assert (built[changed] == UNLABELLED).all()
+    np.testing.assert_array_equal(built[~changed], before[~changed])

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vastus.anatomy import STRUCTURES, UNLABELLED
-from vastus.datasets.layout import INDEX_FILE, OpenSet, Split, index_text
+from vastus.datasets.layout import INDEX_FILE, Level, OpenSet, Split, index_text
 from vastus.datasets.matching import ImageFolder
 from vastus.errors import GeometryError, MissingInputError, OutputError, SettingsError
 from vastus.io.atomic import atomic_folder, write_text
@@ -24,6 +24,7 @@ from vastus.volume import Volume, from_ras, to_ras
 
 IMAGES, LABELS, DESCRIPTION = "imagesTr", "labelsTr", "dataset.json"
 PROPAGATED = "propagated.csv"
+_READ_TWICE = (Level.HIP, Level.PROXIMAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +99,17 @@ def build_dataset(
                 continue
             if options.redraw:
                 _refuse_other_masks(source, scan, ct, labels)
+            agreed = _agreed(source, scan, labels)
             write_image(ct.with_array(ct.array.astype(np.int16)), target / IMAGES / f"{scan}_0000.nii.gz")
             kept = target / LABELS / f"{scan}.nii.gz"
             if options.propagate:
-                between = propagate(to_ras(ct).array, np.ascontiguousarray(to_ras(labels).array), to_ras(ct).spacing_mm)
+                between = propagate(to_ras(ct).array, np.ascontiguousarray(to_ras(agreed).array), to_ras(ct).spacing_mm)
                 guessed += [(scan, k) for k in between.slices]
                 write_labels(from_ras(between.labels, labels), kept, partly=True)
-            else:
+            elif agreed is labels:
                 shutil.copyfile(source.labels(scan), kept)
+            else:
+                write_labels(agreed, kept, partly=True)
         done = tuple(scan for scan in names if scan not in missing)
         if not done or (missing and not options.allow_missing):
             raise _refusal(source, missing, images)
@@ -116,6 +120,21 @@ def build_dataset(
             write_text(target / PROPAGATED, "".join(["scan,slice\n", *lines]))
         write_text(target / DESCRIPTION, json.dumps(_description(len(done)), indent=1) + "\n")
     return Built(done, len(rows), len(guessed), tuple(missing))
+
+
+def _agreed(source: OpenSet, scan: str, labels: Volume) -> Volume:
+    """Keep what both readings agree on in the slices of hip and proximal thigh that were read twice; the rest is 255.
+
+    There readers of this kind err most against an expert. Elsewhere the first reading stands as it is.
+    """
+    twice = [s.slice for s in source.slices if s.scan == scan and s.reading == 2 and s.level in _READ_TWICE]
+    if not twice:
+        return labels
+    first, second = to_ras(labels), to_ras(read_labels(source.labels(scan, reading=2), partly=True))
+    kept = first.array.copy()
+    for k in twice:
+        kept[:, :, k][first.array[:, :, k] != second.array[:, :, k]] = UNLABELLED
+    return from_ras(kept, labels)
 
 
 def _refusal(source: OpenSet, missing: list[str], images: Path) -> MissingInputError:
