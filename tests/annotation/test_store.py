@@ -119,7 +119,9 @@ def test_undo_equals_a_stack(tmp_path_factory: pytest.TempPathFactory, steps: li
         assert (store.file(final).read_text() if final else None) == (finals[-1] if finals else None)
 
 
-def test_a_lock_keeps_others_out_until_it_expires(store: Store) -> None:
+def test_a_lock_keeps_others_out_until_it_expires(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1e9]
+    monkeypatch.setattr(time, "time", lambda: now[0])
     store.lock("case", "anna", seconds=0.3)
     save(store, "a")
     for refused in (
@@ -129,7 +131,7 @@ def test_a_lock_keeps_others_out_until_it_expires(store: Store) -> None:
         with pytest.raises(LockedCaseError, match="anna"):
             refused()
     assert store.locks()["case"].holder == "anna"
-    time.sleep(0.35)
+    now[0] += 0.35
     assert store.locks() == {}
     assert save(store, "b", author="bert").number == 2
     store.lock("case", "bert")

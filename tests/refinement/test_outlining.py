@@ -142,7 +142,8 @@ def test_what_does_not_fit_is_refused() -> None:
         lambda: Polygon(1, ((0, 0), (1, 0))), lambda: Outline(TWO + TWO[:1]), lambda: Outline(TWO, dropped=("soleus",)),
         lambda: Outline(TWO, undecided=(("sartorius", "soleus"),)), lambda: Outline(TWO, window=(5, 5, 0, 9)),
         lambda: OutlineSettings(neighbour_weight=0.6), lambda: OutlineSettings(edge_scale_hu=0),
-        lambda: OutlineSettings(grid_factor=3),
+        lambda: OutlineSettings(grid_factor=3), lambda: OutlineSettings(skin_voxels=51),
+        lambda: OutlineSettings(mask_hu=float("nan")), lambda: Strokes("sartorius", (((1, 1),),), opening_voxels=51),
     ):  # fmt: skip
         with pytest.raises(SettingsError):
             wrong()

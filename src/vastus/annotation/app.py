@@ -16,7 +16,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from vastus import __version__
-from vastus.annotation import auth_routes, monai_routes, review_routes, tool_routes, viewer_routes
+from vastus.annotation import auth_routes, monai_routes, outline_routes, review_routes, tool_routes, viewer_routes
 from vastus.annotation.access import refuse_strangers
 from vastus.annotation.guards import BodyRefused, Guard, GuardSettings, error_body
 from vastus.annotation.logs import LOG
@@ -46,6 +46,7 @@ def create_app(workshop: Workshop) -> FastAPI:
     app.include_router(auth_routes.router)
     app.include_router(viewer_routes.router)
     app.include_router(tool_routes.router)
+    app.include_router(outline_routes.router)
     app.include_router(review_routes.router)
     app.include_router(monai_routes.router)
     _serve_viewer(app)

@@ -13,9 +13,9 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -37,6 +37,13 @@ CREATE TABLE IF NOT EXISTS locks (case_id TEXT PRIMARY KEY, holder TEXT NOT NULL
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS scores (
     case_id TEXT NOT NULL, model TEXT NOT NULL, score REAL NOT NULL, PRIMARY KEY (case_id, model));
+CREATE TABLE IF NOT EXISTS outlines (
+    case_id TEXT NOT NULL, version INTEGER NOT NULL, slice INTEGER NOT NULL, outline TEXT NOT NULL,
+    PRIMARY KEY (case_id, version, slice));
+CREATE TRIGGER IF NOT EXISTS no_outline_change BEFORE UPDATE ON outlines
+BEGIN SELECT RAISE(ABORT, 'outlines never change'); END;
+CREATE TRIGGER IF NOT EXISTS no_outline_loss BEFORE DELETE ON outlines
+BEGIN SELECT RAISE(ABORT, 'outlines never go'); END;
 CREATE TRIGGER IF NOT EXISTS no_change BEFORE UPDATE ON versions
 BEGIN SELECT RAISE(ABORT, 'versions never change'); END;
 CREATE TRIGGER IF NOT EXISTS no_loss BEFORE DELETE ON versions
@@ -105,13 +112,18 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What is said about a version when it is saved. ``parent`` None: from whatever is current."""
+    """What is said about a version when it is saved. ``parent`` None: from whatever is current.
+
+    Attributes:
+        outlines: what was drawn, by slice (JSON text): from it the masks of these slices can be drawn again.
+    """
 
     kind: Kind
     author: str
     parent: int | None = None
     note: str = ""
     tag: str = ""
+    outlines: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +199,13 @@ class Store:
         with self._connection() as connection:
             return _one(connection, case_id, number)
 
+    def outlines(self, version: Version) -> dict[int, str]:
+        """What was drawn in the slices of a version; of an undo, that of the version it brings back."""
+        number = version.number if version.equals is None else version.equals
+        query = "SELECT slice, outline FROM outlines WHERE case_id = ? AND version = ? ORDER BY slice"
+        with self._connection() as connection:
+            return {int(k): str(text) for k, text in connection.execute(query, (version.case_id, number))}
+
     def file(self, version: Version) -> Path:
         """The file of a version."""
         return self.layout.versions(version.case_id) / version.file
@@ -257,6 +276,8 @@ class Store:
                 temporary.replace(folder / version.file)
                 _flush(folder)
                 _insert(connection, version)
+                rows = [(case_id, number, index, text) for index, text in sorted(draft.outlines.items())]
+                connection.executemany("INSERT INTO outlines VALUES (?, ?, ?, ?)", rows)
                 return version
         finally:
             temporary.unlink(missing_ok=True)

@@ -5,12 +5,14 @@ Points are voxel indices (i, j) of the slice as it is given, whole or broken; a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from vastus.anatomy import BACKGROUND_ID, BY_ID, BY_KEY, UNLABELLED
 from vastus.errors import SettingsError
 
+_FARTHEST_VOXELS = 50
 Point = tuple[float, float]
 Line = tuple[Point, ...]
 """A stroke: one point, or two and more that are joined."""
@@ -41,8 +43,8 @@ class Strokes:
             raise SettingsError(f"{self.key} has no stroke.")
         if self.confidence not in (1, 2, 3):
             raise SettingsError(f"The confidence of {self.key} must be 1, 2 or 3, not {self.confidence}.")
-        if self.opening_voxels is not None and self.opening_voxels < 0:
-            raise SettingsError(f"The opening of {self.key} must not be below 0.")
+        if self.opening_voxels is not None and not 0 <= self.opening_voxels <= _FARTHEST_VOXELS:
+            raise SettingsError(f"The opening of {self.key} must lie between 0 and {_FARTHEST_VOXELS} voxels.")
 
     @property
     def is_bone(self) -> bool:
@@ -104,8 +106,13 @@ class OutlineSettings:
         if not 0 <= self.neighbour_weight <= 0.5:
             raise SettingsError("The weight of the neighbouring slices must lie between 0 and 0.5.")
         sizes = (self.edge_sigma_voxels, self.mask_sigma_voxels, self.skin_voxels, self.opening_voxels)
-        if self.edge_scale_hu <= 0 or min(*sizes, self.undecided_radius_voxels) < 0:
-            raise SettingsError("Lengths of outlining must not be negative, and the scale of edges must be above 0.")
+        reach = (*sizes, self.undecided_radius_voxels)
+        if not self.edge_scale_hu > 0 or not all(0 <= size <= _FARTHEST_VOXELS for size in reach):
+            raise SettingsError(
+                f"Lengths of outlining lie between 0 and {_FARTHEST_VOXELS} voxels, and the scale of edges above 0."
+            )
+        if not all(math.isfinite(hu) for hu in (self.mask_hu, self.bone_hu, self.edge_scale_hu)):
+            raise SettingsError("HU of outlining must be numbers.")
 
 
 @dataclass(frozen=True, slots=True)
