@@ -54,7 +54,8 @@ def _identity(folder: Path) -> tuple[int, int] | Path:
 
 
 def _entries(folder: Path) -> tuple[list[str], list[str]]:
-    folders, files = [], []
+    folders: list[str] = []
+    files: list[str] = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
