@@ -17,7 +17,7 @@ import dicom_factory as factory
 from labelled_dicom import FULL_HEADER
 from toy_bundle import CLASS_STEP_HU, PAINTED, write_toy_bundle
 from vastus.cli.main import app
-from vastus.errors import UnsupportedScanError
+from vastus.errors import PacsError, UnsupportedScanError
 from vastus.synthesis.phantom import make_phantom
 
 
@@ -88,7 +88,13 @@ def test_one_that_is_not_dicom_among_dicom(tmp_path: Path, weights: Path, good: 
     assert (out / "ct" / "dicom" / "sr.dcm").is_file() and not (out / "good").exists()
 
 
-def test_rows_count_though_results_could_not_be_sent(tmp_path: Path, weights: Path) -> None:
+def test_rows_count_though_results_could_not_be_sent(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: object) -> None:
+        raise PacsError("The PACS does not answer.")
+
+    monkeypatch.setattr("vastus.dicom.pacs.store_checked", refuses)
     out = tmp_path / "out"
     folders = (dicom(tmp_path / "a"), dicom(tmp_path / "b"))
     done = run(
