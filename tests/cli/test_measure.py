@@ -91,3 +91,60 @@ def test_what_must_be_known_of_the_criteria_is_said(case: tuple[str, str], tmp_p
     assert (
         record["diagnosis"]["stage"] == "sarcopenia" and "compare them with the original" in record["diagnosis"]["note"]
     )
+
+
+class TestLabelsOfOtherPrograms:
+    def slicer(self, path: Path, labels: Volume, *, cropped: bool) -> tuple[Path, int]:
+        """Renumbered 1, 2, 3 ... with the names in the header, and cropped to what is labelled, as 3D Slicer saves."""
+        import SimpleITK as sitk
+
+        from vastus.anatomy import BY_VALUE
+
+        values = [int(v) for v in np.unique(labels.array) if v]
+        numbers = np.zeros(256, np.uint8)
+        numbers[values] = np.arange(1, len(values) + 1)
+        array = numbers[labels.array]
+        start = np.argwhere(array).min(axis=0) if cropped else np.zeros(3, int)
+        stop = np.argwhere(array).max(axis=0) + 1 if cropped else np.array(array.shape)
+        array = array[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))]
+        image = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))
+        origin = labels.affine[:3, :3] @ start + labels.affine[:3, 3]
+        image.SetSpacing(labels.spacing_mm)
+        image.SetDirection((-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0))
+        image.SetOrigin((-origin[0], -origin[1], origin[2]))
+        for n, value in enumerate(values):
+            for key, text in (("Name", BY_VALUE[value].name), ("LabelValue", str(n + 1)), ("Layer", "0")):
+                image.SetMetaData(f"Segment{n}_{key}", text)
+        sitk.WriteImage(image, str(path), True)
+        return path, len(values)
+
+    @pytest.mark.parametrize("cropped", [False, True])
+    def test_slicers_segments_give_the_same_table(self, case: tuple[str, str], tmp_path: Path, cropped: bool) -> None:
+        path, _ = self.slicer(tmp_path / "a.seg.nrrd", make_phantom((5, 5, 6)).labels, cropped=cropped)
+        run(*case, "-o", str(tmp_path / "own"))
+        run(case[0], str(path), "-o", str(tmp_path / "slicer"))
+        for table in ("volumes.csv", "measures.csv", "levels.csv"):
+            assert (tmp_path / "slicer" / table).read_text() == (tmp_path / "own" / table).read_text()
+
+    def test_numbers_without_names_are_warned_of_twice(self, case: tuple[str, str], tmp_path: Path) -> None:
+        labels = make_phantom((5, 5, 6)).labels
+        order = np.zeros(256, np.uint8)
+        order[[228, 128, 229, 129, 203, 103]] = [1, 2, 3, 4, 28, 29]
+        array = order[labels.array]
+        nib.save(nib.Nifti1Image(array, labels.affine), tmp_path / "a.nii.gz")
+        said = run(case[0], str(tmp_path / "a.nii.gz"), "-o", str(tmp_path / "out"))
+        assert "every name is wrong" in said and "density does not fit the name" in said
+
+    def test_grids_that_differ_by_rounding_are_one_and_others_are_described(
+        self, case: tuple[str, str], tmp_path: Path
+    ) -> None:
+        labels = make_phantom((5, 5, 6)).labels
+        rounded = labels.affine.copy()
+        rounded[:3, :3] *= 1.0001
+        nib.save(nib.Nifti1Image(labels.array, rounded), tmp_path / "rounded.nii.gz")
+        run(case[0], str(tmp_path / "rounded.nii.gz"), "-o", str(tmp_path / "out"))
+        larger = labels.affine.copy()
+        larger[:3, :3] *= 1.1
+        nib.save(nib.Nifti1Image(labels.array, larger), tmp_path / "larger.nii.gz")
+        with pytest.raises(GeometryError, match=r"p7\.nii\.gz.*larger\.nii\.gz.*x 6 mm against 5\.5 x 5\.5 x 6\.6 mm"):
+            run(case[0], str(tmp_path / "larger.nii.gz"), "-o", str(tmp_path / "other"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 
@@ -14,12 +15,14 @@ from pydicom.tag import Tag
 import dicom_factory as factory
 from labelled_dicom import FULL_HEADER, SHAPE, content_of, label_values
 from vastus.dicom.outputs import DicomFormat, write_dicom
-from vastus.dicom.source import check_headers, with_checked_headers
+from vastus.dicom.patient import patient_and_study
+from vastus.dicom.source import with_checked_headers
 from vastus.errors import UnsupportedScanError
 from vastus.io.scans import read_scan
 
 QUICK = (DicomFormat.SEG, DicomFormat.SR, DicomFormat.RTSTRUCT)
 """All but the PDF, whose object is made as that of contours is."""
+LABELMAP = (DicomFormat.LABELMAP,)
 KOREAN = "Hong^Gildong=洪^吉洞=홍^길동"
 JAPANESE = "Yamada^Tarou=山田^太郎=やまだ^たろう"
 HALF_WIDTH = "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎=やまだ^たろう"
@@ -49,58 +52,80 @@ def results(folder: Path, tmp_path: Path, formats: tuple[DicomFormat, ...] = QUI
     ]
 
 
-def test_a_chinese_name_with_escapes_comes_back_equal(tmp_path: Path):
+def header(sets: str | list[str], **raw: str | bytes) -> pydicom.Dataset:
+    """A header as it is read from a file."""
+    dataset = pydicom.Dataset()
+    if sets:
+        dataset.SpecificCharacterSet = sets
+    for keyword, text in raw.items():
+        value = text if isinstance(text, bytes) else text.encode()
+        tag = Tag(keyword)
+        dataset._dict[tag] = RawDataElement(tag, dictionary_VR(keyword), len(value), value, 0, False, True)
+    return through_a_file(dataset)
+
+
+def through_a_file(dataset: pydicom.Dataset) -> pydicom.Dataset:
+    stream = io.BytesIO()
+    pydicom.dcmwrite(stream, dataset, implicit_vr=False, little_endian=True)
+    stream.seek(0)
+    return pydicom.dcmread(stream, force=True)
+
+
+CHARACTER_SETS = [
+    (["", "ISO 2022 IR 149"], KOREAN), (["", "ISO 2022 IR 87"], JAPANESE),
+    (["ISO 2022 IR 13", "ISO 2022 IR 87"], HALF_WIDTH), ("GB18030", CHINESE), ("GBK", CHINESE), ("ISO_IR 192", KOREAN),
+    ("ISO_IR 100", "Müller^Jürgen"), ("ISO_IR 144", "Иванов^Иван"), (["", "ISO 2022 IR 144"], "Иванов^Иван"),
+    (["ISO 2022 IR 6", "ISO 2022 IR 100"], "Müller^Jürgen"), ("UTF-8", KOREAN), ("", "Doe^John"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("sets", "name"), CHARACTER_SETS)
+def test_names_of_any_character_set_come_back_equal(sets: str | list[str], name: str):
+    dataset = pydicom.Dataset()
+    dataset.SpecificCharacterSet = "ISO_IR 192" if sets == "UTF-8" else sets
+    dataset.PatientName, dataset.StudyDescription = name, name.partition("=")[0]
+    source = through_a_file(dataset)
+    assert str(source.PatientName) == name  # else the test tests nothing
+    if sets == "UTF-8":
+        source.SpecificCharacterSet = sets
+    found = patient_and_study(source)
+    back = through_a_file(found.elements)
+    assert str(back.PatientName) == name and back.StudyDescription == name.partition("=")[0]
+    assert back.get("SpecificCharacterSet", "") == ("" if name.isascii() else "ISO_IR 192")
+    assert found.warnings == ()
+
+
+def test_a_chinese_name_with_escapes_comes_back_equal():
     name = b"Wang^XiaoDong=\x1b$)A\xcd\xf5^\x1b$)A\xd0\xa1\xb6\xab"  # as the standard writes it, PS3.5 K.2
-    folder = ct(tmp_path / "ct", SpecificCharacterSet=["", "ISO 2022 IR 58"], PatientName=name)
-    for written in results(folder, tmp_path, QUICK):
-        assert str(written.PatientName) == CHINESE
+    found = patient_and_study(header(["", "ISO 2022 IR 58"], PatientName=name))
+    assert str(through_a_file(found.elements).PatientName) == CHINESE
 
 
-@pytest.mark.parametrize("formats", [QUICK, (DicomFormat.LABELMAP,)])
-@pytest.mark.parametrize(
-    ("sets", "name"),
-    [
-        (["", "ISO 2022 IR 149"], KOREAN), (["", "ISO 2022 IR 87"], JAPANESE),
-        (["ISO 2022 IR 13", "ISO 2022 IR 87"], HALF_WIDTH),
-        ("GB18030", CHINESE), ("GBK", CHINESE), ("ISO_IR 192", KOREAN), ("ISO_IR 100", "Müller^Jürgen"),
-        ("ISO_IR 144", "Иванов^Иван"), (["", "ISO 2022 IR 144"], "Иванов^Иван"),
-        (["ISO 2022 IR 6", "ISO 2022 IR 100"], "Müller^Jürgen"),
-    ],
-)  # fmt: skip
-def test_names_of_any_character_set_come_back_equal(
-    tmp_path: Path, sets: str | list[str], name: str, formats: tuple[DicomFormat, ...]
-):
-    folder = tmp_path / "ct"
-    spec = factory.series(SHAPE[0], hu=factory.ct_values(SHAPE), pixel_spacing=(1.5, 2.0), extra=FULL_HEADER)
-    for path in factory.write_series(folder, spec):
+@pytest.mark.parametrize(("sets", "name"), [CHARACTER_SETS[0], CHARACTER_SETS[2]])
+def test_every_kind_of_result_holds_the_name(tmp_path: Path, sets: list[str], name: str):
+    folder = ct(tmp_path / "ct")
+    for path in folder.iterdir():
         dataset = pydicom.dcmread(path)
         dataset.SpecificCharacterSet, dataset.PatientName = sets, name
-        dataset.ReferringPhysicianName, dataset.StudyDescription = name.split("=", maxsplit=1)[0], "CT"
         dataset.save_as(path, enforce_file_format=True)
-    source = pydicom.dcmread(next(folder.iterdir()))
-    assert str(source.PatientName) == name  # else the test tests nothing
-    for written in results(folder, tmp_path, formats):
-        assert str(written.PatientName) == name
-        assert [str(written.PatientName.ideographic), str(written.PatientName.phonetic)] == [
-            str(source.PatientName.ideographic), str(source.PatientName.phonetic)
-        ]  # fmt: skip
-        written.PatientName.encode(["utf-8"])
-        assert written.SpecificCharacterSet == "ISO_IR 192"
+    written = results(folder, tmp_path, (*QUICK, DicomFormat.PDF)) + results(folder, tmp_path / "2", LABELMAP)
+    assert [str(result.PatientName) for result in written] == [name] * 5
+    assert {result.SpecificCharacterSet for result in written} == {"ISO_IR 192"}
 
 
 @pytest.mark.parametrize("term", ["ISO_IR 999", "KSC5601", "klingon", ["", "ISO 2022 IR 999"]])
-def test_a_character_set_that_is_none_is_said_and_ends_nothing(tmp_path: Path, term: str | list[str]):
-    folder = ct(tmp_path / "ct", PatientName="홍^길동".encode())
-    for path in folder.iterdir():
-        content = path.read_bytes()
-        text = ("\\".join(term) if isinstance(term, list) else term).encode()
-        text += b" " * (len(text) % 2)
-        at = content.index(b"\x08\x00\x08\x00CS")
-        element = b"\x08\x00\x05\x00CS" + len(text).to_bytes(2, "little") + text
-        path.write_bytes(content[:at] + element + content[at:])
-    assert any("character set" in w for w in check_headers(read_scan(folder).source))
-    for written in results(folder, tmp_path):
-        assert str(written.PatientName) == "홍^길동"
+def test_a_character_set_that_is_none_is_said(term: str | list[str]):
+    text = ("\\".join(term) if isinstance(term, list) else term).encode()
+    source = pydicom.Dataset()
+    for keyword, value in (
+        ("SpecificCharacterSet", text + b" " * (len(text) % 2)),
+        ("PatientName", "홍^길동".encode()),
+    ):
+        tag = Tag(keyword)
+        source._dict[tag] = RawDataElement(tag, dictionary_VR(keyword), len(value), value, 0, False, True)
+    found = patient_and_study(source)
+    assert any("character set" in w for w in found.warnings)
+    assert str(through_a_file(found.elements).PatientName) == "홍^길동"
 
 
 @pytest.mark.parametrize(
@@ -118,34 +143,34 @@ def test_a_character_set_that_is_none_is_said_and_ends_nothing(tmp_path: Path, t
         ("PatientWeight", "80.5000000000000000001", "80.5"),
     ],
 )  # fmt: skip
-def test_values_against_the_rules_are_mended_or_empty(tmp_path: Path, keyword: str, text: str, kept: str):
-    folder = ct(tmp_path / "ct", **{keyword: text})
-    said = " ".join(check_headers(read_scan(folder).source))
+def test_values_against_the_rules_are_mended_or_empty(keyword: str, text: str, kept: str):
+    found = patient_and_study(header("", **{keyword: text + " " * (len(text) % 2)}))
+    said = " ".join(found.warnings)
     assert keyword in said and (len(text) < 3 or text not in said)
-    for written in results(folder, tmp_path):
-        assert str(written.get(keyword) or "") == kept
+    assert str(found.elements.get(keyword) or "") == kept
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"PatientName": "HONG"}, {"PatientName": ""}, {"PatientName": "A^B\\C^D"}, {"PatientName": "^"},
-        {"PatientName": "X" * 200}, {"PatientID": "0" * 100}, {"PatientID": "A\\B"}, {"StudyID": "S" * 40},
-        {"AccessionNumber": "A" * 30}, {"ReferringPhysicianName": "Doctor"}, {"StudyDescription": "x" * 300},
-        {"SliceThickness": "3 mm"}, {"SliceThickness": ""}, {"SliceThickness": "3.000000000000000000000"},
-        {"SliceThickness": "inf"}, {"PatientIdentityRemoved": "maybe"}, {"PatientComments": "\x1b\x00\xff"},
-        {"EthnicGroup": b"\xb1\xe8"}, {"PatientName": b"\xb1\xe8^\xb1\xe6"}, {"ImageType": "CT"},
-        {"PositionReferenceIndicator": "x" * 100}, {"OtherPatientIDs": "\\\\"}, {"KVP": "many"},
-        {"PatientBirthTime": "late"}, {"StudyDate": ""}, {"PatientSpeciesDescription": "?" * 100},
-    ],
-    ids=str,
+ODD = (
+    {"PatientBirthDate": "1951-02-03", "StudyDate": "99999999", "StudyTime": "noon", "PatientSex": "W",
+     "PatientAge": "old", "PatientWeight": "80,5", "PatientSize": "tall"},
+    {"PatientName": "HONG", "PatientID": "A\\B", "StudyID": "S" * 40, "ReferringPhysicianName": "Doctor",
+     "SliceThickness": "3 mm", "EthnicGroup": b"\xb1\xe8", "ImageType": "CT", "KVP": "many"},
+    {"PatientName": "A^B\\C^D", "PatientID": "0" * 100, "AccessionNumber": "A" * 30, "StudyDescription": "x" * 300,
+     "SliceThickness": "", "PatientComments": "\x1b\x00\xff", "PositionReferenceIndicator": "x" * 100,
+     "PatientBirthTime": "late", "PatientSpeciesDescription": "?" * 100},
+    {"PatientName": b"\xb1\xe8^\xb1\xe6", "PatientIdentityRemoved": "maybe", "SliceThickness": "inf",
+     "OtherPatientIDs": "\\\\", "StudyDate": "", "PatientSex": ""},
+    {"PatientName": "X" * 200, "SliceThickness": "3.000000000000000000000"},
 )  # fmt: skip
+
+
+@pytest.mark.parametrize("values", ODD, ids="+".join)
 def test_nothing_that_results_hardly_need_ends_them(tmp_path: Path, values: dict[str, str | bytes], capfd):
     folder = ct(tmp_path / "ct", **values)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # also no library may quote a value on the terminal
         written = results(folder, tmp_path)
-        written += results(folder, tmp_path / "2", (DicomFormat.LABELMAP,))
+        written += results(folder, tmp_path / "2", LABELMAP)
     assert len(written) == 4
     assert not capfd.readouterr().err
 

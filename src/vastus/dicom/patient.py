@@ -31,6 +31,7 @@ COPIED: Final = (
     "ClinicalTrialSubjectID", "ClinicalTrialSubjectReadingID",
 )  # fmt: skip
 _SEXES: Final = {"M": "M", "F": "F", "O": "O", "MALE": "M", "FEMALE": "F", "OTHER": "O", "MAN": "M", "WOMAN": "F"}
+_ESCAPES: Final = re.compile(r"\x1b\$?[()*+,\-./][@-~0-9]|\x1b\$[@-~]")
 _KNOWN_SETS: Final = re.compile(r"ISO[_ ]IR \d+|ISO 2022 IR \d+|GB18030|GBK|")
 _SPELT: Final = {"UTF-8": UTF_8, "UTF8": UTF_8, "UTF_8": UTF_8, "GB 18030": "GB18030", "GB2312": "GBK"}
 
@@ -131,7 +132,8 @@ def _texts(source: Dataset, keyword: str) -> list[str]:
     try:
         value = source[keyword].value
         values = list(value) if isinstance(value, (MultiValue, list)) else [value]
-        return ["" if v is None else str(v) for v in values]
+        # pydicom leaves the escapes of some character sets (ISO 2022 IR 58) in the text.
+        return ["" if v is None else _ESCAPES.sub("", str(v)) for v in values]
     except Exception:  # the value breaks the rules of its type
         return _guessed(content).split("\\") if isinstance(content, bytes) else []
 

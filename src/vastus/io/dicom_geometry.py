@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vastus.errors import GeometryError
 from vastus.io.dicom_choice import Stack
 from vastus.io.dicom_headers import SliceHeader
-from vastus.io.hounsfield import AIR_HU
+from vastus.io.padding import AIR_HU
 from vastus.volume import Affine
 
 SAME_HEIGHT_MM = 0.01

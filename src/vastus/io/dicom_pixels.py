@@ -129,7 +129,8 @@ class PixelReader:
         from pydicom.dataset import FileMetaDataset
         from pydicom.encaps import encapsulate
 
-        copy, meta = Dataset(), FileMetaDataset()
+        meta: Any = FileMetaDataset()
+        copy: Any = Dataset()
         for keyword in _PIXEL_KEYWORDS:
             if keyword in dataset:
                 copy[keyword] = dataset[keyword]

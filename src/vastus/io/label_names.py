@@ -139,8 +139,9 @@ def renamed(array: NDArray[Any], names: Mapping[int, str], present: list[int], p
     Raises:
         LabelError: a value that occurs has a name that the anatomy table does not know, or none.
     """
-    meaning = {value: value_of(names[value]) if value in names else None for value in present}
-    unknown = [value for value, label in meaning.items() if label is None]
+    found = {value: value_of(names[value]) if value in names else None for value in present}
+    unknown = [value for value, label in found.items() if label is None]
+    meaning = {value: label for value, label in found.items() if label is not None}
     if unknown:
         shown = ", ".join(f"{v} ({names.get(v, 'without a name')})" for v in unknown[:8])
         raise LabelError(
