@@ -228,3 +228,15 @@ def test_the_command_makes_a_key_that_only_its_owner_reads(tmp_path: Path) -> No
     (tmp_path / "short").write_bytes(b"short")
     with pytest.raises(SettingsError, match="32 bytes"):
         Pseudonyms(load_key(tmp_path / "short"))
+
+
+def test_an_enhanced_ct_and_compressed_slices_stay_what_they_were(tmp_path: Path) -> None:
+    (tmp_path / "enhanced").mkdir()
+    factory.write_enhanced(tmp_path / "enhanced" / "a.dcm", factory.series(5, extra=FULL_HEADER))
+    for name in ("JPEG", "JPEG2000"):
+        for path in factory.write_series(tmp_path / name, factory.series(4, extra=FULL_HEADER)):
+            factory.recompress(path, name)
+    for name in ("enhanced", "JPEG", "JPEG2000"):
+        deidentify_folder(tmp_path / name, tmp_path / "out" / name, Pseudonyms(KEY))
+        before, after = read_scan(tmp_path / name).volume, read_scan(tmp_path / "out" / name).volume
+        assert after.same_grid(before) and (after.array == before.array).all()

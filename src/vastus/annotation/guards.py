@@ -33,7 +33,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 LINGER_S: Final = 10.0
 """How long the rest of a body is read, and thrown away, after its answer went out."""
-PATIENCE_S: Final = 60.0
+PATIENCE_S: Final = 30.0
 """How long a body may take, and as much longer as what has come of it needs at ``_SLOWEST_BYTES_PER_S``."""
 _SLOWEST_BYTES_PER_S: Final = 16 * 1024
 _SIGN_IN: Final = frozenset({"/auth/token", "/auth/token/"})

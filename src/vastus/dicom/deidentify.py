@@ -14,6 +14,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -77,7 +78,7 @@ class Pseudonyms:
 
     def uid(self, uid: str) -> str:
         """The new UID of an old one; UIDs of the standard itself stay: those of its dictionary, nothing like them."""
-        from pydicom.uid import UID_dictionary
+        from pydicom._uid_dict import UID_dictionary
 
         if uid in UID_dictionary or not uid:
             return uid
@@ -245,7 +246,7 @@ def _keep_listed(level: Dataset, treatment: _Treatment) -> None:
         elif keyword in DATES:
             element.value = _each(element.value, lambda text: shifted(text[:8], treatment.shift))
         elif element.VR in _TEXT_VRS:
-            element.value = _each(element.value, lambda text, key=keyword: _unnamed(key, text, treatment.names))
+            element.value = _each(element.value, partial(_unnamed, keyword, treatment.names))
 
 
 def _each(value: Any, change: Callable[[str], str]) -> Any:
@@ -255,7 +256,7 @@ def _each(value: Any, change: Callable[[str], str]) -> Any:
     return change("" if value is None else str(value))
 
 
-def _unnamed(keyword: str, text: str, names: Names) -> str:
+def _unnamed(keyword: str, names: Names, text: str) -> str:
     """A text, or nothing if it is not of the form that it should have, or names somebody."""
     if not is_harmless(keyword, text):
         return ""

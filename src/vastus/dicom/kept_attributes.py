@@ -144,9 +144,10 @@ def standard_codes(items: Any) -> list[Any]:
 
 @cache
 def _meanings() -> Mapping[tuple[str, str], str]:
-    from pydicom.sr._concepts_dict import concepts
-    from pydicom.sr._snomed_dict import mapping
+    from pydicom.sr import _concepts_dict, _snomed_dict
 
+    concepts: Any = _concepts_dict.concepts
+    mapping: Any = _snomed_dict.mapping
     found = {
         (scheme, code): str(meaning)
         for scheme in ("SCT", "DCM")

@@ -168,7 +168,7 @@ def _server_class() -> Any:
     """The server as a subclass of pynetdicom's, which is imported only where something listens."""
     from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
-    class Socket(AssociationSocket):  # type: ignore[misc]
+    class Socket(AssociationSocket):
         """Gives out first what was read already."""
 
         def __init__(self, assoc: Any, connection: socket.socket, first: bytes) -> None:
@@ -188,7 +188,7 @@ def _server_class() -> Any:
             del self._first[:nr_bytes]
             return piece
 
-    class Handler(RequestHandler):  # type: ignore[misc]
+    class Handler(RequestHandler):
         """One connection, in a thread of its own, until it is an association."""
 
         def handle(self) -> None:
@@ -226,7 +226,7 @@ def _server_class() -> Any:
             evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
             association.start()
 
-    class Server(ThreadedAssociationServer):  # type: ignore[misc]
+    class Server(ThreadedAssociationServer):
         """Accepts, and does nothing else in the thread that accepts."""
 
         daemon_threads = True
@@ -234,10 +234,11 @@ def _server_class() -> Any:
 
         def __init__(self, *args: Any, doorkeeper: Doorkeeper, **options: Any) -> None:
             self.doorkeeper, self.waiting = doorkeeper, _Waiting()
-            super().__init__(*args, request_handler=Handler, **options)
+            super().__init__(*args, **options | {"request_handler": Handler})
 
         def get_request(self) -> Any:
-            connection, address = self.socket.accept()
+            accepting: Any = self.socket
+            connection, address = accepting.accept()
             connection.settimeout(REQUEST_S)
             if self.ssl_context is not None:
                 connection = self.ssl_context.wrap_socket(

@@ -223,7 +223,7 @@ class Node:
         if last:
             self.queue.move(job, State.SET_ASIDE, reason)
         else:
-            self.queue.fail(job, State.SENDING, reason, _RETRY_S)
+            self.queue.fail(job, State.SENDING, reason, 5 * _RETRY_S)
 
     def _send(self, job: Job) -> None:
         paths = self._dicom_results(job)
