@@ -17,7 +17,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from vastus import __version__
 from vastus.errors import OutputError
@@ -29,6 +29,9 @@ from vastus.io.labels import write_labels
 from vastus.io.scans import Scan, ScanFormat, read_scan
 from vastus.io.tables import CONFIDENCE, LABELS_FILE, LEVELS_FILE, MEASURES_FILE, PAGE_FILE, RECORD_FILE, VOLUMES_FILE
 from vastus.volume import Volume
+
+if TYPE_CHECKING:
+    from vastus.sarcopenia import ClinicalFacts
 
 RECORD_VERSION: Final = 1
 _LIBRARIES: Final = ("numpy", "numba", "openvino", "onnxruntime", "torch", "SimpleITK", "pydicom")
@@ -63,6 +66,7 @@ class ScanRequest:
         subject: name in the tables; None: taken from the path.
         series: DICOM series to take.
         page: draw the page too.
+        facts: what is known of the person: then published values of that sex, age and size stand beside the measures.
     """
 
     path: Path
@@ -70,6 +74,7 @@ class ScanRequest:
     subject: str | None = None
     series: str | None = None
     page: bool = True
+    facts: ClinicalFacts | None = None
 
 
 def segment(scan: Volume | Scan | Path | str, *, predictor: Predictor | None = None) -> Segmentation:
@@ -147,11 +152,13 @@ def segment_to_folder(
             like = scan.source.path if scan.source.kind is ScanFormat.NIFTI else None
             written = writer.submit(_timed, write_labels, segmentation.labels, staging / LABELS_FILE, like=like)
             with compute_threads(predictor.threads):
-                (rows, measures, doubts), seconds["measure"] = _timed(_measure, scan, segmentation, subject, staging)
+                (rows, measures, notes), seconds["measure"] = _timed(
+                    _measure, scan, segmentation, subject, staging, request.facts
+                )
             details = _details(predictor, scan, segmentation, subject)
-            details["warnings"] += doubts
+            details["warnings"] += notes.doubts
             if request.page:
-                content = (scan, segmentation, rows, measures)
+                content = (scan, segmentation, rows, measures, notes.context)
                 _, seconds["page"] = _timed(_write_page, staging / PAGE_FILE, content, details, seconds)
             _, seconds["write"] = written.result()
         record = details | {"seconds": _rounded(seconds | {"total": time.perf_counter() - start})}
@@ -176,10 +183,18 @@ def _load_later(*, page: bool) -> None:
         import vastus.report.page  # noqa: F401
 
 
+@dataclass(frozen=True, slots=True)
+class _Notes:
+    """What measuring has to say: warnings, and published values beside the person's (only for the page)."""
+
+    doubts: tuple[str, ...]
+    context: tuple[str, ...]
+
+
 def _measure(
-    scan: Scan, segmentation: Segmentation, subject: str, folder: Path
-) -> tuple[tuple[VolumeRow, ...], Sequence[Any], tuple[str, ...]]:
-    """Measure and write the three tables; returns the rows of two of them for the page, and warnings."""
+    scan: Scan, segmentation: Segmentation, subject: str, folder: Path, facts: ClinicalFacts | None
+) -> tuple[tuple[VolumeRow, ...], Sequence[Any], _Notes]:
+    """Measure and write the three tables; returns the rows of two of them for the page, and notes."""
     from vastus.morphometry import (
         confidence_rows,
         fragment_warnings,
@@ -194,21 +209,28 @@ def _measure(
     rows = tuple(found.volume_rows())
     sure = segmentation.confidence
     measures = [*measure_rows(found), *confidence_rows(subject, sure.labels, sure.scan)]
+    context: tuple[str, ...] = ()
+    if facts is not None:
+        from vastus.sarcopenia.reference_values import reference_rows, reference_sentences
+
+        measures += reference_rows(found, facts)
+        context = reference_sentences(found.thigh_muscle_to_femur(), facts)
     write_volume_rows(rows, folder / VOLUMES_FILE)
     write_measure_rows(measures, folder / MEASURES_FILE)
     write_level_rows(subject, found.areas, folder / LEVELS_FILE)
-    return rows, measures, (*too_large(found.structures), *fragment_warnings(found.structures))
+    doubts = (*too_large(found.structures), *fragment_warnings(found.structures))
+    return rows, measures, _Notes(doubts, context)
 
 
 def _write_page(
     path: Path,
-    content: tuple[Scan, Segmentation, tuple[VolumeRow, ...], Sequence[Any]],
+    content: tuple[Scan, Segmentation, tuple[VolumeRow, ...], Sequence[Any], tuple[str, ...]],
     details: Mapping[str, Any],
     seconds: Mapping[str, float],
 ) -> None:
     from vastus.report.page import PageRecord, write_page
 
-    scan, segmentation, rows, measures = content
+    scan, segmentation, rows, measures, context = content
     weights = details["weights"]
     record = PageRecord(
         subject=details["subject"],
@@ -219,6 +241,7 @@ def _write_page(
         seconds=_rounded(seconds),
         versions=details["versions"],
         warnings=tuple(details["warnings"]),
+        context=context,
     )
     write_page(path, scan.volume, segmentation.labels, rows, record, measures)
 

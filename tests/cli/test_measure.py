@@ -148,3 +148,15 @@ class TestLabelsOfOtherPrograms:
         nib.save(nib.Nifti1Image(labels.array, larger), tmp_path / "larger.nii.gz")
         with pytest.raises(GeometryError, match=r"p7\.nii\.gz.*larger\.nii\.gz.*x 6 mm against 5\.5 x 5\.5 x 6\.6 mm"):
             run(case[0], str(tmp_path / "larger.nii.gz"), "-o", str(tmp_path / "other"))
+
+
+def test_published_values_stand_beside_where_the_person_is_known(case: tuple[str, str], tmp_path: Path) -> None:
+    person = ["--sex", "M", "--age", "50", "--height-cm", "170", "--weight-kg", "70"]
+    said = run(*case, "-o", str(tmp_path), *person)
+    assert "Thigh muscle to femur volume" in said and "no reference for this age and sex" in said
+    table = (tmp_path / "measures.csv").read_text()
+    assert "p7,femur,bone,both,thigh_muscle_to_femur_z_age,,SD,false,false\n" in table
+    assert "p7,gracilis,medial,left,volume_of_expected," in table
+    plain = run(*case, "-o", str(tmp_path / "plain"))
+    assert "Thigh muscle to femur volume" not in plain
+    assert json.loads((tmp_path / "plain" / "measures.json").read_text())["context"] == []

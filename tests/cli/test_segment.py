@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from toy_bundle import CLASS_STEP_HU, PAINTED, write_toy_bundle
 from vastus.anatomy import BY_KEY
 from vastus.cli.main import app
-from vastus.errors import InputError, MissingInputError, OutputError
+from vastus.errors import InputError, MissingInputError, OutputError, VastusError
 from vastus.synthesis.phantom import make_phantom
 
 FILES = {"labels.nii.gz", "volumes.csv", "measures.csv", "levels.csv", "report.html", "run.json"}
@@ -263,3 +263,28 @@ def test_no_result_depends_on_free_memory() -> None:
 def test_the_network_can_be_named_in_the_anatomy(weights: Path) -> None:
     described = json.loads((weights / "configs/vastus.json").read_text())
     assert set(described["classes"][1:]) == set(BY_KEY)
+
+
+def test_published_values_stand_beside_where_the_person_is_known(tmp_path: Path, weights: Path) -> None:
+    _write_scan(tmp_path / "a.nii.gz")
+    person = ["--sex", "M", "--age", 75, "--height-cm", 170, "--weight-kg", 70]
+    _run(tmp_path / "a.nii.gz", "-o", tmp_path / "out", "--weights", weights, *person)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Beside published values" in page and "Handsfield GG et al." in page
+    measures = (tmp_path / "out" / "measures.csv").read_text()
+    assert "a,femur,bone,both,thigh_muscle_to_femur_z_age,,SD,false,false" in measures
+    assert "older men" not in (tmp_path / "out" / "run.json").read_text()  # nothing of the person is in the record
+    _run(tmp_path / "a.nii.gz", "-o", tmp_path / "plain", "--weights", weights)
+    assert "Beside published values" not in (tmp_path / "plain" / "report.html").read_text()
+    assert "z_age" not in (tmp_path / "plain" / "measures.csv").read_text()
+
+
+def test_a_person_goes_with_one_scan_and_is_checked_first(tmp_path: Path) -> None:
+    for arguments, said in (
+        ((tmp_path / "a", tmp_path / "b", "--sex", "M"), "single input"),
+        ((tmp_path / "a", "--sex", "x"), "M or F"),
+        ((tmp_path / "a", "--height-cm", "1.7"), "looks like metres"),
+    ):
+        found = CliRunner().invoke(app, ["segment", *map(str, arguments), "-o", str(tmp_path / "out")])
+        assert isinstance(found.exception, VastusError) and said in str(found.exception)
+    assert not (tmp_path / "out").exists()

@@ -50,14 +50,15 @@ def measure(
         too_large,
         wrong_density,
     )
-    from vastus.sarcopenia import ClinicalFacts, diagnose, load_criteria
+    from vastus.sarcopenia import ClinicalFacts, Sex, diagnose, load_criteria
+    from vastus.sarcopenia.reference_values import reference_sentences
 
     # Whatever the user typed is checked before the scan is read.
     chosen = load_criteria(criteria)
     facts = ClinicalFacts(
-        sex=_sex(sex), age_years=age, height_cm=height_cm, weight_kg=weight_kg, smi_kg_m2=smi_kg_m2, asm_kg=asm_kg,
-        mass_method=_mass_method(mass_method), grip_kg=grip_kg, gait_m_s=gait_m_s, chair_stand_s=chair_stand_s,
-        sppb=sppb, tug_s=tug_s,
+        sex=Sex.from_word(sex), age_years=age, height_cm=height_cm, weight_kg=weight_kg, smi_kg_m2=smi_kg_m2,
+        asm_kg=asm_kg, mass_method=_mass_method(mass_method), grip_kg=grip_kg, gait_m_s=gait_m_s,
+        chair_stand_s=chair_stand_s, sppb=sppb, tug_s=tug_s,
     )  # fmt: skip
     thresholds = MeasureSettings() if settings is None else load_measure_settings(settings)
     scan = read_scan(ct, series=series)
@@ -68,22 +69,13 @@ def measure(
     ensure_folder(output)
     found = measure_scan(scan.volume, label_map, subject or scan.source.subject, thresholds)
     diagnosis = None if facts == ClinicalFacts() else diagnose(facts, chosen)
-    summary = _summary(found, thresholds, diagnosis, chosen.note)
+    context = reference_sentences(found.thigh_muscle_to_femur(), facts)
+    summary = _summary(found, thresholds, diagnosis, chosen.note) | {"context": list(context)}
     _write(output, found, facts, thresholds, summary)
     structures = found.structures
     for warning in (*wrong_density(structures), *too_large(structures), *fragment_warnings(structures)):
         typer.echo(f"vastus: {warning}", err=True)
-    typer.echo(json.dumps(summary, indent=2) if as_json else _text(found, diagnosis, output, chosen.note))
-
-
-def _sex(given: str | None) -> Any:
-    from vastus.errors import SettingsError
-    from vastus.sarcopenia import Sex
-
-    names = {"m": Sex.MAN, "man": Sex.MAN, "male": Sex.MAN, "f": Sex.WOMAN, "woman": Sex.WOMAN, "female": Sex.WOMAN}
-    if given is not None and given.lower() not in names:
-        raise SettingsError("--sex is M or F.")
-    return None if given is None else names[given.lower()]
+    typer.echo(json.dumps(summary, indent=2) if as_json else _text(found, diagnosis, chosen.note, context, output))
 
 
 def _mass_method(given: str | None) -> Any:
@@ -104,10 +96,12 @@ def _write(
     from vastus.io.csv_tables import write_volume_rows
     from vastus.io.tables import LEVELS_FILE, MEASURES_FILE, MEASURES_RECORD_FILE, VOLUMES_FILE
     from vastus.morphometry import measure_rows, write_level_rows, write_measure_rows
+    from vastus.sarcopenia.reference_values import reference_rows
     from vastus.sarcopenia.scan_indices import index_rows
 
     write_volume_rows(found.volume_rows(), output / VOLUMES_FILE)
-    write_measure_rows([*measure_rows(found, settings), *index_rows(found, facts)], output / MEASURES_FILE)
+    rows = [*measure_rows(found, settings), *index_rows(found, facts), *reference_rows(found, facts)]
+    write_measure_rows(rows, output / MEASURES_FILE)
     write_level_rows(found.subject, found.areas, output / LEVELS_FILE)
     write_text(output / MEASURES_RECORD_FILE, json.dumps(summary, indent=2) + "\n")
 
@@ -155,7 +149,7 @@ def _summary(found: ScanMeasures, settings: MeasureSettings, diagnosis: Diagnosi
     return record
 
 
-def _text(found: ScanMeasures, diagnosis: Diagnosis | None, output: Path, note: str) -> str:
+def _text(found: ScanMeasures, diagnosis: Diagnosis | None, note: str, context: tuple[str, ...], output: Path) -> str:
     present = sum(s.volume_mm3 is not None and not s.fragment for s in found.structures)
     cut = sum(s.truncated for s in found.structures)
     lines = [f"{found.subject}: {present} of 58 structures measured, {cut} cut by the edge of the scan."]
@@ -168,5 +162,6 @@ def _text(found: ScanMeasures, diagnosis: Diagnosis | None, output: Path, note: 
         lines.append(diagnosis.reason)
         if note:
             lines.append(note)
+    lines.extend(context)
     lines.append(f"Tables: {output}")
     return "\n".join(lines)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vastus.io.csv_tables import VolumeRow
     from vastus.io.scans import Scan
     from vastus.pipeline import ScanRequest, SegmentedScan
+    from vastus.sarcopenia import ClinicalFacts
 
 INTERRUPTED = 130
 """Exit code of a program that was told to stop, as shells expect it."""
@@ -55,6 +56,10 @@ def segment(
     overlap: Annotated[
         float | None, typer.Option("--overlap", min=0.0, max=0.9, help="Overlap of windows; default: the bundle's.")
     ] = None,
+    sex: Annotated[str | None, typer.Option("--sex", help="M or F: published values of this sex beside.")] = None,
+    age: Annotated[float | None, typer.Option("--age", help="Years, for the same.")] = None,
+    height_cm: Annotated[float | None, typer.Option("--height-cm", help="Expected volumes by height and mass.")] = None,
+    weight_kg: Annotated[float | None, typer.Option("--weight-kg", help="For the same.")] = None,
     formats: Annotated[
         str | None,
         typer.Option("--format", "-f", help="Also DICOM: dicom-seg, dicom-labelmap, sr, rtstruct, pdf (with commas)."),
@@ -66,6 +71,9 @@ def segment(
     """Label 27 muscles, femur and hip bone in CT scans; measure their volumes; draw a page to judge them by."""
     if series is not None and len(inputs) > 1:
         raise SettingsError("--series goes with a single input.")
+    facts = _facts(sex, age, height_cm, weight_kg)
+    if facts is not None and len(inputs) > 1:
+        raise SettingsError("--sex, --age, --height-cm and --weight-kg are of one person: they go with a single input.")
     dicom = dicom_work(formats, send_to, inputs)
     with stopping_at_once(), fetched(inputs) as local:
         first = _start_reading(local[0], series)
@@ -73,9 +81,20 @@ def segment(
         if len(local) == 1:
             from vastus.pipeline import ScanRequest
 
-            _one(predictor, ScanRequest(local[0], output, series=series), first, dicom)
+            _one(predictor, ScanRequest(local[0], output, series=series, facts=facts), first, dicom)
         else:
             _many(predictor, local, output, first, dicom)
+
+
+def _facts(
+    sex: str | None, age: float | None, height_cm: float | None, weight_kg: float | None
+) -> ClinicalFacts | None:
+    """What the user said of the person; None where nothing was said."""
+    if sex is None and age is None and height_cm is None and weight_kg is None:
+        return None
+    from vastus.sarcopenia import ClinicalFacts, Sex
+
+    return ClinicalFacts(sex=Sex.from_word(sex), age_years=age, height_cm=height_cm, weight_kg=weight_kg)
 
 
 def _start_reading(path: Path, series: str | None = None) -> Ahead[Scan]:

@@ -110,6 +110,42 @@ def two_criteria_sentences(two: TwoCriteria | None) -> list[str]:
     return sentences
 
 
+def published_sentences(results: CohortResults) -> list[str]:
+    """The people beside published values, by sex, with source and limits; nothing where nobody has the ratio."""
+    from vastus.sarcopenia.reference_values import NO_REFERENCE, thigh_reference
+
+    table = results.published.thigh
+    sentences = []
+    for word, sex in (("Women", "F"), ("Men", "M")):
+        own = table[(table["sex"] == sex) & table["thigh_muscle_to_femur"].notna()]
+        if own.empty:
+            continue
+        aged = own["z_age"].notna().sum()
+        text = (
+            f"{word}: thigh muscle to femur volume {_mean_sd(own['thigh_muscle_to_femur'], 1)} (n = {len(own)}), "
+            f"z-score against young adults of this sex {_mean_sd(own['z_young'], 1)}"
+        )
+        if aged:
+            text += f", against their own age {_mean_sd(own['z_age'], 1)} (n = {aged})"
+        if missing := len(own) - aged:
+            text += f"; {missing} have {NO_REFERENCE}"
+        sentences.append(text + ".")
+    if sentences:
+        reference = thigh_reference()
+        sentences.append(
+            f"Reference: {reference.source}; {reference.method}; {reference.population}. {' '.join(reference.limits)} "
+            "These numbers are context: no diagnosis and no test on this page reads them."
+        )
+    return sentences
+
+
+def _mean_sd(values: pd.Series, digits: int) -> str:
+    """``11.8 ± 1.2``; of a single person the value alone."""
+    known = values.dropna()
+    spread = f" ± {number(known.std(ddof=1), digits)}" if len(known) > 1 else ""
+    return f"{number(known.mean(), digits)}{spread}"
+
+
 def association_sentences(results: CohortResults) -> list[str]:
     """What correlates with sarcopenia, for each sex."""
     sentences = []

@@ -11,6 +11,7 @@ from vastus.cohort.clinical_table import ClinicalTable
 from vastus.cohort.dataset import STATUS, Dataset, build_dataset
 from vastus.cohort.prediction import Prediction, predict_status
 from vastus.cohort.problems import problems_table
+from vastus.cohort.published import Published, published_values
 from vastus.cohort.selection import Rule, flow_table
 from vastus.cohort.table_one import STRATA, stratum, table_one
 from vastus.cohort.two_criteria import TwoCriteria, compare_criteria
@@ -35,6 +36,7 @@ class CohortResults:
     changes: pd.DataFrame
     change_summary: pd.DataFrame
     change_by_fracture_type: pd.DataFrame
+    published: Published
     two_criteria: TwoCriteria | None = None
 
     @property
@@ -74,6 +76,8 @@ class CohortResults:
         yield "change_people", self.changes
         yield "change_summary", self.change_summary
         yield "change_by_fracture_type", self.change_by_fracture_type
+        yield "reference_thigh", self.published.thigh
+        yield "reference_muscles", self.published.muscles
         if self.two_criteria is not None:
             yield "two_criteria_people", self.two_criteria.people
             yield "two_criteria_counts", self.two_criteria.counts
@@ -120,5 +124,6 @@ def analyse(
         changes=changed,
         change_summary=follow_up.change_summary(changed),
         change_by_fracture_type=follow_up.change_by_fracture_type(changed),
+        published=published_values(dataset),
         two_criteria=None if compare is None else compare_criteria(dataset.people, criteria, compare),
     )

@@ -86,6 +86,9 @@ def measure_rows(measures: ScanMeasures, settings: MeasureSettings | None = None
     for ratio in measures.ratios:
         of = _Of(measures.subject, ALL, Group.POSTERIOR.value, ratio.side.value, False)
         rows.append(of.row("posterior_to_anterior", ratio.posterior_to_anterior, "1"))
+    for side, name in (*((side, side.value) for side in SIDES), (None, BOTH_SIDES)):
+        of = _Of(measures.subject, "femur", Group.BONE.value, name, False)
+        rows.append(of.row("thigh_muscle_to_femur", measures.thigh_muscle_to_femur(side), "1"))
     return rows
 
 

@@ -22,6 +22,7 @@ from vastus.volume import Volume, place_on, to_ras
 
 _PLATEAU = 0.999
 MUSCLE_GROUPS = tuple(group for group in Group if group is not Group.BONE)
+THIGH_GROUPS = (Group.ANTERIOR, Group.MEDIAL, Group.POSTERIOR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,20 @@ class ScanMeasures:
     def femur_length_mm(self, side: Side) -> float | None:
         """Length of the femur of one side, None when unknown."""
         return next((leg.length_mm for leg in self.legs if leg.side is side), None)
+
+    def thigh_muscle_to_femur(self, side: Side | None = None) -> float | None:
+        """Volume of the thigh's muscles / volume of the femur of one side, or of both together (None).
+
+        None unless all muscles of the anterior, medial and posterior group and the femur are whole.
+        """
+        sides = SIDES if side is None else (side,)
+        muscles = [_whole(g) for g in self.groups if g.side in sides and g.group in THIGH_GROUPS]
+        femora = [_whole(self.structure("femur", each)) for each in sides]
+        muscle_mm3 = [volume for volume in muscles if volume is not None]
+        femur_mm3 = [volume for volume in femora if volume is not None]
+        if len(muscle_mm3) < len(THIGH_GROUPS) * len(sides) or len(femur_mm3) < len(sides):
+            return None
+        return sum(muscle_mm3) / sum(femur_mm3)
 
     def volume_rows(self) -> list[VolumeRow]:
         """Rows of ``volumes.csv``."""

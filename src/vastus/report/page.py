@@ -50,6 +50,7 @@ class PageRecord:
         seconds: wall time of each stage.
         versions: program and library versions.
         warnings: shown on top of the page.
+        context: what published values say of this person's, with source and limits; below the measures.
     """
 
     subject: str
@@ -60,6 +61,7 @@ class PageRecord:
     seconds: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    context: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,75 @@
+"""The people of a cohort beside published values: context only, no diagnosis and no test reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vastus.anatomy import MUSCLES, SIDES, Group, structures_of
+from vastus.cohort import columns
+from vastus.cohort.dataset import STATUS, Dataset, facts_of_row
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RATIO = "thigh_muscle_to_femur"
+Z_YOUNG = "z_young"
+Z_AGE = "z_age"
+_FEMUR = "femur"
+_THIGH = tuple(s.key for group in (Group.ANTERIOR, Group.MEDIAL, Group.POSTERIOR) for s in structures_of(group))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Published:
+    """What the references say of each person's first scan.
+
+    Attributes:
+        thigh: one row a person: ``subject``, ``sex``, ``age_years``, ``sarcopenia``, ``thigh_muscle_to_femur`` (both
+            sides; empty unless all is whole), ``z_young``, ``z_age`` (empty where there is no reference), ``note``.
+        muscles: one row a person, muscle and side of known height and mass: ``subject``, ``structure``, ``side``,
+            ``percent_of_expected``.
+    """
+
+    thigh: pd.DataFrame
+    muscles: pd.DataFrame
+
+
+def published_values(dataset: Dataset) -> Published:
+    """Compare the people of a dataset with ``vastus.sarcopenia.reference_values``."""
+    import pandas as pd
+
+    # Measuring is compiled code that takes a second to load; only this needs it.
+    from vastus.sarcopenia.reference_values import NO_REFERENCE, percent_of_expected, thigh_z_scores
+
+    people, sides = dataset.people, dataset.sides_cm3
+    thigh, muscles = [], []
+    for subject, person in people.iterrows():
+        facts = facts_of_row(person, str(subject), [])
+        volumes_cm3 = sides.loc[person[columns.SCAN]]
+        ratio = _ratio(volumes_cm3)
+        young, own = thigh_z_scores(ratio, facts)
+        note = "not all is whole" if ratio is None else NO_REFERENCE if own is None else ""
+        thigh.append((str(subject), person[columns.SEX], person[columns.AGE], person[STATUS], ratio, young, own, note))
+        for muscle in MUSCLES:
+            for side in SIDES:
+                volume_cm3 = float(volumes_cm3[muscle.key, side.value])
+                percent = percent_of_expected(muscle.key, 1000 * volume_cm3, facts)
+                if percent is not None and not pd.isna(volume_cm3):
+                    muscles.append((str(subject), muscle.key, side.value, percent))
+    names = [columns.SUBJECT, columns.SEX, columns.AGE, STATUS, RATIO, Z_YOUNG, Z_AGE, "note"]
+    table = pd.DataFrame(thigh, columns=names)
+    table[[RATIO, Z_YOUNG, Z_AGE]] = table[[RATIO, Z_YOUNG, Z_AGE]].astype(float)
+    own_names = [columns.SUBJECT, "structure", "side", "percent_of_expected"]
+    return Published(table, pd.DataFrame(muscles, columns=own_names))
+
+
+def _ratio(volumes_cm3: pd.Series) -> float | None:
+    """Thigh muscles / femur of both sides together; None unless every part is there and whole."""
+    import math
+
+    sides = [side.value for side in SIDES]
+    muscle = [float(volumes_cm3[key, side]) for key in _THIGH for side in sides]
+    femur = [float(volumes_cm3[_FEMUR, side]) for side in sides]
+    if any(math.isnan(value) for value in (*muscle, *femur)):
+        return None
+    return sum(muscle) / sum(femur)

@@ -1,0 +1,196 @@
+"""Numbers in context: a person's values beside published ones. Never part of a diagnosis.
+
+Two references: the volume of the thigh's muscles by that of the femur (Maden-Wilkinson 2014, by sex and age), and the
+volume of each muscle by height and mass (Handsfield 2014). Both are MR of small groups; what is not published is not
+given.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+from vastus.anatomy import MUSCLES, SIDES, Side
+from vastus.morphometry.rows import BOTH_SIDES, MeasureRow
+from vastus.morphometry.scan import ScanMeasures
+from vastus.muscle_volumes import muscle_regression, regression_volume_mm3
+from vastus.sarcopenia.clinical import ClinicalFacts, Sex
+
+NO_REFERENCE: Final = "no reference for this age and sex"
+Z_YOUNG: Final = "thigh_muscle_to_femur_z_young"
+Z_AGE: Final = "thigh_muscle_to_femur_z_age"
+PERCENT_OF_EXPECTED: Final = "volume_of_expected"
+PUBLISHED: Final = "handsfield2014"
+"""Basis of the lines that are printed; those that were divided by atlases are no reference."""
+
+HANDSFIELD_SOURCE: Final = (
+    "Handsfield GG et al. Relationships of 35 lower limb muscles to height and body mass quantified using MRI. J "
+    "Biomech 2014;47:631-638"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceGroup:
+    """One group of a published table.
+
+    Attributes:
+        name, sex, age_years, n: who; ages from the first (included) to the second (excluded).
+        mean, sd: of the measure.
+    """
+
+    name: str
+    sex: Sex
+    age_years: tuple[float, float]
+    n: int
+    mean: float
+    sd: float
+
+    def z(self, value: float) -> float:
+        """How many SD the value lies above the mean."""
+        return (value - self.mean) / self.sd
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A published table: ``method`` is MR or CT, ``limits`` what a reader has to know."""
+
+    key: str
+    measure: str
+    source: str
+    method: str
+    population: str
+    limits: tuple[str, ...]
+    groups: tuple[ReferenceGroup, ...]
+
+    def young(self, sex: Sex | None) -> ReferenceGroup | None:
+        """The young adults of that sex."""
+        own = [group for group in self.groups if group.sex is sex]
+        return min(own, key=lambda group: group.age_years) if own else None
+
+    def of_age(self, sex: Sex | None, age_years: float | None) -> ReferenceGroup | None:
+        """The group of that sex and age; None where the table has none, or sex or age is not known."""
+        if age_years is None:
+            return None
+        return next((g for g in self.groups if g.sex is sex and g.age_years[0] <= age_years < g.age_years[1]), None)
+
+
+@cache
+def thigh_reference() -> Reference:
+    """Maden-Wilkinson 2014, with the SDs that follow from its z-scores."""
+    text = files("vastus.sarcopenia").joinpath("reference", "thigh_muscle_to_femur.toml").read_text(encoding="utf-8")
+    table = tomllib.loads(text)
+    young_sd, young_mean = {}, {row["sex"]: row["mean"] for row in table["groups"] if "z_mean" not in row}
+    for row in table["groups"]:
+        if "z_mean" in row:
+            young_sd[row["sex"]] = (row["mean"] - young_mean[row["sex"]]) / row["z_mean"]
+    groups = tuple(
+        ReferenceGroup(
+            row["name"], Sex(row["sex"]), (float(row["age_years"][0]), float(row["age_years"][1])), row["n"],
+            row["mean"], young_sd[row["sex"]] * row.get("z_sd", 1.0),
+        )
+        for row in table["groups"]
+    )  # fmt: skip
+    return Reference(
+        table["key"], table["measure"], table["source"], table["method"], table["population"], tuple(table["limits"]),
+        groups,
+    )  # fmt: skip
+
+
+def thigh_z_scores(ratio: float | None, facts: ClinicalFacts) -> tuple[float | None, float | None]:
+    """Z-scores of thigh muscle / femur: against the young of that sex, and against that sex and age.
+
+    None where the ratio, the sex or the age is not known, or the table has no such group.
+    """
+    if ratio is None:
+        return None, None
+    reference = thigh_reference()
+    young, own = reference.young(facts.sex), reference.of_age(facts.sex, facts.age_years)
+    return None if young is None else young.z(ratio), None if own is None else own.z(ratio)
+
+
+def percent_of_expected(key: str, volume_mm3: float, facts: ClinicalFacts) -> float | None:
+    """Volume in percent of what a healthy young adult of that height and mass has (Handsfield 2014), one side.
+
+    None without height or mass, and for muscles without a printed line. There is no z-score: the scatter around the
+    lines is not at hand.
+    """
+    line = muscle_regression().get(key)
+    if line is None or line.basis != PUBLISHED or facts.height_cm is None or facts.weight_kg is None:
+        return None
+    expected = regression_volume_mm3(key, facts.height_cm, facts.weight_kg)
+    return None if expected is None else 100 * volume_mm3 / expected
+
+
+def reference_rows(measures: ScanMeasures, facts: ClinicalFacts) -> list[MeasureRow]:
+    """Rows of ``measures.csv``; the same for every scan, with empty values where there is no reference."""
+    rows = []
+    for side, name in (*((side, side.value) for side in SIDES), (None, BOTH_SIDES)):
+        ratio = measures.thigh_muscle_to_femur(side)
+        young, own = thigh_z_scores(ratio, facts)
+        for measure, value in ((Z_YOUNG, young), (Z_AGE, own)):
+            rows.append(MeasureRow(measures.subject, "femur", "bone", name, measure, value, "SD", False))
+    for side in SIDES:
+        rows.extend(_muscle_rows(measures, side, facts))
+    return rows
+
+
+def _muscle_rows(measures: ScanMeasures, side: Side, facts: ClinicalFacts) -> list[MeasureRow]:
+    rows = []
+    for muscle in MUSCLES:
+        found = measures.structure(muscle.key, side)
+        percent = None
+        if found.is_whole and found.volume_mm3 is not None:
+            percent = percent_of_expected(muscle.key, found.volume_mm3, facts)
+        rows.append(
+            MeasureRow(
+                measures.subject, muscle.key, muscle.group.value, side.value, PERCENT_OF_EXPECTED, percent, "%",
+                found.truncated, found.fragment,
+            )
+        )  # fmt: skip
+    return rows
+
+
+def reference_sentences(ratio: float | None, facts: ClinicalFacts) -> tuple[str, ...]:
+    """What the page and the command say of a person's thigh muscle / femur (both sides), with source and limits.
+
+    Empty where nothing is known of the person: then nobody asked for a comparison.
+    """
+    asked = facts.sex is not None or facts.age_years is not None
+    sized = facts.height_cm is not None and facts.weight_kg is not None
+    sentences = [*_thigh_sentences(ratio, facts)] if asked else []
+    if sized:
+        sentences.append(
+            "Percent of expected: the volume of a muscle by what 24 healthy young adults of that height and mass had "
+            f"on MR ({HANDSFIELD_SOURCE}). Old and sick people have less; muscles without a printed line have none. "
+            "The scatter around the lines is not at hand, so there is no z-score."
+        )
+    return (*sentences, "These numbers are context. No diagnosis reads them.") if sentences else ()
+
+
+def _thigh_sentences(ratio: float | None, facts: ClinicalFacts) -> list[str]:
+    reference = thigh_reference()
+    name = "Thigh muscle to femur volume"
+    if ratio is None:
+        return [f"{name}: not known, as a thigh muscle or the femur is absent, cut by the scan or a fragment."]
+    parts = []
+    young, own = reference.young(facts.sex), reference.of_age(facts.sex, facts.age_years)
+    if young is not None:
+        parts.append(_against(young, ratio))
+    if own is None:
+        parts.append(NO_REFERENCE)
+    elif own is not young:
+        parts.append(_against(own, ratio))
+    limits = " ".join(reference.limits)
+    return [
+        f"{name}, both sides: {ratio:.1f}; {'; '.join(parts)}.",
+        f"Reference: {reference.source}; {reference.method}; {reference.population}. {limits}",
+    ]
+
+
+def _against(group: ReferenceGroup, value: float) -> str:
+    """``z −2.1 against older men (11.6 ± 1.4, n = 25)``."""
+    z = f"{group.z(value):+z.1f}".replace("-", "−")
+    return f"z {z} against {group.name} ({group.mean:.1f} ± {group.sd:.1f}, n = {group.n})"
