@@ -100,7 +100,7 @@ def prepare_case(case: Case, dataset: Dataset, config: TrainConfig, cache: Path)
     """
     stats = [(p.stat().st_size, p.stat().st_mtime_ns) for p in (case.image, case.labels)]
     values = [[value, key, side.value] for value, (key, side) in sorted(dataset.values.items())]
-    values += [[value, label.name, list(label.members)] for value, label in sorted(dataset.merged.items())]
+    values += [[value, label.name, *label.members] for value, label in sorted(dataset.merged.items())]
     described = json.dumps(
         [_CACHE_FORMAT, config.settings.to_dict(), config.classes, values, dataset.ignore_value, stats]
     )
