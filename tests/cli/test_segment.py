@@ -272,11 +272,11 @@ def test_published_values_stand_beside_where_the_person_is_known(tmp_path: Path,
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Beside published values" in page and "Handsfield GG et al." in page
     measures = (tmp_path / "out" / "measures.csv").read_text()
-    assert "a,femur,bone,both,thigh_muscle_to_femur_z_age,,SD,false,false" in measures
+    assert "a,gracilis,medial,left,volume_of_expected," in measures
     assert "older men" not in (tmp_path / "out" / "run.json").read_text()  # nothing of the person is in the record
     _run(tmp_path / "a.nii.gz", "-o", tmp_path / "plain", "--weights", weights)
     assert "Beside published values" not in (tmp_path / "plain" / "report.html").read_text()
-    assert "z_age" not in (tmp_path / "plain" / "measures.csv").read_text()
+    assert "volume_of_expected" not in (tmp_path / "plain" / "measures.csv").read_text()
 
 
 def test_a_person_goes_with_one_scan_and_is_checked_first(tmp_path: Path) -> None:

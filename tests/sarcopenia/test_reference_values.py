@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
-from vastus.anatomy import SIDES, Side
+from vastus.anatomy import SIDES, Group, Side, structures_of
 from vastus.morphometry import ScanMeasures, measure_scan
+from vastus.muscle_volumes import regression_volume_mm3
 from vastus.sarcopenia import ClinicalFacts, Sex, load_criteria
 from vastus.sarcopenia.reference_values import (
     NO_REFERENCE,
@@ -13,12 +14,10 @@ from vastus.sarcopenia.reference_values import (
     reference_rows,
     reference_sentences,
     thigh_reference,
-    thigh_z_scores,
 )
 from vastus.synthesis.phantom import make_phantom
 
 MAN_75 = ClinicalFacts(sex=Sex.MAN, age_years=75)
-WOMAN_22 = ClinicalFacts(sex=Sex.WOMAN, age_years=22)
 
 
 @pytest.fixture(scope="module")
@@ -27,41 +26,39 @@ def measured() -> ScanMeasures:
     return measure_scan(scan.ct, scan.labels, "s")
 
 
-def test_the_table_is_the_published_one_and_its_sds_follow_from_the_z_scores() -> None:
+def test_the_table_is_the_published_one() -> None:
     reference = thigh_reference()
     by_name = {group.name: (group.sex, group.n, group.mean) for group in reference.groups}
     assert by_name == {
         "young men": (Sex.MAN, 20, 16.0), "young women": (Sex.WOMAN, 18, 14.6),
         "older men": (Sex.MAN, 25, 11.6), "older women": (Sex.WOMAN, 28, 11.5),
     }  # fmt: skip
-    sds = {group.name: group.sd for group in reference.groups}
-    assert sds["young men"] == pytest.approx(4.4 / 2.2) and sds["older men"] == pytest.approx(0.7 * 4.4 / 2.2)
-    assert sds["young women"] == pytest.approx(3.1 / 1.4) and sds["older women"] == pytest.approx(0.8 * 3.1 / 1.4)
-    # The other way round it is what the abstract prints: the older people's mean z-scores.
-    assert thigh_z_scores(11.6, MAN_75)[0] == pytest.approx(-2.2)
-    assert thigh_z_scores(11.5, ClinicalFacts(sex=Sex.WOMAN))[0] == pytest.approx(-1.4)
     assert reference.method == "MR" and "doi:10.1007/s11357-013-9571-6" in reference.source
 
 
 @pytest.mark.parametrize(
-    ("ratio", "facts", "young", "own"),
+    ("sex", "age", "mean"),
     [
-        (16.0, ClinicalFacts(sex=Sex.MAN, age_years=25), 0.0, 0.0),
-        (18.0, ClinicalFacts(sex=Sex.MAN, age_years=30.9), 1.0, 1.0),
-        (13.0, MAN_75, -1.5, 1.0),
-        (14.6, WOMAN_22, 0.0, 0.0),
-        (11.5, ClinicalFacts(sex=Sex.WOMAN, age_years=69), -1.4, 0.0),
-        (16.0, ClinicalFacts(sex=Sex.MAN, age_years=31), 0.0, None),
-        (16.0, ClinicalFacts(sex=Sex.MAN, age_years=68.9), 0.0, None),
-        (16.0, ClinicalFacts(sex=Sex.MAN, age_years=82), 0.0, None),
-        (16.0, ClinicalFacts(sex=Sex.MAN), 0.0, None),
-        (16.0, ClinicalFacts(age_years=75), None, None),
-        (None, MAN_75, None, None),
+        (Sex.MAN, 18, 16.0), (Sex.MAN, 30.9, 16.0), (Sex.MAN, 31, None), (Sex.MAN, 68.9, None), (Sex.MAN, 69, 11.6),
+        (Sex.WOMAN, 22, 14.6), (Sex.WOMAN, 81.9, 11.5), (Sex.WOMAN, 82, None), (Sex.MAN, None, None), (None, 75, None),
     ],
-)
-def test_z_scores(ratio: float | None, facts: ClinicalFacts, young: float | None, own: float | None) -> None:
-    found = thigh_z_scores(ratio, facts)
-    assert found == tuple(None if value is None else pytest.approx(value) for value in (young, own))
+)  # fmt: skip
+def test_who_has_a_reference(sex: Sex | None, age: float | None, mean: float | None) -> None:
+    group = thigh_reference().of_age(sex, age)
+    assert (None if group is None else group.mean) == mean
+
+
+def test_why_there_is_no_z_score_is_told_with_numbers_that_hold() -> None:
+    """The thigh muscles of a healthy man of 178 cm and 75 kg, by the lines, and the femur that a ratio of 16 means."""
+    thigh_mm3 = sum(
+        regression_volume_mm3(s.key, 178, 75) or 0.0
+        for group in (Group.ANTERIOR, Group.MEDIAL, Group.POSTERIOR)
+        for s in structures_of(group)
+    )
+    assert thigh_mm3 == pytest.approx(3.9e6, abs=5e4)
+    assert thigh_mm3 / 16 == pytest.approx(246e3, abs=1e3)
+    assert "178 cm and 75 kg has 3.9 litres" in thigh_reference().limits[0]
+    assert "a femur of 246 mL" in thigh_reference().limits[0]
 
 
 def test_percent_of_the_expected_volume() -> None:
@@ -98,27 +95,22 @@ def test_the_rows_are_the_same_for_everybody(measured: ScanMeasures) -> None:
         return [(r.structure, r.side, r.measure) for r in reference_rows(measured, facts)]
 
     full = ClinicalFacts(sex=Sex.WOMAN, age_years=70, height_cm=160, weight_kg=60)
-    assert keys(full) == keys(ClinicalFacts()) and len(set(keys(full))) == len(keys(full)) == 3 * 2 + 2 * 27
+    assert keys(full) == keys(ClinicalFacts()) and len(set(keys(full))) == len(keys(full)) == 2 * 27
     assert all(r.value is None for r in reference_rows(measured, ClinicalFacts()))
     values = {(r.structure, r.side, r.measure): r.value for r in reference_rows(measured, full)}
-    ratio = measured.thigh_muscle_to_femur()
-    assert ratio is not None
-    assert values["femur", "both", "thigh_muscle_to_femur_z_young"] == pytest.approx((ratio - 14.6) / (3.1 / 1.4))
     volume = measured.structure("gracilis", Side.LEFT).volume_mm3 or 0
     assert values["gracilis", "left", "volume_of_expected"] == pytest.approx(volume / 10 / (0.58 * 1.6 * 60 + 32.1))
 
 
 def test_what_is_said() -> None:
     assert reference_sentences(12.0, ClinicalFacts()) == ()
-    text = " ".join(reference_sentences(11.6, MAN_75))
-    assert "both sides: 11.6; z −2.2 against young men (16.0 ± 2.0, n = 20); z +0.0 against older men (11.6" in text
-    assert "MR, not CT" in text and "No diagnosis reads them." in text and "Percent of expected" not in text
-    between = reference_sentences(14.0, ClinicalFacts(sex=Sex.MAN, age_years=50))[0]
-    assert between == (
-        "Thigh muscle to femur volume, both sides: 14.0; z −1.0 against young men (16.0 ± 2.0, n = 20); "
-        f"{NO_REFERENCE}."
-    )
-    assert reference_sentences(14.0, ClinicalFacts(age_years=50))[0].endswith(f"14.0; {NO_REFERENCE}.")
+    text = " ".join(reference_sentences(6.5, MAN_75))
+    assert "both sides: 6.5; published of older men: 11.6 (n = 25)." in text
+    assert "Not comparable" in text and "there is no z-score" in text and "MR, not CT" in text
+    assert "No diagnosis reads them." in text and "Percent of expected" not in text
+    between = reference_sentences(6.5, ClinicalFacts(sex=Sex.MAN, age_years=50))[0]
+    assert between == f"Thigh muscle to femur volume, both sides: 6.5; {NO_REFERENCE}."
+    assert reference_sentences(6.5, ClinicalFacts(age_years=75))[0].endswith(f"6.5; {NO_REFERENCE}.")
     assert "not known" in reference_sentences(None, MAN_75)[0]
     assert "Percent of expected" in reference_sentences(None, ClinicalFacts(height_cm=170, weight_kg=70))[0]
 

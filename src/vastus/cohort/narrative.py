@@ -120,13 +120,12 @@ def published_sentences(results: CohortResults) -> list[str]:
         own = table[(table["sex"] == sex) & table["thigh_muscle_to_femur"].notna()]
         if own.empty:
             continue
-        aged = own["z_age"].notna().sum()
-        text = (
-            f"{word}: thigh muscle to femur volume {_mean_sd(own['thigh_muscle_to_femur'], 1)} (n = {len(own)}), "
-            f"z-score against young adults of this sex {_mean_sd(own['z_young'], 1)}"
-        )
-        if aged:
-            text += f", against their own age {_mean_sd(own['z_age'], 1)} (n = {aged})"
+        means = own["published_mean"]
+        ratio = _mean_sd(own["thigh_muscle_to_femur"], 1)
+        text = f"{word}: thigh muscle to femur volume {ratio} (n = {len(own)})"
+        if aged := int(means.notna().sum()):
+            of_age = " or ".join(number(mean, 1) for mean in sorted(means.dropna().unique()))
+            text += f"; published of the age of {aged} of them: {of_age}"
         if missing := len(own) - aged:
             text += f"; {missing} have {NO_REFERENCE}"
         sentences.append(text + ".")

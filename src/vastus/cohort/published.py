@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RATIO = "thigh_muscle_to_femur"
-Z_YOUNG = "z_young"
-Z_AGE = "z_age"
+PUBLISHED_MEAN = "published_mean"
 _FEMUR = "femur"
 _THIGH = tuple(s.key for group in (Group.ANTERIOR, Group.MEDIAL, Group.POSTERIOR) for s in structures_of(group))
 
@@ -25,7 +24,8 @@ class Published:
 
     Attributes:
         thigh: one row a person: ``subject``, ``sex``, ``age_years``, ``sarcopenia``, ``thigh_muscle_to_femur`` (both
-            sides; empty unless all is whole), ``z_young``, ``z_age`` (empty where there is no reference), ``note``.
+            sides; empty unless all is whole), ``published_mean`` of this sex and age (of another part of the femur: no
+            score can be made of the two; empty where there is no reference), ``note``.
         muscles: one row a person, muscle and side of known height and mass: ``subject``, ``structure``, ``side``,
             ``percent_of_expected``.
     """
@@ -39,7 +39,7 @@ def published_values(dataset: Dataset) -> Published:
     import pandas as pd
 
     # Measuring is compiled code that takes a second to load; only this needs it.
-    from vastus.sarcopenia.reference_values import NO_REFERENCE, percent_of_expected, thigh_z_scores
+    from vastus.sarcopenia.reference_values import NO_REFERENCE, percent_of_expected, thigh_reference
 
     people, sides = dataset.people, dataset.sides_cm3
     thigh, muscles = [], []
@@ -47,18 +47,19 @@ def published_values(dataset: Dataset) -> Published:
         facts = facts_of_row(person, str(subject), [])
         volumes_cm3 = sides.loc[person[columns.SCAN]]
         ratio = _ratio(volumes_cm3)
-        young, own = thigh_z_scores(ratio, facts)
-        note = "not all is whole" if ratio is None else NO_REFERENCE if own is None else ""
-        thigh.append((str(subject), person[columns.SEX], person[columns.AGE], person[STATUS], ratio, young, own, note))
+        group = thigh_reference().of_age(facts.sex, facts.age_years)
+        note = "not all is whole" if ratio is None else NO_REFERENCE if group is None else ""
+        mean = None if group is None else group.mean
+        thigh.append((str(subject), person[columns.SEX], person[columns.AGE], person[STATUS], ratio, mean, note))
         for muscle in MUSCLES:
             for side in SIDES:
                 volume_cm3 = float(volumes_cm3[muscle.key, side.value])
                 percent = percent_of_expected(muscle.key, 1000 * volume_cm3, facts)
                 if percent is not None and not pd.isna(volume_cm3):
                     muscles.append((str(subject), muscle.key, side.value, percent))
-    names = [columns.SUBJECT, columns.SEX, columns.AGE, STATUS, RATIO, Z_YOUNG, Z_AGE, "note"]
+    names = [columns.SUBJECT, columns.SEX, columns.AGE, STATUS, RATIO, PUBLISHED_MEAN, "note"]
     table = pd.DataFrame(thigh, columns=names)
-    table[[RATIO, Z_YOUNG, Z_AGE]] = table[[RATIO, Z_YOUNG, Z_AGE]].astype(float)
+    table[[RATIO, PUBLISHED_MEAN]] = table[[RATIO, PUBLISHED_MEAN]].astype(float)
     own_names = [columns.SUBJECT, "structure", "side", "percent_of_expected"]
     return Published(table, pd.DataFrame(muscles, columns=own_names))
 

@@ -60,11 +60,6 @@ LEG_KINDS = (
             Group.POSTERIOR.value),
     LegKind("thigh_muscle_to_femur", "Volume of the thigh's muscles to the femur", "1", 1.0, "femur"),
 )  # fmt: skip
-REFERENCE_LEG_KINDS = (
-    LegKind("thigh_muscle_to_femur_z_young", "The same, against young adults of this sex", "SD", 1.0, "femur"),
-    LegKind("thigh_muscle_to_femur_z_age", "The same, against this sex and age", "SD", 1.0, "femur"),
-)
-"""Listed where the person's sex is known, so that one of the two has a value."""
 EXPECTED_KIND = Kind("volume_of_expected", "Percent of expected", "%", 1.0)
 """Listed where height and mass are known."""
 MUSCLE_KINDS = (
@@ -85,10 +80,8 @@ def set_out_measures(rows: Iterable[MeasureRow]) -> tuple[tuple[Pair, ...], tupl
         return Pair(kind, *(_cell(_find(known, (structure, group, side), kind), kind) for side in _SIDES))
 
     told = {row.measure for row in known.values() if row.value is not None}
-    compared = {kind.measure for kind in REFERENCE_LEG_KINDS} & told
-    leg_kinds = (*LEG_KINDS, *(REFERENCE_LEG_KINDS if compared else ()))
     muscle_kinds = (*MUSCLE_KINDS, *([EXPECTED_KIND] if EXPECTED_KIND.measure in told else ()))
-    legs = tuple(pair(kind, kind.structure, kind.group) for kind in leg_kinds)
+    legs = tuple(pair(kind, kind.structure, kind.group) for kind in LEG_KINDS)
     muscles = tuple(
         MuscleLine(muscle, tuple(pair(kind, muscle.key, muscle.group.value) for kind in muscle_kinds))
         for muscle in MUSCLES

@@ -2,7 +2,7 @@
 
 Two references: the volume of the thigh's muscles by that of the femur (Maden-Wilkinson 2014, by sex and age), and the
 volume of each muscle by height and mass (Handsfield 2014). Both are MR of small groups; what is not published is not
-given.
+given, and what was measured otherwise is told without a score.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ from importlib.resources import files
 from typing import Final
 
 from vastus.anatomy import MUSCLES, SIDES, Side
-from vastus.morphometry.rows import BOTH_SIDES, MeasureRow
+from vastus.morphometry.rows import MeasureRow
 from vastus.morphometry.scan import ScanMeasures
 from vastus.muscle_volumes import muscle_regression, regression_volume_mm3
 from vastus.sarcopenia.clinical import ClinicalFacts, Sex
 
 NO_REFERENCE: Final = "no reference for this age and sex"
-Z_YOUNG: Final = "thigh_muscle_to_femur_z_young"
-Z_AGE: Final = "thigh_muscle_to_femur_z_age"
 PERCENT_OF_EXPECTED: Final = "volume_of_expected"
 PUBLISHED: Final = "handsfield2014"
 """Basis of the lines that are printed; those that were divided by atlases are no reference."""
@@ -38,7 +36,7 @@ class ReferenceGroup:
 
     Attributes:
         name, sex, age_years, n: who; ages from the first (included) to the second (excluded).
-        mean, sd: of the measure.
+        mean: of the measure.
     """
 
     name: str
@@ -46,11 +44,6 @@ class ReferenceGroup:
     age_years: tuple[float, float]
     n: int
     mean: float
-    sd: float
-
-    def z(self, value: float) -> float:
-        """How many SD the value lies above the mean."""
-        return (value - self.mean) / self.sd
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +58,6 @@ class Reference:
     limits: tuple[str, ...]
     groups: tuple[ReferenceGroup, ...]
 
-    def young(self, sex: Sex | None) -> ReferenceGroup | None:
-        """The young adults of that sex."""
-        own = [group for group in self.groups if group.sex is sex]
-        return min(own, key=lambda group: group.age_years) if own else None
-
     def of_age(self, sex: Sex | None, age_years: float | None) -> ReferenceGroup | None:
         """The group of that sex and age; None where the table has none, or sex or age is not known."""
         if age_years is None:
@@ -79,17 +67,13 @@ class Reference:
 
 @cache
 def thigh_reference() -> Reference:
-    """Maden-Wilkinson 2014, with the SDs that follow from its z-scores."""
+    """Maden-Wilkinson 2014: means, of a femur that is not the whole one."""
     text = files("vastus.sarcopenia").joinpath("reference", "thigh_muscle_to_femur.toml").read_text(encoding="utf-8")
     table = tomllib.loads(text)
-    young_sd, young_mean = {}, {row["sex"]: row["mean"] for row in table["groups"] if "z_mean" not in row}
-    for row in table["groups"]:
-        if "z_mean" in row:
-            young_sd[row["sex"]] = (row["mean"] - young_mean[row["sex"]]) / row["z_mean"]
     groups = tuple(
         ReferenceGroup(
             row["name"], Sex(row["sex"]), (float(row["age_years"][0]), float(row["age_years"][1])), row["n"],
-            row["mean"], young_sd[row["sex"]] * row.get("z_sd", 1.0),
+            row["mean"],
         )
         for row in table["groups"]
     )  # fmt: skip
@@ -97,18 +81,6 @@ def thigh_reference() -> Reference:
         table["key"], table["measure"], table["source"], table["method"], table["population"], tuple(table["limits"]),
         groups,
     )  # fmt: skip
-
-
-def thigh_z_scores(ratio: float | None, facts: ClinicalFacts) -> tuple[float | None, float | None]:
-    """Z-scores of thigh muscle / femur: against the young of that sex, and against that sex and age.
-
-    None where the ratio, the sex or the age is not known, or the table has no such group.
-    """
-    if ratio is None:
-        return None, None
-    reference = thigh_reference()
-    young, own = reference.young(facts.sex), reference.of_age(facts.sex, facts.age_years)
-    return None if young is None else young.z(ratio), None if own is None else own.z(ratio)
 
 
 def percent_of_expected(key: str, volume_mm3: float, facts: ClinicalFacts) -> float | None:
@@ -126,15 +98,7 @@ def percent_of_expected(key: str, volume_mm3: float, facts: ClinicalFacts) -> fl
 
 def reference_rows(measures: ScanMeasures, facts: ClinicalFacts) -> list[MeasureRow]:
     """Rows of ``measures.csv``; the same for every scan, with empty values where there is no reference."""
-    rows = []
-    for side, name in (*((side, side.value) for side in SIDES), (None, BOTH_SIDES)):
-        ratio = measures.thigh_muscle_to_femur(side)
-        young, own = thigh_z_scores(ratio, facts)
-        for measure, value in ((Z_YOUNG, young), (Z_AGE, own)):
-            rows.append(MeasureRow(measures.subject, "femur", "bone", name, measure, value, "SD", False))
-    for side in SIDES:
-        rows.extend(_muscle_rows(measures, side, facts))
-    return rows
+    return [row for side in SIDES for row in _muscle_rows(measures, side, facts)]
 
 
 def _muscle_rows(measures: ScanMeasures, side: Side, facts: ClinicalFacts) -> list[MeasureRow]:
@@ -175,22 +139,9 @@ def _thigh_sentences(ratio: float | None, facts: ClinicalFacts) -> list[str]:
     name = "Thigh muscle to femur volume"
     if ratio is None:
         return [f"{name}: not known, as a thigh muscle or the femur is absent, cut by the scan or a fragment."]
-    parts = []
-    young, own = reference.young(facts.sex), reference.of_age(facts.sex, facts.age_years)
-    if young is not None:
-        parts.append(_against(young, ratio))
-    if own is None:
-        parts.append(NO_REFERENCE)
-    elif own is not young:
-        parts.append(_against(own, ratio))
-    limits = " ".join(reference.limits)
+    own = reference.of_age(facts.sex, facts.age_years)
+    published = NO_REFERENCE if own is None else f"published of {own.name}: {own.mean:.1f} (n = {own.n})"
     return [
-        f"{name}, both sides: {ratio:.1f}; {'; '.join(parts)}.",
-        f"Reference: {reference.source}; {reference.method}; {reference.population}. {limits}",
+        f"{name}, both sides: {ratio:.1f}; {published}.",
+        f"Reference: {reference.source}; {reference.method}; {reference.population}. {' '.join(reference.limits)}",
     ]
-
-
-def _against(group: ReferenceGroup, value: float) -> str:
-    """``z −2.1 against older men (11.6 ± 1.4, n = 25)``."""
-    z = f"{group.z(value):+z.1f}".replace("-", "−")
-    return f"z {z} against {group.name} ({group.mean:.1f} ± {group.sd:.1f}, n = {group.n})"
