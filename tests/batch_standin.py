@@ -21,7 +21,7 @@ from vastus.batch.archive import stored_rows
 from vastus.batch.engine import NextTask
 from vastus.batch.task import Outcome, ProcessorFactory, Product, Task
 from vastus.batch.worker import perform
-from vastus.errors import BundleError, PacsUnreachableError, UnreadableScanError
+from vastus.errors import BundleError, UnreachablePacsError, UnreadableScanError
 from vastus.io.csv_tables import VolumeRow, write_volume_rows
 from vastus.io.tables import VOLUME_COLUMNS, VOLUMES_FILE
 
@@ -77,7 +77,7 @@ class _Processor:
         if task.name.startswith("bad"):
             raise UnreadableScanError("The file is damaged.", path=task.path)
         if task.name.startswith("away"):
-            raise PacsUnreachableError("The PACS does not answer.")
+            raise UnreachablePacsError("The PACS does not answer.")
         if task.name.startswith("drive"):
             raise OSError(errno.ESTALE, "Stale file handle")
         if task.name.startswith("full"):

@@ -100,5 +100,5 @@ class PacsError(VastusError):
     exit_code = 8
 
 
-class PacsUnreachableError(PacsError):
+class UnreachablePacsError(PacsError):
     """A DICOM node as a whole can't be used now: no answer, overloaded, our password refused. No study's fault."""

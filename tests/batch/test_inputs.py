@@ -9,7 +9,7 @@ from dicom_factory import MR, series, write_series
 from vastus.batch import pacs_inputs
 from vastus.batch.inputs import clean_name, find_scans, scan_name
 from vastus.batch.ledger import FoundScan
-from vastus.errors import MissingInputError, PacsUnreachableError, SettingsError
+from vastus.errors import MissingInputError, SettingsError, UnreachablePacsError
 from vastus.io.scans import read_scan
 
 
@@ -235,7 +235,7 @@ class _Restarting:
     def __call__(self, address: Any, folder: Path) -> int:
         self.asked += 1
         if self.asked <= self.silent:
-            raise PacsUnreachableError("does not answer")
+            raise UnreachablePacsError("does not answer")
         return 1
 
 
@@ -254,6 +254,6 @@ def test_a_pacs_that_stays_silent_is_waited_for_once(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(pacs_inputs.time, "sleep", slept.append)
     fetcher = pacs_inputs.StudyFetcher((1.0, 3.0))
     for _ in range(3):
-        with pytest.raises(PacsUnreachableError), fetcher.fetched_study(Path("dicom:/h/studies/1.2")):
+        with pytest.raises(UnreachablePacsError), fetcher.fetched_study(Path("dicom:/h/studies/1.2")):
             pass
     assert (pacs.asked, slept) == (3 + 1 + 1, [1.0, 3.0])

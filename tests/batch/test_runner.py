@@ -299,4 +299,4 @@ def test_what_holds_a_scan_and_is_away_costs_no_try(tmp_path: Path) -> None:
         assert (result.counts[State.WAITING], result.counts[State.DONE]) == (2, 1)
         with (out / "failed.csv").open() as file:
             failed = {row["subject"]: row["error"] for row in csv.DictReader(file)}
-        assert failed == {"away1": "PacsUnreachableError", "drive1": "OSError"}
+        assert failed == {"away1": "UnreachablePacsError", "drive1": "OSError"}

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 from vastus.batch.ledger import FoundScan
 from vastus.dicom.pacs import PacsAddress, fetch_study, is_dimse, is_pacs, is_uid, parse_address
 from vastus.dicom.tls import tls_from_environment
-from vastus.errors import PacsUnreachableError, SettingsError
+from vastus.errors import SettingsError, UnreachablePacsError
 
 PAUSES_S: Final = (1.0, 3.0, 8.0, 20.0)
 """Seconds between the tries to reach a PACS that does not answer."""
@@ -97,7 +97,7 @@ class StudyFetcher:
         """Make a temporary folder with the CT series of a study; removed at the end, as it holds patient data.
 
         Raises:
-            PacsUnreachableError: no answer, also after the pauses.
+            UnreachablePacsError: no answer, also after the pauses.
             PacsError: no such CT, or the PACS refused.
         """
         with tempfile.TemporaryDirectory(prefix="vastus-") as name:
@@ -111,7 +111,7 @@ class StudyFetcher:
                 fetch_study(address, folder)
                 self._silent.discard(str(address))
                 return
-            except PacsUnreachableError:
+            except UnreachablePacsError:
                 if pause_s is None:
                     self._silent.add(str(address))
                     raise

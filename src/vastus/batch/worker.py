@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vastus.batch.task import Ending, Outcome, Processor, Task
-from vastus.errors import InputError, OutputError, PacsError, PacsUnreachableError, VastusError
+from vastus.errors import InputError, OutputError, PacsError, UnreachablePacsError, VastusError
 from vastus.io.atomic import ensure_folder
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
@@ -94,7 +94,7 @@ def _perform(processor: Processor, task: Task, worker: str) -> Outcome:
         ending = Ending.STOP if _meets_every_scan(problem, task) else Ending.FAILED
         if ending is Ending.FAILED and _is_away(problem):
             ending = Ending.UNREACHABLE
-    except PacsUnreachableError as problem:
+    except UnreachablePacsError as problem:
         return _unreachable(task, problem, str(problem), start, worker)
     except PacsError as problem:  # it answers, and this study fails: three tries, then the scan is set aside
         ending, error, message = Ending.FAILED, type(problem).__name__, str(problem)

@@ -12,7 +12,7 @@ from vastus.dicom.extra import need
 from vastus.dicom.listener import Doorkeeper, listen
 from vastus.dicom.pacs import TIMEOUT_S, PacsAddress, file_name
 from vastus.dicom.tls import TlsFiles, client_context, server_context
-from vastus.errors import PacsError, PacsUnreachableError
+from vastus.errors import PacsError, UnreachablePacsError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -122,7 +122,7 @@ class DimsePacs:
 
     def _check(self, status: Dataset) -> None:
         if "Status" not in status:
-            raise PacsUnreachableError(f"{self._address} stopped answering.")
+            raise UnreachablePacsError(f"{self._address} stopped answering.")
         if status.Status not in (_SUCCESS, *_PENDING):
             raise PacsError(f"{self._address} refused the request (status 0x{status.Status:04X}).")
 
@@ -141,7 +141,7 @@ class DimsePacs:
             evt_handlers=list(handlers), tls_args=(self._tls, self._address.host) if self._tls else None,
         )  # fmt: skip
         if not association.is_established:
-            raise PacsUnreachableError(
+            raise UnreachablePacsError(
                 f"{self._address} does not accept a connection from {self._address.aet}.",
                 remedy="Check host, port and both AE titles" + (", and the certificates." if self._tls else "."),
             )

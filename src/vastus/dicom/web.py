@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from vastus.dicom.extra import need
 from vastus.dicom.pacs import TIMEOUT_S, PacsAddress, file_name
 from vastus.dicom.tls import TlsFiles, client_context
-from vastus.errors import PacsError, PacsUnreachableError
+from vastus.errors import PacsError, UnreachablePacsError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -82,10 +82,10 @@ class WebPacs:
             if status == _NO_SUCH:
                 raise PacsError(f"{self._address} holds no such study or series, or is no DICOMweb service.") from error
             remedy = "Set VASTUS_PACS_TOKEN, or VASTUS_PACS_USER and VASTUS_PACS_PASSWORD." if status == 401 else None
-            kind = PacsUnreachableError if status in _NOT_NOW else PacsError
+            kind = UnreachablePacsError if status in _NOT_NOW else PacsError
             raise kind(f"{self._address} answered with HTTP status {status}.", remedy=remedy) from error
         except RequestException as error:
-            raise PacsUnreachableError(f"{self._address} does not answer ({type(error).__name__}).") from error
+            raise UnreachablePacsError(f"{self._address} does not answer ({type(error).__name__}).") from error
         except (ValueError, KeyError, TypeError) as error:
             raise PacsError(f"{self._address} gave an answer that is not DICOMweb ({type(error).__name__}).") from error
 
