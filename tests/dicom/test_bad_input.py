@@ -16,7 +16,7 @@ import dicom_factory as factory
 from labelled_dicom import FULL_HEADER, content_of
 from vastus.dicom.deidentify import Pseudonyms, deidentify_folder
 from vastus.dicom.outputs import DicomFormat, write_dicom
-from vastus.errors import InputError, UnreadableScanError, VastusError
+from vastus.errors import InputError, VastusError
 from vastus.io.scans import read_scan
 
 FILES = 500
@@ -160,11 +160,13 @@ def test_names_and_uids_that_look_like_paths_lead_nowhere(tmp_path: Path) -> Non
     assert not list(tmp_path.parent.glob("evil*"))
 
 
-def test_what_can_be_read_but_not_written_again_is_refused(tmp_path: Path) -> None:
-    """Found by tools/fuzz_dicom.py: an element of the command group, which no file may hold."""
+def test_an_element_that_no_file_may_hold_does_not_reach_the_copy(tmp_path: Path) -> None:
+    """Found by tools/fuzz_dicom.py: an element of the command group. It is in no list of what stays."""
     paths = factory.write_series(tmp_path / "ct", factory.series(3))
     content = paths[1].read_bytes()
     at = content.index(b"\x08\x00\x16\x00UI")
     paths[1].write_bytes(content[:at] + b"\x00\x00\x10\x09US\x02\x00\x01\x00" + content[at:])
-    with pytest.raises(UnreadableScanError, match="damaged"):
-        deidentify_folder(tmp_path / "ct", tmp_path / "anonymous", Pseudonyms(bytes(32)))
+    deidentify_folder(tmp_path / "ct", tmp_path / "anonymous", Pseudonyms(bytes(32)))
+    copies = [pydicom.dcmread(path) for path in (tmp_path / "anonymous").rglob("*.dcm")]
+    assert len(copies) == len(paths)
+    assert not any(element.tag.group == 0 for copy in copies for element in copy)
