@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import requests
 
-from vastus.annotation.cases import write_image
+from vastus.annotation.project.cases import write_image
 from vastus.io.labels import write_labels
 from vastus.synthesis.phantom import LabelledScan, make_phantom
 from vastus.volume import Volume

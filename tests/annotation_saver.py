@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vastus.annotation.layout import Layout
-from vastus.annotation.store import Draft, Kind, Store
+from vastus.annotation.project.layout import Layout
+from vastus.annotation.project.store import Draft, Kind, Store
 from vastus.io.labels import write_labels
 from vastus.volume import Volume
 

@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 
 from toy_bundle import write_toy_bundle
-from vastus.annotation.users import Accounts
-from vastus.annotation.workshop import ServerSettings, Workshop
+from vastus.annotation.project.project import Project, ServerSettings
+from vastus.annotation.project.users import Accounts
 from vastus.inference.choices import RuntimeName, RuntimeOptions
 from vastus.io.labels import write_labels
 from vastus.preprocessing import PreprocessingSettings
@@ -104,7 +104,7 @@ class Client:
 @dataclass
 class Running:
     address: str
-    workshop: Workshop
+    project: Project
     client: Client
 
 
@@ -113,13 +113,13 @@ def serving(settings: ServerSettings, accounts: Accounts | None = None) -> Itera
     """The real server on a free port of this machine."""
     pytest.importorskip("fastapi")
     uvicorn = pytest.importorskip("uvicorn")
-    from vastus.annotation.app import create_app, guarded
+    from vastus.annotation.http.app import create_app, guarded
 
-    workshop = Workshop(settings, accounts)
+    project = Project(settings, accounts)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         address = f"http://127.0.0.1:{listening.getsockname()[1]}"
         server = uvicorn.Server(
-            uvicorn.Config(guarded(create_app(workshop), workshop), log_level="error", access_log=False)
+            uvicorn.Config(guarded(create_app(project), project), log_level="error", access_log=False)
         )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
@@ -127,11 +127,11 @@ def serving(settings: ServerSettings, accounts: Accounts | None = None) -> Itera
         while not server.started and time.monotonic() < limit:
             time.sleep(0.02)
         try:
-            yield Running(address, workshop, Client(address))
+            yield Running(address, project, Client(address))
         finally:
             server.should_exit = True
             thread.join(20)
-            workshop.close()
+            project.close()
 
 
 def labels_of(content: bytes) -> np.ndarray:

@@ -11,10 +11,10 @@ from vastus.batch.engine_local import LocalEngine
 from vastus.batch.runner import BatchRequest, OpenBatch
 
 
-def main(scans: str, out: str, journal: str, seconds: str, *scheduler: str) -> None:
+def main(scans: str, out: str, event_log: str, seconds: str, *scheduler: str) -> None:
     # Where the tests themselves run in the background, the shell has Ctrl-C ignored for everything under them.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with OpenBatch(BatchRequest([Path(scans)], Path(out)), StandIn(float(seconds), journal=Path(journal))) as batch:
+    with OpenBatch(BatchRequest([Path(scans)], Path(out)), StandIn(float(seconds), event_log=Path(event_log))) as batch:
         if scheduler:
             from vastus.batch.engine_dask import DaskEngine
 

@@ -28,13 +28,13 @@ from vastus.io.tables import VOLUME_COLUMNS, VOLUMES_FILE
 
 @dataclass(frozen=True)
 class StandIn:
-    """Picklable factory; ``journal`` gets a line for every opening and every finished scan."""
+    """Picklable factory; ``event_log`` gets a line for every opening and every finished scan."""
 
     seconds: float = 0.0
     weights: str = "stand-in (1)"
     labels_key: str = "labels 1"
     measures_key: str = "measures 1"
-    journal: Path | None = None
+    event_log: Path | None = None
     broken: bool = False
     dies_at_start: bool = False
 
@@ -52,8 +52,8 @@ class StandIn:
         return _Processor(self)
 
     def note(self, line: str) -> None:
-        if self.journal is not None:
-            with self.journal.open("a") as file:
+        if self.event_log is not None:
+            with self.event_log.open("a") as file:
                 file.write(line + "\n")
 
 

@@ -115,6 +115,6 @@ class Viewer:
 
 def saved_labels(server: Running, case: str, version: int) -> tuple[np.ndarray, np.ndarray]:
     """Voxels and affine of a version, as the server keeps it."""
-    path = server.workshop.store.file(server.workshop.store.version(case, version))
+    path = server.project.store.file(server.project.store.version(case, version))
     image: Any = nibabel.load(path)
     return np.asarray(image.dataobj), image.affine

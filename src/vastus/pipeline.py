@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any, Final
 from vastus import __version__
 from vastus.errors import OutputError
 from vastus.inference.predictor import OnProgress, Predictor, Segmentation, compute_threads
-from vastus.io.ahead import Ahead
 from vastus.io.atomic import cleaned_up, ensure_folder, hidden_path
 from vastus.io.csv_tables import VolumeRow, write_volume_rows
 from vastus.io.labels import write_labels
+from vastus.io.prefetch import Prefetch
 from vastus.io.scans import Scan, ScanFormat, read_scan
 from vastus.io.tables import CONFIDENCE, LABELS_FILE, LEVELS_FILE, MEASURES_FILE, PAGE_FILE, RECORD_FILE, VOLUMES_FILE
 from vastus.volume import Volume
@@ -120,7 +120,7 @@ def segment_to_folder(
         request: which scan, and where to.
         on_scan: called when the scan has been read.
         on_progress: called on every step of the segmentation.
-        read: gives the scan of the request where it is being read already (``vastus.io.ahead``).
+        read: gives the scan of the request where it is being read already (``vastus.io.prefetch``).
 
     Raises:
         InputError: the scan can't be used.
@@ -142,7 +142,7 @@ def segment_to_folder(
         seconds = {"read": time.perf_counter() - start}
         if on_scan:
             on_scan(scan)
-        later = Ahead(lambda: _load_later(page=request.page))
+        later = Prefetch(lambda: _load_later(page=request.page))
         segmentation = predictor.segment(scan.volume, on_progress)
         later.result()
         seconds |= segmentation.seconds

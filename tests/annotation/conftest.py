@@ -28,7 +28,7 @@ def project(tmp_path: Path) -> Path:
 def running(project: Path, model: Path) -> Iterator[Running]:
     """A server of its own for each test, without accounts."""
     from annotation_server import ONE_THREAD, serving
-    from vastus.annotation.workshop import ServerSettings
+    from vastus.annotation.project.project import ServerSettings
 
     with serving(ServerSettings(project, model, ONE_THREAD)) as server:
         yield server

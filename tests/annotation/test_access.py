@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from annotation_server import ONE_THREAD, Client, Running, label_bytes, phantom, serving
 from slicer_stand_in import ServerSaysNo, SlicerModule
+from vastus.annotation.project.project import ServerSettings
+from vastus.annotation.project.users import Accounts, PasswordHash, add_user, read_users
 from vastus.annotation.refusals import BusyError, NotSignedInError, WrongPasswordError
-from vastus.annotation.users import Accounts, PasswordHash, add_user, read_users
-from vastus.annotation.workshop import ServerSettings
 from vastus.cli.main import app
 from vastus.errors import SettingsError
 
@@ -160,7 +160,7 @@ def test_the_cookie_is_for_this_site_only(closed: Running) -> None:
 def test_pages_of_other_sites_change_nothing(running: Running, headers: dict[str, str], status: int) -> None:
     answer = Client(running.address, headers).post("/api/cases/scan0/lock")
     assert answer.status == status
-    assert bool(running.workshop.store.locks()) == (status == 200)
+    assert bool(running.project.store.locks()) == (status == 200)
     if status == 403:
         assert answer.json["error"] == "ForeignOriginError"
 
@@ -247,7 +247,7 @@ def test_many_attempts_at_the_same_moment_are_counted(users: Path) -> None:
 
 
 def test_counters_are_bounded(users: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vastus.annotation.users._MOST_FAILURES", 4)
+    monkeypatch.setattr("vastus.annotation.project.users._MOST_FAILURES", 4)
     accounts = Accounts(read_users(users))
     for number in range(8):
         _answer(accounts, f"nobody{number}" * 100)
@@ -257,7 +257,7 @@ def test_counters_are_bounded(users: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_crowd_at_the_sign_in_keeps_nobody_waiting_who_is_signed_in(closed: Running) -> None:
     anna = sign_in(closed.client, "anna", PASSWORD + "anna")
     slow = threading.Event()
-    accounts = closed.workshop.accounts
+    accounts = closed.project.accounts
     assert accounts is not None
     matches = PasswordHash.matches
 

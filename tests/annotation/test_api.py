@@ -21,9 +21,9 @@ from annotation_server import (
     serving,
 )
 from vastus.anatomy import BY_VALUE, UNLABELLED
+from vastus.annotation.project.project import Project, ServerSettings
 from vastus.annotation.refusals import AlreadyThereError
 from vastus.annotation.structures import ABBREVIATIONS
-from vastus.annotation.workshop import ServerSettings, Workshop
 
 TRUE = phantom(0)
 
@@ -107,11 +107,11 @@ def test_a_scan_keeps_its_id_when_others_come(running: Running, project: Path, t
     assert rows["scan0_2"]["state"] == "unlabelled" and rows["scan0_2"]["shape"][0] == TRUE.ct.shape[0] - 1
     (project / "scan0.nii.gz").unlink()
     assert "scan0" not in {r["id"] for r in running.client.get("/api/cases").json}
-    assert len(running.workshop.store.versions("scan0")) == 1, "the history stays"
+    assert len(running.project.store.versions("scan0")) == 1, "the history stays"
 
 
 def test_a_locked_case_is_not_segmented_for_others(running: Running) -> None:
-    running.workshop.store.lock("scan0", "bert")
+    running.project.store.lock("scan0", "bert")
     answer = running.client.post("/api/cases/scan0/infer")
     assert (answer.status, answer.json["error"]) == (423, "LockedCaseError")
 
@@ -136,7 +136,7 @@ def test_grow_from_seeds(running: Running, tmp_path: Path) -> None:
         strokes[tuple(places[len(places) // 2])] = value
     version = post_labels(running, strokes, tmp_path, "/api/cases/scan0/tools/grow")
     grown = current(running)
-    assert running.workshop.store.version("scan0", version).kind.value == "tool"
+    assert running.project.store.version("scan0", version).kind.value == "tool"
     for value in (128, 228):
         mask, truth = grown == value, TRUE.labels.array == value
         assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.5
@@ -153,7 +153,7 @@ def test_one_stroke_in_a_labelled_case_changes_one_structure_and_is_told_before(
     drawn[tuple(femur[len(femur) // 2])] = 128
     content = label_bytes(TRUE.labels.with_array(drawn), tmp_path)
     told = running.client.post("/api/cases/scan0/tools/grow?preview=true", content)
-    assert told.status == 200 and len(running.workshop.store.versions("scan0")) == 1, "nothing is saved"
+    assert told.status == 200 and len(running.project.store.versions("scan0")) == 1, "nothing is saved"
     assert "Femur" in told.json["note"]
     (change,) = told.json["changes"]
     assert (change["value"], change["before_ml"], change["lost_ml"]) == (128, 0, 0)
@@ -164,7 +164,7 @@ def test_one_stroke_in_a_labelled_case_changes_one_structure_and_is_told_before(
     assert np.array_equal(grown[labels > 0], labels[labels > 0])
     again = running.client.post("/api/cases/scan0/tools/grow", label_bytes(TRUE.labels.with_array(grown), tmp_path))
     assert again.status == 422 and "no new stroke" in again.json["detail"]
-    assert len(running.workshop.store.versions("scan0")) == 2
+    assert len(running.project.store.versions("scan0")) == 2
 
 
 def test_one_stroke_in_an_unlabelled_case_is_refused(running: Running, tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_one_stroke_in_an_unlabelled_case_is_refused(running: Running, tmp_path:
     drawn[tuple(np.argwhere(TRUE.labels.array == 101)[20])] = 101
     answer = running.client.post("/api/cases/scan0/tools/grow", label_bytes(TRUE.labels.with_array(drawn), tmp_path))
     assert answer.status == 422 and "Background" in answer.json["remedy"]
-    assert running.workshop.store.versions("scan0") == ()
+    assert running.project.store.versions("scan0") == ()
 
 
 def test_a_case_of_which_some_slices_are_drawn_is_saved_served_and_trained_on_as_it_is(
@@ -234,7 +234,7 @@ def test_tools_say_what_they_lack(running: Running, tmp_path: Path, tool: str, q
     content = label_bytes(TRUE.labels.with_array(np.zeros_like(TRUE.labels.array)), tmp_path)
     answer = running.client.post(f"/api/cases/scan0/tools/{tool}?{query}", content)
     assert answer.status == status and answer.json["detail"], answer.body
-    assert running.workshop.store.versions("scan0") == ()
+    assert running.project.store.versions("scan0") == ()
 
 
 def test_a_tool_without_any_label_has_nothing_to_work_on(running: Running) -> None:
@@ -249,7 +249,7 @@ def test_uncertainty_of_a_case(running: Running) -> None:
     assert [r["uncertainty"] for r in rows] == sorted((r["uncertainty"] for r in rows), reverse=True)
     voxels = labels_of(running.client.get("/api/cases/scan0/uncertainty.nii.gz").body)
     assert voxels.shape == TRUE.ct.shape and 0 < voxels.max() <= 100
-    assert running.client.get("/api/cases").json[0]["score"] == running.workshop.store.scores("toy")["scan0"]
+    assert running.client.get("/api/cases").json[0]["score"] == running.project.store.scores("toy")["scan0"]
 
 
 def test_rankings_leave_out_what_is_corrected(running: Running, tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_findings_are_judged_and_corrections_become_versions(project: Path, mode
         states = {r["id"]: r["state"] for r in after.json}
         assert states[proposed["id"]] == "accepted"
         assert (project / "dataset" / "labelsTr" / "scan3.nii.gz").samefile(
-            running.workshop.store.file(running.workshop.store.version("scan3", 2))
+            running.project.store.file(running.project.store.version("scan3", 2))
         )
         assert running.client.post("/api/findings/1-f9999/accept").status == 404
 
@@ -328,10 +328,10 @@ def test_the_data_set_follows_the_history(running: Running, project: Path, tmp_p
         running.client.post("/api/cases/scan1/undo")
     assert (labels_of((folder / "labelsTr" / "scan1.nii.gz").read_bytes()) == 128).any()
     (folder / "labelsTr" / "scan2.nii.gz").unlink()
-    running.workshop.labels.refresh_all()
+    running.project.labels.refresh_all()
     assert (folder / "labelsTr" / "scan2.nii.gz").is_file(), "mended from the history"
 
 
 def test_one_server_works_on_a_project(running: Running, project: Path) -> None:
     with pytest.raises(AlreadyThereError, match="Another server"):
-        Workshop(ServerSettings(project))
+        Project(ServerSettings(project))

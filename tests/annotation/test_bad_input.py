@@ -20,9 +20,9 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import generate_uid
 
 from annotation_server import ONE_THREAD, Running, label_bytes, labels_of, phantom, serving
-from vastus.annotation.intake import check_dicom_upload
+from vastus.annotation.project.project import ServerSettings
 from vastus.annotation.refusals import TooLargeError
-from vastus.annotation.workshop import ServerSettings
+from vastus.annotation.uploads.intake import check_dicom_upload
 
 TRUE = phantom(0)
 
@@ -35,8 +35,8 @@ def refused(running: Running, content: bytes, status: int, error: str, word: str
     answer = running.client.post("/api/cases/scan0/versions", content)
     assert (answer.status, answer.json["error"]) == (status, error), answer.body
     assert word in answer.json["detail"] and "/" not in answer.json["detail"]
-    assert running.workshop.store.versions("scan0") == ()
-    left = [p for p in running.workshop.layout.temporary.rglob("*") if p.is_file()]
+    assert running.project.store.versions("scan0") == ()
+    left = [p for p in running.project.layout.temporary.rglob("*") if p.is_file()]
     assert not left, "a refused upload leaves nothing behind"
 
 
@@ -205,7 +205,7 @@ def test_names_from_outside_stay_names(running: Running, tmp_path: Path) -> None
             "PUT", f"/datastore/?image={quote(name)}", body, {"content-type": "multipart/form-data; boundary=b"}
         )
         assert answer.status in (200, 400, 409, 422), answer.body
-    project = running.workshop.layout.root
+    project = running.project.layout.root
     outside = {p for p in project.parent.rglob("*evil*") if not p.is_relative_to(project / "annotation" / "uploaded")}
     assert not outside
     assert {p.parent for p in project.rglob("*evil*")} <= {project / "annotation" / "uploaded"}
@@ -228,7 +228,7 @@ def test_a_body_over_the_limit_is_cut_off(project: Path, model: Path) -> None:
             )  # fmt: skip
             response = connection.getresponse()
             assert response.status == 413 and json.loads(response.read())["error"] == "TooLargeError"
-        assert not any(running.workshop.layout.temporary.rglob("*.nii*"))
+        assert not any(running.project.layout.temporary.rglob("*.nii*"))
 
 
 def test_a_scan_that_can_not_be_read_is_said_to_be(project: Path, model: Path) -> None:
@@ -257,7 +257,7 @@ def test_a_full_disk_is_told(
     def fails(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(running.workshop.store, "save", fails)
+    monkeypatch.setattr(running.project.store, "save", fails)
     answer = running.client.post("/api/cases/scan0/versions", content)
     assert (answer.status, answer.json["error"]) == (507, "OutputError")
     monkeypatch.undo()
@@ -312,7 +312,7 @@ def test_a_dicom_file_that_unpacks_to_more_is_refused_before_a_reader_sees_it(
     def never(_path: Path) -> None:
         raise AssertionError("the reader was reached")
 
-    monkeypatch.setattr("vastus.annotation.monai_routes.read_scan", never)
+    monkeypatch.setattr("vastus.annotation.http.monai_routes.read_scan", never)
     form = b"".join(
         b'--B\r\nContent-Disposition: form-data; name="files"; filename="x"\r\n\r\n' + content + b"\r\n" for _ in (1, 2)
     )
@@ -321,7 +321,7 @@ def test_a_dicom_file_that_unpacks_to_more_is_refused_before_a_reader_sees_it(
     )
     assert (answer.status, answer.json["error"]) in {(413, "TooLargeError"), (422, "UnreadableUploadError")}
     assert answer.status == status, answer.json
-    assert not [p for p in running.workshop.layout.temporary.rglob("*") if p.is_file()]
+    assert not [p for p in running.project.layout.temporary.rglob("*") if p.is_file()]
 
 
 def test_voxels_of_a_series_are_counted_over_all_its_files(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ import pytest
 uvicorn = pytest.importorskip("uvicorn")
 
 # ruff: noqa: E402
-from vastus.annotation import connections
-from vastus.annotation.connections import patient_protocol
+from vastus.annotation.http import connections
+from vastus.annotation.http.connections import patient_protocol
 
 
 async def _hello(_scope: object, receive: object, send: object) -> None:

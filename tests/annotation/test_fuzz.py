@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from annotation_server import ONE_THREAD, label_bytes, make_project, phantom, toy_model
-from vastus.annotation.workshop import ServerSettings, Workshop
+from vastus.annotation.project.project import Project, ServerSettings
 
 pytest.importorskip("fastapi")
 schemathesis = pytest.importorskip("schemathesis")
@@ -33,19 +33,19 @@ def as_bytes(_context: Any, value: Any) -> bytes:
 
 @pytest.fixture(scope="module")
 def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from vastus.annotation.app import create_app, guarded
+    from vastus.annotation.http.app import create_app, guarded
     from vastus.io.labels import read_labels
 
     folder = tmp_path_factory.mktemp("fuzz")
     project = make_project(folder / "project", 2)
     model = toy_model(folder / "toy")
-    workshop = Workshop(ServerSettings(project, model, ONE_THREAD, hosts=frozenset({"testserver", "localhost"})))
+    project = Project(ServerSettings(project, model, ONE_THREAD, hosts=frozenset({"testserver", "localhost"})))
     REAL.append(label_bytes(phantom(0).labels, folder))
-    from vastus.annotation.store import Draft, Kind
+    from vastus.annotation.project.store import Draft, Kind
 
-    workshop.save("scan0", Draft(Kind.HUMAN, "anna", tag="final"), read_labels(folder / "label.nii.gz"))
-    app = create_app(workshop)
-    schema = schemathesis.openapi.from_asgi("/openapi.json", guarded(app, workshop))
+    project.save("scan0", Draft(Kind.HUMAN, "anna", tag="final"), read_labels(folder / "label.nii.gz"))
+    app = create_app(project)
+    schema = schemathesis.openapi.from_asgi("/openapi.json", guarded(app, project))
 
     @schema.hook("map_path_parameters")
     def sometimes_known_path(context: Any, path_parameters: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -56,7 +56,7 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         return _sometimes_known(query)
 
     yield schema
-    workshop.close()
+    project.close()
 
 
 def _sometimes_known(values: dict[str, Any] | None) -> dict[str, Any] | None:

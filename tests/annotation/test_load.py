@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from annotation_server import Client, Running, label_bytes, labels_of, phantom
-from vastus.annotation.access import AUTHOR_HEADER
+from vastus.annotation.http.access import AUTHOR_HEADER
 
 CLIENTS = 50
 
@@ -47,7 +47,7 @@ def test_fifty_clients_read_and_save_without_loss(running: Running, tmp_path: Pa
         assert all(
             numbers == given[name] for name, numbers in by_author.items() if int(name.removeprefix("user")) % 3 == case
         )
-    assert sum(len(running.workshop.store.versions(f"scan{c}")) for c in range(3)) == 2 * CLIENTS
+    assert sum(len(running.project.store.versions(f"scan{c}")) for c in range(3)) == 2 * CLIENTS
 
 
 def test_only_one_of_many_who_edit_the_same_version_gets_through(running: Running, tmp_path: Path) -> None:
@@ -67,14 +67,14 @@ def test_only_one_of_many_who_edit_the_same_version_gets_through(running: Runnin
 
 def test_the_server_answers_while_the_network_works(running: Running) -> None:
     """Inference runs in one thread of its own: lists come at once meanwhile."""
-    shop = running.workshop
+    project = running.project
     going, enough = threading.Event(), threading.Event()
 
     def slow(_load: object) -> None:
         going.set()
         enough.wait(30)
 
-    blocker = shop.engine.submit(slow)
+    blocker = project.engine.submit(slow)
     assert going.wait(10)
     with ThreadPoolExecutor(20) as pool:
         waiting = [pool.submit(running.client.post, f"/api/cases/scan{n % 3}/infer") for n in range(20)]
@@ -85,13 +85,13 @@ def test_the_server_answers_while_the_network_works(running: Running) -> None:
         enough.set()
         assert [w.result().status for w in waiting] == [201] * 20
     assert blocker.result() is None
-    assert {v.made_by.value for v in shop.store.versions("scan0")} == {"model"}
+    assert {v.made_by.value for v in project.store.versions("scan0")} == {"model"}
 
 
 def test_too_many_requests_for_the_network_are_turned_away(running: Running) -> None:
-    shop = running.workshop
+    project = running.project
     enough = threading.Event()
-    queued = [shop.engine.submit(lambda _load: enough.wait(30)) for _ in range(32)]
+    queued = [project.engine.submit(lambda _load: enough.wait(30)) for _ in range(32)]
     refused = running.client.post("/api/cases/scan0/infer")
     assert (refused.status, refused.json["error"]) == (429, "BusyError")
     enough.set()

@@ -5,7 +5,7 @@ import numpy as np
 
 from annotation_server import Running, label_bytes, phantom
 from vastus.anatomy import UNLABELLED, Side
-from vastus.annotation.outline_routes import _on_side
+from vastus.annotation.http.outline_routes import _on_side
 from vastus.io.labels import read_labels
 from vastus.refinement.outline import Outline, Strokes
 from vastus.refinement.outline_files import outline_text, parse_outline
@@ -30,7 +30,7 @@ def draw(running: Running, k: int, spec: Outline, query: str = ""):  # type: ign
 
 
 def current(running: Running) -> np.ndarray:
-    return to_ras(running.workshop.current_labels("scan0")).array
+    return to_ras(running.project.current_labels("scan0")).array
 
 
 def test_a_drawn_slice_is_a_version_that_keeps_its_strokes(running: Running) -> None:
@@ -40,7 +40,7 @@ def test_a_drawn_slice_is_a_version_that_keeps_its_strokes(running: Running) -> 
     assert made.status == 201, made.body
     assert made.json["kind"] == "tool" and made.json["note"] == f"slice {k} drawn"
     labels = current(running)
-    wanted = outline_slice(to_ras(running.workshop.image("scan0")).array, k, spec).labels
+    wanted = outline_slice(to_ras(running.project.image("scan0")).array, k, spec).labels
     known = labels[:, :, k] != UNLABELLED
     assert known.any() and np.array_equal(labels[:, :, k], _on_side(wanted, Side.RIGHT))
     assert (np.delete(labels, k, axis=2) == UNLABELLED).all()
@@ -66,7 +66,7 @@ def test_the_rest_of_a_labelled_case_stays(running: Running, tmp_path: Path) -> 
     assert draw(running, k, thigh_outline(k), "?side=right&parent=1").status == 201
     labels = current(running)
     assert np.array_equal(np.delete(labels, k, axis=2), np.delete(UPRIGHT, k, axis=2))
-    assert read_labels(running.workshop.store.file(running.workshop.store.version("scan0", 1))).array.any()
+    assert read_labels(running.project.store.file(running.project.store.version("scan0", 1))).array.any()
     assert running.client.get("/api/cases/scan0/versions/1/outlines").json == {}
 
 
@@ -85,4 +85,4 @@ def test_what_can_not_be_drawn_is_refused(running: Running) -> None:
         answer = running.client.post(f"/api/cases/scan0/{path}", json.dumps(body).encode(), "application/json")
         assert answer.status == status, (path, body, answer.body)
     assert running.client.get("/api/cases/scan0/versions/1/outlines").status == 404
-    assert running.workshop.store.versions("scan0") == ()
+    assert running.project.store.versions("scan0") == ()

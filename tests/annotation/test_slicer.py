@@ -38,7 +38,7 @@ def test_a_whole_round_of_annotation(running: Running, slicer: SlicerModule) -> 
     found = xyz(slicer.segments["femur_right"] | slicer.segments["femur_left"])
     assert (found & bone).sum() / bone.sum() > 0.5
     assert list(result["label_names"].values()) == sorted(result["label_names"].values())
-    assert running.workshop.store.current(slicer.sample["id"]) is None, "nothing is kept before it is submitted"
+    assert running.project.store.current(slicer.sample["id"]) is None, "nothing is kept before it is submitted"
 
     # The annotator deletes a segment and paints another: the order and numbers of the segments are Slicer's own.
     slicer.segments.pop("sartorius_left")
@@ -48,7 +48,7 @@ def test_a_whole_round_of_annotation(running: Running, slicer: SlicerModule) -> 
         slicer.segments[name] = slicer.segments[name] & ~slicer.segments["gracilis_left"]
     saved = slicer.save_label()
     assert saved["image"] == slicer.sample["id"] and saved["tag"] == "final" and saved["author"] == "user-one"
-    stored = running.workshop.label_map(running.workshop.store.current(slicer.sample["id"]))
+    stored = running.project.label_map(running.project.store.current(slicer.sample["id"]))
     for name, value in {"gracilis_left": 209, "femur_right": 128, "sartorius_right": 101}.items():
         assert np.array_equal(stored.array == value, xyz(slicer.segments[name])), name
     assert not (stored.array == 201).any()
@@ -77,10 +77,10 @@ def test_a_scan_of_the_client_becomes_a_case(running: Running, tmp_path: Path) -
     scan = tmp_path / "patient name 1970.nii.gz"
     save_ct(phantom(7), scan)
     assert slicer.upload_image(scan, "Series 4: ../thin") == "Series_4_._thin"
-    assert [c.id for c in running.workshop.cases.all()] == ["Series_4_._thin", "scan0", "scan1", "scan2"]
+    assert [c.id for c in running.project.cases.all()] == ["Series_4_._thin", "scan0", "scan1", "scan2"]
     slicer.infer("toy")
     assert "femur_left" in slicer.segments
-    written = [p.name for p in running.workshop.layout.root.rglob("*")]
+    written = [p.name for p in running.project.layout.root.rglob("*")]
     assert not any("patient" in name for name in written)
     with pytest.raises(ServerSaysNo, match="AlreadyThereError"):
         slicer.upload_image(scan, "scan0")
@@ -103,7 +103,7 @@ def test_inference_on_an_upload_and_on_a_session(running: Running, tmp_path: Pat
     with pytest.raises(ServerSaysNo) as refused:
         slicer.wire.plain("GET", f"/session/{session}")
     assert refused.value.status == 404
-    assert {c.id for c in running.workshop.cases.all()} == {"scan0", "scan1", "scan2"}
+    assert {c.id for c in running.project.cases.all()} == {"scan0", "scan1", "scan2"}
 
 
 def test_scribbles_of_many_classes_and_of_one(running: Running, slicer: SlicerModule) -> None:
@@ -160,9 +160,9 @@ def test_ranking_by_uncertainty_computes_in_the_background(running: Running, tmp
     slicer = SlicerModule(running.address, tmp_path / "slicer")
     slicer.next_sample("uncertainty")
     limit = time.monotonic() + 60
-    while len(running.workshop.store.scores("toy")) < 3 and time.monotonic() < limit:
+    while len(running.project.store.scores("toy")) < 3 and time.monotonic() < limit:
         time.sleep(0.2)
-    scores = running.workshop.store.scores("toy")
+    scores = running.project.store.scores("toy")
     ranked = running.client.get("/api/ranking?strategy=uncertainty")
     assert [row["id"] for row in ranked.json] == sorted(scores, key=lambda c: (-scores[c], c))
     assert ranked.headers["x-vastus-pending"] == "0"

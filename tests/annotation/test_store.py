@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import annotation_saver
-from vastus.annotation.layout import Layout
+from vastus.annotation.project.layout import Layout
+from vastus.annotation.project.store import CaseState, Draft, Kind, Store, Version
 from vastus.annotation.refusals import LockedCaseError, NothingToUndoError, StaleParentError, UnknownItemError
-from vastus.annotation.store import CaseState, Draft, Kind, Store, Version
 from vastus.io.labels import read_labels
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from annotation_server import ONE_THREAD, Running, label_bytes, labels_of, make_project, phantom, serving
 from slicer_stand_in import SlicerModule
-from vastus.annotation.trainer import TrainerSettings
-from vastus.annotation.workshop import ServerSettings
+from vastus.annotation.models.trainer import TrainerSettings
+from vastus.annotation.project.project import ServerSettings
 
 pytest.importorskip("torch")
 pytest.importorskip("monai")
@@ -78,13 +78,13 @@ def test_two_rounds_of_training_and_the_weights_are_used(tmp_path: Path, model: 
         made = running.client.post("/api/cases/scan2/infer?model=round-002")
         two = labels_of(running.client.get(f"/api/cases/scan2/versions/{made.json['version']}/labels.nii.gz").body)
         assert one.shape == two.shape == phantom(2).ct.shape
-        loaded = running.workshop.shelf.bundle("round-002")
+        loaded = running.project.registry.bundle("round-002")
         assert not np.array_equal(
-            *[b.onnx_path.read_bytes() for b in (loaded, running.workshop.shelf.bundle("round-001"))]
+            *[b.onnx_path.read_bytes() for b in (loaded, running.project.registry.bundle("round-001"))]
         )
         assert loaded.info.trained_on.startswith("3 final label maps")
         assert running.client.post("/api/models/round-001/select").status == 200
-        assert running.workshop.shelf.selected() == "round-001"
+        assert running.project.registry.selected() == "round-001"
         assert running.client.post("/api/models/nothing/select").status == 404
 
         started = running.client.post_json("/api/train", {"minutes": 60})
@@ -92,7 +92,7 @@ def test_two_rounds_of_training_and_the_weights_are_used(tmp_path: Path, model: 
         stopped = running.client.ask("DELETE", "/api/train")
         assert stopped.json["status"] == "STOPPED" and not stopped.json["running"]
         assert not slicer.is_training()
-        process = running.workshop.trainer.task().process
+        process = running.project.trainer.task().process
         assert process is None or process.poll() is not None
     assert not list((project / "annotation" / "models").glob(".vastus*"))
 

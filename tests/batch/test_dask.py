@@ -30,10 +30,10 @@ def rows_in_table(out: Path) -> Counter[str]:
 
 def test_a_cluster_of_several_workers_loses_nothing_when_one_dies(tmp_path: Path) -> None:
     names = [f"s{n:02d}" for n in range(24)]
-    scans, out, journal = write_inputs(tmp_path / "in", [*names, "kill_1", "bad_1"]), tmp_path / "o", tmp_path / "j"
+    scans, out, event_log = write_inputs(tmp_path / "in", [*names, "kill_1", "bad_1"]), tmp_path / "o", tmp_path / "j"
     with (
         distributed.LocalCluster(n_workers=3, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
-        OpenBatch(BatchRequest([scans], out), StandIn(0.05, journal=journal)) as batch,
+        OpenBatch(BatchRequest([scans], out), StandIn(0.05, event_log=event_log)) as batch,
     ):
         before = cluster.scheduler.allowed_failures
         engine = DaskEngine(cluster.scheduler_address)
@@ -44,20 +44,20 @@ def test_a_cluster_of_several_workers_loses_nothing_when_one_dies(tmp_path: Path
     assert (result.counts[State.DONE], result.counts[State.SET_ASIDE], result.counts[State.REFUSED]) == (24, 1, 1)
     failed = {row["subject"]: row for row in csv.DictReader((out / "failed.csv").open())}
     assert failed["kill_1"]["attempts"] == "3" and failed["kill_1"]["error"] == "WorkerDied"
-    opened = [line for line in journal.read_text().splitlines() if line.startswith("open")]
+    opened = [line for line in event_log.read_text().splitlines() if line.startswith("open")]
     assert len(opened) <= 3 + 3  # once a worker, and once for each that took the place of a dead one
     # Each scan once, and perhaps again one whose result was still with a worker when that died.
-    assert 24 <= journal.read_text().count("segment") <= 24 + 3
+    assert 24 <= event_log.read_text().count("segment") <= 24 + 3
 
 
 def test_a_result_lost_with_its_worker_is_computed_again(tmp_path: Path) -> None:
-    scans, journal = write_inputs(tmp_path / "in", ["a"]), tmp_path / "journal"
+    scans, event_log = write_inputs(tmp_path / "in", ["a"]), tmp_path / "event_log"
     task = Task(1, "0a", "a", scans / "a.nii.gz", None, tmp_path / "out" / "a", Work.SEGMENT)
     with (
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
         distributed.Client(cluster) as client,
     ):
-        future = client.submit(run_task, StandIn(journal=journal), task, _Share(1, 2, None))
+        future = client.submit(run_task, StandIn(event_log=event_log), task, _Share(1, 2, None))
         distributed.wait(future)
         (holder,) = client.who_has(future)[future.key]
         os.kill(client.run(os.getpid, workers=[holder])[holder], signal.SIGKILL)
@@ -66,7 +66,7 @@ def test_a_result_lost_with_its_worker_is_computed_again(tmp_path: Path) -> None
             time.sleep(0.01)
         outcome = _outcome(future, task, 1.0, None)
     assert outcome.ending is Ending.DONE
-    assert journal.read_text().count("segment") == 2
+    assert event_log.read_text().count("segment") == 2
 
 
 def test_a_scan_that_hangs_costs_its_worker_and_is_set_aside(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_scheduler_that_is_killed_ends_the_run_and_the_next_goes_on(
 ) -> None:
     monkeypatch.setattr("vastus.batch.engine_dask._CONNECT_S", 3)
     names = [f"s{n:02d}" for n in range(60)]
-    scans, out, journal = write_inputs(tmp_path / "in", names), tmp_path / "o", tmp_path / "j"
+    scans, out, event_log = write_inputs(tmp_path / "in", names), tmp_path / "o", tmp_path / "j"
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     scheduler = subprocess.Popen(
         [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0",
@@ -104,11 +104,11 @@ def test_a_scheduler_that_is_killed_ends_the_run_and_the_next_goes_on(
              "--no-dashboard", "--death-timeout", "5"],
             stderr=subprocess.DEVNULL, env=environment, cwd=tmp_path,
         )  # fmt: skip
-        with OpenBatch(BatchRequest([scans], out), StandIn(0.05, journal=journal)) as batch:
+        with OpenBatch(BatchRequest([scans], out), StandIn(0.05, event_log=event_log)) as batch:
             engine = DaskEngine(address, 1)
 
             def kill() -> None:
-                while not journal.exists():
+                while not event_log.exists():
                     time.sleep(0.02)
                 time.sleep(delay)
                 os.kill(scheduler.pid, signal.SIGKILL)
@@ -122,11 +122,11 @@ def test_a_scheduler_that_is_killed_ends_the_run_and_the_next_goes_on(
             worker.kill()
             worker.wait()
         scheduler.wait()
-    with OpenBatch(BatchRequest([scans], out), StandIn(journal=journal)) as batch:
+    with OpenBatch(BatchRequest([scans], out), StandIn(event_log=event_log)) as batch:
         result = batch.work(InlineEngine())
     assert 0 < result.worked < 60
     assert rows_in_table(out) == dict.fromkeys(names, 58)
-    assert journal.read_text().count("segment") <= 61
+    assert event_log.read_text().count("segment") <= 61
 
 
 def test_no_scheduler_is_a_named_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,19 +26,19 @@ COMMAND_KILLS, WORKER_KILLS = 16, 12
 COMMAND = Path(__file__).parents[1] / "batch_command.py"
 
 
-def check(out: Path, journal: Path, names: list[str]) -> Counter[str]:
+def check(out: Path, event_log: Path, names: list[str]) -> Counter[str]:
     """Every scan has its 58 rows once; returns how often each was finished by a worker."""
     with (out / "volumes.csv").open() as file:
         rows = Counter((row["subject"], row["structure"], row["side"]) for row in csv.DictReader(file))
     assert set(rows.values()) == {1}
     assert Counter(name for name, _, _ in rows) == dict.fromkeys(names, 58)
     assert not list(out.rglob(".vastus-*"))
-    return Counter(line.split()[1] for line in journal.read_text().splitlines() if line.startswith("segment"))
+    return Counter(line.split()[1] for line in event_log.read_text().splitlines() if line.startswith("segment"))
 
 
-def opened(journal: Path) -> set[int]:
+def opened(event_log: Path) -> set[int]:
     """Process numbers of the workers that have loaded."""
-    text = journal.read_text() if journal.exists() else ""
+    text = event_log.read_text() if event_log.exists() else ""
     return {int(line.split()[1]) for line in text.splitlines() if line.startswith("open")}
 
 
@@ -53,8 +53,8 @@ def alive(pid: int) -> bool:
 def test_the_command_is_killed_again_and_again(tmp_path: Path) -> None:
     # More than two workers can do, however fast the machine, in all the time that the command has before its kills.
     names = [f"s{n:03d}" for n in range(450)]
-    scans, out, journal = write_inputs(tmp_path / "in", names), tmp_path / "out", tmp_path / "journal"
-    command = [sys.executable, str(COMMAND), str(scans), str(out), str(journal)]
+    scans, out, event_log = write_inputs(tmp_path / "in", names), tmp_path / "out", tmp_path / "event_log"
+    command = [sys.executable, str(COMMAND), str(scans), str(out), str(event_log)]
     dice = random.Random(4)
     kills = 0
     for _ in range(COMMAND_KILLS):
@@ -66,34 +66,34 @@ def test_the_command_is_killed_again_and_again(tmp_path: Path) -> None:
         process.wait()
     assert kills == COMMAND_KILLS
     subprocess.run([*command, "0.0"], check=True, timeout=120)
-    done = check(out, journal, names)
+    done = check(out, event_log, names)
     assert set(done) == set(names)
     # A kill costs at most the scan that each of the two workers held.
     assert done.total() - len(names) <= 2 * kills
     deadline = time.monotonic() + 20
-    while any(alive(pid) for pid in opened(journal)) and time.monotonic() < deadline:
+    while any(alive(pid) for pid in opened(event_log)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not any(alive(pid) for pid in opened(journal))  # no worker outlives its command
+    assert not any(alive(pid) for pid in opened(event_log))  # no worker outlives its command
 
 
 @pytest.mark.slow
 def test_workers_are_killed_again_and_again(tmp_path: Path) -> None:
     # Twice the work that fits between the kills, even when each pause is the longest.
     names = [f"s{n:03d}" for n in range(450)]
-    scans, out, journal = write_inputs(tmp_path / "in", names), tmp_path / "out", tmp_path / "journal"
+    scans, out, event_log = write_inputs(tmp_path / "in", names), tmp_path / "out", tmp_path / "event_log"
     dice, killed, over = random.Random(5), [], threading.Event()
 
     def kill_some() -> None:
         while len(killed) < WORKER_KILLS and not over.wait(dice.uniform(0.2, 0.6)):
             # Not those that still load: where that is slow, all would die at the start, which rightly ends a batch.
-            workers = [p for p in mp.active_children() if p.pid in opened(journal)]
+            workers = [p for p in mp.active_children() if p.pid in opened(event_log)]
             if workers:
                 victim = dice.choice(workers)
                 os.kill(victim.pid or 0, signal.SIGKILL)
                 killed.append(victim.pid)
 
     killer = threading.Thread(target=kill_some)
-    with OpenBatch(BatchRequest([scans], out), StandIn(0.06, journal=journal)) as batch:
+    with OpenBatch(BatchRequest([scans], out), StandIn(0.06, event_log=event_log)) as batch:
         killer.start()
         try:
             result = batch.work(LocalEngine(2, 1))
@@ -102,13 +102,13 @@ def test_workers_are_killed_again_and_again(tmp_path: Path) -> None:
             killer.join()
     assert len(killed) == WORKER_KILLS
     assert result.counts[State.DONE] == len(names)
-    done = check(out, journal, names)
+    done = check(out, event_log, names)
     assert done.total() - len(names) <= WORKER_KILLS
 
 
 def test_ctrl_c_ends_in_order(tmp_path: Path) -> None:
-    scans, out, journal = write_inputs(tmp_path / "in", ["a", "b", "c"]), tmp_path / "out", tmp_path / "journal"
-    command = [sys.executable, str(COMMAND), str(scans), str(out), str(journal), "30"]
+    scans, out, event_log = write_inputs(tmp_path / "in", ["a", "b", "c"]), tmp_path / "out", tmp_path / "event_log"
+    command = [sys.executable, str(COMMAND), str(scans), str(out), str(event_log), "30"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     while len(list(out.rglob(".vastus-half"))) < 2:
         assert process.poll() is None

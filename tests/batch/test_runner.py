@@ -30,25 +30,25 @@ def rows_in_table(out: Path) -> Counter[str]:
         return Counter(row["subject"] for row in csv.DictReader(file))
 
 
-def lines(journal: Path) -> Counter[str]:
-    return Counter(journal.read_text().splitlines()) if journal.exists() else Counter()
+def lines(event_log: Path) -> Counter[str]:
+    return Counter(event_log.read_text().splitlines()) if event_log.exists() else Counter()
 
 
 def test_every_scan_is_done_once_and_a_second_run_does_nothing(tmp_path: Path) -> None:
     names = [f"s{n:02d}" for n in range(8)]
-    scans, out, journal = write_inputs(tmp_path / "in", names), tmp_path / "out", tmp_path / "journal"
-    factory = StandIn(journal=journal)
+    scans, out, event_log = write_inputs(tmp_path / "in", names), tmp_path / "out", tmp_path / "event_log"
+    factory = StandIn(event_log=event_log)
     result = run(BatchRequest([scans], out), factory, workers=2)
     assert result.counts[State.DONE] == result.worked == 8
     assert rows_in_table(out) == dict.fromkeys(names, 58)
-    said = lines(journal)
+    said = lines(event_log)
     opened = [line for line in said if line.startswith("open")]
     # Loaded once a worker, one thread each; where scans are this short, the first worker may do them all.
     assert 1 <= len({line.split()[1] for line in opened}) == len(opened) <= 2
     assert all(line.endswith(" 1 1") for line in opened)
     assert all(said[f"segment {name}"] == 1 for name in names)
     assert run(BatchRequest([scans], out), factory).worked == 0
-    assert lines(journal) == said
+    assert lines(event_log) == said
     assert (out / "index.html").stat().st_size > 3000
 
 
@@ -66,30 +66,30 @@ def test_parquet_and_csv_hold_the_same_rows(tmp_path: Path) -> None:
 
 
 def test_changed_weights_redo_all_and_changed_measures_only_measure(tmp_path: Path) -> None:
-    scans, out, journal = write_inputs(tmp_path / "in", ["a", "b"]), tmp_path / "out", tmp_path / "journal"
-    run(BatchRequest([scans], out), StandIn(journal=journal))
-    run(BatchRequest([scans], out), StandIn(journal=journal, measures_key="measures 2"))
-    assert lines(journal)["measure a"] == 1 and lines(journal)["segment a"] == 1
-    run(BatchRequest([scans], out), StandIn(journal=journal, measures_key="measures 2", labels_key="labels 2"))
-    assert lines(journal)["segment a"] == 2 and lines(journal)["measure a"] == 1
+    scans, out, event_log = write_inputs(tmp_path / "in", ["a", "b"]), tmp_path / "out", tmp_path / "event_log"
+    run(BatchRequest([scans], out), StandIn(event_log=event_log))
+    run(BatchRequest([scans], out), StandIn(event_log=event_log, measures_key="measures 2"))
+    assert lines(event_log)["measure a"] == 1 and lines(event_log)["segment a"] == 1
+    run(BatchRequest([scans], out), StandIn(event_log=event_log, measures_key="measures 2", labels_key="labels 2"))
+    assert lines(event_log)["segment a"] == 2 and lines(event_log)["measure a"] == 1
     run(BatchRequest([scans], out, measure_again=True),
-        StandIn(journal=journal, measures_key="measures 2", labels_key="labels 2"))  # fmt: skip
-    assert lines(journal)["measure a"] == 2
+        StandIn(event_log=event_log, measures_key="measures 2", labels_key="labels 2"))  # fmt: skip
+    assert lines(event_log)["measure a"] == 2
     assert rows_in_table(out) == {"a": 58, "b": 58}
 
 
 def test_weights_changed_and_changed_back_cost_nothing(tmp_path: Path) -> None:
-    scans, out, journal = write_inputs(tmp_path / "in", ["a", "b", "c"]), tmp_path / "out", tmp_path / "journal"
-    run(BatchRequest([scans], out), StandIn(journal=journal))
-    other = StandIn(journal=journal, labels_key="labels 2")
+    scans, out, event_log = write_inputs(tmp_path / "in", ["a", "b", "c"]), tmp_path / "out", tmp_path / "event_log"
+    run(BatchRequest([scans], out), StandIn(event_log=event_log))
+    other = StandIn(event_log=event_log, labels_key="labels 2")
     with OpenBatch(BatchRequest([scans], out), other, dry=True) as batch:
         assert batch.waiting == 3
-    assert run(BatchRequest([scans], out), StandIn(journal=journal)).worked == 0
+    assert run(BatchRequest([scans], out), StandIn(event_log=event_log)).worked == 0
     assert run(BatchRequest([scans], out, limit=1), other).worked == 1
     assert set(rows_in_table(out)) == {"a"}  # a table never mixes weights
-    assert run(BatchRequest([scans], out), StandIn(journal=journal)).worked == 1
+    assert run(BatchRequest([scans], out), StandIn(event_log=event_log)).worked == 1
     assert rows_in_table(out) == {"a": 58, "b": 58, "c": 58}
-    assert lines(journal)["segment a"] == 3 and lines(journal)["segment b"] == 1
+    assert lines(event_log)["segment a"] == 3 and lines(event_log)["segment b"] == 1
 
 
 def test_a_dry_run_beside_a_running_one_leaves_no_trace(tmp_path: Path) -> None:
@@ -105,18 +105,18 @@ def test_a_dry_run_beside_a_running_one_leaves_no_trace(tmp_path: Path) -> None:
 
 
 def test_a_changed_file_is_done_again_and_nothing_else(tmp_path: Path) -> None:
-    scans, out, journal = write_inputs(tmp_path / "in", ["a", "b"]), tmp_path / "out", tmp_path / "journal"
-    run(BatchRequest([scans], out), StandIn(journal=journal))
+    scans, out, event_log = write_inputs(tmp_path / "in", ["a", "b"]), tmp_path / "out", tmp_path / "event_log"
+    run(BatchRequest([scans], out), StandIn(event_log=event_log))
     (scans / "a.nii.gz").write_bytes(b"another scan")
-    run(BatchRequest([scans], out), StandIn(journal=journal))
-    assert lines(journal)["segment a"] == 2 and lines(journal)["segment b"] == 1
+    run(BatchRequest([scans], out), StandIn(event_log=event_log))
+    assert lines(event_log)["segment a"] == 2 and lines(event_log)["segment b"] == 1
     assert rows_in_table(out) == {"a": 58, "b": 58}
 
 
 def test_bad_scans_among_good_ones_are_named(tmp_path: Path) -> None:
     names = ["kill_1", "bug_1", "bad_1", "good_1", "good_2", "good_3"]
-    scans, out, journal = write_inputs(tmp_path / "in", names), tmp_path / "out", tmp_path / "journal"
-    result = run(BatchRequest([scans], out), StandIn(journal=journal), workers=2)
+    scans, out, event_log = write_inputs(tmp_path / "in", names), tmp_path / "out", tmp_path / "event_log"
+    result = run(BatchRequest([scans], out), StandIn(event_log=event_log), workers=2)
     assert result.counts[State.DONE] == 3
     assert rows_in_table(out) == {"good_1": 58, "good_2": 58, "good_3": 58}
     failed = {row["subject"]: row for row in csv.DictReader((out / "failed.csv").open())}
@@ -126,8 +126,8 @@ def test_bad_scans_among_good_ones_are_named(tmp_path: Path) -> None:
         ("bad_1", "refused", "1", "UnreadableScanError"),
     }
     assert "signal 9" in failed["kill_1"]["message"]
-    assert run(BatchRequest([scans], out), StandIn(journal=journal)).worked == 0
-    again = run(BatchRequest([scans], out, retry=(State.REFUSED,)), StandIn(journal=journal))
+    assert run(BatchRequest([scans], out), StandIn(event_log=event_log)).worked == 0
+    again = run(BatchRequest([scans], out, retry=(State.REFUSED,)), StandIn(event_log=event_log))
     assert again.worked == 1 and again.counts[State.REFUSED] == 1
 
 
@@ -254,13 +254,13 @@ def test_time_is_counted_for_each_scan_anew(tmp_path: Path) -> None:
 
 def test_each_worker_sees_one_graphics_card(tmp_path: Path) -> None:
     scans, out = write_inputs(tmp_path / "in", [f"s{n:02d}" for n in range(12)]), tmp_path / "out"
-    journal = tmp_path / "journal"
-    with OpenBatch(BatchRequest([scans], out), StandIn(0.1, journal=journal)) as batch:
+    event_log = tmp_path / "event_log"
+    with OpenBatch(BatchRequest([scans], out), StandIn(0.1, event_log=event_log)) as batch:
         batch.work(LocalEngine(3, 1, gpus=("5", "GPU-8a")))
-    assert lines(journal)["device 5"] + lines(journal)["device GPU-8a"] == sum(
-        n for line, n in lines(journal).items() if line.startswith("device")
+    assert lines(event_log)["device 5"] + lines(event_log)["device GPU-8a"] == sum(
+        n for line, n in lines(event_log).items() if line.startswith("device")
     )
-    assert lines(journal)["device GPU-8a"] <= 1  # the second of three workers; the others share the first card
+    assert lines(event_log)["device GPU-8a"] <= 1  # the second of three workers; the others share the first card
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ SARTORIUS_RIGHT, GRACILIS_RIGHT, GRACILIS_LEFT = 101, 109, 209
 
 @pytest.fixture(scope="module")
 def seams() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "seam_visibility.py"
-    spec = importlib.util.spec_from_file_location("seam_visibility", path)
+    path = Path(__file__).parents[2] / "benchmarks" / "muscle_boundary_visibility.py"
+    spec = importlib.util.spec_from_file_location("muscle_boundary_visibility", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["seam_visibility"] = module
+    sys.modules["muscle_boundary_visibility"] = module
     spec.loader.exec_module(module)
     return module
 

@@ -28,7 +28,7 @@ from vastus.dicom.pacs import parse_address
 from vastus.dicom.tls import TlsFiles
 from vastus.errors import SettingsError
 from vastus.node.config import Limits, NodeConfig, Peer, Processing
-from vastus.node.journal import Journal
+from vastus.node.event_log import EventLog
 from vastus.node.queue import Job, State
 from vastus.node.service import Node
 
@@ -46,7 +46,7 @@ def config(tmp_path: Path) -> NodeConfig:
 @contextmanager
 def running(config: NodeConfig) -> Iterator[tuple[Node, io.StringIO]]:
     log = io.StringIO()
-    node = Node(config, Journal(log))
+    node = Node(config, EventLog(log))
     node.start()
     try:
         yield node, log
@@ -84,7 +84,7 @@ def test_the_same_images_again_are_not_processed_again(config: NodeConfig, tmp_p
         assert send(config.port, datasets) == [0] * 4
         time.sleep(0.6)
         assert sum(node.queue.counts().values()) == 1
-        assert node.journal.counts()["duplicate_objects"] == 4
+        assert node.event_log.counts()["duplicate_objects"] == 4
 
 
 def test_late_images_are_processed_with_the_earlier_ones(config: NodeConfig, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_results_wait_for_a_destination_that_is_down(
     with running_destination() as (destination, port), running(_to(config, port)) as (node, _):
         destination.failing.set()
         send(config.port, small_series(tmp_path / "a"))
-        until(lambda: node.journal.counts().get("failed_sends", 0) >= 2)
+        until(lambda: node.event_log.counts().get("failed_sends", 0) >= 2)
         assert node.queue.counts()[State.SENDING] == 1
         destination.failing.clear()
         until(lambda: node.queue.counts()[State.DONE] == 1)
@@ -146,14 +146,14 @@ def test_only_allowed_senders_are_served(config: NodeConfig, tmp_path: Path) -> 
         assert send(config.port, datasets, aet="OTHER") == []
         assert send(config.port, datasets, aet="FAR") == []
         assert send(config.port, datasets) == [0] * 3
-        until(lambda: node.journal.counts().get("refused_senders") == 2)
+        until(lambda: node.event_log.counts().get("refused_senders") == 2)
 
 
 def test_limits_refuse_what_is_too_much(config: NodeConfig, tmp_path: Path) -> None:
     datasets = small_series(tmp_path / "a", 5)
     with running(replace(config, limits=Limits(series_instances=3))) as (node, _):
         assert send(config.port, datasets) == [0, 0, 0, 0xA700, 0xA700]
-        assert node.journal.counts()["refused_objects"] == 2
+        assert node.event_log.counts()["refused_objects"] == 2
     full = replace(config, data=tmp_path / "full", limits=Limits(storage_gb=1e-9))
     with running(full):
         assert send(config.port, datasets) == [0xA700] * 5
@@ -177,7 +177,7 @@ def test_path_like_uids_are_refused(config: NodeConfig, tmp_path: Path, uid: str
     dataset.SeriesInstanceUID = uid
     with running(config) as (node, _):
         assert send(config.port, [dataset]) == [0xC000]
-        assert node.journal.counts()["refused_objects"] == 1
+        assert node.event_log.counts()["refused_objects"] == 1
     kept = [path for path in (tmp_path / "data" / "incoming").rglob("*") if path.is_file()]
     assert kept == []
 
@@ -199,7 +199,7 @@ def test_status_and_metrics_say_what_happens_on_loopback_only(config: NodeConfig
 
 def test_two_nodes_do_not_share_a_folder(config: NodeConfig) -> None:
     with running(config), pytest.raises(SettingsError, match="Another node"):
-        Node(config, Journal(io.StringIO()))
+        Node(config, EventLog(io.StringIO()))
 
 
 def test_what_was_kept_long_enough_is_deleted(config: NodeConfig, tmp_path: Path) -> None:
@@ -245,14 +245,14 @@ def test_a_disk_without_room_uses_up_no_try_and_the_series_is_done_afterwards(
     with running(replace(config, limits=Limits(tries=1))) as (node, log):
         (tmp_path / "data" / "work").rmdir()  # making a folder in it fails with an OSError
         send(config.port, small_series(tmp_path / "a"))
-        until(lambda: node.journal.counts().get("hindered_tries", 0) >= 4)
+        until(lambda: node.event_log.counts().get("hindered_tries", 0) >= 4)
         assert node.queue.counts()[State.PROCESSING] + node.queue.counts()[State.QUEUED] == 1
         (tmp_path / "data" / "work").mkdir()
         until(lambda: node.queue.counts()[State.DONE] == 1)
         assert '"reason": "FileNotFoundError"' in log.getvalue()
 
 
-@pytest.mark.parametrize("place", ["_worker.run", "inbox.folder_of", "journal.log"])
+@pytest.mark.parametrize("place", ["_worker.run", "inbox.folder_of", "event_log.log"])
 def test_whatever_a_step_raises_no_job_stays_in_processing(
     config: NodeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
@@ -322,7 +322,7 @@ def test_a_superseded_result_is_never_sent(config: NodeConfig, tmp_path: Path, m
     with running_destination() as (destination, port), running(_to(config, port)) as (node, _):
         destination.failing.set()
         send(config.port, datasets[:3])
-        until(lambda: node.journal.counts().get("failed_sends", 0) >= 1)
+        until(lambda: node.event_log.counts().get("failed_sends", 0) >= 1)
         send(config.port, datasets[3:])
         until(lambda: node.queue.counts()[State.SUPERSEDED] == 1)
         destination.failing.clear()
@@ -387,7 +387,7 @@ def test_a_log_that_cannot_be_written_stops_no_work(config: NodeConfig, tmp_path
         def write(self, _text: str) -> int:
             raise OSError(28, "No space left on device")
 
-    node = Node(config, Journal(Full()))
+    node = Node(config, EventLog(Full()))
     node.start()
     try:
         send(config.port, small_series(tmp_path / "a"))

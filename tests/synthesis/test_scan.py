@@ -12,12 +12,12 @@ from vastus.anatomy import BY_VALUE, CLASS_COUNT
 from vastus.errors import MissingInputError, SettingsError
 from vastus.io.tables import VOLUME_COLUMNS
 from vastus.synthesis.dataset import DatasetOptions, write_dataset
-from vastus.synthesis.extras import add_forearms, sample_forearms
 from vastus.synthesis.growth import Grid
 from vastus.synthesis.scan import Coverage, ScanSpec, make_scan, sample_spec
 from vastus.synthesis.scanner import Acquisition, Textures, acquire, metal_streaks, paint_hu, sample_look
 from vastus.synthesis.stream import IGNORE, fill_pool, load_body, open_pool
 from vastus.synthesis.subject import TissueMap, Variety, build_body, sample_plan
+from vastus.synthesis.surroundings import add_forearms, sample_forearms
 from vastus.synthesis.tissues import Tissue
 
 pytestmark = pytest.mark.slow  # bodies are made

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from vastus.batch.task import MOST_TRIES, Ending, Outcome, State, Task, Work
 from vastus.errors import OutputError
-from vastus.io.claim import Claim, take_claim
+from vastus.io.folder_lock import FolderLock, take_folder_lock
 
 LEDGER_FILE: Final = "ledger.sqlite"
 LOCK_FILE: Final = "lock.sqlite"
@@ -375,8 +375,8 @@ def _copy_of(path: Path) -> sqlite3.Connection:
     return copy
 
 
-def _take_lock(path: Path) -> Claim:
-    claim = take_claim(path)
+def _take_lock(path: Path) -> FolderLock:
+    claim = take_folder_lock(path)
     if claim is None:
         raise OutputError(
             "Another vastus batch works on this folder.", path=path.parent, remedy="Wait for it, or choose another."

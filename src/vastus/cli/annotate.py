@@ -69,12 +69,12 @@ def annotate(
         raise MissingExtraError("The annotation server", "annotate")
     import uvicorn
 
-    from vastus.annotation.app import create_app, guarded
-    from vastus.annotation.connections import patient_protocol
-    from vastus.annotation.guards import LOOPBACK_HOSTS
-    from vastus.annotation.trainer import TrainerSettings, read_train_settings
-    from vastus.annotation.users import Accounts, read_users
-    from vastus.annotation.workshop import ServerSettings, Workshop
+    from vastus.annotation.http.app import create_app, guarded
+    from vastus.annotation.http.connections import patient_protocol
+    from vastus.annotation.http.middleware import LOOPBACK_HOSTS
+    from vastus.annotation.models.trainer import TrainerSettings, read_train_settings
+    from vastus.annotation.project.project import Project, ServerSettings
+    from vastus.annotation.project.users import Accounts, read_users
     from vastus.io.library_logs import LibraryLogs
 
     names = frozenset(name.lower() for name in allow_host or [])
@@ -93,17 +93,17 @@ def annotate(
     _log_to_terminal()
     _many_connections()
     logs = LibraryLogs(lambda who, kind: typer.echo(f"warning: a message of {who} ({kind}) was kept back", err=True))
-    workshop = Workshop(settings, Accounts(read_users(users)) if users else None)
+    project = Project(settings, Accounts(read_users(users)) if users else None)
     scheme = "https" if certificate else "http"
     shown = f"[{host}]" if ":" in host else host
     address = f"{scheme}://{shown}:{listening.getsockname()[1]}"
-    typer.echo(f"{len(workshop.cases.all())} scans. Viewer and 3D Slicer: {address}", err=True)
-    for readable in workshop.cases.readable_by_others:
+    typer.echo(f"{len(project.cases.all())} scans. Viewer and 3D Slicer: {address}", err=True)
+    for readable in project.cases.readable_by_others:
         typer.echo(f"warning: others on this machine can read the folder {readable.name}; make it 0700.", err=True)
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         typer.echo("warning: the server runs as root; give it an account of its own.", err=True)
     config = uvicorn.Config(
-        guarded(create_app(workshop), workshop), log_level="warning", access_log=False, server_header=False,
+        guarded(create_app(project), project), log_level="warning", access_log=False, server_header=False,
         http=patient_protocol(), ws="none", log_config=None,
         ssl_certfile=str(certificate) if certificate else None, ssl_keyfile=str(key) if key else None,
         timeout_graceful_shutdown=5,
@@ -111,7 +111,7 @@ def annotate(
     try:
         uvicorn.Server(config).run(sockets=[listening])
     finally:
-        workshop.close()
+        project.close()
         logs.release()
 
 
@@ -146,7 +146,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _add_user(file: Path | None, name: str) -> None:
-    from vastus.annotation.users import add_user
+    from vastus.annotation.project.users import add_user
 
     if file is None:
         raise SettingsError("Which users file?", remedy="vastus annotate --add-user NAME --users FILE")

@@ -21,16 +21,16 @@ def node(
         raise SettingsError("The node runs on Linux and macOS only.")
     from vastus.io.library_logs import LibraryLogs
     from vastus.node.config import load_config
-    from vastus.node.journal import Journal
+    from vastus.node.event_log import EventLog
     from vastus.node.service import Node
 
     # The log is ours alone: what libraries print may quote a header.
     os.umask(0o077)
-    journal = Journal()
-    logs = LibraryLogs(lambda who, kind: journal.log("library message", by=who, kind=kind))
+    event_log = EventLog()
+    logs = LibraryLogs(lambda who, kind: event_log.log("library message", by=who, kind=kind))
     if os.geteuid() == 0:
-        journal.log("warning", about="The node runs as root. Give it an account of its own.")
-    running = Node(load_config(config), journal)
+        event_log.log("warning", about="The node runs as root. Give it an account of its own.")
+    running = Node(load_config(config), event_log)
 
     def stop(_signal: int, _frame: Any) -> None:
         raise KeyboardInterrupt

@@ -19,8 +19,8 @@ from vastus.inference.choices import Device, PrecisionChoice, RuntimeName, Runti
 
 if TYPE_CHECKING:
     from vastus.inference.predictor import OnProgress, Predictor, Progress
-    from vastus.io.ahead import Ahead
     from vastus.io.csv_tables import VolumeRow
+    from vastus.io.prefetch import Prefetch
     from vastus.io.scans import Scan
     from vastus.pipeline import ScanRequest, SegmentedScan
     from vastus.sarcopenia import ClinicalFacts
@@ -97,22 +97,22 @@ def _facts(
     return ClinicalFacts(sex=Sex.from_word(sex), age_years=age, height_cm=height_cm, weight_kg=weight_kg)
 
 
-def _start_reading(path: Path, series: str | None = None) -> Ahead[Scan]:
-    from vastus.io.ahead import Ahead
+def _start_reading(path: Path, series: str | None = None) -> Prefetch[Scan]:
+    from vastus.io.prefetch import Prefetch
     from vastus.io.scans import read_scan
 
-    return Ahead(lambda: read_scan(path, series=series))
+    return Prefetch(lambda: read_scan(path, series=series))
 
 
 def _load(weights: Path | None, options: RuntimeOptions, overlap: float | None) -> Predictor:
     """Load the network, and beside it the libraries that the first scan needs."""
     from vastus.inference.bundle import default_bundle, load_bundle
-    from vastus.io.ahead import Ahead
+    from vastus.io.prefetch import Prefetch
 
     bundle = load_bundle(weights) if weights else default_bundle()
     from vastus.inference.predictor import Predictor, load_ahead
 
-    libraries = Ahead(load_ahead)
+    libraries = Prefetch(load_ahead)
     predictor = Predictor(bundle, options, overlap=overlap)
     libraries.result()
     typer.echo(f"device: {predictor.device}", err=True)
@@ -123,7 +123,7 @@ def _load(weights: Path | None, options: RuntimeOptions, overlap: float | None) 
 def _one(
     predictor: Predictor,
     request: ScanRequest,
-    reading: Ahead[Scan],
+    reading: Prefetch[Scan],
     dicom: DicomWork,
     after_network: Callable[[], None] = lambda: None,
     on_done: Callable[[SegmentedScan], None] = lambda _: None,
@@ -153,7 +153,7 @@ def _one(
     return done
 
 
-def _many(predictor: Predictor, inputs: list[Path], output: Path, first: Ahead[Scan], dicom: DicomWork) -> None:
+def _many(predictor: Predictor, inputs: list[Path], output: Path, first: Prefetch[Scan], dicom: DicomWork) -> None:
     """One folder a scan, and one table of all. A scan that fails, in whatever way, does not stop the others.
 
     The next scan is read while the labels of one are cleaned, measured and written.

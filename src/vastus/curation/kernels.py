@@ -13,7 +13,7 @@ AIR_HU: Final = -250.0
 
 
 class Counts(NamedTuple):
-    """Tables that ``survey`` fills; R rows (structures), I columns, K slices.
+    """Tables that ``uncertainty_queue`` fills; R rows (structures), I columns, K slices.
 
     Attributes:
         joint: (R, R) voxels labelled r that the model calls m.
@@ -43,7 +43,7 @@ def empty_counts(rows: int, shape: tuple[int, int, int]) -> Counts:
     )  # fmt: skip
 
 
-def survey(
+def uncertainty_queue(
     labels: NDArray[np.uint8], model: NDArray[np.uint8], hu: NDArray[Any], row_of: NDArray[np.int64],
     rows: int,
 ) -> Counts:  # fmt: skip
@@ -56,12 +56,12 @@ def survey(
         rows: how many there are.
     """
     counts = empty_counts(rows, (labels.shape[0], labels.shape[1], labels.shape[2]))
-    _survey(labels, model, hu, row_of, counts)
+    _uncertainty_queue(labels, model, hu, row_of, counts)
     return counts
 
 
 @njit(cache=True, nogil=True)
-def _survey(labels, model, hu, row_of, counts):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _uncertainty_queue(labels, model, hu, row_of, counts):  # type: ignore[no-untyped-def]  # pragma: no cover
     joint, slices, said_in, columns, contact, outwards, centre = counts
     n_i, n_j, n_k = labels.shape
     for k in range(n_k):

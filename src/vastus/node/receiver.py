@@ -18,8 +18,8 @@ from vastus.dicom.pacs import is_uid
 from vastus.dicom.tls import server_context
 from vastus.errors import SettingsError
 from vastus.node.config import NodeConfig
+from vastus.node.event_log import EventLog
 from vastus.node.inbox import Inbox, InboxFullError
-from vastus.node.journal import Journal
 
 _SUCCESS: Final = 0x0000
 _OUT_OF_RESOURCES: Final = 0xA700
@@ -33,9 +33,9 @@ _RECEIVE_TIMEOUT_S: Final = 60.0
 class Receiver:
     """A DICOM server that puts what it accepts into an inbox."""
 
-    def __init__(self, config: NodeConfig, inbox: Inbox, journal: Journal, storage_used: StorageMeter) -> None:
+    def __init__(self, config: NodeConfig, inbox: Inbox, event_log: EventLog, storage_used: StorageMeter) -> None:
         need("The node", "pynetdicom")
-        self._config, self._inbox, self._journal, self._storage = config, inbox, journal, storage_used
+        self._config, self._inbox, self._event_log, self._storage = config, inbox, event_log, storage_used
         self._pace = _Pace(config.limits.instances_per_s)
         self._server: Any = None
         self._refused_at = 0.0
@@ -89,18 +89,18 @@ class Receiver:
 
     def _refuse(self, because: str) -> None:
         """Count all, write down one a second: strangers must not fill the disk with our log."""
-        self._journal.count("refused_senders")
+        self._event_log.count("refused_senders")
         now = time.monotonic()
         if now - self._refused_at >= 1.0:
             self._refused_at = now
-            self._journal.log("sender refused", because=because)
+            self._event_log.log("sender refused", because=because)
 
     def _rejected(self, _event: Any) -> None:
         self._refuse("number of connections")
 
     def _aborted(self, _event: Any) -> None:
-        self._journal.count("aborted_connections")
-        self._journal.log("connection aborted")
+        self._event_log.count("aborted_connections")
+        self._event_log.log("connection aborted")
 
     def _pdu(self, event: Any) -> None:
         """Count the bytes of one message: it is gathered in memory before anyone looks at it."""
@@ -108,8 +108,8 @@ class Receiver:
         event.assoc.vastus_bytes = size
         if size > self._config.limits.instance_mb * 1024**2:
             event.assoc.vastus_bytes = 0
-            self._journal.count("refused_objects")
-            self._journal.log("object refused", because="larger than limits.instance_mb")
+            self._event_log.count("refused_objects")
+            self._event_log.log("object refused", because="larger than limits.instance_mb")
             event.assoc.abort()
 
     def _message(self, event: Any) -> None:
@@ -119,8 +119,8 @@ class Receiver:
         self._pace.wait(event.assoc.requestor.ae_title)
         status, because = self._try_to_keep(event)
         if status != _SUCCESS:
-            self._journal.count("refused_objects")
-            self._journal.log("object refused", because=because)
+            self._event_log.count("refused_objects")
+            self._event_log.log("object refused", because=because)
         return status
 
     def _try_to_keep(self, event: Any) -> tuple[int, str]:
@@ -147,10 +147,10 @@ class Receiver:
             raise InboxFullError("storage quota or disk")
         if self._inbox.keep(series, uid, content):
             self._storage.add(len(content))
-            self._journal.count("received_objects")
-            self._journal.count("received_bytes", len(content))
+            self._event_log.count("received_objects")
+            self._event_log.count("received_bytes", len(content))
         else:
-            self._journal.count("duplicate_objects")
+            self._event_log.count("duplicate_objects")
 
 
 class StorageMeter:

@@ -21,11 +21,11 @@ from typing import Final
 from vastus.dicom.pacs import open_pacs, store_checked
 from vastus.errors import SettingsError, VastusError
 from vastus.io.atomic import ensure_private_folder
-from vastus.io.claim import Claim, take_claim
+from vastus.io.folder_lock import FolderLock, take_folder_lock
 from vastus.io.library_logs import without_values
 from vastus.node.config import NodeConfig
+from vastus.node.event_log import EventLog
 from vastus.node.inbox import Inbox
-from vastus.node.journal import Journal
 from vastus.node.queue import Job, Queue, State
 from vastus.node.receiver import Receiver, StorageMeter
 from vastus.node.replacing import mark_as_replacing
@@ -46,7 +46,7 @@ class _BadResultError(Exception):
 class Node:
     """Everything of one running node."""
 
-    def __init__(self, config: NodeConfig, journal: Journal | None = None) -> None:
+    def __init__(self, config: NodeConfig, event_log: EventLog | None = None) -> None:
         """Open the queue and put right what an earlier node left.
 
         Raises:
@@ -54,9 +54,9 @@ class Node:
             OutputError: the folder can't be written to.
         """
         self.config = config
-        self.journal = journal or Journal()
+        self.event_log = event_log or EventLog()
         readable = ensure_private_folder(config.data)
-        self._claim = _lock(config.data / "lock")
+        self._folder_lock = _lock(config.data / "lock")
         self.queue = Queue(config.data / "queue.sqlite", fsync=config.fsync)
         self._results, self._work = config.data / "results", config.data / "work"
         shutil.rmtree(self._work, ignore_errors=True)
@@ -68,13 +68,13 @@ class Node:
             config.data / "incoming", self.queue, series_instances=config.limits.series_instances, fsync=config.fsync
         )
         self.storage = StorageMeter(config.data, config.limits.storage_gb)
-        self._receiver = Receiver(config, self.inbox, self.journal, self.storage)
+        self._receiver = Receiver(config, self.inbox, self.event_log, self.storage)
         self._worker = WorkerProcess(config.processing, self._worker_said)
-        self._status = StatusServer(config.status_port, self.queue, self.journal, self.storage)
+        self._status = StatusServer(config.status_port, self.queue, self.event_log, self.storage)
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         if readable:
-            self.journal.log("warning", about="Others on this machine can read the data folder. Make it 0700.")
+            self.event_log.log("warning", about="Others on this machine can read the data folder. Make it 0700.")
 
     def start(self) -> None:
         """Start receiving and working.
@@ -91,7 +91,7 @@ class Node:
             thread = threading.Thread(target=self._repeat, args=(step, pause), name=step.__name__, daemon=True)
             thread.start()
             self._threads.append(thread)
-        self.journal.log("started", port=self.config.port)
+        self.event_log.log("started", port=self.config.port)
 
     def wait(self) -> None:
         """Until ``stop`` is called."""
@@ -106,12 +106,12 @@ class Node:
             thread.join(10)
         self._status.stop()
         self.queue.close()
-        self._claim.release()
-        self.journal.log("stopped")
+        self._folder_lock.release()
+        self.event_log.log("stopped")
 
     def _worker_said(self, who: str, kind: str) -> None:
-        self.journal.count("worker_messages")
-        self.journal.log("library message", by=who, kind=kind)
+        self.event_log.count("worker_messages")
+        self.event_log.log("library message", by=who, kind=kind)
 
     def _repeat(self, step: Callable[[], bool], pause_s: float) -> None:
         while not self._stopping.is_set():
@@ -120,8 +120,8 @@ class Node:
             except Exception as error:  # one bad moment (a full disk) must not end the thread
                 if self._stopping.is_set():
                     return
-                self.journal.count("internal_errors")
-                self.journal.log("internal error", step=step.__name__, error=type(error).__name__)
+                self.event_log.count("internal_errors")
+                self.event_log.log("internal error", step=step.__name__, error=type(error).__name__)
                 self._stopping.wait(_RETRY_S)
                 continue
             if not busy:
@@ -135,7 +135,7 @@ class Node:
 
     def _watch(self) -> bool:
         for job in self.inbox.complete(self.config.quiet_s):
-            self.journal.log("queued", job=job.id)
+            self.event_log.log("queued", job=job.id)
         if time.monotonic() - self._last_tidy > _TIDY_EVERY_S:
             self._last_tidy = time.monotonic()
             self.tidy()
@@ -157,8 +157,8 @@ class Node:
         except Exception as error:  # whatever it is, the job must not stay in this state
             self._failed(job, WorkerFailure(type(error).__name__, hindered=isinstance(error, _SURROUNDINGS)))
         else:
-            self.journal.count("processed_series")
-            self.journal.log("processed", job=job.id, seconds=round(time.monotonic() - start, 2))
+            self.event_log.count("processed_series")
+            self.event_log.log("processed", job=job.id, seconds=round(time.monotonic() - start, 2))
         return True
 
     def _process(self, job: Job) -> None:
@@ -178,13 +178,13 @@ class Node:
             self.queue.move(job, State.QUEUED)
             return
         if failure.hindered:
-            self.journal.count("hindered_tries")
-            self.journal.log("hindered", job=job.id, reason=failure.reason, tries=job.tries + 1)
+            self.event_log.count("hindered_tries")
+            self.event_log.log("hindered", job=job.id, reason=failure.reason, tries=job.tries + 1)
             self.queue.fail(job, State.QUEUED, failure.reason, _RETRY_S, hindered=True)
             return
-        self.journal.count("failed_tries")
+        self.event_log.count("failed_tries")
         last = failure.final or self._was_last_try(job)
-        self.journal.log("set aside" if last else "failed", job=job.id, reason=failure.reason, tries=job.tries + 1)
+        self.event_log.log("set aside" if last else "failed", job=job.id, reason=failure.reason, tries=job.tries + 1)
         if last:
             self.queue.move(job, State.SET_ASIDE, failure.reason)
         else:
@@ -195,31 +195,31 @@ class Node:
 
     def _send_one(self) -> bool:
         for dropped in self.queue.drop_superseded():
-            self.journal.count("superseded_series")
-            self.journal.log("superseded", job=dropped.id)
+            self.event_log.count("superseded_series")
+            self.event_log.log("superseded", job=dropped.id)
         job = self.queue.next_to_send()
         if job is None:
             return False
         try:
             self._send(job)
         except _SURROUNDINGS as error:
-            self.journal.count("failed_sends")
-            self.journal.log("not sent", job=job.id, error=type(error).__name__)
+            self.event_log.count("failed_sends")
+            self.event_log.log("not sent", job=job.id, error=type(error).__name__)
             said = f": {without_values(error.problem)}" if isinstance(error, VastusError) else ""
             self.queue.fail(job, State.SENDING, f"{type(error).__name__}{said}", 5 * _RETRY_S, hindered=True)
         except Exception as error:  # a result that can't be read or sent: it must not stand in the way of the others
             self._unsendable(job, type(error).__name__, final=isinstance(error, _BadResultError))
         else:
             self.queue.move(job, State.DONE)
-            self.journal.count("sent_series")
-            self.journal.log("done", job=job.id)
+            self.event_log.count("sent_series")
+            self.event_log.log("done", job=job.id)
         return True
 
     def _unsendable(self, job: Job, error: str, *, final: bool) -> None:
         reason = "the worker left no DICOM results" if final else f"the result can't be sent ({error})"
         last = final or self._was_last_try(job)
-        self.journal.count("failed_sends")
-        self.journal.log("set aside" if last else "not sent", job=job.id, error=error)
+        self.event_log.count("failed_sends")
+        self.event_log.log("set aside" if last else "not sent", job=job.id, error=error)
         if last:
             self.queue.move(job, State.SET_ASIDE, reason)
         else:
@@ -253,8 +253,8 @@ class Node:
                 try:
                     self._delete(job)
                 except _SURROUNDINGS as error:
-                    self.journal.count("internal_errors")
-                    self.journal.log("not deleted", job=job.id, error=type(error).__name__)
+                    self.event_log.count("internal_errors")
+                    self.event_log.log("not deleted", job=job.id, error=type(error).__name__)
         self.queue.checkpoint()
         self.storage.measure()
 
@@ -263,12 +263,12 @@ class Node:
             if folder.exists():
                 shutil.rmtree(folder)
         self.queue.forget(job)
-        self.journal.log("deleted", job=job.id)
+        self.event_log.log("deleted", job=job.id)
 
 
-def _lock(path: Path) -> Claim:
+def _lock(path: Path) -> FolderLock:
     path.touch(mode=0o600)
-    claim = take_claim(path)
+    claim = take_folder_lock(path)
     if claim is None:
         raise SettingsError("Another node uses this data folder.", path=path.parent)
     return claim

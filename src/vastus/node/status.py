@@ -10,7 +10,7 @@ from typing import Final
 
 from vastus import __version__
 from vastus.errors import SettingsError
-from vastus.node.journal import Journal
+from vastus.node.event_log import EventLog
 from vastus.node.queue import Queue
 from vastus.node.receiver import StorageMeter
 
@@ -37,8 +37,8 @@ class _Server(ThreadingHTTPServer):
 class StatusServer:
     """Answers GET / and GET /metrics."""
 
-    def __init__(self, port: int, queue: Queue, journal: Journal, storage: StorageMeter) -> None:
-        self._port, self._queue, self._journal, self._storage = port, queue, journal, storage
+    def __init__(self, port: int, queue: Queue, event_log: EventLog, storage: StorageMeter) -> None:
+        self._port, self._queue, self._event_log, self._storage = port, queue, event_log, storage
         self._server: ThreadingHTTPServer | None = None
 
     def start(self) -> None:
@@ -87,7 +87,7 @@ class StatusServer:
     def metrics(self) -> str:
         """Counters since the start, jobs by state, bytes on disk."""
         lines = [f'vastus_node_jobs{{state="{state.value}"}} {n}' for state, n in self._queue.counts().items()]
-        lines += [f"vastus_node_{name}_total {n}" for name, n in sorted(self._journal.counts().items())]
+        lines += [f"vastus_node_{name}_total {n}" for name, n in sorted(self._event_log.counts().items())]
         lines.append(f"vastus_node_storage_bytes {self._storage.used_bytes:.0f}")
         return "\n".join(lines) + "\n"
 

@@ -1,7 +1,7 @@
 """Grow from seeds: every voxel takes the value of the stroke it is best connected to.
 
 The result is that of GrowCut in its fast form (Vezhnevets and Konouchine 2005; Zhu et al., "An effective interactive
-medical image segmentation method using fast GrowCut", MICCAI IMIC workshop 2014): the path from a voxel to a stroke
+medical image segmentation method using fast GrowCut", MICCAI IMIC project 2014): the path from a voxel to a stroke
 costs the HU it climbs plus a little for its length, and the cheapest path wins. Later strokes only touch the voxels
 that change. A stroke that is taken away, or painted over, gives back all that had grown from it; that is why this is
 not itk-growcut, whose filter keeps what grew from erased strokes.

@@ -86,7 +86,7 @@ class Scene:
 
 
 def make_scene(ct: Volume, labels: Volume | None) -> Scene:
-    """Turn to RAS and survey.
+    """Turn to RAS and uncertainty_queue.
 
     Raises:
         GeometryError: the label map is not on the grid of the CT.

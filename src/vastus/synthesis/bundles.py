@@ -1,6 +1,6 @@
 """Muscles grown together with each other or with a bone: the vasti with the femur, gluteus minimus with the ilium.
 
-On real CT no fat is seen between them (`benchmarks/seam_visibility.py`: the border of vastus lateralis and
+On real CT no fat is seen between them (`benchmarks/muscle_boundary_visibility.py`: the border of vastus lateralis and
 intermedius is as bright as their inside), however slim the thigh is. If each shrank from its own surface, a ring of
 fat would be left around the bone. So their distances are measured anew: how far a point is from the surface of all of
 them together, plus how much nearer the nearest of them is than this one. Between them only the difference counts, and

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from vastus.anatomy import CLASS_COUNT
 from vastus.synthesis.atlas import UNIT_MM, Part
+from vastus.synthesis.components import Crumb, crumbs_and_splits
 from vastus.synthesis.deformation import NodeMap
 from vastus.synthesis.kernels import CANDIDATES, NO_PART, find_nearest, paint_winners, soft_volumes, undecided, winners
-from vastus.synthesis.pieces import Crumb, crumbs_and_splits
 from vastus.synthesis.tissues import Tissue
 
 __all__ = [

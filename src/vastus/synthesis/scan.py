@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 
 from vastus.anatomy import Side
 from vastus.errors import SettingsError
-from vastus.synthesis.extras import (
+from vastus.synthesis.growth import Grid
+from vastus.synthesis.phantom import LabelledScan
+from vastus.synthesis.scanner import Acquisition, Textures, acquire, paint_hu, sample_acquisition, sample_look
+from vastus.synthesis.subject import Body, TissueMap
+from vastus.synthesis.surroundings import (
     ARMS_FROM,
     Cloth,
     Couch,
@@ -23,10 +27,6 @@ from vastus.synthesis.extras import (
     sample_couch,
     sample_forearms,
 )
-from vastus.synthesis.growth import Grid
-from vastus.synthesis.phantom import LabelledScan
-from vastus.synthesis.scanner import Acquisition, Textures, acquire, paint_hu, sample_acquisition, sample_look
-from vastus.synthesis.subject import Body, TissueMap
 from vastus.synthesis.tissues import Tissue
 from vastus.volume import Volume
 

@@ -17,7 +17,7 @@ from scipy.special import ndtri
 
 from vastus.synthesis.growth import Grid
 from vastus.synthesis.kernels import paint_tissues
-from vastus.synthesis.seams import REACH_MM, SEAMS
+from vastus.synthesis.muscle_boundaries import REACH_MM, SEAMS
 from vastus.synthesis.subject import TissueMap
 from vastus.synthesis.tissues import Tissue
 

@@ -21,7 +21,10 @@ from vastus.anatomy import CLASS_COUNT
 from vastus.errors import MissingInputError
 from vastus.io.atomic import atomic_folder
 from vastus.synthesis.atlas import Atlas
-from vastus.synthesis.extras import (
+from vastus.synthesis.growth import NO_PART, Grid
+from vastus.synthesis.scanner import Acquisition, Textures, acquire, paint_hu, sample_look
+from vastus.synthesis.subject import Body, TissueMap, Variety, build_body, sample_plan
+from vastus.synthesis.surroundings import (
     ARMS_FROM,
     Forearms,
     add_cloth,
@@ -32,9 +35,6 @@ from vastus.synthesis.extras import (
     sample_couch,
     sample_forearms,
 )
-from vastus.synthesis.growth import NO_PART, Grid
-from vastus.synthesis.scanner import Acquisition, Textures, acquire, paint_hu, sample_look
-from vastus.synthesis.subject import Body, TissueMap, Variety, build_body, sample_plan
 from vastus.synthesis.tissues import CLASS_OF_TISSUE, Tissue
 from vastus.synthesis.volume_kernels import gather_affine
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from vastus.anatomy import BY_ID, BY_KEY, SIDES, Group, Side
 from vastus.synthesis.atlas import Atlas, Field, Part
-from vastus.synthesis.bellies import Belly, nearer, sample_bellies, with_bellies
 from vastus.synthesis.bundles import grown_together
 from vastus.synthesis.clinical import Person, Population, sample_person, target_volumes_mm3
+from vastus.synthesis.components import drop_crumbs
 from vastus.synthesis.deformation import Deformation, Girth, NodeMap, Pose, backward_map, person_origin
 from vastus.synthesis.growth import (
     NO_PART,
@@ -33,7 +33,7 @@ from vastus.synthesis.growth import (
 )  # fmt: skip
 from vastus.synthesis.implants import Implant, implant_parts
 from vastus.synthesis.kernels import NODE_MM
-from vastus.synthesis.pieces import drop_crumbs
+from vastus.synthesis.muscle_variation import Belly, nearer, sample_bellies, with_bellies
 from vastus.synthesis.tissues import CLASS_OF_TISSUE, Tissue
 from vastus.synthesis.volume_kernels import trilinear
 

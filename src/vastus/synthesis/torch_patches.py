@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vastus.synthesis.extras import cloth_gap, draw_couch, draw_forearms, sample_couch
 from vastus.synthesis.growth import NO_PART, Grid
 from vastus.synthesis.scanner import (
     HU_RANGE,
@@ -48,6 +47,7 @@ from vastus.synthesis.stream import (
     sample_sheet,
     sample_view,
 )
+from vastus.synthesis.surroundings import cloth_gap, draw_couch, draw_forearms, sample_couch
 from vastus.synthesis.tissues import CLASS_OF_TISSUE, Tissue
 
 _BONES = (28, 29, int(Tissue.OTHER_BONE))

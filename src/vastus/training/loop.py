@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from vastus.errors import SettingsError, TrainingError
 from vastus.io.atomic import ensure_folder
-from vastus.io.claim import Claim, take_claim
+from vastus.io.folder_lock import FolderLock, take_folder_lock
 from vastus.training.checkpoint import TrainState, load_state, save_state
 from vastus.training.config import CONFIG_FILE, TrainConfig, load_config, save_config
 from vastus.training.loader import Place, batches
@@ -390,10 +390,10 @@ def class_frequencies(
     return counts[:class_count].astype(np.float64)
 
 
-def _claim_folder(config: TrainConfig, run: Path) -> Claim:
+def _claim_folder(config: TrainConfig, run: Path) -> FolderLock:
     """Keep other processes out of the folder; save the settings in a new run, check them in one that is continued."""
     ensure_folder(run)
-    claim = take_claim(run / LOCK_FILE)
+    claim = take_folder_lock(run / LOCK_FILE)
     if claim is None:
         raise SettingsError(
             "Another process trains in this folder.", path=run, remedy="Stop it, or choose another folder with -o."

@@ -53,7 +53,7 @@ def as_lps(scan: LabelledScan) -> LabelledScan:
 def server(tmp_path: Path, model: Path) -> Iterator[Running]:
     """``ras`` and ``lps`` with their true labels as version 1, and ``new`` without labels."""
     from annotation_server import ONE_THREAD, label_bytes, phantom, save_ct, serving
-    from vastus.annotation.workshop import ServerSettings
+    from vastus.annotation.project.project import ServerSettings
 
     project = tmp_path / "project"
     project.mkdir()

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from annotation_server import Running
-from vastus.annotation.review import CheckState
-from vastus.annotation.store import Draft, Kind, Version
+from vastus.annotation.project.review import CheckState
+from vastus.annotation.project.store import Draft, Kind, Version
 from viewer_page import Viewer, saved_labels
 
 FEMUR_RIGHT = 128
@@ -49,13 +49,13 @@ class PlantedReview:
         return path
 
     def accept(self, finding_id: str, author: str) -> Version | None:
-        shop = self.server.workshop
-        current = shop.store.current("ras")
+        project = self.server.project
+        current = project.store.current("ras")
         assert current is not None
-        labels = shop.label_map(current)
+        labels = project.label_map(current)
         corrected = labels.with_array(np.where(labels.array == FEMUR_RIGHT, 0, labels.array).astype(np.uint8))
         self.states[finding_id] = "accepted"
-        return shop.save("ras", Draft(Kind.TOOL, author, current.number, "accepted"), corrected)
+        return project.save("ras", Draft(Kind.TOOL, author, current.number, "accepted"), corrected)
 
     def reject(self, finding_id: str, _author: str) -> None:
         self.states[finding_id] = "rejected"
@@ -64,7 +64,7 @@ class PlantedReview:
 @pytest.fixture
 def review(server: Running, tmp_path: Path) -> PlantedReview:
     planted = PlantedReview(server, tmp_path)
-    server.workshop.review = planted  # type: ignore[assignment]
+    server.project.review = planted  # type: ignore[assignment]
     return planted
 
 

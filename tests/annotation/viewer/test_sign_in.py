@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from annotation_server import ONE_THREAD, serving
-from vastus.annotation.users import Accounts, add_user, read_users
-from vastus.annotation.workshop import ServerSettings
+from vastus.annotation.project.project import ServerSettings
+from vastus.annotation.project.users import Accounts, add_user, read_users
 from viewer_page import Viewer
 
 

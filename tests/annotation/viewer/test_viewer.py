@@ -47,7 +47,7 @@ def test_open_switch_planes_draw_save_reload_and_find_it(server: Running, open_v
     viewer.wait_for_version(2)
     assert viewer.page.is_hidden("#unsaved")
 
-    version = server.workshop.store.version("lps", 2)
+    version = server.project.store.version("lps", 2)
     assert (version.kind.value, version.parent, version.note, version.tag) == ("human", 1, "a stroke", "final")
     (before, affine), (after, same_affine) = saved_labels(server, "lps", 1), saved_labels(server, "lps", 2)
     changed = before != after
@@ -237,7 +237,7 @@ def test_saved_meanwhile_by_someone_else(server: Running, open_viewer: Open) -> 
     viewer.save("mine")
     viewer.page.click("dialog[open] button:has-text('Save after it')")
     viewer.wait_for_version(3)
-    assert [v.note for v in server.workshop.store.versions("ras")] == ["", "in between", "mine"]
+    assert [v.note for v in server.project.store.versions("ras")] == ["", "in between", "mine"]
 
 
 def test_solo_search_and_volumes(open_viewer: Open) -> None:
@@ -275,7 +275,7 @@ def test_tools_of_the_server(server: Running, open_viewer: Open) -> None:
     voxel = viewer.place["voxel"]
     viewer.page.click("[data-server-tool=between-slices]")
     viewer.wait_for_version(1)
-    version = server.workshop.store.version("new", 1)
+    version = server.project.store.version("new", 1)
     assert version.kind.value == "tool"
     labels, _ = saved_labels(server, "new", 1)
     assert set(np.unique(labels)) == {0, FEMUR_RIGHT}
@@ -289,9 +289,9 @@ def test_tools_of_the_server(server: Running, open_viewer: Open) -> None:
     assert viewer.place["value"] == 254
     viewer.page.click("[data-server-tool=grow]")
     viewer.page.wait_for_selector("dialog[open] td")
-    assert "Femur" in viewer.text("dialog[open]") and len(server.workshop.store.versions("new")) == 1
+    assert "Femur" in viewer.text("dialog[open]") and len(server.project.store.versions("new")) == 1
     viewer.page.click("dialog[open] button:has-text('Cancel')")
-    assert len(server.workshop.store.versions("new")) == 1
+    assert len(server.project.store.versions("new")) == 1
     viewer.page.click("[data-server-tool=grow]")
     viewer.page.click("dialog[open] button:has-text('new version')")
     viewer.wait_for_version(2)
@@ -308,7 +308,7 @@ def test_uncertainty_next_case_and_models(server: Running, open_viewer: Open) ->
     viewer.page.wait_for_function("() => document.querySelector('#model').value !== ''")
     viewer.page.click("#infer")
     viewer.wait_for_version(1)
-    assert server.workshop.store.version("new", 1).kind.value == "model"
+    assert server.project.store.version("new", 1).kind.value == "model"
     viewer.page.check("#uncertainty")
     viewer.page.wait_for_selector("#legend:visible")
     assert viewer.page.evaluate("vastus.scene.nv.volumes.length") == 2

@@ -24,8 +24,16 @@ from starlette.concurrency import run_in_threadpool
 
 from vastus import __version__
 from vastus.anatomy import LABELS, SIDES
-from vastus.annotation.access import LOCAL_USER, By, Shop, User, user_of
-from vastus.annotation.intake import (
+from vastus.annotation.http.access import LOCAL_USER, By, CurrentProject, User, user_of
+from vastus.annotation.http.viewer_routes import NIFTI_GZ, grid_of, version_row
+from vastus.annotation.models.trainer import TrainRequest
+from vastus.annotation.names import checked_name, name_from, tidy_note
+from vastus.annotation.project.project import Project, label_names
+from vastus.annotation.project.sessions import DEFAULT_SECONDS, LONGEST_SECONDS
+from vastus.annotation.project.store import FINAL_TAG, ORIGINAL_TAG, CaseState, Draft, Kind, Version
+from vastus.annotation.project.toolbox import Work
+from vastus.annotation.refusals import BadRequestError, UnknownItemError
+from vastus.annotation.uploads.intake import (
     VALUE_OF_NAME,
     Segments,
     UploadFormat,
@@ -35,15 +43,7 @@ from vastus.annotation.intake import (
     read_upload,
     upload_format,
 )
-from vastus.annotation.names import checked_name, name_from, tidy_note
-from vastus.annotation.receiving import received_file
-from vastus.annotation.refusals import BadRequestError, UnknownItemError
-from vastus.annotation.sessions import DEFAULT_SECONDS, LONGEST_SECONDS
-from vastus.annotation.store import FINAL_TAG, ORIGINAL_TAG, CaseState, Draft, Kind, Version
-from vastus.annotation.toolbox import Work
-from vastus.annotation.trainer import TrainRequest
-from vastus.annotation.viewer_routes import NIFTI_GZ, grid_of, version_row
-from vastus.annotation.workshop import Workshop, label_names
+from vastus.annotation.uploads.receiving import received_file
 from vastus.curation.ranking import Strategy
 from vastus.errors import InputError
 from vastus.io.labels import write_labels
@@ -87,10 +87,10 @@ class InferForm:
 
 @router.get("/info/")
 @router.get("/info", include_in_schema=False)
-def info(shop: Shop) -> dict[str, Any]:
+def info(project: CurrentProject) -> dict[str, Any]:
     """What this server can do."""
     models: dict[str, Any] = {}
-    entries = shop.shelf.entries()
+    entries = project.registry.entries()
     for entry in sorted(entries, key=lambda e: not e.selected):
         models[entry.name] = {
             "type": "segmentation", "labels": SIDED, "dimension": 3, "description": entry.trained_on, "config": {},
@@ -109,20 +109,24 @@ def info(shop: Shop) -> dict[str, Any]:
         "name": APP_NAME, "description": "Muscles and bones of hip and thigh in CT", "version": __version__,
         "labels": list(SIDED), "models": models, "trainers": {TRAINER: trainer},
         "strategies": {s.value: {"description": text} for s, text in _STRATEGIES.items()}, "scoring": {},
-        "train_stats": stats, "datastore": _stats(shop), "config": {},
+        "train_stats": stats, "datastore": _stats(project), "config": {},
     }  # fmt: skip
 
 
 @router.get("/datastore/")
 @router.get("/datastore", include_in_schema=False)
-def datastore(shop: Shop, output: str = "stats") -> Any:
+def datastore(project: CurrentProject, output: str = "stats") -> Any:
     """The scans and labels: ``output`` is stats, all or train."""
     if output == "all":
-        return {"name": APP_NAME, "description": "", "objects": {c.id: _entry(shop, c.id) for c in shop.cases.all()}}
+        return {
+            "name": APP_NAME,
+            "description": "",
+            "objects": {c.id: _entry(project, c.id) for c in project.cases.all()},
+        }
     if output == "train":
-        found = shop.labels.finals()
+        found = project.labels.finals()
         return [{"image": f"{f.case_id}_0000.nii.gz", "label": f"{f.case_id}.nii.gz"} for f in found]
-    return _stats(shop)
+    return _stats(project)
 
 
 @router.put("/datastore/")
@@ -130,100 +134,104 @@ def datastore(shop: Shop, output: str = "stats") -> Any:
 @router.put("/datastore/image", include_in_schema=False)
 @router.put("/datastore/image/", include_in_schema=False)
 def put_image(
-    shop: Shop, user: User, file: Annotated[UploadFile, File()], image: str = "", params: Annotated[str, Form()] = "{}"
+    project: CurrentProject,
+    user: User,
+    file: Annotated[UploadFile, File()],
+    image: str = "",
+    params: Annotated[str, Form()] = "{}",
 ) -> dict[str, Any]:
     """Take in a scan under the id ``image``; what the client calls its file is not looked at."""
     _table(params)
     case_id = name_from(image, "case") if image else f"scan_{secrets.token_hex(6)}"
-    with received_file(file, shop.layout.temporary) as path:
-        scan = _scan_of(path, shop)
-    shop.cases.add(case_id, scan)
+    with received_file(file, project.layout.temporary) as path:
+        scan = _scan_of(path, project)
+    project.cases.add(case_id, scan)
     return {"image": case_id}
 
 
 @router.get("/datastore/image", response_class=FileResponse)
 @router.head("/datastore/image", include_in_schema=False)
 @router.get("/datastore/image/", include_in_schema=False, response_class=FileResponse)
-def get_image(shop: Shop, image: str) -> FileResponse:
+def get_image(project: CurrentProject, image: str) -> FileResponse:
     """A scan in HU."""
-    case = shop.cases.get(image)
-    return FileResponse(shop.cases.image_path(case.id), media_type=NIFTI_GZ, filename=f"{case.id}.nii.gz")
+    case = project.cases.get(image)
+    return FileResponse(project.cases.image_path(case.id), media_type=NIFTI_GZ, filename=f"{case.id}.nii.gz")
 
 
 @router.get("/datastore/image/info")
-def image_info(shop: Shop, image: str) -> dict[str, Any]:
+def image_info(project: CurrentProject, image: str) -> dict[str, Any]:
     """What is known of a scan; nothing of its header."""
-    return dict(_entry(shop, shop.cases.get(image).id)["image"]["info"])
+    return dict(_entry(project, project.cases.get(image).id)["image"]["info"])
 
 
 @router.put("/datastore/label")
 @router.put("/datastore/label/", include_in_schema=False)
 def put_label(
-    shop: Shop, user: User, image: str, label: Annotated[UploadFile, File()], tag: str = "",
+    project: CurrentProject, user: User, image: str, label: Annotated[UploadFile, File()], tag: str = "",
     params: Annotated[str, Form()] = "{}",
 ) -> dict[str, Any]:  # fmt: skip
     """Save a label map as a new version; without a tag it is final."""
     values = _table(params)
     tag = checked_name(tag, "tag") if tag else FINAL_TAG
-    case_id = shop.cases.get(image).id
+    case_id = project.cases.get(image).id
     segments = Segments.from_label_info(values.get("label_info"))
-    with received_file(label, shop.layout.temporary) as path:
-        labels = read_label_upload(path, grid_of(shop, case_id), segments)
+    with received_file(label, project.layout.temporary) as path:
+        labels = read_label_upload(path, grid_of(project, case_id), segments)
     kind = Kind.MODEL if tag == ORIGINAL_TAG else Kind.HUMAN
-    saved = shop.save(case_id, Draft(kind, _author(user, values), note="MONAI Label", tag=tag), labels)
+    saved = project.save(case_id, Draft(kind, _author(user, values), note="MONAI Label", tag=tag), labels)
     return {"image": case_id, "label": case_id, "tag": tag} | version_row(saved)
 
 
 @router.get("/datastore/label", response_class=FileResponse)
 @router.get("/datastore/label/", include_in_schema=False, response_class=FileResponse)
-def get_label(shop: Shop, label: str, tag: str = FINAL_TAG) -> FileResponse:
+def get_label(project: CurrentProject, label: str, tag: str = FINAL_TAG) -> FileResponse:
     """The newest label of a case under a tag: final, original, or a client's own."""
-    case_id = shop.cases.get(label).id
-    version = shop.store.tagged(case_id, tag or FINAL_TAG)
+    case_id = project.cases.get(label).id
+    version = project.store.tagged(case_id, tag or FINAL_TAG)
     if version is None:
         raise UnknownItemError("This case has no label under that tag.")
-    return FileResponse(shop.store.file(version), media_type=NIFTI_GZ, filename=f"{case_id}.nii.gz")
+    return FileResponse(project.store.file(version), media_type=NIFTI_GZ, filename=f"{case_id}.nii.gz")
 
 
 @router.get("/datastore/label/info")
-def label_info(shop: Shop, label: str, tag: str = FINAL_TAG) -> dict[str, Any]:
+def label_info(project: CurrentProject, label: str, tag: str = FINAL_TAG) -> dict[str, Any]:
     """What is known of a label."""
-    version = shop.store.tagged(shop.cases.get(label).id, tag or FINAL_TAG)
+    version = project.store.tagged(project.cases.get(label).id, tag or FINAL_TAG)
     if version is None:
         raise UnknownItemError("This case has no label under that tag.")
-    return _label_info(shop, version)
+    return _label_info(project, version)
 
 
 @router.put("/session/")
 @router.put("/session", include_in_schema=False)
 def open_session(
-    shop: Shop, user: User, files: Annotated[list[UploadFile], File()],
+    project: CurrentProject, user: User, files: Annotated[list[UploadFile], File()],
     expiry: Annotated[int, Query(ge=0, le=LONGEST_SECONDS)] = 0,
 ) -> dict[str, Any]:  # fmt: skip
     """Send an image once, to ask about it several times. Several files: the slices of one DICOM series."""
-    with received_file(files[0], shop.layout.temporary) as path:
-        scan = _scan_of(path, shop) if len(files) == 1 else _series_of(files, shop)
+    with received_file(files[0], project.layout.temporary) as path:
+        scan = _scan_of(path, project) if len(files) == 1 else _series_of(files, project)
         image = path.with_suffix(".nii.gz")
-        from vastus.annotation.cases import write_image
+        from vastus.annotation.project.cases import write_image
 
         write_image(scan, image)
-        session = shop.sessions.open(image, user, expiry or DEFAULT_SECONDS)
+        session = project.sessions.open(image, user, expiry or DEFAULT_SECONDS)
     return {"session_id": session.id, "session_info": session.info()}
 
 
 @router.get("/session/{session_id}")
-def get_session(shop: Shop, user: User, session_id: str, image: bool = False) -> Response:
+def get_session(project: CurrentProject, user: User, session_id: str, image: bool = False) -> Response:
     """A session, or its image."""
-    session = shop.sessions.get(session_id, user)
+    session = project.sessions.get(session_id, user)
     if image:
         return FileResponse(session.image, media_type=NIFTI_GZ, filename="image.nii.gz")
     return JSONResponse(session.info())
 
 
 @router.delete("/session/{session_id}")
-def close_session(shop: Shop, user: User, session_id: str) -> dict[str, Any]:
+def close_session(project: CurrentProject, user: User, session_id: str) -> dict[str, Any]:
     """End a session."""
-    return shop.sessions.close(session_id, user).info()
+    return project.sessions.close(session_id, user).info()
 
 
 @router.post("/infer/{model}")
@@ -233,43 +241,43 @@ async def infer(
     label: Annotated[UploadFile | None, File()] = None, file: Annotated[UploadFile | None, File()] = None,
 ) -> Response:  # fmt: skip
     """Label a case, an uploaded image, or that of a session; ``params`` and ``image`` as multipart/form-data."""
-    shop, user, form = by.shop, by.user, InferForm(label, file)
+    project, user, form = by.project, by.user, InferForm(label, file)
     values = _table(params)
     extension = str(values.get("result_extension") or ".nii.gz")
     if extension not in _FORMATS:
         raise BadRequestError("result_extension must be one of " + ", ".join(_FORMATS) + ".")
     start = time.perf_counter()
     if model == GROW_MODEL:
-        labels, present = await run_in_threadpool(_grown, shop, user, query, form, values)
+        labels, present = await run_in_threadpool(_grown, project, user, query, form, values)
         name = GROW_MODEL
     else:
-        name, labels = await _segmented(shop, user, model, query, form)
+        name, labels = await _segmented(project, user, model, query, form)
         present = None
         if values.get("save_label") in (True, "true") and query.image and not form.file and not query.session_id:
             author = _author(user, values)
-            await run_in_threadpool(shop.save_prediction, query.image, name, labels, author)
+            await run_in_threadpool(project.save_prediction, query.image, name, labels, author)
     seconds = round(time.perf_counter() - start, 3)
-    return await run_in_threadpool(_answer, shop, labels, (name, extension, query.output, seconds), present)
+    return await run_in_threadpool(_answer, project, labels, (name, extension, query.output, seconds), present)
 
 
 @router.post("/activelearning/{strategy}")
 @router.post("/activelearning/{strategy}/", include_in_schema=False)
 def next_case(
-    shop: Shop, user: User, strategy: str, params: Annotated[dict[str, Any] | None, Body()] = None
+    project: CurrentProject, user: User, strategy: str, params: Annotated[dict[str, Any] | None, Body()] = None
 ) -> dict[str, Any]:
     """The case to correct next; an empty object when none is left."""
     try:
         chosen = Strategy(strategy)
     except ValueError as error:
         raise UnknownItemError("There is no such strategy.", remedy="GET /info/ lists them.") from error
-    ranked, _ = shop.survey.rank(chosen, seed=secrets.randbits(32))
+    ranked, _ = project.uncertainty_queue.rank(chosen, seed=secrets.randbits(32))
     left, path = [r.case for r in ranked], None
     while path is None:
-        case_id = shop.reserve_first(left, _author(user, params or {}))
+        case_id = project.reserve_first(left, _author(user, params or {}))
         if case_id is None:
             return {}
         try:
-            path = shop.cases.image_path(case_id)
+            path = project.cases.image_path(case_id)
         except InputError:
             # Not a scan that anybody could correct; the list of cases says why.
             left.remove(case_id)
@@ -285,9 +293,9 @@ def next_case(
 
 @router.get("/train/")
 @router.get("/train", include_in_schema=False)
-def training(shop: Shop, check_if_running: bool = False) -> dict[str, Any]:
+def training(project: CurrentProject, check_if_running: bool = False) -> dict[str, Any]:
     """How the training stands; 404 if there is none, or with ``check_if_running`` if none is running."""
-    task = shop.trainer.task()
+    task = project.trainer.task()
     if task is None or (check_if_running and not task.status()["running"]):
         raise UnknownItemError("There is no training" + (" running." if check_if_running else "."))
     return task.status()
@@ -296,70 +304,72 @@ def training(shop: Shop, check_if_running: bool = False) -> dict[str, Any]:
 @router.post("/train/{model}")
 @router.post("/train/", include_in_schema=False)
 @router.post("/train", include_in_schema=False)
-def train(shop: Shop, model: str = TRAINER, params: Annotated[dict[str, Any] | None, Body()] = None) -> dict[str, Any]:
+def train(
+    project: CurrentProject, model: str = TRAINER, params: Annotated[dict[str, Any] | None, Body()] = None
+) -> dict[str, Any]:
     """Train on the final labels, from the selected model."""
     if model != TRAINER:
         raise UnknownItemError("There is no such trainer.", remedy="GET /info/ lists them.")
     values = params or {}
     nested = values.get(TRAINER)
-    return shop.trainer.start(TrainRequest.from_values(nested if isinstance(nested, dict) else values)).status()
+    return project.trainer.start(TrainRequest.from_values(nested if isinstance(nested, dict) else values)).status()
 
 
 @router.delete("/train/")
 @router.delete("/train", include_in_schema=False)
-def stop_training(shop: Shop) -> dict[str, Any]:
+def stop_training(project: CurrentProject) -> dict[str, Any]:
     """Stop the training."""
-    return shop.trainer.stop().status()
+    return project.trainer.stop().status()
 
 
 @router.get("/logs/", response_class=PlainTextResponse)
 @router.get("/logs", include_in_schema=False, response_class=PlainTextResponse)
-def logs(shop: Shop, lines: Annotated[int, Query(ge=1, le=2000)] = 300) -> PlainTextResponse:
+def logs(project: CurrentProject, lines: Annotated[int, Query(ge=1, le=2000)] = 300) -> PlainTextResponse:
     """The last lines of the log."""
-    return PlainTextResponse("\n".join(list(shop.log_lines.lines)[-lines:]) + "\n")
+    return PlainTextResponse("\n".join(list(project.log_lines.lines)[-lines:]) + "\n")
 
 
-async def _segmented(shop: Workshop, user: str, model: str, query: InferQuery, form: InferForm) -> tuple[str, Volume]:
+async def _segmented(project: Project, user: str, model: str, query: InferQuery, form: InferForm) -> tuple[str, Volume]:
     if form.file is None and not query.session_id:
-        name, found = await asyncio.wrap_future(await run_in_threadpool(shop.segment, query.image, model))
+        name, found = await asyncio.wrap_future(await run_in_threadpool(project.segment, query.image, model))
         return name, found.labels
-    bundle = shop.shelf.bundle(model)
+    bundle = project.registry.bundle(model)
 
     def scan() -> Volume:
         if query.session_id:
-            return read_scan(shop.sessions.get(query.session_id, user).image).volume
+            return read_scan(project.sessions.get(query.session_id, user).image).volume
         assert form.file is not None
-        with received_file(form.file, shop.layout.temporary) as path:
-            return _scan_of(path, shop)
+        with received_file(form.file, project.layout.temporary) as path:
+            return _scan_of(path, project)
 
     volume = await run_in_threadpool(scan)
-    future = shop.engine.submit(lambda load: load(bundle).segment(volume))
+    future = project.engine.submit(lambda load: load(bundle).segment(volume))
     return bundle.folder.name, (await asyncio.wrap_future(future)).labels
 
 
 def _grown(
-    shop: Workshop, user: str, query: InferQuery, form: InferForm, values: dict[str, Any]
+    project: Project, user: str, query: InferQuery, form: InferForm, values: dict[str, Any]
 ) -> tuple[Volume, list[int] | None]:
     """Grow the strokes that came as ``label``: of any number of structures, or Slicer's two kinds of scribbles."""
     if form.label is None:
         raise BadRequestError("Growing needs strokes.", remedy="Send them as the file 'label'.")
     named = _names_of(values.get("label_info"))
     if query.session_id:
-        scan = read_scan(shop.sessions.get(query.session_id, user).image).volume
+        scan = read_scan(project.sessions.get(query.session_id, user).image).volume
         grid, key = Grid(scan.shape, scan.affine), f"session {query.session_id}"
     else:
-        case_id = shop.cases.get(query.image).id
-        scan, grid, key = shop.image(case_id), grid_of(shop, case_id), case_id
-    with received_file(form.label, shop.layout.temporary) as path:
+        case_id = project.cases.get(query.image).id
+        scan, grid, key = project.image(case_id), grid_of(project, case_id), case_id
+    with received_file(form.label, project.layout.temporary) as path:
         if _STROKES in named:
-            return _one_structure(shop, (path, grid, key, scan), named, values)
+            return _one_structure(project, (path, grid, key, scan), named, values)
         segments = Segments.from_label_info(values.get("label_info"))
         drawn = read_label_upload(path, grid, segments, frozenset({BACKGROUND_SEED}))
-    return drawn.with_array(shop.tools.grow(Work(key, drawn, None, lambda: scan)).labels), None
+    return drawn.with_array(project.tools.grow(Work(key, drawn, None, lambda: scan)).labels), None
 
 
 def _one_structure(
-    shop: Workshop, sent: tuple[Path, Grid, str, Volume], named: list[str], values: dict[str, Any]
+    project: Project, sent: tuple[Path, Grid, str, Volume], named: list[str], values: dict[str, Any]
 ) -> tuple[Volume, list[int]]:
     """3D Slicer's scribbles: foreground and background strokes for the structure that is selected there."""
     path, grid, key, scan = sent
@@ -369,16 +379,16 @@ def _one_structure(
     meaning = {_STROKES: selected, _BACKGROUND_STROKES: BACKGROUND_SEED}
     strokes = Segments({position: meaning.get(name, 0) for position, name in enumerate(named, start=1)})
     drawn = read_label_upload(path, grid, strokes, frozenset({BACKGROUND_SEED}))
-    return drawn.with_array(shop.tools.grow(Work(f"{key} {selected}", drawn, None, lambda: scan)).labels), [selected]
+    return drawn.with_array(project.tools.grow(Work(f"{key} {selected}", drawn, None, lambda: scan)).labels), [selected]
 
 
-def _answer(shop: Workshop, labels: Volume, said: tuple[str, str, str, float], present: list[int] | None) -> Response:
+def _answer(project: Project, labels: Volume, said: tuple[str, str, str, float], present: list[int] | None) -> Response:
     model, extension, output, seconds = said
     names = label_names(present if present is not None else occurring(labels.array))
     params = {"label_names": dict(names), "model": model, "latencies": {"total": seconds}}
     if output == "json":
         return JSONResponse(params)
-    target = shop.layout.temporary / f"{secrets.token_hex(12)}{extension}"
+    target = project.layout.temporary / f"{secrets.token_hex(12)}{extension}"
     try:
         write_labels(labels, target)
         content = target.read_bytes()
@@ -435,9 +445,9 @@ def _author(user: str, values: dict[str, Any]) -> str:
     return tidy_note(client).strip()[:64] or user
 
 
-def _scan_of(path: Path, shop: Workshop) -> Volume:
+def _scan_of(path: Path, project: Project) -> Volume:
     """An uploaded image as a scan: checked, then read as any other one, so that what is no CT is refused."""
-    read_upload(path, shop.settings.voxel_limit)
+    read_upload(path, project.settings.voxel_limit)
     kind = upload_format(path)
     named = path.with_name(path.name + kind.value)
     path.rename(named)
@@ -447,11 +457,11 @@ def _scan_of(path: Path, shop: Workshop) -> Volume:
         named.rename(path)
 
 
-def _series_of(files: list[UploadFile], shop: Workshop) -> Volume:
+def _series_of(files: list[UploadFile], project: Project) -> Volume:
     """The files of one DICOM series, under names of ours, each looked at before the reader sees it."""
-    folder = shop.layout.temporary / secrets.token_hex(12)
+    folder = project.layout.temporary / secrets.token_hex(12)
     folder.mkdir(mode=0o700)
-    left = shop.settings.voxel_limit
+    left = project.settings.voxel_limit
     try:
         for number, file in enumerate(files):
             path = folder / f"{number:06d}.dcm"
@@ -464,28 +474,28 @@ def _series_of(files: list[UploadFile], shop: Workshop) -> Volume:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _stats(shop: Workshop) -> dict[str, Any]:
-    states = shop.states()
+def _stats(project: Project) -> dict[str, Any]:
+    states = project.states()
     tags: dict[str, int] = {}
-    for version in shop.store.currents().values():
+    for version in project.store.currents().values():
         if version.tag:
             tags[version.tag] = tags.get(version.tag, 0) + 1
     completed = sum(state is CaseState.FINAL for state in states.values())
     return {"total": len(states), "completed": completed, "label_tags": tags}
 
 
-def _entry(shop: Workshop, case_id: str) -> dict[str, Any]:
-    grid = shop.cases.grid(case_id)
+def _entry(project: Project, case_id: str) -> dict[str, Any]:
+    grid = project.cases.grid(case_id)
     facts = {"name": f"{case_id}.nii.gz", "ts": 0, "shape": None if grid is None else list(grid.shape)}
     labels = {}
-    for tag in {v.tag for v in shop.store.versions(case_id) if v.tag} | {FINAL_TAG, ORIGINAL_TAG}:
-        version = shop.store.tagged(case_id, tag)
+    for tag in {v.tag for v in project.store.versions(case_id) if v.tag} | {FINAL_TAG, ORIGINAL_TAG}:
+        version = project.store.tagged(case_id, tag)
         if version is not None:
-            labels[tag] = {"ext": UploadFormat.NIFTI_GZ.value, "info": _label_info(shop, version)}
+            labels[tag] = {"ext": UploadFormat.NIFTI_GZ.value, "info": _label_info(project, version)}
     return {"image": {"ext": UploadFormat.NIFTI_GZ.value, "info": facts}, "labels": labels}
 
 
-def _label_info(shop: Workshop, version: Version) -> dict[str, Any]:
-    names = shop.names_in(version)
+def _label_info(project: Project, version: Version) -> dict[str, Any]:
+    names = project.names_in(version)
     return {"ts": version.created, "name": f"{version.case_id}.nii.gz", "version": version.number,
             "author": version.author, "params": {"label_names": dict(names)}}  # fmt: skip

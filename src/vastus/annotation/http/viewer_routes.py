@@ -12,15 +12,15 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from vastus.anatomy import LABELS, UNLABELLED
-from vastus.annotation.access import Shop, User, user_of
-from vastus.annotation.intake import read_label_upload
+from vastus.annotation.http.access import CurrentProject, User, user_of
+from vastus.annotation.models.trainer import TrainRequest
 from vastus.annotation.names import checked_name, tidy_note
-from vastus.annotation.receiving import received_body
+from vastus.annotation.project.project import Project
+from vastus.annotation.project.store import CaseState, Draft, Kind, Version
 from vastus.annotation.refusals import NotReadyError, UnknownItemError
-from vastus.annotation.store import CaseState, Draft, Kind, Version
 from vastus.annotation.structures import structure_rows
-from vastus.annotation.trainer import TrainRequest
-from vastus.annotation.workshop import Workshop
+from vastus.annotation.uploads.intake import read_label_upload
+from vastus.annotation.uploads.receiving import received_body
 from vastus.io.scan_types import Grid
 
 router = APIRouter(prefix="/api", dependencies=[Depends(user_of)], tags=["Vastus"])
@@ -37,9 +37,9 @@ class SaveQuery(BaseModel):
 
 
 @router.get("/me")
-async def me(user: User, shop: Shop) -> dict[str, Any]:
+async def me(user: User, project: CurrentProject) -> dict[str, Any]:
     """Who is asking."""
-    return {"name": user, "signed_in": shop.accounts is not None}
+    return {"name": user, "signed_in": project.accounts is not None}
 
 
 @router.get("/structures")
@@ -49,15 +49,15 @@ async def structures() -> list[dict[str, Any]]:
 
 
 @router.get("/cases")
-def cases(shop: Shop) -> list[dict[str, Any]]:
+def cases(project: CurrentProject) -> list[dict[str, Any]]:
     """All scans of the project."""
-    shop.cases.rescan()
-    currents, locks = shop.store.currents(), shop.store.locks()
-    selected = shop.shelf.selected()
-    scores = shop.store.scores(selected) if selected else {}
+    project.cases.rescan()
+    currents, locks = project.store.currents(), project.store.locks()
+    selected = project.registry.selected()
+    scores = project.store.scores(selected) if selected else {}
     rows = []
-    for case in shop.cases.all():
-        grid = shop.cases.grid(case.id)
+    for case in project.cases.all():
+        grid = project.cases.grid(case.id)
         current = currents.get(case.id)
         lock = locks.get(case.id)
         rows.append({
@@ -65,31 +65,31 @@ def cases(shop: Shop) -> list[dict[str, Any]]:
             "spacing_mm": None if grid is None else spacing_of(grid),
             "state": (current.state if current else CaseState.UNLABELLED).value,
             "versions": current.number if current else 0, "locked_by": lock.holder if lock else None,
-            "score": scores.get(case.id), "problem": shop.cases.problem(case.id),
+            "score": scores.get(case.id), "problem": project.cases.problem(case.id),
         })  # fmt: skip
     return rows
 
 
 @router.get("/cases/{case_id}/image.nii.gz", response_class=FileResponse)
-def image(case_id: str, shop: Shop) -> FileResponse:
+def image(case_id: str, project: CurrentProject) -> FileResponse:
     """The scan in HU."""
-    return FileResponse(shop.cases.image_path(case_id), media_type=NIFTI_GZ, filename=f"{case_id}.nii.gz")
+    return FileResponse(project.cases.image_path(case_id), media_type=NIFTI_GZ, filename=f"{case_id}.nii.gz")
 
 
 @router.get("/cases/{case_id}/versions")
-def versions(case_id: str, shop: Shop) -> list[dict[str, Any]]:
+def versions(case_id: str, project: CurrentProject) -> list[dict[str, Any]]:
     """The history of a case's label, oldest first."""
-    shop.cases.get(case_id)
-    return [version_row(version) for version in shop.store.versions(case_id)]
+    project.cases.get(case_id)
+    return [version_row(version) for version in project.store.versions(case_id)]
 
 
 @router.get("/cases/{case_id}/versions/{version}/labels.nii.gz", response_class=FileResponse)
-def labels(case_id: str, version: int, shop: Shop) -> FileResponse:
+def labels(case_id: str, version: int, project: CurrentProject) -> FileResponse:
     """One version of the label."""
-    shop.cases.get(case_id)
-    found = shop.store.version(case_id, version)
+    project.cases.get(case_id)
+    found = project.store.version(case_id, version)
     return FileResponse(
-        shop.store.file(found), media_type=NIFTI_GZ, filename=f"{case_id}-{version}.nii.gz",
+        project.store.file(found), media_type=NIFTI_GZ, filename=f"{case_id}-{version}.nii.gz",
         headers={"x-vastus-sha256": found.sha256},
     )  # fmt: skip
 
@@ -101,95 +101,95 @@ _LABEL_BODY = {
 
 @router.post("/cases/{case_id}/versions", status_code=201, openapi_extra=_LABEL_BODY)
 async def save_version(
-    case_id: str, request: Request, user: User, shop: Shop, said: Annotated[SaveQuery, Query()]
+    case_id: str, request: Request, user: User, project: CurrentProject, said: Annotated[SaveQuery, Query()]
 ) -> dict[str, Any]:
     """Save a label map (the body: .nii.gz or .nrrd on the voxels of the case) as a new version."""
     if said.tag:
         checked_name(said.tag, "tag")
-    shop.cases.get(case_id)
+    project.cases.get(case_id)
     draft = Draft(Kind.HUMAN, user, said.parent, tidy_note(said.note), said.tag)
-    async with received_body(request, shop.layout.temporary) as path:
+    async with received_body(request, project.layout.temporary) as path:
 
         def take() -> Version:
-            return shop.save(case_id, draft, read_label_upload(path, grid_of(shop, case_id)))
+            return project.save(case_id, draft, read_label_upload(path, grid_of(project, case_id)))
 
         return version_row(await run_in_threadpool(take))
 
 
 @router.post("/cases/{case_id}/undo", status_code=201)
-def undo(case_id: str, user: User, shop: Shop) -> dict[str, Any]:
+def undo(case_id: str, user: User, project: CurrentProject) -> dict[str, Any]:
     """Save a version that equals the parent of the current one."""
-    return version_row(shop.undo(case_id, user))
+    return version_row(project.undo(case_id, user))
 
 
 @router.post("/cases/{case_id}/lock")
-def lock(case_id: str, user: User, shop: Shop) -> dict[str, Any]:
+def lock(case_id: str, user: User, project: CurrentProject) -> dict[str, Any]:
     """Take the case, or keep it for another quarter of an hour: nobody else can save meanwhile."""
-    shop.cases.get(case_id)
-    taken = shop.store.lock(case_id, user)
+    project.cases.get(case_id)
+    taken = project.store.lock(case_id, user)
     return {"locked_by": taken.holder, "expires": taken.expires}
 
 
 @router.delete("/cases/{case_id}/lock")
-def unlock(case_id: str, user: User, shop: Shop) -> dict[str, Any]:
+def unlock(case_id: str, user: User, project: CurrentProject) -> dict[str, Any]:
     """Give the case back."""
-    shop.cases.get(case_id)
-    shop.store.unlock(case_id, user)
+    project.cases.get(case_id)
+    project.store.unlock(case_id, user)
     return {"locked_by": None}
 
 
 @router.get("/cases/{case_id}/versions/{version}/volumes")
-def volumes(case_id: str, version: int, shop: Shop) -> list[dict[str, Any]]:
+def volumes(case_id: str, version: int, project: CurrentProject) -> list[dict[str, Any]]:
     """Volume in ml and mean HU of every structure of a version."""
-    shop.cases.get(case_id)
-    found = shop.store.version(case_id, version)
-    return volume_rows(shop, found)
+    project.cases.get(case_id)
+    found = project.store.version(case_id, version)
+    return volume_rows(project, found)
 
 
 @router.post("/cases/{case_id}/infer", status_code=201)
-async def infer(case_id: str, user: User, shop: Shop, model: str | None = None) -> dict[str, Any]:
+async def infer(case_id: str, user: User, project: CurrentProject, model: str | None = None) -> dict[str, Any]:
     """Let a network label the case; what it finds becomes a new version."""
-    await run_in_threadpool(shop.store.refuse_locked, case_id, user)
-    queued = await run_in_threadpool(shop.segment, case_id, model)
+    await run_in_threadpool(project.store.refuse_locked, case_id, user)
+    queued = await run_in_threadpool(project.segment, case_id, model)
     name, found = await asyncio.wrap_future(queued)
-    saved = await run_in_threadpool(shop.save_prediction, case_id, name, found.labels, user)
+    saved = await run_in_threadpool(project.save_prediction, case_id, name, found.labels, user)
     return version_row(saved) | {"warnings": list(found.warnings)}
 
 
 @router.get("/models")
-def models(shop: Shop) -> list[dict[str, Any]]:
+def models(project: CurrentProject) -> list[dict[str, Any]]:
     """The networks that can be chosen, the newest last."""
     return [
         {"name": entry.name, "selected": entry.selected, "created": entry.created, "metrics": dict(entry.metrics),
          "description": entry.trained_on}
-        for entry in shop.shelf.entries()
+        for entry in project.registry.entries()
     ]  # fmt: skip
 
 
 @router.post("/models/{name}/select")
-def select_model(name: str, shop: Shop) -> dict[str, Any]:
+def select_model(name: str, project: CurrentProject) -> dict[str, Any]:
     """Choose the network that is used when none is named, and from which trainings start."""
-    shop.shelf.select(name)
+    project.registry.select(name)
     return {"name": name, "selected": True}
 
 
 @router.post("/train", status_code=201)
-def train(shop: Shop, values: Annotated[dict[str, Any] | None, Body()] = None) -> dict[str, Any]:
+def train(project: CurrentProject, values: Annotated[dict[str, Any] | None, Body()] = None) -> dict[str, Any]:
     """Train on the final labels, from the selected model: minutes or steps, learning_rate, fresh."""
-    return shop.trainer.start(TrainRequest.from_values(values or {})).status()
+    return project.trainer.start(TrainRequest.from_values(values or {})).status()
 
 
 @router.get("/train")
-def training(shop: Shop) -> dict[str, Any]:
+def training(project: CurrentProject) -> dict[str, Any]:
     """How the training stands, or the last one; an empty object if there was none."""
-    task = shop.trainer.task()
+    task = project.trainer.task()
     return task.status() if task is not None else {}
 
 
 @router.delete("/train")
-def stop_training(shop: Shop) -> dict[str, Any]:
+def stop_training(project: CurrentProject) -> dict[str, Any]:
     """Stop the training."""
-    return shop.trainer.stop().status()
+    return project.trainer.stop().status()
 
 
 def version_row(version: Version) -> dict[str, Any]:
@@ -201,10 +201,10 @@ def version_row(version: Version) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def grid_of(shop: Workshop, case_id: str) -> Grid:
+def grid_of(project: Project, case_id: str) -> Grid:
     """The grid that labels of a case must lie on; the scan is read if that is what it takes."""
-    shop.cases.image_path(case_id)
-    grid = shop.cases.grid(case_id)
+    project.cases.image_path(case_id)
+    grid = project.cases.grid(case_id)
     if grid is None:
         raise NotReadyError("The grid of this case is not known.")
     return grid
@@ -215,12 +215,12 @@ def spacing_of(grid: Grid) -> list[float]:
     return [round(float(s), 6) for s in np.linalg.norm(grid.affine[:3, :3], axis=0)]
 
 
-def volume_rows(shop: Workshop, version: Version) -> list[dict[str, Any]]:
+def volume_rows(project: Project, version: Version) -> list[dict[str, Any]]:
     """Volume and density of the structures that occur in a version."""
     from vastus.morphometry.voxels import tally_labels
 
-    found = shop.label_map(version)
-    scan = shop.image(version.case_id)
+    found = project.label_map(version)
+    scan = project.image(version.case_id)
     if scan.array.shape != found.array.shape:
         raise UnknownItemError("The scan of this case was replaced; this version lies on the one before.")
     tally = tally_labels(np.where(found.array == UNLABELLED, 0, found.array).astype(np.uint8), scan.array)

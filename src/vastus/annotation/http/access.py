@@ -9,29 +9,29 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, Request
 
 from vastus.annotation.names import checked_name
+from vastus.annotation.project.project import Project
+from vastus.annotation.project.users import Accounts
 from vastus.annotation.refusals import NotSignedInError
-from vastus.annotation.users import Accounts
-from vastus.annotation.workshop import Workshop
 
 COOKIE: Final = "vastus_token"
 AUTHOR_HEADER: Final = "x-vastus-author"
 LOCAL_USER: Final = "local"
 
 
-def workshop_of(request: Request) -> Workshop:
+def workshop_of(request: Request) -> Project:
     """The project that this server serves."""
-    workshop: Workshop = request.app.state.workshop
-    return workshop
+    project: Project = request.app.state.project
+    return project
 
 
-def refuse_strangers(workshop: Workshop, scope: MutableMapping[str, Any]) -> None:
+def refuse_strangers(project: Project, scope: MutableMapping[str, Any]) -> None:
     """For requests that bring a body: who is asking is looked at before a byte of it is read.
 
     Raises:
         NotSignedInError: accounts are in use, and no valid token was sent.
     """
-    if workshop.accounts is not None:
-        signed_in(workshop.accounts, Request(scope))
+    if project.accounts is not None:
+        signed_in(project.accounts, Request(scope))
 
 
 def signed_in(accounts: Accounts, request: Request) -> str:
@@ -71,7 +71,7 @@ async def user_of(request: Request) -> str:
 class Caller:
     """Who is asking, and of which project."""
 
-    shop: Workshop
+    project: Project
     user: str
 
 
@@ -82,4 +82,4 @@ async def caller_of(request: Request, user: Annotated[str, Depends(user_of)]) ->
 
 By = Annotated[Caller, Depends(caller_of)]
 User = Annotated[str, Depends(user_of)]
-Shop = Annotated[Workshop, Depends(workshop_of)]
+CurrentProject = Annotated[Project, Depends(workshop_of)]

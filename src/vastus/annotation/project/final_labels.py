@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Final
 
 from vastus.anatomy import LABELS, UNLABELLED
-from vastus.annotation.cases import Cases
 from vastus.annotation.logs import LOG
+from vastus.annotation.project.cases import Cases
+from vastus.annotation.project.store import Store
 from vastus.annotation.refusals import UnknownCaseError
-from vastus.annotation.store import Store
 from vastus.errors import VastusError
 from vastus.io.atomic import write_text
 

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
-from vastus.annotation.access import Shop, User, user_of
-from vastus.annotation.survey import CaseUncertainty
-from vastus.annotation.viewer_routes import NIFTI_GZ, version_row
-from vastus.annotation.workshop import Workshop
+from vastus.annotation.http.access import CurrentProject, User, user_of
+from vastus.annotation.http.viewer_routes import NIFTI_GZ, version_row
+from vastus.annotation.project.project import Project
+from vastus.annotation.project.uncertainty_queue import CaseUncertainty
 from vastus.curation.ranking import Strategy
 
 router = APIRouter(prefix="/api", dependencies=[Depends(user_of)], tags=["Review"])
@@ -22,7 +22,7 @@ _FIRST_WAIT_SECONDS = 20.0
 
 @router.get("/ranking")
 def ranking(
-    shop: Shop, response: Response, strategy: Strategy = Strategy.UNCERTAINTY,
+    project: CurrentProject, response: Response, strategy: Strategy = Strategy.UNCERTAINTY,
     seed: Annotated[int, Query(ge=0, lt=2**32)] = 0,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Cases that nobody has corrected yet, the one to take first in front.
@@ -30,63 +30,63 @@ def ranking(
     What the order needs and is not known yet is computed in the background; those cases come last. The header
     ``x-vastus-pending`` says how many they are.
     """
-    ranked, pending = shop.survey.rank(strategy, seed=seed)
+    ranked, pending = project.uncertainty_queue.rank(strategy, seed=seed)
     response.headers["x-vastus-pending"] = str(pending)
     return [{"id": r.case, "score": round(r.score, 6)} for r in ranked]
 
 
 @router.get("/cases/{case_id}/uncertainty")
-async def uncertainty(case_id: str, shop: Shop, model: str | None = None) -> list[dict[str, Any]]:
+async def uncertainty(case_id: str, project: CurrentProject, model: str | None = None) -> list[dict[str, Any]]:
     """How unsure the model is of each structure, 0..1, the least sure first; computed if it is not known yet."""
-    return (await _uncertainty(shop, case_id, model)).rows()
+    return (await _uncertainty(project, case_id, model)).rows()
 
 
 @router.get("/cases/{case_id}/uncertainty.nii.gz", response_class=FileResponse)
-async def uncertainty_map(case_id: str, shop: Shop, model: str | None = None) -> FileResponse:
+async def uncertainty_map(case_id: str, project: CurrentProject, model: str | None = None) -> FileResponse:
     """The same for each voxel, 0..100, on the grid of the case."""
-    found = await _uncertainty(shop, case_id, model)
+    found = await _uncertainty(project, case_id, model)
     return FileResponse(found.map_path, media_type=NIFTI_GZ, filename=f"{case_id}-uncertainty.nii.gz")
 
 
 @router.get("/findings")
-def findings(shop: Shop, response: Response) -> list[dict[str, Any]]:
+def findings(project: CurrentProject, response: Response) -> list[dict[str, Any]]:
     """Labels that look wrong, the most suspicious first. The header ``x-vastus-check`` says how current the list is.
 
     The first time, or when labels have changed since, a check is begun; small projects get its result at once.
     """
-    shop.review.refresh(_FIRST_WAIT_SECONDS)
-    response.headers["x-vastus-check"] = shop.review.state().value
-    return shop.review.rows()
+    project.review.refresh(_FIRST_WAIT_SECONDS)
+    response.headers["x-vastus-check"] = project.review.state().value
+    return project.review.rows()
 
 
 @router.post("/findings", status_code=202)
-def check(shop: Shop) -> dict[str, Any]:
+def check(project: CurrentProject) -> dict[str, Any]:
     """Check the labels again, in the background."""
-    shop.review.start()
-    return {"state": shop.review.state().value}
+    project.review.start()
+    return {"state": project.review.state().value}
 
 
 @router.get("/findings/{finding_id}/picture.png", response_class=FileResponse)
-def picture(finding_id: str, shop: Shop) -> FileResponse:
+def picture(finding_id: str, project: CurrentProject) -> FileResponse:
     """A picture of the place."""
-    return FileResponse(shop.review.picture(finding_id), media_type="image/png")
+    return FileResponse(project.review.picture(finding_id), media_type="image/png")
 
 
 @router.post("/findings/{finding_id}/accept")
-def accept(finding_id: str, shop: Shop, user: User) -> dict[str, Any]:
+def accept(finding_id: str, project: CurrentProject, user: User) -> dict[str, Any]:
     """Agree: the proposed correction becomes a new version; without one the finding stays open, to be drawn by hand."""
-    version = shop.review.accept(finding_id, user)
+    version = project.review.accept(finding_id, user)
     if version is None:
         return {"id": finding_id, "state": "open"}
     return {"id": finding_id, "state": "accepted"} | version_row(version)
 
 
 @router.post("/findings/{finding_id}/reject")
-def reject(finding_id: str, shop: Shop, user: User) -> dict[str, Any]:
+def reject(finding_id: str, project: CurrentProject, user: User) -> dict[str, Any]:
     """Disagree: the label stays as it is."""
-    shop.review.reject(finding_id, user)
+    project.review.reject(finding_id, user)
     return {"id": finding_id, "state": "rejected"}
 
 
-async def _uncertainty(shop: Workshop, case_id: str, model: str | None) -> CaseUncertainty:
-    return await asyncio.wrap_future(await run_in_threadpool(shop.survey.ask, case_id, model))
+async def _uncertainty(project: Project, case_id: str, model: str | None) -> CaseUncertainty:
+    return await asyncio.wrap_future(await run_in_threadpool(project.uncertainty_queue.ask, case_id, model))

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from vastus.synthesis.components import CRUMB_SHARE, crumbs_and_splits, drop_crumbs
 from vastus.synthesis.growth import Offsets, Packed, fit_offsets
 from vastus.synthesis.kernels import NO_PART
-from vastus.synthesis.pieces import CRUMB_SHARE, crumbs_and_splits, drop_crumbs
 
 WHOLE = np.zeros(256, bool)
 WHOLE[:3] = True

@@ -16,31 +16,31 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from vastus import __version__
-from vastus.annotation import auth_routes, monai_routes, outline_routes, review_routes, tool_routes, viewer_routes
-from vastus.annotation.access import refuse_strangers
-from vastus.annotation.guards import BodyRefused, Guard, GuardSettings, error_body
+from vastus.annotation.http import auth_routes, monai_routes, outline_routes, review_routes, tool_routes, viewer_routes
+from vastus.annotation.http.access import refuse_strangers
+from vastus.annotation.http.middleware import BodyRefused, Guard, GuardSettings, error_body
 from vastus.annotation.logs import LOG
+from vastus.annotation.project.project import Project
 from vastus.annotation.refusals import BadRequestError, NotSignedInError, status_of
-from vastus.annotation.workshop import Workshop
 from vastus.errors import OutputError, VastusError
 
-VIEWER: Final = Path(__file__).parent / "viewer"
+VIEWER: Final = Path(__file__).parents[1] / "viewer"
 
 
-def create_app(workshop: Workshop) -> FastAPI:
+def create_app(project: Project) -> FastAPI:
     """The application of one project. Wrap it with ``guarded`` before it is served."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
-        workshop.close()
+        project.close()
 
     # The interactive documentation of FastAPI loads scripts from elsewhere: it is off. /openapi.json is there.
     app = FastAPI(
         title="Vastus annotation server", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan,
         redirect_slashes=False,
     )  # fmt: skip
-    app.state.workshop = workshop
+    app.state.project = project
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
     app.include_router(auth_routes.router)
@@ -53,11 +53,11 @@ def create_app(workshop: Workshop) -> FastAPI:
     return app
 
 
-def guarded(app: FastAPI, workshop: Workshop) -> Guard:
+def guarded(app: FastAPI, project: Project) -> Guard:
     """The application behind the checks that every request must pass first."""
-    settings = workshop.settings
+    settings = project.settings
     return Guard(
-        app, GuardSettings(settings.hosts, settings.body_limit, lambda scope: refuse_strangers(workshop, scope))
+        app, GuardSettings(settings.hosts, settings.body_limit, lambda scope: refuse_strangers(project, scope))
     )
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from vastus.annotation.logs import LOG
+from vastus.annotation.project.store import ORIGINAL_TAG, Draft, Kind, Version
 from vastus.annotation.refusals import UnknownItemError
-from vastus.annotation.store import ORIGINAL_TAG, Draft, Kind, Version
 from vastus.curation import findings
 from vastus.curation.findings import Finding
 from vastus.curation.label_noise import CheckOptions, LabelledCase, check_labels
@@ -21,7 +21,7 @@ from vastus.io.atomic import write_text
 from vastus.volume import Volume
 
 if TYPE_CHECKING:
-    from vastus.annotation.workshop import Workshop
+    from vastus.annotation.project.project import Project
 
 _CHECKED_FILE: Final = "checked.json"
 _FOLDER: Final = "findings"
@@ -42,8 +42,8 @@ class CheckState(Enum):
 class Review:
     """The checks of a project's current labels. Each has a folder of its own; the newest whole one counts."""
 
-    def __init__(self, workshop: Workshop) -> None:
-        self._shop = workshop
+    def __init__(self, project: Project) -> None:
+        self._project = project
         self._thread: threading.Thread | None = None
         self._failed = False
         self._guard = threading.Lock()
@@ -105,15 +105,17 @@ class Review:
         """
         with self._judging:
             folder, finding = self._find(finding_id)
-            before = self._shop.store.current(finding.case)
+            before = self._project.store.current(finding.case)
             if before is None:
                 raise UnknownItemError("The case of this finding has no label any more.")
             if not finding.has_proposal:
                 return None
-            proposed = findings.propose(folder, finding.id, self._shop.label_map(before))
+            proposed = findings.propose(folder, finding.id, self._project.label_map(before))
             # What was final stays final: a person has agreed to the change.
             note = f"accepted: {finding.kind.value}, {finding.name}"
-            version = self._shop.save(finding.case, Draft(Kind.TOOL, author, before.number, note, before.tag), proposed)
+            version = self._project.save(
+                finding.case, Draft(Kind.TOOL, author, before.number, note, before.tag), proposed
+            )
             findings.accept(folder, finding.id, proposed, who=author)
             # The check knows of this change: it does not make the list out of date.
             _set_checked(folder, _checked(folder) | {finding.case: version.number})
@@ -142,8 +144,8 @@ class Review:
         try:
             folder.mkdir(parents=True)
             cases = [
-                LabelledCase(case, self._shop.cases.image_path(case), self._shop.store.file(version))
-                for case, version in sorted(self._shop.store.currents().items()) if now.get(case) == version.number
+                LabelledCase(case, self._project.cases.image_path(case), self._project.store.file(version))
+                for case, version in sorted(self._project.store.currents().items()) if now.get(case) == version.number
             ]  # fmt: skip
             found = check_labels(cases, folder, CheckOptions(predict=self._prediction))
             with self._judging:
@@ -162,21 +164,21 @@ class Review:
 
     def _prediction(self, case_id: str, _scan: Volume) -> Volume | None:
         """What a model said of the case before anybody corrected it: it had not been trained on these labels."""
-        version = self._shop.store.tagged(case_id, ORIGINAL_TAG)
-        current = self._shop.store.current(case_id)
+        version = self._project.store.tagged(case_id, ORIGINAL_TAG)
+        current = self._project.store.current(case_id)
         if version is None or current is None or current.sha256 == version.sha256:
             return None
-        return self._shop.label_map(version)
+        return self._project.label_map(version)
 
     def _now(self) -> dict[str, int]:
-        present = {case.id for case in self._shop.cases.all()}
-        return {case: v.number for case, v in sorted(self._shop.store.currents().items()) if case in present}
+        present = {case.id for case in self._project.cases.all()}
+        return {case: v.number for case, v in sorted(self._project.store.currents().items()) if case in present}
 
     def _folder(self, number: int) -> Path:
-        return self._shop.layout.state / _FOLDER / f"{number:06d}"
+        return self._project.layout.state / _FOLDER / f"{number:06d}"
 
     def _numbers(self) -> list[int]:
-        return [int(p.name) for p in (self._shop.layout.state / _FOLDER).glob("[0-9]*") if p.name.isdigit()]
+        return [int(p.name) for p in (self._project.layout.state / _FOLDER).glob("[0-9]*") if p.name.isdigit()]
 
     def _newest(self) -> int | None:
         return max((n for n in self._numbers() if (self._folder(n) / _CHECKED_FILE).is_file()), default=None)

@@ -7,7 +7,7 @@ import weakref
 import numpy as np
 import pytest
 
-from vastus.io.ahead import Ahead
+from vastus.io.prefetch import Prefetch
 
 
 def test_it_runs_before_it_is_asked_for() -> None:
@@ -18,14 +18,14 @@ def test_it_runs_before_it_is_asked_for() -> None:
         assert go_on.wait(10)
         return 7
 
-    ahead = Ahead(call)
+    ahead = Prefetch(call)
     assert started.wait(10)
     go_on.set()
     assert ahead.result() == 7
 
 
 def test_it_keeps_nothing_that_it_has_handed_over() -> None:
-    ahead = Ahead(lambda: np.zeros(3))
+    ahead = Prefetch(lambda: np.zeros(3))
     kept = weakref.ref(ahead.result())
     gc.collect()
     assert kept() is None
@@ -38,7 +38,7 @@ def test_its_error_is_raised_where_the_result_is_wanted(error: BaseException) ->
     def call() -> None:
         raise error
 
-    ahead = Ahead(call)
+    ahead = Prefetch(call)
     with pytest.raises(type(error)) as caught:
         ahead.result()
     assert caught.value is error

@@ -1,4 +1,4 @@
-"""``Workshop``: all parts of one project's server, and what clients of either protocol ask of them."""
+"""``Project``: all parts of one project's server, and what clients of either protocol ask of them."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vastus.anatomy import LABELS
-from vastus.annotation.cases import Cases
-from vastus.annotation.final_labels import FinalLabels
-from vastus.annotation.guards import LOOPBACK_HOSTS
-from vastus.annotation.intake import occurring
-from vastus.annotation.layout import Layout
+from vastus.annotation.http.middleware import LOOPBACK_HOSTS
 from vastus.annotation.logs import LOG, LogLines
-from vastus.annotation.models import Engine, Shelf
+from vastus.annotation.models.registry import Engine, ModelRegistry
+from vastus.annotation.models.trainer import Trainer, TrainerSettings
+from vastus.annotation.project.cases import Cases
+from vastus.annotation.project.final_labels import FinalLabels
+from vastus.annotation.project.layout import Layout
+from vastus.annotation.project.review import Review
+from vastus.annotation.project.sessions import Sessions
+from vastus.annotation.project.store import CaseState, Draft, Kind, Store, Version
+from vastus.annotation.project.toolbox import Toolbox
+from vastus.annotation.project.uncertainty_queue import UncertaintyQueue
+from vastus.annotation.project.users import Accounts
 from vastus.annotation.refusals import AlreadyThereError, NotReadyError
-from vastus.annotation.review import Review
-from vastus.annotation.sessions import Sessions
-from vastus.annotation.store import CaseState, Draft, Kind, Store, Version
-from vastus.annotation.survey import Survey
-from vastus.annotation.toolbox import Toolbox
-from vastus.annotation.trainer import Trainer, TrainerSettings
-from vastus.annotation.users import Accounts
+from vastus.annotation.uploads.intake import occurring
 from vastus.inference.choices import RuntimeOptions
-from vastus.io.claim import Claim, take_claim
+from vastus.io.folder_lock import FolderLock, take_folder_lock
 from vastus.io.labels import read_labels, write_labels
 from vastus.volume import Volume
 
@@ -63,7 +63,7 @@ class ServerSettings:
     voxel_limit: int = 400_000_000
 
 
-class Workshop:
+class Project:
     """One project: scans, history, models, training. Thread-safe."""
 
     def __init__(self, settings: ServerSettings, accounts: Accounts | None = None) -> None:
@@ -71,14 +71,14 @@ class Workshop:
         self.accounts = accounts
         self.layout = Layout(settings.root.absolute())
         self.cases = Cases(self.layout)
-        self._claim = _claim(self.layout)
+        self._folder_lock = _folder_lock(self.layout)
         self.store = Store(self.layout)
         self.store.clear_incoming()
         self.labels = FinalLabels(self.store, self.cases, self.layout.dataset)
-        self.shelf = Shelf(self.layout, self.store, settings.weights)
+        self.registry = ModelRegistry(self.layout, self.store, settings.weights)
         self.engine = Engine(settings.runtime)
-        self.trainer = Trainer(self.layout, self.labels, self.shelf, settings.training)
-        self.survey = Survey(self)
+        self.trainer = Trainer(self.layout, self.labels, self.registry, settings.training)
+        self.uncertainty_queue = UncertaintyQueue(self)
         self.tools = Toolbox()
         self.review = Review(self)
         self.sessions = Sessions(self.layout.temporary / "sessions")
@@ -96,7 +96,7 @@ class Workshop:
         self.trainer.close()
         self.engine.close()
         LOG.removeHandler(self.log_lines)
-        self._claim.release()
+        self._folder_lock.release()
 
     def image(self, case_id: str) -> Volume:
         """The voxels of a case; the last two stay in memory."""
@@ -151,7 +151,7 @@ class Workshop:
 
     def segment(self, case_id: str, model: str | None) -> Future[tuple[str, Segmentation]]:
         """Queue a case for the network; gives the model's name and what it found."""
-        bundle = self.shelf.bundle(model)
+        bundle = self.registry.bundle(model)
         self.cases.get(case_id)
         return self.engine.submit(lambda load: (bundle.folder.name, load(bundle).segment(self.image(case_id))))
 
@@ -192,10 +192,10 @@ def label_names(present: list[int]) -> Mapping[str, int]:
     return {label.name: label.value for label in sorted(LABELS, key=lambda label: label.value) if label.value in wanted}
 
 
-def _claim(layout: Layout) -> Claim:
+def _folder_lock(layout: Layout) -> FolderLock:
     """Make sure that one server only works on a project; its lock goes with the process, however that ends."""
     layout.make()
-    claim = take_claim(layout.state / "server.lock")
+    claim = take_folder_lock(layout.state / "server.lock")
     if claim is None:
         raise AlreadyThereError(
             "Another server is working on this folder.", path=layout.root, remedy="Use that one, or stop it."

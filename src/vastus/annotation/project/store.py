@@ -21,7 +21,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from vastus.annotation.layout import Layout
+from vastus.annotation.project.layout import Layout
 from vastus.annotation.refusals import LockedCaseError, NothingToUndoError, StaleParentError, UnknownItemError
 
 FINAL_TAG: Final = "final"

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from vastus.annotation.layout import Layout
 from vastus.annotation.names import checked_name
+from vastus.annotation.project.layout import Layout
+from vastus.annotation.project.store import Store
 from vastus.annotation.refusals import BusyError, UnknownItemError
-from vastus.annotation.store import Store
 from vastus.errors import VastusError
 from vastus.inference.bundle import INFO_FILE, Bundle, default_bundle_folder, load_bundle
 from vastus.inference.choices import RuntimeOptions
@@ -41,7 +41,7 @@ class ModelEntry:
     classes: tuple[str, ...]
 
 
-class Shelf:
+class ModelRegistry:
     """The bundle that comes with Vastus, or the one given on the command line, and those trained in this project."""
 
     def __init__(self, layout: Layout, store: Store, first: Path | None = None) -> None:

@@ -18,8 +18,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from vastus.annotation.layout import CASE_FILE, DATASET_FOLDER, IMAGE_FILE, STATE_FOLDER, Layout
 from vastus.annotation.names import name_from
+from vastus.annotation.project.layout import CASE_FILE, DATASET_FOLDER, IMAGE_FILE, STATE_FOLDER, Layout
 from vastus.annotation.refusals import AlreadyThereError, BadNameError, UnknownCaseError
 from vastus.errors import MissingInputError, VastusError
 from vastus.io.atomic import atomic_path, write_text

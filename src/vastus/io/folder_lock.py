@@ -8,7 +8,7 @@ from pathlib import Path
 from vastus.errors import OutputError
 
 
-class Claim:
+class FolderLock:
     """A lock file that this process holds until ``release``; also a context."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -18,7 +18,7 @@ class Claim:
         """Let others in; a second call does nothing."""
         self._connection.close()
 
-    def __enter__(self) -> Claim:
+    def __enter__(self) -> FolderLock:
         """Nothing to do: it is held already."""
         return self
 
@@ -27,7 +27,7 @@ class Claim:
         self.release()
 
 
-def take_claim(file: Path) -> Claim | None:
+def take_folder_lock(file: Path) -> FolderLock | None:
     """Hold a lock file, made if missing; ``None`` where somebody else holds it.
 
     An exclusive transaction of SQLite on an empty file: the same on every platform, also between two users in one
@@ -47,4 +47,4 @@ def take_claim(file: Path) -> Claim | None:
         if "locked" in str(error):
             return None
         raise OutputError(f"The folder can't be locked ({error}).", path=file) from error
-    return Claim(connection)
+    return FolderLock(connection)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Request, Response
 from pydantic import BaseModel
 
-from vastus.annotation.access import COOKIE, Shop, User, token_of
+from vastus.annotation.http.access import COOKIE, CurrentProject, User, token_of
 
 
 class SignIn(BaseModel):
@@ -22,20 +22,22 @@ router = APIRouter(prefix="/auth", tags=["Auth"])
 
 @router.get("/")
 @router.get("", include_in_schema=False)
-async def enabled(shop: Shop) -> dict[str, Any]:
+async def enabled(project: CurrentProject) -> dict[str, Any]:
     """Whether one must sign in."""
-    return {"enabled": shop.accounts is not None, "client_id": "", "realm": ""}
+    return {"enabled": project.accounts is not None, "client_id": "", "realm": ""}
 
 
 @router.post("/token")
 @router.post("/token/", include_in_schema=False)
-async def token(shop: Shop, request: Request, response: Response, form: Annotated[SignIn, Form()]) -> dict[str, Any]:
+async def token(
+    project: CurrentProject, request: Request, response: Response, form: Annotated[SignIn, Form()]
+) -> dict[str, Any]:
     """Sign in: a bearer token, also set as a cookie that only this site's pages send."""
-    if shop.accounts is None:
+    if project.accounts is None:
         return {"access_token": "", "token_type": "bearer"}
     address = request.client.host if request.client is not None else ""
-    given = await shop.accounts.sign_in_from(form.username, form.password, address)
-    seconds = int(shop.accounts.token_seconds)
+    given = await project.accounts.sign_in_from(form.username, form.password, address)
+    seconds = int(project.accounts.token_seconds)
     response.set_cookie(
         COOKIE, given, max_age=seconds, httponly=True, samesite="strict", secure=request.url.scheme == "https"
     )
@@ -50,9 +52,9 @@ async def valid(user: User) -> dict[str, Any]:
 
 
 @router.post("/logout")
-async def logout(shop: Shop, request: Request, response: Response) -> dict[str, Any]:
+async def logout(project: CurrentProject, request: Request, response: Response) -> dict[str, Any]:
     """Forget the token."""
-    if shop.accounts is not None:
-        shop.accounts.sign_out(token_of(request))
+    if project.accounts is not None:
+        project.accounts.sign_out(token_of(request))
     response.delete_cookie(COOKIE)
     return {}

@@ -12,10 +12,10 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from vastus.anatomy import BACKGROUND_ID, UNLABELLED, Side
-from vastus.annotation.access import By, Shop, user_of
+from vastus.annotation.http.access import By, CurrentProject, user_of
+from vastus.annotation.http.viewer_routes import version_row
+from vastus.annotation.project.store import Draft, Kind, Version
 from vastus.annotation.refusals import BadRequestError, TooLargeError
-from vastus.annotation.store import Draft, Kind, Version
-from vastus.annotation.viewer_routes import version_row
 from vastus.refinement.outline import Line, Outline
 from vastus.refinement.outline_files import outline_text, parse_outline
 from vastus.refinement.outlining import Outlined, outline_slice
@@ -47,7 +47,7 @@ async def draw_slice(
         raise BadRequestError("The outline holds characters that are none.") from error
     if sum(map(len, _lines(spec))) > _MOST_POINTS:
         raise TooLargeError(f"An outline has at most {_MOST_POINTS} points.")
-    by.shop.cases.get(case_id)
+    by.project.cases.get(case_id)
 
     def work() -> dict[str, Any]:
         drawn, version = _draw(by, case_id, index, spec, query)
@@ -58,33 +58,33 @@ async def draw_slice(
 
 
 @router.get("/versions/{version}/outlines")
-def outlines(case_id: str, version: int, shop: Shop) -> dict[str, Any]:
+def outlines(case_id: str, version: int, project: CurrentProject) -> dict[str, Any]:
     """What was drawn in the slices of a version: slice -> outline."""
-    shop.cases.get(case_id)
-    found = shop.store.outlines(shop.store.version(case_id, version))
+    project.cases.get(case_id)
+    found = project.store.outlines(project.store.version(case_id, version))
     return {str(index): json.loads(text) for index, text in found.items()}
 
 
 def _draw(by: By, case_id: str, index: int, spec: Outline, query: DrawQuery) -> tuple[Outlined, Version]:
-    shop, parent = by.shop, query.parent
-    scan = shop.image(case_id)
+    project, parent = by.project, query.parent
+    scan = project.image(case_id)
     upright = to_ras(scan).array
     if not 0 <= index < upright.shape[2]:
         raise BadRequestError(f"There is no slice {index}: the case has {upright.shape[2]}, the first is 0.")
     if not _near(spec, upright.shape):
         raise BadRequestError("Some points lie far outside the slice.")
     drawn = outline_slice(upright, index, spec)
-    before = shop.store.current(case_id) if parent is None else shop.store.version(case_id, parent)
-    kept = {} if before is None else shop.store.outlines(before)
+    before = project.store.current(case_id) if parent is None else project.store.version(case_id, parent)
+    kept = {} if before is None else project.store.outlines(before)
     labels = np.full(upright.shape, UNLABELLED, np.uint8)
     if before is not None:
-        labels[:] = to_ras(shop.label_map(before)).array
+        labels[:] = to_ras(project.label_map(before)).array
     labels[:, :, index] = _on_side(drawn.labels, query.side)
     draft = Draft(
         Kind.TOOL, by.user, parent, f"slice {index} drawn", outlines=kept | {index: outline_text(spec)},
     )  # fmt: skip
     whole = Volume(from_ras(labels, scan).array, scan.affine)
-    return drawn, shop.save(case_id, draft, whole)
+    return drawn, project.save(case_id, draft, whole)
 
 
 def _on_side(classes: NDArray[np.uint8], side: Side) -> NDArray[np.uint8]:

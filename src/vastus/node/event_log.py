@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 
-class Journal:
+class EventLog:
     """One JSON object a line, and counters for ``/metrics``; safe for threads."""
 
     def __init__(self, stream: TextIO | None = None) -> None:

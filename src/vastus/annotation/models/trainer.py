@@ -23,9 +23,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from vastus.annotation.final_labels import FinalLabels
-from vastus.annotation.layout import Layout
-from vastus.annotation.models import Shelf, now_text
+from vastus.annotation.models.registry import ModelRegistry, now_text
+from vastus.annotation.project.final_labels import FinalLabels
+from vastus.annotation.project.layout import Layout
 from vastus.annotation.refusals import BadRequestError, BusyError, NotReadyError, UnknownItemError
 from vastus.errors import MissingExtraError
 from vastus.inference.bundle import Bundle
@@ -142,10 +142,10 @@ class TrainerSettings:
 class Trainer:
     """Starts, watches and stops trainings, one at a time."""
 
-    def __init__(self, layout: Layout, labels: FinalLabels, shelf: Shelf, settings: TrainerSettings) -> None:
+    def __init__(self, layout: Layout, labels: FinalLabels, registry: ModelRegistry, settings: TrainerSettings) -> None:
         self._layout = layout
         self._labels = labels
-        self._shelf = shelf
+        self._registry = registry
         self._settings = settings
         self._task: Task | None = None
         self._guard = threading.Lock()
@@ -202,7 +202,7 @@ class Trainer:
                 f"A training needs two final labels, one of them to be held out; there are {count}.",
                 remedy="Save labels with the tag final.",
             )
-        start = None if request.fresh or self._shelf.selected() is None else self._shelf.bundle()
+        start = None if request.fresh or self._registry.selected() is None else self._registry.bundle()
         if start is not None and not start.safetensors_path.is_file():
             raise NotReadyError(
                 "The selected model has no weights that a training could start from.",
@@ -254,7 +254,7 @@ class Trainer:
             if done:
                 # The run's checkpoint goes on lying there; what was only copied for it does not.
                 shutil.rmtree(task.run / "out" / "cache", ignore_errors=True)
-                self._shelf.select(task.name)
+                self._registry.select(task.name)
             task.state = TaskState.DONE if done else TaskState.STOPPED if task.stopping else TaskState.ERROR
         except Exception as error:
             # The thread must leave a state behind whatever happens: a disk that is full, a bundle that is damaged.

@@ -9,8 +9,8 @@ import pytest
 from vastus.anatomy import BY_KEY, MUSCLES
 from vastus.synthesis.growth import NO_PART, Grid
 from vastus.synthesis.kernels import edge_share
+from vastus.synthesis.muscle_boundaries import SEAMS
 from vastus.synthesis.scanner import Textures, paint_hu, sample_look, seam_reach
-from vastus.synthesis.seams import SEAMS
 from vastus.synthesis.stream import StoredPart
 from vastus.synthesis.subject import TissueMap
 from vastus.synthesis.tissues import Tissue

@@ -14,14 +14,14 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from vastus.anatomy import BY_VALUE
-from vastus.annotation.access import By, user_of
-from vastus.annotation.intake import read_label_upload
-from vastus.annotation.receiving import incoming
+from vastus.annotation.http.access import By, user_of
+from vastus.annotation.http.viewer_routes import grid_of, version_row
+from vastus.annotation.project.store import Draft, Kind, Version
+from vastus.annotation.project.toolbox import Plane, Tool, ToolOptions, Work, changes_of
 from vastus.annotation.refusals import BadRequestError
-from vastus.annotation.store import Draft, Kind, Version
 from vastus.annotation.structures import display_name
-from vastus.annotation.toolbox import Plane, Tool, ToolOptions, Work, changes_of
-from vastus.annotation.viewer_routes import grid_of, version_row
+from vastus.annotation.uploads.intake import read_label_upload
+from vastus.annotation.uploads.receiving import incoming
 from vastus.refinement.grow_from_seeds import BACKGROUND_SEED
 from vastus.refinement.grow_structures import Change
 
@@ -68,28 +68,30 @@ async def run_tool(
     case_id: str, tool: Tool, request: Request, by: By, query: Annotated[ToolQuery, Query()], response: Response
 ) -> dict[str, Any]:
     """Run a tool; the result is a new version of kind ``tool``. With ``preview`` only what would change is told."""
-    shop = by.shop
-    shop.cases.get(case_id)
+    project = by.project
+    project.cases.get(case_id)
     options = query.options()
-    with incoming(shop.layout.temporary) as path:
+    with incoming(project.layout.temporary) as path:
         with path.open("wb") as file:
             async for chunk in request.stream():
                 await run_in_threadpool(file.write, chunk)
 
         def work() -> Version | Preview:
-            before = shop.store.current(case_id) if query.parent is None else shop.store.version(case_id, query.parent)
+            before = (
+                project.store.current(case_id) if query.parent is None else project.store.version(case_id, query.parent)
+            )
             needed = tool in _COMPARING or query.preview or not path.stat().st_size
-            found = shop.label_map(before) if before is not None and needed else None
+            found = project.label_map(before) if before is not None and needed else None
             if path.stat().st_size:
                 strokes = frozenset({BACKGROUND_SEED}) if tool is Tool.GROW else frozenset()
-                drawn = read_label_upload(path, grid_of(shop, case_id), also=strokes)
+                drawn = read_label_upload(path, grid_of(project, case_id), also=strokes)
             else:
-                drawn = shop.current_labels(case_id) if found is None else found
-            given = Work(case_id, drawn, found, lambda: shop.image(case_id))
-            labels, note = shop.tools.run(tool, given, options)
+                drawn = project.current_labels(case_id) if found is None else found
+            given = Work(case_id, drawn, found, lambda: project.image(case_id))
+            labels, note = project.tools.run(tool, given, options)
             if query.preview:
                 return Preview(note, changes_of(given, labels))
-            return shop.save(case_id, Draft(Kind.TOOL, by.user, query.parent, note), labels)
+            return project.save(case_id, Draft(Kind.TOOL, by.user, query.parent, note), labels)
 
         made = await run_in_threadpool(work)
         if isinstance(made, Preview):

@@ -14,7 +14,7 @@ _POLL_S = 0.1  # how long a wait may keep Ctrl-C from being seen
 T = TypeVar("T")
 
 
-class Ahead(Generic[T]):
+class Prefetch(Generic[T]):
     """Starts at once; ``result`` waits. The thread never keeps the program from ending."""
 
     def __init__(self, call: Callable[[], T]) -> None:

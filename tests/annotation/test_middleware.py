@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from vastus.annotation import guards
-from vastus.annotation.guards import Guard, GuardSettings
+from vastus.annotation.http import middleware
+from vastus.annotation.http.middleware import Guard, GuardSettings
 from vastus.annotation.refusals import NotSignedInError
 
 LIMIT = 1 << 20
@@ -93,7 +93,7 @@ def test_a_body_that_the_application_did_not_read_is_thrown_away() -> None:
 
 
 def test_a_body_without_end_is_left_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guards, "LINGER_S", 0.05)
+    monkeypatch.setattr(middleware, "LINGER_S", 0.05)
     client = _ask(_refuse_unread, Client([b"a"], ends=False), CHUNKED)
     assert client.events == ["answer", "piece", "last", "hang up"]
 
@@ -151,7 +151,7 @@ def test_what_is_read_into_memory_is_short(path: str, kind: bytes, status: int) 
 
 
 def test_a_body_that_stops_coming_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guards, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(middleware, "PATIENCE_S", 0.05)
     client = _ask(_echo_length, Client([b"a"], ends=False), CHUNKED)
     assert (client.status, json.loads(client.body)["error"]) == (408, "SlowBodyError")
     assert client.events[-1] == "hang up"
@@ -165,13 +165,13 @@ def test_one_byte_at_a_time_is_too_slow_and_a_large_body_gets_its_time(monkeypat
             await asyncio.sleep(self.pause_s)
             return await super().receive()
 
-    monkeypatch.setattr(guards, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(middleware, "PATIENCE_S", 0.1)
     assert _ask(_echo_length, Dripping([b"a"] * 100), CHUNKED).status == 408
     assert _ask(_echo_length, Dripping([bytes(16 * 1024)] * 20), CHUNKED).status == 200
 
 
 def test_after_the_body_the_end_of_the_connection_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guards, "PATIENCE_S", 0.02)
+    monkeypatch.setattr(middleware, "PATIENCE_S", 0.02)
 
     async def waits(scope: Any, receive: Any, send: Any) -> None:
         await receive()

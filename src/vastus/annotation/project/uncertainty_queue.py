@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vastus.anatomy import BY_VALUE
-from vastus.annotation.cases import write_image
 from vastus.annotation.logs import LOG
+from vastus.annotation.project.cases import write_image
 from vastus.annotation.refusals import NotReadyError
 from vastus.annotation.structures import display_name
 from vastus.curation.ranking import Candidate, Ranked, Strategy, case_features, rank_cases
@@ -26,7 +26,7 @@ from vastus.inference.bundle import Bundle
 from vastus.io.atomic import atomic_folder
 
 if TYPE_CHECKING:
-    from vastus.annotation.workshop import Workshop
+    from vastus.annotation.project.project import Project
     from vastus.inference.predictor import Predictor
 
 _MAP_FILE: Final = "uncertainty.nii.gz"
@@ -51,11 +51,11 @@ class CaseUncertainty:
         ]  # fmt: skip
 
 
-class Survey:
+class UncertaintyQueue:
     """The uncertainties of a project."""
 
-    def __init__(self, workshop: Workshop) -> None:
-        self._shop = workshop
+    def __init__(self, project: Project) -> None:
+        self._project = project
         self._running: dict[tuple[str, str], Future[CaseUncertainty]] = {}
         self._wanted: list[str] = []
         self._failed: set[tuple[str, str]] = set()
@@ -63,8 +63,8 @@ class Survey:
 
     def ask(self, case_id: str, model: str | None = None) -> Future[CaseUncertainty]:
         """The uncertainty of a case, at once if it is kept, else when the network has had its turn."""
-        bundle = self._shop.shelf.bundle(model)
-        self._shop.cases.get(case_id)
+        bundle = self._project.registry.bundle(model)
+        self._project.cases.get(case_id)
         known = self.known(case_id, bundle.folder.name)
         if known is not None:
             done: Future[CaseUncertainty] = Future()
@@ -74,7 +74,7 @@ class Survey:
         with self._guard:
             running = self._running.get(key)
             if running is None:
-                running = self._shop.engine.submit(lambda load: self._estimate(case_id, bundle, load(bundle)))
+                running = self._project.engine.submit(lambda load: self._estimate(case_id, bundle, load(bundle)))
                 self._running[key] = running
         running.add_done_callback(lambda _: self._running.pop(key, None))
         return running
@@ -97,14 +97,14 @@ class Survey:
         Raises:
             NotReadyError: there is no model to be unsure.
         """
-        open_cases = self._shop.to_correct()
+        open_cases = self._project.to_correct()
         if strategy is Strategy.RANDOM:
             return rank_cases([Candidate(case) for case in open_cases], strategy, seed=seed), 0
-        model = self._shop.shelf.selected()
+        model = self._project.registry.selected()
         if model is None:
             raise NotReadyError("There is no model to be unsure.", remedy="Choose the strategy random.")
         candidates = [self._candidate(case, model) for case in open_cases]
-        corrected = sorted(set(self._shop.states()) - set(open_cases))
+        corrected = sorted(set(self._project.states()) - set(open_cases))
         known = [self._candidate(case, model) for case in corrected]
         unknown = [c.case for c in candidates if not c.features]
         if strategy is not Strategy.UNCERTAINTY:
@@ -130,7 +130,7 @@ class Survey:
             case_id = self._wanted[0] if self._wanted else None
         if case_id is None:
             return
-        model = self._shop.shelf.selected()
+        model = self._project.registry.selected()
 
         def go_on(done: Future[CaseUncertainty]) -> None:
             if not done.cancelled() and done.exception() is not None:
@@ -148,7 +148,7 @@ class Survey:
                 self._wanted = []
 
     def _estimate(self, case_id: str, bundle: Bundle, predictor: Predictor) -> CaseUncertainty:
-        scan = self._shop.image(case_id)
+        scan = self._project.image(case_id)
         found: Uncertainty = estimate_uncertainty(predictor, scan)
         features = case_features(scan, found.labels)
         name = bundle.folder.name
@@ -160,9 +160,9 @@ class Survey:
             with atomic_folder(target) as folder:
                 write_image(found.voxels, folder / _MAP_FILE)
                 (folder / _FACTS_FILE).write_text(json.dumps(facts), encoding="utf-8")
-        self._shop.store.set_score(case_id, name, found.score)
+        self._project.store.set_score(case_id, name, found.score)
         LOG.info("%s: uncertainty %.3f under %s", case_id, found.score, name)
         return CaseUncertainty(name, found.score, dict(found.by_value), features, target / _MAP_FILE)
 
     def _folder(self, case_id: str, model: str) -> Path:
-        return self._shop.layout.case(case_id) / "uncertainty" / model
+        return self._project.layout.case(case_id) / "uncertainty" / model

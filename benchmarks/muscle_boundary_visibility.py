@@ -1,10 +1,10 @@
 """How well borders between touching muscles show, pair by pair: on real CT, and on the engine's scans.
 
-    python benchmarks/seam_visibility.py --scans FOLDER --labels LABELS --out RESULTS
+    python benchmarks/muscle_boundary_visibility.py --scans FOLDER --labels LABELS --out RESULTS
 
 FOLDER holds CTs (``STS_001_CT.nii.gz`` with ``STS_001_GTV_mask.nii.gz`` beside it, or nnU-Net's ``case_0000.nii.gz``);
 LABELS holds label maps named after the scans, or what ``vastus segment`` wrote, one folder a scan. The same measure on
-both, with labels of the same network, says what the engine draws too faint or too clear; ``synthesis/seams.py`` holds
+both, with labels of the same network, says what the engine draws too faint or too clear; ``synthesis/muscle_boundaries.py`` holds
 what it said of real thighs.
 
 Of every slice with enough muscles, smoothed a little, the **darkest place within 3 mm** is taken at every voxel. The

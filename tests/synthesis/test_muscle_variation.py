@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from vastus.anatomy import BY_ID, BY_KEY, SIDES, Group, Side
 from vastus.synthesis.atlas import part_from_mask
-from vastus.synthesis.bellies import Belly, nearer, sample_bellies, spread_of, with_bellies, with_belly
 from vastus.synthesis.deformation import Deformation, Girth, Pose
 from vastus.synthesis.growth import Grid
 from vastus.synthesis.kernels import VOXEL_MM
+from vastus.synthesis.muscle_variation import Belly, nearer, sample_bellies, spread_of, with_bellies, with_belly
 from vastus.synthesis.subject import Variety, build_body, sample_plan
 
 LENGTH_MM, WIDTH_MM = 120.0, 30.0

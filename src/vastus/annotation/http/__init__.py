@@ -1,0 +1,1 @@
+"""HTTP: the routes, who may ask, and what every request passes first."""
