@@ -50,12 +50,20 @@ NETWORK = {
     "network": "resunet",
     "network_arguments": {"channels": [16, 32, 48], "encoder_blocks": [1, 1, 1], "head_channels": 8},
     "preprocessing": {
-        "hu_window": [-150.0, 250.0], "gamma": 1.0, "spacing_mm": list(SPACING_MM), "window_size": [48, 48, 32],
+        "hu_window": [-150.0, 250.0],
+        "gamma": 1.0,
+        "spacing_mm": list(SPACING_MM),
+        "window_size": [48, 48, 32],
         "antialias": True,
     },
-    "batch_size": 2, "bf16": False, "ema_decay": 0.9, "validation_patches": 1, "validation_steps": 10_000,
-    "learning_rate": 0.02, "log_steps": 20,
-}  # fmt: skip
+    "batch_size": 2,
+    "bf16": False,
+    "ema_decay": 0.9,
+    "validation_patches": 1,
+    "validation_steps": 10_000,
+    "learning_rate": 0.02,
+    "log_steps": 20,
+}
 
 
 @dataclass(frozen=True)
@@ -145,8 +153,10 @@ def server(folder: Path, out: Path):
     command = [sys.executable, "-m", "vastus", "annotate", str(folder), "--port", "0", "--train-config", str(config)]
     process = subprocess.Popen(
         [*command, "--threads", "1", "--workers", "0", "--device", "cpu"],
-        stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
     try:
         assert process.stderr is not None
         line = next(line for line in process.stderr if "http" in line)
@@ -182,9 +192,11 @@ class Annotator:
     def correct(self, name: str) -> None:
         with self.truth[name].open("rb") as file:
             self.ask(
-                "PUT", f"/datastore/label?image={name}&tag=final",
-                files={"label": (f"{name}.nii.gz", file)}, data={"params": "{}"},
-            )  # fmt: skip
+                "PUT",
+                f"/datastore/label?image={name}&tag=final",
+                files={"label": (f"{name}.nii.gz", file)},
+                data={"params": "{}"},
+            )
 
     def train(self, steps: int, *, fresh: bool) -> None:
         self.ask("POST", "/train/vastus", json={"steps": steps, "fresh": fresh})

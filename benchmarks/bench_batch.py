@@ -56,8 +56,10 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="bundle of the throughput's part; default: the shipped one")
     parser.add_argument("--real-scans", type=int, default=6, help="phantoms of the throughput's part")
     options = parser.parse_args()
-    print(f"## Batch\n\n{core_count()} cores, load average at start {os.getloadavg()[0]:.1f}, "
-          f"Python {platform.python_version()}.\n")  # fmt: skip
+    print(
+        f"## Batch\n\n{core_count()} cores, load average at start {os.getloadavg()[0]:.1f}, "
+        f"Python {platform.python_version()}.\n"
+    )
     if "ledger" in options.parts:
         print(*ledger_table(options.scans), "", sep="\n")
     if "workers" in options.parts:
@@ -75,7 +77,7 @@ def ledger_table(sizes: list[int]) -> list[str]:
     lines = [
         "| scans | enter, s | a scan, ms | closing, s | start again, s | ledger, MB | table, MB | memory, MB |",
         "|---|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    ]
     for size in sizes:
         # Each size in a process of its own, so that its memory is its own.
         code = f"from bench_batch import measure_ledger; print(measure_ledger({size}))"
@@ -158,8 +160,10 @@ def worker_table(counts: list[int], sleep: float, tasks: int) -> list[str]:
     """Scans that sleep, on local processes."""
     lines = [
         f"Scans that sleep {sleep:g} s and write, {tasks} for each worker. Idle: a worker's time between scans.",
-        "", "| workers | scans | idle | seconds, first to last | memory of the command, MB |", "|---|---|---|---|---|",
-    ]  # fmt: skip
+        "",
+        "| workers | scans | idle | seconds, first to last | memory of the command, MB |",
+        "|---|---|---|---|---|",
+    ]
     for count in counts:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
@@ -266,8 +270,18 @@ def throughput_table(weights: Path | None, count: int) -> list[str]:
         seconds = {"vastus segment, once a scan": time.perf_counter() - start}
         for workers, threads in ((1, 2), (2, 1)):
             start = time.perf_counter()
-            _vastus("batch", str(folder / "in"), "-o", str(folder / f"batch{workers}"), "-w", str(workers),
-                    "-t", str(threads), "--pages", *bundle)  # fmt: skip
+            _vastus(
+                "batch",
+                str(folder / "in"),
+                "-o",
+                str(folder / f"batch{workers}"),
+                "-w",
+                str(workers),
+                "-t",
+                str(threads),
+                "--pages",
+                *bundle,
+            )
             seconds[f"vastus batch, {workers} worker(s) of {threads} thread(s)"] = time.perf_counter() - start
     first = next(iter(seconds.values()))
     lines = [f"| {count} scans, with pages | seconds | scans/h | against the loop |", "|---|---|---|---|"]

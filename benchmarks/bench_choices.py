@@ -99,9 +99,13 @@ def report(bundle: Bundle, cases: list[tuple[Path, Path]], options: argparse.Nam
 
 def _tables(means: Means, overlaps: list[float], usual: float, count: int) -> list[str]:
     lines = [
-        "## What the choices are worth", "", f"Means over {count} scan(s).", "",
-        "| overlap | windows | processor seconds without reading and measuring | mean Dice |", "|---|---|---|---|",
-    ]  # fmt: skip
+        "## What the choices are worth",
+        "",
+        f"Means over {count} scan(s).",
+        "",
+        "| overlap | windows | processor seconds without reading and measuring | mean Dice |",
+        "|---|---|---|---|",
+    ]
     lines += [
         f"| {o:g}{' (the bundle)' if o == usual else ''} | {means[f'windows {o}']:.1f} | {means[f'seconds {o}']:.1f} "
         f"| {means[f'dice {o}']:.4f} |"
@@ -111,16 +115,23 @@ def _tables(means: Means, overlaps: list[float], usual: float, count: int) -> li
     lines += [f"| {name} | {means[name]:.1f} |" for name in _WINDOWS]
     smooth, nearest = means[f"dice {usual}"], means["dice nearest"]
     return [
-        *lines, "", "| boundaries on the scan's grid | processor seconds | mean Dice |", "|---|---|---|",
+        *lines,
+        "",
+        "| boundaries on the scan's grid | processor seconds | mean Dice |",
+        "|---|---|---|",
         f"| nearest voxel | {means['nearest seconds']:.2f} | {nearest:.4f} |",
-        f"| by scores | {means['smooth seconds']:.2f} | {smooth:.4f} ({smooth - nearest:+.4f}) |", "",
-    ]  # fmt: skip
+        f"| by scores | {means['smooth seconds']:.2f} | {smooth:.4f} ({smooth - nearest:+.4f}) |",
+        "",
+    ]
 
 
 _WINDOWS = (
-    "the whole grid, 50% overlap, as the plain way does", "the whole grid", "the body", "lean tissue (what runs)",
+    "the whole grid, 50% overlap, as the plain way does",
+    "the whole grid",
+    "the body",
+    "lean tissue (what runs)",
     "the true structures (the most a coarse pass could save)",
-)  # fmt: skip
+)
 
 
 def _count_windows(scan: Volume, truth: Volume, bundle: Bundle, means: Means) -> None:
@@ -129,9 +140,12 @@ def _count_windows(scan: Volume, truth: Volume, bundle: Bundle, means: Means) ->
     lean = seen.image > normalise_hu(np.array([LEAN_HU]), settings)
     everything = np.ones(seen.body.shape, np.bool_)
     regions = (
-        (everything, 0.5), (everything, overlap), (seen.body, overlap),
-        (lean_region(lean, seen.body, settings.spacing_mm), overlap), (_near_labels(truth, seen), overlap),
-    )  # fmt: skip
+        (everything, 0.5),
+        (everything, overlap),
+        (seen.body, overlap),
+        (lean_region(lean, seen.body, settings.spacing_mm), overlap),
+        (_near_labels(truth, seen), overlap),
+    )
     for name, (region, share) in zip(_WINDOWS, regions, strict=True):
         plan = plan_windows(pad_to_window(region, settings.window_size), settings.window_size, share)
         means.add(name, len(plan))

@@ -128,9 +128,15 @@ def run_ours(folder: Path) -> None:
     peak_gb = peak_memory_gb()
     result = {
         "labels": int((table["presence"] == "both").sum()),
-        "first_s": seconds[0], "median_s": median(seconds[1:]), "fastest_s": min(seconds), "peak_gb": peak_gb,
-        "dice": table["dice"].mean(), "assd_mm": table["assd_mm"].mean(), "border": 0, "structures": {},
-    }  # fmt: skip
+        "first_s": seconds[0],
+        "median_s": median(seconds[1:]),
+        "fastest_s": min(seconds),
+        "peak_gb": peak_gb,
+        "dice": table["dice"].mean(),
+        "assd_mm": table["assd_mm"].mean(),
+        "border": 0,
+        "structures": {},
+    }
     from vastus.evaluation.scan import borders, paired_maps
 
     maps = paired_maps(prediction.array, reference.array, SPACING_MM)

@@ -90,9 +90,11 @@ def dice(a: Volume, b: Volume, value: int) -> float:
 
 
 def score(
-    cases: tuple[LabelledCase, ...], spoilt: list[LabelledCase], errors: dict[str, list[Planted]],
+    cases: tuple[LabelledCase, ...],
+    spoilt: list[LabelledCase],
+    errors: dict[str, list[Planted]],
     findings: tuple[Finding, ...],
-) -> dict[str, object]:  # fmt: skip
+) -> dict[str, object]:
     listed = defaultdict(set)
     for f in findings:
         listed[f.case].add(f.value)
@@ -131,9 +133,12 @@ def score(
 
 
 def proposals(
-    cases: tuple[LabelledCase, ...], spoilt: list[LabelledCase], errors: dict[str, list[Planted]],
-    findings: tuple[Finding, ...], check: Path,
-) -> dict[str, str]:  # fmt: skip
+    cases: tuple[LabelledCase, ...],
+    spoilt: list[LabelledCase],
+    errors: dict[str, list[Planted]],
+    findings: tuple[Finding, ...],
+    check: Path,
+) -> dict[str, str]:
     """Dice of the structure with the truth before and after its proposal, by the kind of the planted error."""
     before, after = defaultdict(list), defaultdict(list)
     for case, bad in zip(cases, spoilt, strict=True):

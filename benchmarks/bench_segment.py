@@ -69,10 +69,12 @@ def report(options: argparse.Namespace) -> str:
         if scan is None:
             scan, labels = write_phantom(folder)
         lines = [
-            "## Segmenting", "",
+            "## Segmenting",
+            "",
             f"{processor_name()}, {options.threads} threads, load average at start {os.getloadavg()[0]:.1f}, "
-            f"Python {platform.python_version()}, weights {bundle.info.name} ({bundle.digest[:12]}).", "",
-        ]  # fmt: skip
+            f"Python {platform.python_version()}, weights {bundle.info.name} ({bundle.digest[:12]}).",
+            "",
+        ]
         ours, plain = [], []
         _run_vastus(scan, folder / "warm", options)  # compiled loops are kept on disk from the first run on
         for _ in range(options.repeats):
@@ -101,14 +103,35 @@ def write_phantom(folder: Path) -> tuple[Path, Path]:
 
 
 def _run_vastus(scan: Path, out: Path, options: argparse.Namespace) -> Run:
-    command = ["-m", "vastus", "segment", str(scan), "-o", str(out), "--weights", str(options.weights),
-               "--device", options.device, "--threads", str(options.threads)]  # fmt: skip
+    command = [
+        "-m",
+        "vastus",
+        "segment",
+        str(scan),
+        "-o",
+        str(out),
+        "--weights",
+        str(options.weights),
+        "--device",
+        options.device,
+        "--threads",
+        str(options.threads),
+    ]
     return Run(*_timed(command, options.threads), json.loads((out / "run.json").read_text()))
 
 
 def _run_plain(scan: Path, out: Path, options: argparse.Namespace) -> Run:
-    command = [__file__, "--plain", str(scan), str(out), str(options.weights), "--device", options.device,
-               "--threads", str(options.threads)]  # fmt: skip
+    command = [
+        __file__,
+        "--plain",
+        str(scan),
+        str(out),
+        str(options.weights),
+        "--device",
+        options.device,
+        "--threads",
+        str(options.threads),
+    ]
     return Run(*_timed(command, options.threads), {})
 
 
@@ -138,7 +161,7 @@ def segment_the_plain_way(scan: Path, out: Path, folder: Path, threads: int, dev
         Orientationd,
         ScaleIntensityRanged,
         Spacingd,
-    )  # fmt: skip
+    )
     from safetensors.torch import load_file
 
     from vastus.training.networks import build_network
@@ -146,16 +169,26 @@ def segment_the_plain_way(scan: Path, out: Path, folder: Path, threads: int, dev
     torch.set_num_threads(threads)
     bundle = load_bundle(folder)
     settings, spec = bundle.info.preprocessing, bundle.info.network
-    network = build_network(spec.name, class_count=len(bundle.info.classes), window_size=settings.window_size,
-                            arguments=dict(spec.arguments))  # fmt: skip
+    network = build_network(
+        spec.name,
+        class_count=len(bundle.info.classes),
+        window_size=settings.window_size,
+        arguments=dict(spec.arguments),
+    )
     network.load_state_dict(load_file(bundle.safetensors_path))
     network.eval().to(device)
     low, high = settings.hu_window
-    before = Compose([
-        LoadImaged("image"), EnsureChannelFirstd("image"), Orientationd("image", axcodes="RAS"),
-        ScaleIntensityRanged("image", low, high, 0.0, 1.0, clip=True), Lambdad("image", lambda x: x**settings.gamma),
-        CropForegroundd("image", source_key="image"), Spacingd("image", pixdim=settings.spacing_mm, mode="bilinear"),
-    ])  # fmt: skip
+    before = Compose(
+        [
+            LoadImaged("image"),
+            EnsureChannelFirstd("image"),
+            Orientationd("image", axcodes="RAS"),
+            ScaleIntensityRanged("image", low, high, 0.0, 1.0, clip=True),
+            Lambdad("image", lambda x: x**settings.gamma),
+            CropForegroundd("image", source_key="image"),
+            Spacingd("image", pixdim=settings.spacing_mm, mode="bilinear"),
+        ]
+    )
     after = Compose([AsDiscreted("pred", argmax=True), Invertd("pred", before, "image", nearest_interp=True)])
     data = before({"image": str(scan)})
     infer = SlidingWindowInferer(settings.window_size, 1, overlap=0.5, mode="gaussian", sw_device=device, device="cpu")
@@ -194,13 +227,14 @@ def _dice_pair(folder: Path, truth: Path | None) -> tuple[float, float] | None:
 def _comparison(ours: list[Run], plain: list[Run], dice: tuple[float, float] | None) -> list[str]:
     a, b = (statistics.median(r.seconds for r in runs) for runs in (ours, plain))
     rows = [
-        "| | vastus segment | plain way | |", "|---|---|---|---|",
+        "| | vastus segment | plain way | |",
+        "|---|---|---|---|",
         f"| seconds, median of {len(ours)} | {a:.1f} | {b:.1f} | {b / a:.1f} times |",
         f"| seconds, each run | {_each(ours)} | {_each(plain)} | |",
         f"| processor seconds, least | {_least(ours):.1f} | {_least(plain):.1f} "
         f"| {_least(plain) / _least(ours):.1f} times |",
         f"| peak memory, GB | {max(r.peak_gb for r in ours):.2f} | {max(r.peak_gb for r in plain):.2f} | |",
-    ]  # fmt: skip
+    ]
     if dice:
         rows.append(f"| mean Dice | {dice[0]:.4f} | {dice[1]:.4f} | {dice[0] - dice[1]:+.4f} |")
     return [*rows, "", "The first also measures volumes, tells left from right and draws the page.", ""]
@@ -225,14 +259,20 @@ def _stages(ours: list[Run], bundle: Bundle, options: argparse.Namespace) -> lis
     peak = measure_peak(options.threads, half=half)
     rate = operations / (seconds["network"] - seconds["stitch"])
     return [
-        f"{middle.record['device']}, {middle.record['windows']} windows, overlap {middle.record['overlap']}.", "",
-        "| stage | seconds |", "|---|---|", f"| start, load the network, read beside it | {start:.2f} |", *rows,
-        f"| whole | {middle.seconds:.2f} |", "",
+        f"{middle.record['device']}, {middle.record['windows']} windows, overlap {middle.record['overlap']}.",
+        "",
+        "| stage | seconds |",
+        "|---|---|",
+        f"| start, load the network, read beside it | {start:.2f} |",
+        *rows,
+        f"| whole | {middle.seconds:.2f} |",
+        "",
         "Read is the waiting for what of it is not done by then. Writing runs beside measuring and page. "
         "Of the time of the network, "
         f"{seconds['stitch']:.2f} s are stitching; the rest reaches {rate / 1e9:.0f} of the {peak / 1e9:.0f} GFLOP/s "
-        f"that a matrix product reaches here ({rate / peak:.0%}).", "",
-    ]  # fmt: skip
+        f"that a matrix product reaches here ({rate / peak:.0%}).",
+        "",
+    ]
 
 
 def _operations_per_window(bundle: Bundle) -> float:
@@ -242,8 +282,12 @@ def _operations_per_window(bundle: Bundle) -> float:
     from vastus.training.networks import build_network
 
     settings, spec = bundle.info.preprocessing, bundle.info.network
-    network = build_network(spec.name, class_count=len(bundle.info.classes), window_size=settings.window_size,
-                            arguments=dict(spec.arguments)).eval()  # fmt: skip
+    network = build_network(
+        spec.name,
+        class_count=len(bundle.info.classes),
+        window_size=settings.window_size,
+        arguments=dict(spec.arguments),
+    ).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(torch.zeros(1, 1, *settings.window_size))
     return float(counter.get_total_flops())

@@ -54,15 +54,23 @@ def report(options: argparse.Namespace) -> str:
         else:
             atlases = [build_atlas(_ellipsoid_pack(folder), PersonName.FEMALE)]
         lines = [
-            "## Synthesis", "",
+            "## Synthesis",
+            "",
             f"{processor_name()}, {options.threads} threads, load average at start {os.getloadavg()[0]:.1f}, "
-            + ("real atlas." if options.atlas else "**ellipsoids instead of the real atlas: no measure of it.**"), "",
-            "| what | wall s, median | CPU s, median | runs |", "|---|---|---|---|",
-        ]  # fmt: skip
+            + ("real atlas." if options.atlas else "**ellipsoids instead of the real atlas: no measure of it.**"),
+            "",
+            "| what | wall s, median | CPU s, median | runs |",
+            "|---|---|---|---|",
+        ]
         fill_pool(folder / "pool", atlases, 1, first_seed=10)  # compiles
         seeds = iter(range(20, 20 + options.bodies))
-        lines.append(_row("a body into the pool", options.bodies,
-                          lambda: fill_pool(folder / "pool", atlases, 1, first_seed=next(seeds))))  # fmt: skip
+        lines.append(
+            _row(
+                "a body into the pool",
+                options.bodies,
+                lambda: fill_pool(folder / "pool", atlases, 1, first_seed=next(seeds)),
+            )
+        )
         plan = sample_plan(30, atlases, Variety.CLINICAL)
         body = build_body(plan, atlases[plan.atlas_index])
         lines.append(_row("a body for a scan (finer)", 1, lambda: build_body(plan, atlases[plan.atlas_index])))
@@ -96,8 +104,9 @@ def _scan(body: object) -> None:
     assert abs(scan.ct.shape[2] - SHAPE[2]) <= 2
 
 
-def _patches(name: str, window: tuple[tuple[int, int, int], tuple[float, float, float]], pool: Path,
-             options: argparse.Namespace) -> str:  # fmt: skip
+def _patches(
+    name: str, window: tuple[tuple[int, int, int], tuple[float, float, float]], pool: Path, options: argparse.Namespace
+) -> str:
     from vastus.synthesis.stream import open_pool
 
     numpy_pool = open_pool(pool)

@@ -40,9 +40,10 @@ def candidates(labels: Labels, spacing_mm: Spacing) -> list[int]:
     """Sided muscles of at least 5 cm3."""
     counts = np.bincount(labels.ravel(order="K"), minlength=256) * np.prod(spacing_mm)
     return [
-        label.value for label in LABELS
+        label.value
+        for label in LABELS
         if label.side is not Side.UNKNOWN and label.structure.is_muscle and counts[label.value] >= LEAST_MM3
-    ]  # fmt: skip
+    ]
 
 
 def plant(
@@ -173,6 +174,9 @@ def _island(labels: Labels, value: int, spacing_mm: Spacing, rng: np.random.Gene
 
 
 _MAKERS = {
-    ErrorKind.SWAPPED: _swap, ErrorKind.MISSING_SLICES: _drop_slices, ErrorKind.BOUNDARY: _shift,
-    ErrorKind.SIDES: _other_side, ErrorKind.ISLAND: _island,
-}  # fmt: skip
+    ErrorKind.SWAPPED: _swap,
+    ErrorKind.MISSING_SLICES: _drop_slices,
+    ErrorKind.BOUNDARY: _shift,
+    ErrorKind.SIDES: _other_side,
+    ErrorKind.ISLAND: _island,
+}

@@ -52,8 +52,20 @@ def trained_run(person: str, plan: Plan) -> Path:
     """The run that saw only this person."""
     run = plan.output / f"run_{person}"
     pool = plan.output / f"pool_{person}"
-    vastus("synth", "--atlas", plan.atlas, "--person", person, "--pool", "-n", plan.bodies, "--seed",
-           _POOL_SEED[person], "-o", pool)  # fmt: skip
+    vastus(
+        "synth",
+        "--atlas",
+        plan.atlas,
+        "--person",
+        person,
+        "--pool",
+        "-n",
+        plan.bodies,
+        "--seed",
+        _POOL_SEED[person],
+        "-o",
+        pool,
+    )
     vastus("train", "--synthetic", pool, "-o", run, *plan.training)
     return run
 
@@ -62,8 +74,21 @@ def test_cases(person: str, plan: Plan) -> list[Case]:
     """Scans of a person that nothing was trained on."""
     folder = plan.output / f"test_{person}"
     if not (folder / "dataset.json").is_file():
-        vastus("synth", "--atlas", plan.atlas, "--person", person, "-n", plan.scans, "--seed", _TEST_SEED[person],
-               "--spacing", SPACING, "-o", folder)  # fmt: skip
+        vastus(
+            "synth",
+            "--atlas",
+            plan.atlas,
+            "--person",
+            person,
+            "-n",
+            plan.scans,
+            "--seed",
+            _TEST_SEED[person],
+            "--spacing",
+            SPACING,
+            "-o",
+            folder,
+        )
     return list(read_dataset(folder).cases)
 
 

@@ -4,8 +4,8 @@
 
 FOLDER holds CTs (``STS_001_CT.nii.gz`` with ``STS_001_GTV_mask.nii.gz`` beside it, or nnU-Net's ``case_0000.nii.gz``);
 LABELS holds label maps named after the scans, or what ``vastus segment`` wrote, one folder a scan. The same measure on
-both, with labels of the same network, says what the engine draws too faint or too clear; ``synthesis/muscle_boundaries.py`` holds
-what it said of real thighs.
+both, with labels of the same network, says what the engine draws too faint or too clear;
+``synthesis/muscle_boundaries.py`` holds what it said of real thighs.
 
 Of every slice with enough muscles, smoothed a little, the **darkest place within 3 mm** is taken at every voxel. The
 **fall** of a pair is its median deep inside muscles minus its median along their border; a border is **visible** where
@@ -92,11 +92,18 @@ def measure(slices: Iterator[Slice], spacing_mm: Plane) -> pd.DataFrame:
     deep = np.concatenate(inside)
     usual, dark = float(np.median(deep)), float(np.quantile(deep, 0.1))
     joined = {pair: np.concatenate(values) for pair, values in along.items()}
-    return pd.DataFrame([
-        {"one": BY_ID[a].key, "other": BY_ID[b].key, "fall_hu": usual - float(np.median(v)),
-         "visible": float((v < dark).mean())}
-        for (a, b), v in sorted(joined.items()) if len(v) >= _LEAST_BORDER
-    ])  # fmt: skip
+    return pd.DataFrame(
+        [
+            {
+                "one": BY_ID[a].key,
+                "other": BY_ID[b].key,
+                "fall_hu": usual - float(np.median(v)),
+                "visible": float((v < dark).mean()),
+            }
+            for (a, b), v in sorted(joined.items())
+            if len(v) >= _LEAST_BORDER
+        ]
+    )
 
 
 def slices_of(scan: Path, labels: Path) -> tuple[Iterator[Slice], Plane]:

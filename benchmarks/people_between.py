@@ -49,10 +49,15 @@ def between(table: pd.DataFrame, name: str) -> dict[str, float]:
     apart = high > _LEAST_DIFFERENCE * low
     along = np.log(table[name] / table[first])[apart] / np.log(table[second] / table[first])[apart]
     return {
-        "structures": len(table), "outside": int((beyond > 0).sum()), "outside_at_most_percent": 100 * beyond.max(),
-        "apart": int(apart.sum()), "apart_and_outside": int((beyond[apart] > 0).sum()),
-        "along_median": along.median(), "along_low": along.quantile(0.1), "along_high": along.quantile(0.9),
-    }  # fmt: skip
+        "structures": len(table),
+        "outside": int((beyond > 0).sum()),
+        "outside_at_most_percent": 100 * beyond.max(),
+        "apart": int(apart.sum()),
+        "apart_and_outside": int((beyond[apart] > 0).sum()),
+        "along_median": along.median(),
+        "along_low": along.quantile(0.1),
+        "along_high": along.quantile(0.9),
+    }
 
 
 def main() -> None:

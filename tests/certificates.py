@@ -27,8 +27,23 @@ class Authority:
         extension = self.folder / f"{name}.ext"
         extension.write_text("subjectAltName=IP:127.0.0.1\n")
         _openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", key, "-out", request)
-        _openssl("x509", "-req", "-in", request, "-CA", self.path, "-CAkey", self.folder / f"{self.name}.key",
-                 "-CAcreateserial", "-days", "2", "-extfile", extension, "-out", made)  # fmt: skip
+        _openssl(
+            "x509",
+            "-req",
+            "-in",
+            request,
+            "-CA",
+            self.path,
+            "-CAkey",
+            self.folder / f"{self.name}.key",
+            "-CAcreateserial",
+            "-days",
+            "2",
+            "-extfile",
+            extension,
+            "-out",
+            made,
+        )
         return TlsFiles(made, key, self.path)
 
 
@@ -36,8 +51,21 @@ def make_authority(folder: Path, name: str = "authority") -> Authority:
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
     folder.mkdir(parents=True, exist_ok=True)
-    _openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}",
-             "-keyout", folder / f"{name}.key", "-out", folder / f"{name}.pem")  # fmt: skip
+    _openssl(
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        f"/CN={name}",
+        "-keyout",
+        folder / f"{name}.key",
+        "-out",
+        folder / f"{name}.pem",
+    )
     return Authority(folder, name)
 
 

@@ -13,10 +13,19 @@ from vastus.morphometry import measure_volumes
 
 SHAPE = (9, 40, 36)  # slices, rows, columns
 FULL_HEADER = {
-    "PatientBirthDate": "19500101", "PatientSex": "F", "StudyDate": "20250102", "StudyTime": "101112",
-    "StudyID": "1", "AccessionNumber": "A1", "ReferringPhysicianName": "", "StudyDescription": "CT thigh",
-    "SeriesNumber": 3, "Manufacturer": "Test", "PositionReferenceIndicator": "", "SliceThickness": 3.0,
-}  # fmt: skip
+    "PatientBirthDate": "19500101",
+    "PatientSex": "F",
+    "StudyDate": "20250102",
+    "StudyTime": "101112",
+    "StudyID": "1",
+    "AccessionNumber": "A1",
+    "ReferringPhysicianName": "",
+    "StudyDescription": "CT thigh",
+    "SeriesNumber": 3,
+    "Manufacturer": "Test",
+    "PositionReferenceIndicator": "",
+    "SliceThickness": 3.0,
+}
 
 
 def label_values(shape: tuple[int, int, int] = SHAPE) -> np.ndarray:

@@ -53,14 +53,26 @@ class Orthanc:
 def running_orthanc(folder: Path) -> Iterator[Orthanc]:
     server = Orthanc(free_port(), free_port(), free_port())
     config = {
-        "StorageDirectory": str(folder / "storage"), "IndexDirectory": str(folder / "storage"),
-        "HttpPort": server.http_port, "DicomPort": server.dicom_port, "DicomAet": "ORTHANC",
-        "HttpBindAddresses": ["127.0.0.1"], "RemoteAccessAllowed": False, "DicomCheckCalledAet": False,
-        "DicomAlwaysAllowStore": True, "DicomAlwaysAllowFind": True, "DicomAlwaysAllowGet": True,
-        "DicomAlwaysAllowMove": True, "UnknownSopClassAccepted": True, "AuthenticationEnabled": True,
-        "RegisteredUsers": {USER: PASSWORD}, "Plugins": [str(PLUGIN)], "DicomWeb": {"Enable": True},
-        "DicomModalities": {"vastus": ["VASTUS", "127.0.0.1", server.move_port]}, "ConcurrentJobs": 1,
-    }  # fmt: skip
+        "StorageDirectory": str(folder / "storage"),
+        "IndexDirectory": str(folder / "storage"),
+        "HttpPort": server.http_port,
+        "DicomPort": server.dicom_port,
+        "DicomAet": "ORTHANC",
+        "HttpBindAddresses": ["127.0.0.1"],
+        "RemoteAccessAllowed": False,
+        "DicomCheckCalledAet": False,
+        "DicomAlwaysAllowStore": True,
+        "DicomAlwaysAllowFind": True,
+        "DicomAlwaysAllowGet": True,
+        "DicomAlwaysAllowMove": True,
+        "UnknownSopClassAccepted": True,
+        "AuthenticationEnabled": True,
+        "RegisteredUsers": {USER: PASSWORD},
+        "Plugins": [str(PLUGIN)],
+        "DicomWeb": {"Enable": True},
+        "DicomModalities": {"vastus": ["VASTUS", "127.0.0.1", server.move_port]},
+        "ConcurrentJobs": 1,
+    }
     (folder / "orthanc.json").write_text(json.dumps(config))
     with (folder / "orthanc.log").open("w") as log:
         process = subprocess.Popen(["Orthanc", str(folder / "orthanc.json")], stdout=log, stderr=log)

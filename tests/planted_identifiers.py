@@ -33,31 +33,80 @@ TEXTS = """
     WindowCenterWidthExplanation PresentationLabel FilterMaterial ReconstructionMethod StorageMediaFileSetID
 """
 NESTED = (
-    ("RequestAttributesSequence", "ScheduledProcedureStepID"), ("OtherPatientIDsSequence", "PatientID"),
-    ("ReferencedImageSequence", "PatientName"), ("ProcedureCodeSequence", "CodeMeaning"),
-    ("SourceImageSequence", "InstitutionName"), ("ReferencedStudySequence", "StudyDescription"),
-    ("AnatomicRegionSequence", "CodeMeaning"), ("AnatomicRegionSequence", "PatientName"),
-    ("OriginalAttributesSequence", "SourceOfPreviousValues"), ("PersonIdentificationCodeSequence", "PersonAddress"),
-    ("DerivationImageSequence", "DerivationDescription"), ("FrameContentSequence", "FrameComments"),
-    ("SharedFunctionalGroupsSequence", "ImageComments"), ("PerFrameFunctionalGroupsSequence", "PatientComments"),
-    ("ContributingEquipmentSequence", "StationName"), ("ContributingEquipmentSequence", "OperatorsName"),
-    ("ReferringPhysicianIdentificationSequence", "InstitutionName"), ("ConceptNameCodeSequence", "CodeMeaning"),
-)  # fmt: skip
-DATES = ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "PatientBirthDate", "LastMenstrualDate",
-         "DateOfLastCalibration", "PerformedProcedureStepStartDate", "InstanceCreationDate",
-         "ScheduledProcedureStepStartDate", "AdmittingDate")  # fmt: skip
-TIMES = ("StudyTime", "SeriesTime", "AcquisitionTime", "ContentTime", "PatientBirthTime",
-         "PerformedProcedureStepStartTime", "InstanceCreationTime")  # fmt: skip
+    ("RequestAttributesSequence", "ScheduledProcedureStepID"),
+    ("OtherPatientIDsSequence", "PatientID"),
+    ("ReferencedImageSequence", "PatientName"),
+    ("ProcedureCodeSequence", "CodeMeaning"),
+    ("SourceImageSequence", "InstitutionName"),
+    ("ReferencedStudySequence", "StudyDescription"),
+    ("AnatomicRegionSequence", "CodeMeaning"),
+    ("AnatomicRegionSequence", "PatientName"),
+    ("OriginalAttributesSequence", "SourceOfPreviousValues"),
+    ("PersonIdentificationCodeSequence", "PersonAddress"),
+    ("DerivationImageSequence", "DerivationDescription"),
+    ("FrameContentSequence", "FrameComments"),
+    ("SharedFunctionalGroupsSequence", "ImageComments"),
+    ("PerFrameFunctionalGroupsSequence", "PatientComments"),
+    ("ContributingEquipmentSequence", "StationName"),
+    ("ContributingEquipmentSequence", "OperatorsName"),
+    ("ReferringPhysicianIdentificationSequence", "InstitutionName"),
+    ("ConceptNameCodeSequence", "CodeMeaning"),
+)
+DATES = (
+    "StudyDate",
+    "SeriesDate",
+    "AcquisitionDate",
+    "ContentDate",
+    "PatientBirthDate",
+    "LastMenstrualDate",
+    "DateOfLastCalibration",
+    "PerformedProcedureStepStartDate",
+    "InstanceCreationDate",
+    "ScheduledProcedureStepStartDate",
+    "AdmittingDate",
+)
+TIMES = (
+    "StudyTime",
+    "SeriesTime",
+    "AcquisitionTime",
+    "ContentTime",
+    "PatientBirthTime",
+    "PerformedProcedureStepStartTime",
+    "InstanceCreationTime",
+)
 MOMENTS = ("AcquisitionDateTime", "FrameReferenceDateTime", "FrameAcquisitionDateTime")
-UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPInstanceUID", "IrradiationEventUID",
-        "DimensionOrganizationUID", "StorageMediaFileSetUID", "DeviceUID")  # fmt: skip
+UIDS = (
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "SOPInstanceUID",
+    "IrradiationEventUID",
+    "DimensionOrganizationUID",
+    "StorageMediaFileSetUID",
+    "DeviceUID",
+)
 PRETENDED = "1.2.840.10008.5.1.4.1.1.2.47110815"
 NAME = "Miller Stone^Anna Lea=金^吉童=김^길동"
 NAMED = (
-    "MILLER", "Stone-Anna", "AnnaStone", "stoneanna", "MillerStone", "Lea Anna", "AnnaMillerStone", "A. Miller",
-    "MillerA", "김길동", "길동김", "김 길동", "金吉童", "吉童金", "Kernel of 길동", "x김길동y",
-    "4711-08-15", "47110815",
-)  # fmt: skip
+    "MILLER",
+    "Stone-Anna",
+    "AnnaStone",
+    "stoneanna",
+    "MillerStone",
+    "Lea Anna",
+    "AnnaMillerStone",
+    "A. Miller",
+    "MillerA",
+    "김길동",
+    "길동김",
+    "김 길동",
+    "金吉童",
+    "吉童金",
+    "Kernel of 길동",
+    "x김길동y",
+    "4711-08-15",
+    "47110815",
+)
 """The patient's name and number as people write them: run together, in either order, with initials."""
 
 

@@ -69,8 +69,13 @@ def test_numbers_of_the_paper():
     assert [s.key for s in BONES] == ["femur", "hip_bone"]
     counts = {group: len(list(structures_of(group))) for group in Group}
     assert counts == {
-        Group.ANTERIOR: 5, Group.MEDIAL: 5, Group.POSTERIOR: 3, Group.GLUTEAL: 8, Group.OTHER: 6, Group.BONE: 2,
-    }  # fmt: skip
+        Group.ANTERIOR: 5,
+        Group.MEDIAL: 5,
+        Group.POSTERIOR: 3,
+        Group.GLUTEAL: 8,
+        Group.OTHER: 6,
+        Group.BONE: 2,
+    }
 
 
 def test_label_values_are_the_documented_ones():
@@ -106,8 +111,10 @@ def test_colours_can_be_told_apart():
     assert all(0 <= channel <= 255 for colour in colours for channel in colour)
     closest = min(
         sum((a - b) ** 2 for a, b in zip(one, other, strict=True)) ** 0.5
-        for one in colours for other in colours if one != other
-    )  # fmt: skip
+        for one in colours
+        for other in colours
+        if one != other
+    )
     assert closest > 15
 
 
@@ -129,6 +136,7 @@ def test_imports_nothing_but_the_standard_library():
     tree = ast.parse(Path(anatomy.__file__).read_text())
     roots = {
         (node.module or "") if isinstance(node, ast.ImportFrom) else node.names[0].name
-        for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)
-    }  # fmt: skip
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
     assert {root.split(".")[0] for root in roots} <= sys.stdlib_module_names

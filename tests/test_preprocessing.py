@@ -250,11 +250,15 @@ SHARED = Path(__file__).parents[1].parent / "shared" / "ct"
 @pytest.mark.parametrize(
     ("name", "table"),
     [
-        ("vhf_knee.nii.gz", False), ("totalsegmentator_hip_3mm.nii.gz", False), ("vhf_pelvis_dicom", True),
-        ("sts_thigh/STS_004_CT.nii.gz", True), ("sts_thigh/STS_010_CT.nii.gz", True),
-        ("sts_thigh/STS_013_CT.nii.gz", False), ("sts_thigh/STS_051_CT.nii.gz", True),
+        ("vhf_knee.nii.gz", False),
+        ("totalsegmentator_hip_3mm.nii.gz", False),
+        ("vhf_pelvis_dicom", True),
+        ("sts_thigh/STS_004_CT.nii.gz", True),
+        ("sts_thigh/STS_010_CT.nii.gz", True),
+        ("sts_thigh/STS_013_CT.nii.gz", False),
+        ("sts_thigh/STS_051_CT.nii.gz", True),
     ],
-)  # fmt: skip
+)
 def test_real_scans_lose_no_bone_and_their_table(name: str, table: bool):
     """Femur, tibia and hip lie in the box; where a table lies lowest in the image it is left out."""
     from scipy import ndimage

@@ -74,8 +74,9 @@ def layouts(values: np.ndarray) -> list[np.ndarray]:
         stored = np.ascontiguousarray(values.transpose(order)).transpose(np.argsort(order))
         for flips in product((False, True), repeat=3):
             axes = tuple(a for a in range(3) if flips[a])
-            arrays.append(np.flip(np.ascontiguousarray(np.flip(stored, axes).transpose(order)).transpose(
-                np.argsort(order)), axes))  # fmt: skip
+            arrays.append(
+                np.flip(np.ascontiguousarray(np.flip(stored, axes).transpose(order)).transpose(np.argsort(order)), axes)
+            )
     return arrays
 
 

@@ -7,16 +7,35 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "vastus"
 FLOORS: dict[str, int] = {
-    "compiled": 0, "__init__": 9, "anatomy": 0, "errors": 0,
-    "volume": 1, "resampling": 1, "multiple_tests": 1, "muscle_volumes": 1,
-    "io": 2, "preprocessing": 2,
-    "inference": 3, "morphometry": 3, "evaluation": 3, "synthesis": 3, "refinement": 3,
-    "training": 4, "sarcopenia": 4,
-    "cohort": 5, "report": 5, "datasets": 5,
-    "pipeline": 6, "curation": 6, "dicom": 7,
-    "node": 8, "batch": 8, "annotation": 8,
-    "cli": 9, "__main__": 10,  # __init__ only names the public interface, and loads it when it is asked for
-}  # fmt: skip
+    "compiled": 0,
+    "__init__": 9,
+    "anatomy": 0,
+    "errors": 0,
+    "volume": 1,
+    "resampling": 1,
+    "multiple_tests": 1,
+    "muscle_volumes": 1,
+    "io": 2,
+    "preprocessing": 2,
+    "inference": 3,
+    "morphometry": 3,
+    "evaluation": 3,
+    "synthesis": 3,
+    "refinement": 3,
+    "training": 4,
+    "sarcopenia": 4,
+    "cohort": 5,
+    "report": 5,
+    "datasets": 5,
+    "pipeline": 6,
+    "curation": 6,
+    "dicom": 7,
+    "node": 8,
+    "batch": 8,
+    "annotation": 8,
+    "cli": 9,
+    "__main__": 10,  # __init__ only names the public interface, and loads it when it is asked for
+}
 
 
 def room(path: Path) -> str:

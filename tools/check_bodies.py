@@ -107,8 +107,19 @@ def main() -> None:
             )
         if checks:
             rows.append(summary(variety.value, checks))
-    head = ["bodies", "number", "median error", "99% below", "largest", "bodies below 3%", "one piece", "split",
-            "missing", "labelled air", "CPU s a body"]  # fmt: skip
+    head = [
+        "bodies",
+        "number",
+        "median error",
+        "99% below",
+        "largest",
+        "bodies below 3%",
+        "one piece",
+        "split",
+        "missing",
+        "labelled air",
+        "CPU s a body",
+    ]
     print("\n".join(["", f"| {' | '.join(head)} |", "|---" * len(head) + "|", *rows]))
 
 

@@ -125,8 +125,10 @@ def derive(shared: Path) -> list[tuple[str, float, float, str]]:
     total: Line = (sum(r[1] for r in rows), sum(r[2] for r in rows))
     legs = atlas_volumes(manifest)
     shares = {key: mean_share(legs, key) for key in SHARED_OUT}
-    below = {n: mean_fraction_below_head(shared / "atlas", manifest, f) for n, f in
-             (("iliacus", "iliacus"), ("psoas", "psoas_major"))}  # fmt: skip
+    below = {
+        n: mean_fraction_below_head(shared / "atlas", manifest, f)
+        for n, f in (("iliacus", "iliacus"), ("psoas", "psoas_major"))
+    }
     rows += [(key, share * total[0], share * total[1], "atlas_share") for key, share in shares.items()]
     rows += [(n, (1 - f) * lines[n][0], (1 - f) * lines[n][1], "handsfield2014_split") for n, f in below.items()]
     joined = [sum(f * lines[n][i] for n, f in below.items()) for i in (0, 1)]

@@ -146,12 +146,25 @@ async def photograph(address: str, target: Path) -> None:
     port = free_port()
     with tempfile.TemporaryDirectory() as profile:
         browser = subprocess.Popen(
-            ["chromium", "--headless", "--no-sandbox", "--disable-quic", "--no-first-run", "--use-angle=swiftshader",
-             "--enable-unsafe-swiftshader", "--disable-background-networking", "--disable-component-update",
-             "--disable-sync", "--force-device-scale-factor=1", f"--window-size={SCREEN[0]},{SCREEN[1]}",
-             f"--remote-debugging-port={port}", f"--user-data-dir={profile}", "about:blank"],
+            [
+                "chromium",
+                "--headless",
+                "--no-sandbox",
+                "--disable-quic",
+                "--no-first-run",
+                "--use-angle=swiftshader",
+                "--enable-unsafe-swiftshader",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                "--force-device-scale-factor=1",
+                f"--window-size={SCREEN[0]},{SCREEN[1]}",
+                f"--remote-debugging-port={port}",
+                f"--user-data-dir={profile}",
+                "about:blank",
+            ],
             stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        )
         try:
             page = await _page(port)
             socket = await websocket_connect(page, max_message_size=1 << 27)

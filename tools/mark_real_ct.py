@@ -140,8 +140,12 @@ def _grid(
 def _outline(draw: ImageDraw.ImageDraw, mask: NDArray[np.bool_], zoom: int) -> None:
     for i, j in np.argwhere(mask):
         x, y = MARGIN_PX + int(i) * zoom, MARGIN_PX + int(j) * zoom
-        sides = ((-1, 0, (x, y, x, y + zoom)), (1, 0, (x + zoom, y, x + zoom, y + zoom)),
-                 (0, -1, (x, y, x + zoom, y)), (0, 1, (x, y + zoom, x + zoom, y + zoom)))  # fmt: skip
+        sides = (
+            (-1, 0, (x, y, x, y + zoom)),
+            (1, 0, (x + zoom, y, x + zoom, y + zoom)),
+            (0, -1, (x, y, x + zoom, y)),
+            (0, 1, (x, y + zoom, x + zoom, y + zoom)),
+        )
         for di, dj, line in sides:
             a, b = i + di, j + dj
             if not (0 <= a < mask.shape[0] and 0 <= b < mask.shape[1] and mask[a, b]):

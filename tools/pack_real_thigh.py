@@ -57,20 +57,48 @@ TEST_SCANS = frozenset(
 COLLECTIONS = {"STS": "TCIA Soft-tissue-Sarcoma, IBSI copy", "Pelvic": "TCIA Pelvic-Reference-Data"}
 CARD = Path(__file__).with_name("real_thigh_card.md")
 SHORT = {
-    "sa": "sartorius", "rf": "rectus_femoris", "vl": "vastus_lateralis", "vi": "vastus_intermedius",
-    "vm": "vastus_medialis", "am": "adductor_magnus", "ab": "adductor_brevis", "al": "adductor_longus",
-    "gr": "gracilis", "pe": "pectineus", "st": "semitendinosus", "sm": "semimembranosus", "bf": "biceps_femoris",
-    "gx": "gluteus_maximus", "gd": "gluteus_medius", "gn": "gluteus_minimus", "tf": "tensor_fasciae_latae",
-    "pi": "piriformis", "oi": "obturator_internus", "oe": "obturator_externus", "qf": "quadratus_femoris",
-    "il": "iliacus", "ip": "iliopsoas", "ps": "psoas", "ob": "abdominal_oblique", "ra": "rectus_abdominis",
-    "mu": "multifidus", "fe": "femur", "hb": "hip_bone",
-}  # fmt: skip
+    "sa": "sartorius",
+    "rf": "rectus_femoris",
+    "vl": "vastus_lateralis",
+    "vi": "vastus_intermedius",
+    "vm": "vastus_medialis",
+    "am": "adductor_magnus",
+    "ab": "adductor_brevis",
+    "al": "adductor_longus",
+    "gr": "gracilis",
+    "pe": "pectineus",
+    "st": "semitendinosus",
+    "sm": "semimembranosus",
+    "bf": "biceps_femoris",
+    "gx": "gluteus_maximus",
+    "gd": "gluteus_medius",
+    "gn": "gluteus_minimus",
+    "tf": "tensor_fasciae_latae",
+    "pi": "piriformis",
+    "oi": "obturator_internus",
+    "oe": "obturator_externus",
+    "qf": "quadratus_femoris",
+    "il": "iliacus",
+    "ip": "iliopsoas",
+    "ps": "psoas",
+    "ob": "abdominal_oblique",
+    "ra": "rectus_abdominis",
+    "mu": "multifidus",
+    "fe": "femur",
+    "hb": "hip_bone",
+}
 _VERDICTS = {"bg": BACKGROUND_ID, "ig": UNLABELLED}
 _SETTINGS = {
-    "zw": "neighbour_weight", "sig": "edge_sigma_voxels", "d0": "edge_scale_hu", "sm": "mask_sigma_voxels",
-    "thr": "mask_hu", "bone": "bone_hu", "skin": "skin_voxels", "op": "opening_voxels",
+    "zw": "neighbour_weight",
+    "sig": "edge_sigma_voxels",
+    "d0": "edge_scale_hu",
+    "sm": "mask_sigma_voxels",
+    "thr": "mask_hu",
+    "bone": "bone_hu",
+    "skin": "skin_voxels",
+    "op": "opening_voxels",
     "igr": "undecided_radius_voxels",
-}  # fmt: skip
+}
 _WHOLE_SETTINGS = frozenset({"skin", "op"})
 
 
@@ -78,8 +106,9 @@ def lines_of(text: str) -> tuple[Line, ...]:
     """``"1,2 3,4; 5,6"`` -> two lines."""
     return tuple(
         tuple((float(i), float(j)) for i, j in (point.split(",") for point in line.split()))
-        for line in text.split(";") if line.strip()
-    )  # fmt: skip
+        for line in text.split(";")
+        if line.strip()
+    )
 
 
 def outline_of(spec: dict[str, Any]) -> Outline:
@@ -87,21 +116,27 @@ def outline_of(spec: dict[str, Any]) -> Outline:
     sure, opening = spec.get("conf", {}), spec.get("open", {})
     strokes = tuple(
         Strokes(SHORT[key], lines_of(text), int(sure.get(key, 3)), opening.get(key))
-        for key, text in spec["S"].items() if text.strip()
-    )  # fmt: skip
+        for key, text in spec["S"].items()
+        if text.strip()
+    )
     polygons = tuple(
         Polygon(_VERDICTS[key] if key in _VERDICTS else BY_KEY[SHORT[key]].class_id, points)
-        for key, text in spec.get("poly", []) for points in lines_of(text)
-    )  # fmt: skip
+        for key, text in spec.get("poly", [])
+        for points in lines_of(text)
+    )
     settings = {_SETTINGS[k]: int(spec[k]) if k in _WHOLE_SETTINGS else float(spec[k]) for k in _SETTINGS if k in spec}
     pairs = (pair.split("-") for pair in spec.get("igpair", "").split())
     return Outline(
-        strokes, lines_of(spec.get("bg", "")), lines_of(spec.get("cuts", "")),
-        tuple((SHORT[one], SHORT[other]) for one, other in pairs), polygons,
+        strokes,
+        lines_of(spec.get("bg", "")),
+        lines_of(spec.get("cuts", "")),
+        tuple((SHORT[one], SHORT[other]) for one, other in pairs),
+        polygons,
         tuple(SHORT[key] for key in spec.get("drop", "").split()),
         tuple(spec["crop"]) if "crop" in spec else None,
-        OutlineSettings(fill_bones=not spec.get("nofill"), **settings), spec.get("start", ""),
-    )  # fmt: skip
+        OutlineSettings(fill_bones=not spec.get("nofill"), **settings),
+        spec.get("start", ""),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +217,12 @@ def pack(job: Job) -> Packed:
     folder.mkdir(parents=True, exist_ok=True)
     write_labels(ct.with_array(from_ras(labels, ct).array), folder / f"{job.scan}.nii.gz", like=job.ct, partly=True)
     image = ImageRecord(
-        job.scan, next(v for k, v in COLLECTIONS.items() if job.scan.startswith(k)), job.ct.name, ct.shape,
+        job.scan,
+        next(v for k, v in COLLECTIONS.items() if job.scan.startswith(k)),
+        job.ct.name,
+        ct.shape,
         image_checksum(ct),
-    )  # fmt: skip
+    )
     return Packed(_index_rows(job, rows), image, compared, different, tuple(notes))
 
 
@@ -324,9 +362,10 @@ def main() -> int:
         write_text(target / CHECKSUMS_FILE, checksums_text(images[scan] for scan in sorted(images)))
         card = CARD.read_text(encoding="utf-8")
         for mark, text in (
-            ("LEVELS", by_level_table(rows)), ("STRUCTURES", by_structure_table(rows)),
+            ("LEVELS", by_level_table(rows)),
+            ("STRUCTURES", by_structure_table(rows)),
             ("AGREEMENT", agreement_table(target)),
-        ):  # fmt: skip
+        ):
             card = card.replace(f"{{{{{mark}}}}}", text)
         write_text(target / "README.md", card)
         _replace(target, given.output)

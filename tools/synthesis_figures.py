@@ -137,11 +137,13 @@ def compare(dataset: Path, real: Path, out: Path) -> None:
         )
         axes[2].plot((np.arange(8) + 0.5) / 16 / 2.0, np.mean(spectra, 0), "o-", color=colour, label=kind)
         body = [a[(a > -200) & (a < 200)] for a in arrays]
-        print(f"{kind}: n={len(arrays)} noise SD x,y,z {np.median(levels, 0).round(1)}"
-              f" range {levels.min(0).round(1)}..{levels.max(0).round(1)};"
-              f" between -60 and 0 HU {np.mean([((b > -60) & (b < 0)).mean() for b in body]):.3f};"
-              f" muscle mode {np.median([bins[16:][np.histogram(b, bins[16:])[0].argmax()] for b in body]):.0f};"
-              f" spectrum {np.mean(spectra, 0).round(3)}")  # fmt: skip
+        print(
+            f"{kind}: n={len(arrays)} noise SD x,y,z {np.median(levels, 0).round(1)}"
+            f" range {levels.min(0).round(1)}..{levels.max(0).round(1)};"
+            f" between -60 and 0 HU {np.mean([((b > -60) & (b < 0)).mean() for b in body]):.3f};"
+            f" muscle mode {np.median([bins[16:][np.histogram(b, bins[16:])[0].argmax()] for b in body]):.0f};"
+            f" spectrum {np.mean(spectra, 0).round(3)}"
+        )
     axes[0].set(xlabel="HU at 2x2x4 mm", ylabel="density", title="Grey values of the thigh")
     axes[1].set(xticks=np.arange(3) + 0.4, ylabel="HU", title="Noise in muscle")
     axes[1].set_xticklabels(["across (x)", "front (y)", "along (z)"])

@@ -249,7 +249,13 @@ def resample_like(volume: Volume, target: Volume, *, order: int, outside: float 
 
     index = np.linalg.inv(volume.affine) @ target.affine
     result = affine_transform(
-        volume.array, index[:3, :3], offset=index[:3, 3], output_shape=target.shape, order=order,
-        mode="grid-constant", cval=outside, prefilter=False,
-    )  # fmt: skip  # "constant" would lose the outermost voxels to rounding errors of 1e-12
+        volume.array,
+        index[:3, :3],
+        offset=index[:3, 3],
+        output_shape=target.shape,
+        order=order,
+        mode="grid-constant",
+        cval=outside,
+        prefilter=False,
+    )  # "constant" would lose the outermost voxels to rounding errors of 1e-12
     return Volume(result, target.affine)

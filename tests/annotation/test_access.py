@@ -211,9 +211,14 @@ def _answer(accounts: Accounts, name: str, password: str = "wrong password", add
 
 @pytest.mark.parametrize(
     "history",
-    [["nobody1", "nobody2", "nobody3", "nobody4", "nobody5", "nobody6"], ["anna"] * 6, ["zoe"] * 6,
-     ["anna", "zoe"] * 6, ["anna"] * 3 + ["zoe"] * 3],
-)  # fmt: skip
+    [
+        ["nobody1", "nobody2", "nobody3", "nobody4", "nobody5", "nobody6"],
+        ["anna"] * 6,
+        ["zoe"] * 6,
+        ["anna", "zoe"] * 6,
+        ["anna"] * 3 + ["zoe"] * 3,
+    ],
+)
 def test_the_throttle_does_not_tell_which_names_exist(users: Path, history: list[str]) -> None:
     accounts = Accounts(read_users(users))
     for name in history:

@@ -43,9 +43,14 @@ def test_structures_are_those_of_the_anatomy(running: Running) -> None:
     rows = running.client.get("/api/structures").json
     assert {r["value"] for r in rows} == set(BY_VALUE)
     assert rows[0] == {
-        "value": 101, "key": "sartorius", "name": "Sartorius", "side": "right", "group": "anterior",
-        "colour": "#{:02x}{:02x}{:02x}".format(*BY_VALUE[101].structure.colour), "abbreviation": "SAR",
-    }  # fmt: skip
+        "value": 101,
+        "key": "sartorius",
+        "name": "Sartorius",
+        "side": "right",
+        "group": "anterior",
+        "colour": "#{:02x}{:02x}{:02x}".format(*BY_VALUE[101].structure.colour),
+        "abbreviation": "SAR",
+    }
     assert len(set(ABBREVIATIONS.values())) == 29
 
 
@@ -224,12 +229,19 @@ def test_smooth_and_fix_change_one_structure(running: Running, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("tool", "query", "status"),
     [
-        ("smooth", "", 400), ("smooth", "value=7000", 400), ("smooth", "value=101&width_mm=0", 422), ("fix", "", 400),
-        ("between-slices", "slices=1,x", 400), ("between-slices", "slices=1,9999", 422), ("between-slices", "", 422),
-        ("magic", "", 422), ("grow", "", 422), ("smooth", "value=101&parent=9", 404),
+        ("smooth", "", 400),
+        ("smooth", "value=7000", 400),
+        ("smooth", "value=101&width_mm=0", 422),
+        ("fix", "", 400),
+        ("between-slices", "slices=1,x", 400),
+        ("between-slices", "slices=1,9999", 422),
+        ("between-slices", "", 422),
+        ("magic", "", 422),
+        ("grow", "", 422),
+        ("smooth", "value=101&parent=9", 404),
         ("fix", "value=1&give_way=77", 400),
     ],
-)  # fmt: skip
+)
 def test_tools_say_what_they_lack(running: Running, tmp_path: Path, tool: str, query: str, status: int) -> None:
     content = label_bytes(TRUE.labels.with_array(np.zeros_like(TRUE.labels.array)), tmp_path)
     answer = running.client.post(f"/api/cases/scan0/tools/{tool}?{query}", content)
@@ -255,8 +267,10 @@ def test_uncertainty_of_a_case(running: Running) -> None:
 def test_rankings_leave_out_what_is_corrected(running: Running, tmp_path: Path) -> None:
     for strategy in ("random", "uncertainty", "diversity"):
         assert {r["id"] for r in running.client.get(f"/api/ranking?strategy={strategy}").json} == {
-            "scan0", "scan1", "scan2",
-        }  # fmt: skip
+            "scan0",
+            "scan1",
+            "scan2",
+        }
     post_labels(running, TRUE.labels.array, tmp_path)
     assert {r["id"] for r in running.client.get("/api/ranking?strategy=random&seed=3").json} == {"scan1", "scan2"}
     assert running.client.get("/api/ranking?strategy=wisdom").status == 422

@@ -46,8 +46,11 @@ def test_wrong_grids(running: Running) -> None:
     moved[0, 3] += 3.0
     turned = labels.affine @ np.diag([1.0, 1.0, 1.02, 1.0])
     for array, affine in (
-        (labels.array[:-1], moved), (labels.array, moved), (labels.array, turned), (labels.array, np.eye(4)),
-    ):  # fmt: skip
+        (labels.array[:-1], moved),
+        (labels.array, moved),
+        (labels.array, turned),
+        (labels.array, np.eye(4)),
+    ):
         refused(running, nifti(array, affine), 422, "WrongGridError", "does not lie on the voxels")
     larger = np.zeros([n + 1 for n in labels.shape], np.uint8)
     refused(running, nifti(larger, labels.affine), 413, "TooLargeError", "too many")
@@ -61,9 +64,12 @@ def test_flipped_transposed_and_cropped_maps_find_their_place(running: Running) 
     cut = np.zeros_like(labels)
     cut[2:30, 1:20, 5:40] = labels[2:30, 1:20, 5:40]
     for array, at, expected in (
-        (labels[::-1], flip, labels), (labels.transpose(0, 2, 1), swap, labels), (labels[2:30, 1:20, 5:40], crop, cut),
-        (labels.astype(np.float32), affine, labels), (labels.astype(np.int64), affine, labels),
-    ):  # fmt: skip
+        (labels[::-1], flip, labels),
+        (labels.transpose(0, 2, 1), swap, labels),
+        (labels[2:30, 1:20, 5:40], crop, cut),
+        (labels.astype(np.float32), affine, labels),
+        (labels.astype(np.int64), affine, labels),
+    ):
         answer = running.client.post("/api/cases/scan0/versions", nifti(array, at))
         assert answer.status == 201, answer.body
         stored = running.client.get(f"/api/cases/scan0/versions/{answer.json['version']}/labels.nii.gz").body
@@ -132,12 +138,19 @@ def test_a_nrrd_may_not_point_to_a_file_of_the_server(running: Running, tmp_path
     "content",
     # A fixed time in the files: the names of the tests are made from them, and all workers must find the same.
     [
-        b"no image at all", b"\x1f\x8b", b"\x1f\x8b" + bytes(200),
-        gzip.compress(b"short", mtime=0), gzip.compress(bytes(400), mtime=0),
-        b"NRRD0004\n", b"NRRD0004\nsizes: x\n\n", b"NRRD0004\ndimension: 3\nsizes: 2 2 2\ntype: block\n\n",
-        struct.pack("<i", 348) + bytes(344), b"PK\x03\x04" + bytes(64), b"\x89HDF\r\n\x1a\n",
+        b"no image at all",
+        b"\x1f\x8b",
+        b"\x1f\x8b" + bytes(200),
+        gzip.compress(b"short", mtime=0),
+        gzip.compress(bytes(400), mtime=0),
+        b"NRRD0004\n",
+        b"NRRD0004\nsizes: x\n\n",
+        b"NRRD0004\ndimension: 3\nsizes: 2 2 2\ntype: block\n\n",
+        struct.pack("<i", 348) + bytes(344),
+        b"PK\x03\x04" + bytes(64),
+        b"\x89HDF\r\n\x1a\n",
     ],
-)  # fmt: skip
+)
 def test_what_is_no_image(running: Running, content: bytes) -> None:
     refused(running, content, 422, "UnreadableUploadError")
 
@@ -166,9 +179,13 @@ def test_unknown_segment_names_of_slicer(running: Running, tmp_path: Path) -> No
     boundary = "b"
     params = json.dumps({"label_info": [{"name": "Segment_1\ud800"}]})
     body = (
-        f'--b\r\nContent-Disposition: form-data; name="params"\r\n\r\n{params}\r\n--b\r\n'
-        'Content-Disposition: form-data; name="label"; filename="C:\\x\\l.nii.gz"\r\n\r\n'
-    ).encode() + label.read_bytes() + b"\r\n--b--\r\n"  # fmt: skip
+        (
+            f'--b\r\nContent-Disposition: form-data; name="params"\r\n\r\n{params}\r\n--b\r\n'
+            'Content-Disposition: form-data; name="label"; filename="C:\\x\\l.nii.gz"\r\n\r\n'
+        ).encode()
+        + label.read_bytes()
+        + b"\r\n--b--\r\n"
+    )
     answer = running.client.ask(
         "PUT", "/datastore/label?image=scan0", body, {"content-type": f"multipart/form-data; boundary={boundary}"}
     )
@@ -178,14 +195,23 @@ def test_unknown_segment_names_of_slicer(running: Running, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "path",
     [
-        "/api/cases/..%2f..%2fetc/image.nii.gz", "/api/cases/..%2fusers.json/versions", "/viewer/..%2f..%2fapp.py",
-        "/viewer/%2e%2e/app.py", "/viewer/../../../etc/passwd", "/datastore/image?image=../../etc/passwd",
-        "/datastore/image?image=/etc/passwd", "/datastore/label?label=..%2f..%2fx&tag=final",
-        "/datastore/label?label=scan0&tag=../../x", "/api/findings/..%2f..%2fx/picture.png",
-        "/api/findings/1-f0001%2f../picture.png", "/session/..%2f..%2fetc", "/api/cases/scan0%00/image.nii.gz",
-        "/api/cases/annotation/image.nii.gz", "/api/cases/dataset/versions",
+        "/api/cases/..%2f..%2fetc/image.nii.gz",
+        "/api/cases/..%2fusers.json/versions",
+        "/viewer/..%2f..%2fapp.py",
+        "/viewer/%2e%2e/app.py",
+        "/viewer/../../../etc/passwd",
+        "/datastore/image?image=../../etc/passwd",
+        "/datastore/image?image=/etc/passwd",
+        "/datastore/label?label=..%2f..%2fx&tag=final",
+        "/datastore/label?label=scan0&tag=../../x",
+        "/api/findings/..%2f..%2fx/picture.png",
+        "/api/findings/1-f0001%2f../picture.png",
+        "/session/..%2f..%2fetc",
+        "/api/cases/scan0%00/image.nii.gz",
+        "/api/cases/annotation/image.nii.gz",
+        "/api/cases/dataset/versions",
     ],
-)  # fmt: skip
+)
 def test_paths_lead_nowhere(running: Running, path: str) -> None:
     host = running.address.removeprefix("http://")
     connection = http.client.HTTPConnection(host)
@@ -199,8 +225,11 @@ def test_names_from_outside_stay_names(running: Running, tmp_path: Path) -> None
     scan = nifti(TRUE.ct.array, TRUE.ct.affine)
     for name in ("../../evil", "..", ".hidden", "a/b", "a\\b", "%2e%2e%2fevil", "\0"):
         body = (
-            f'--b\r\nContent-Disposition: form-data; name="file"; filename="../../../../tmp/evil{name}.nii.gz"\r\n\r\n'
-        ).encode() + scan + b"\r\n--b--\r\n"  # fmt: skip
+            b"--b\r\nContent-Disposition: form-data; "
+            + f'name="file"; filename="../../../../tmp/evil{name}.nii.gz"\r\n\r\n'.encode()
+            + scan
+            + b"\r\n--b--\r\n"
+        )
         answer = running.client.ask(
             "PUT", f"/datastore/?image={quote(name)}", body, {"content-type": "multipart/form-data; boundary=b"}
         )
@@ -223,9 +252,12 @@ def test_a_body_over_the_limit_is_cut_off(project: Path, model: Path) -> None:
             connection = http.client.HTTPConnection(host, timeout=20)
             head = b'--b\r\nContent-Disposition: form-data; name="label"; filename="x"\r\n\r\n'
             connection.request(
-                "POST" if "api" in path else "PUT", path, iter([head, *[bytes(1 << 16)] * 100]),
-                {"content-type": kind}, encode_chunked=True,
-            )  # fmt: skip
+                "POST" if "api" in path else "PUT",
+                path,
+                iter([head, *[bytes(1 << 16)] * 100]),
+                {"content-type": kind},
+                encode_chunked=True,
+            )
             response = connection.getresponse()
             assert response.status == 413 and json.loads(response.read())["error"] == "TooLargeError"
         assert not any(running.project.layout.temporary.rglob("*.nii*"))

@@ -14,8 +14,18 @@ from vastus.annotation.project.project import Project, ServerSettings
 pytest.importorskip("fastapi")
 schemathesis = pytest.importorskip("schemathesis")
 
-KNOWN = {"case_id": "scan0", "image": "scan0", "label": "scan0", "version": 1, "model": "toy", "finding_id": "1-f0001",
-         "parent": 1, "tag": "final", "strategy": "random", "name": "toy"}  # fmt: skip
+KNOWN = {
+    "case_id": "scan0",
+    "image": "scan0",
+    "label": "scan0",
+    "version": 1,
+    "model": "toy",
+    "finding_id": "1-f0001",
+    "parent": 1,
+    "tag": "final",
+    "strategy": "random",
+    "name": "toy",
+}
 EXAMPLES = 8
 DICE = random.Random(1)
 
@@ -74,8 +84,14 @@ def test_no_request_makes_the_server_fail(described: Any) -> None:
     operations = [found.ok() for found in described.get_all_operations()]
     for operation in operations:
 
-        @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
-                  suppress_health_check=list(HealthCheck))  # fmt: skip
+        @settings(
+            max_examples=EXAMPLES,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
         @given(operation.as_strategy())
         def ask(case: Any) -> None:
             # Not its 10 s: on a new machine the first request for the network waits for loops to be compiled.

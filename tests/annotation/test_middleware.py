@@ -58,8 +58,11 @@ class Client:
 
 def _ask(app: Any, client: Client, *headers: tuple[bytes, bytes]) -> Client:
     scope = {
-        "type": "http", "method": "POST", "path": "/api/x", "headers": [(b"host", b"localhost:8000"), *headers],
-    }  # fmt: skip
+        "type": "http",
+        "method": "POST",
+        "path": "/api/x",
+        "headers": [(b"host", b"localhost:8000"), *headers],
+    }
     asyncio.run(Guard(app, GuardSettings(body_limit=LIMIT))(scope, client.receive, client.send))
     return client
 
@@ -134,18 +137,23 @@ def test_what_a_stranger_sends_to_sign_in_is_short() -> None:
 @pytest.mark.parametrize(
     ("path", "kind", "status"),
     [
-        ("/activelearning/random", b"", 413), ("/train/vastus", b"application/octet-stream", 413),
-        ("/api/train", b"application/json", 413), ("/datastore/", b"application/x-www-form-urlencoded", 413),
-        ("/infer/x", b"application/json; charset=utf-8", 413), ("/datastore/", b"multipart/form-data", 200),
+        ("/activelearning/random", b"", 413),
+        ("/train/vastus", b"application/octet-stream", 413),
+        ("/api/train", b"application/json", 413),
+        ("/datastore/", b"application/x-www-form-urlencoded", 413),
+        ("/infer/x", b"application/json; charset=utf-8", 413),
+        ("/datastore/", b"multipart/form-data", 200),
         ("/api/cases/a/versions", b"application/x-www-form-urlencoded", 200),
     ],
-)  # fmt: skip
+)
 def test_what_is_read_into_memory_is_short(path: str, kind: bytes, status: int) -> None:
     client = Client([bytes(1 << 20)] * 3)
     scope = {
-        "type": "http", "method": "POST", "path": path,
+        "type": "http",
+        "method": "POST",
+        "path": path,
         "headers": [(b"host", b"localhost"), (b"content-type", kind), CHUNKED],
-    }  # fmt: skip
+    }
     asyncio.run(Guard(_echo_length, GuardSettings(body_limit=1 << 30))(scope, client.receive, client.send))
     assert client.status == status
 

@@ -77,11 +77,16 @@ def test_what_can_not_be_drawn_is_refused(running: Running) -> None:
     far = good | {"cuts": [[[0, 0], [900000, 0]]]}
     many = good | {"background": [[[1, 1]] * 20_001]}
     for path, body, status in (
-        ("outlines/5000", good, 400), ("outlines/3", {"format": "other"}, 422), ("outlines/3", [], 422),
-        ("outlines/3", good | {"strokes": {"soleus": [[[1, 1]]]}}, 422), ("outlines/3", far, 400),
-        ("outlines/3", many, 413), ("outlines/3?side=upper", good, 422), ("outlines/3?parent=9", good, 404),
+        ("outlines/5000", good, 400),
+        ("outlines/3", {"format": "other"}, 422),
+        ("outlines/3", [], 422),
+        ("outlines/3", good | {"strokes": {"soleus": [[[1, 1]]]}}, 422),
+        ("outlines/3", far, 400),
+        ("outlines/3", many, 413),
+        ("outlines/3?side=upper", good, 422),
+        ("outlines/3?parent=9", good, 404),
         ("outlines/3", good | {"settings": {"skin_voxels": 10**9}}, 422),
-    ):  # fmt: skip
+    ):
         answer = running.client.post(f"/api/cases/scan0/{path}", json.dumps(body).encode(), "application/json")
         assert answer.status == status, (path, body, answer.body)
     assert running.client.get("/api/cases/scan0/versions/1/outlines").status == 404

@@ -121,9 +121,10 @@ def test_scribbles_of_many_classes_and_of_one(running: Running, slicer: SlicerMo
 
     # Slicer's own scribble panel: two segments of strokes for the structure that is selected there.
     slicer.segments = {
-        "femur_right": np.zeros_like(xyz(femur)), "background_scribbles": xyz((truth > 0) & (truth != 128)),
+        "femur_right": np.zeros_like(xyz(femur)),
+        "background_scribbles": xyz((truth > 0) & (truth != 128)),
         "foreground_scribbles": xyz(truth == 128) & (np.arange(truth.shape[2]) % 8 == 3)[:, None, None],
-    }  # fmt: skip
+    }
     path, label_info = slicer.export("id")
     result = slicer.infer("grow_from_seeds", path, label_info=label_info, selected_label_name="femur_right", roi=[])
     assert result["label_names"] == {"femur_right": 128}

@@ -38,8 +38,9 @@ def test_every_version_stays_with_who_when_and_from_what(store: Store) -> None:
     first = save(store, "a", kind=Kind.MODEL, tag="original", note="model toy")
     second = save(store, "b", author="bert", parent=1)
     assert [(v.number, v.parent, v.author, v.kind) for v in store.versions("case")] == [
-        (1, None, "anna", Kind.MODEL), (2, 1, "bert", Kind.HUMAN),
-    ]  # fmt: skip
+        (1, None, "anna", Kind.MODEL),
+        (2, 1, "bert", Kind.HUMAN),
+    ]
     assert store.file(first).read_text() == "a" and store.file(second).read_text() == "b"
     assert second.sha256 == hashlib.sha256(b"b").hexdigest() and second.created.endswith("+00:00")
     assert Store(store.layout).versions("case") == (first, second)
@@ -125,9 +126,11 @@ def test_a_lock_keeps_others_out_until_it_expires(store: Store, monkeypatch: pyt
     store.lock("case", "anna", seconds=0.3)
     save(store, "a")
     for refused in (
-        lambda: save(store, "b", author="bert"), lambda: store.undo("case", "bert"),
-        lambda: store.lock("case", "bert"), lambda: store.unlock("case", "bert"),
-    ):  # fmt: skip
+        lambda: save(store, "b", author="bert"),
+        lambda: store.undo("case", "bert"),
+        lambda: store.lock("case", "bert"),
+        lambda: store.unlock("case", "bert"),
+    ):
         with pytest.raises(LockedCaseError, match="anna"):
             refused()
     assert store.locks()["case"].holder == "anna"

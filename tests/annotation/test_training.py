@@ -16,10 +16,16 @@ pytest.importorskip("torch")
 pytest.importorskip("monai")
 
 TINY: dict[str, Any] = {
-    "network": "resunet", "network_arguments": {"channels": [8, 16], "encoder_blocks": [1, 1], "head_channels": 8},
-    "preprocessing": {"spacing_mm": [12.0, 12.0, 12.0], "window_size": [32, 32, 16]}, "batch_size": 1, "bf16": False,
-    "validation_patches": 1, "validation_steps": 2, "log_steps": 1, "checkpoint_steps": 1,
-}  # fmt: skip
+    "network": "resunet",
+    "network_arguments": {"channels": [8, 16], "encoder_blocks": [1, 1], "head_channels": 8},
+    "preprocessing": {"spacing_mm": [12.0, 12.0, 12.0], "window_size": [32, 32, 16]},
+    "batch_size": 1,
+    "bf16": False,
+    "validation_patches": 1,
+    "validation_steps": 2,
+    "log_steps": 1,
+    "checkpoint_steps": 1,
+}
 
 
 def wait_for_the_end(running: Running) -> dict[str, Any]:

@@ -59,8 +59,14 @@ def test_an_archive_is_forecast_segmented_and_measured_again(tmp_path: Path, wei
     said = invoke(*common)
     assert "2 scans done (3 worked on now), 1 refused" in said
     assert {p.name for p in (out / "scans/p1-ct").iterdir()} == {
-        "labels.nii.gz", "volumes.csv", "measures.csv", "levels.csv", "run.json", "thumbnail.jpg", "confidence.csv"
-    }  # fmt: skip
+        "labels.nii.gz",
+        "volumes.csv",
+        "measures.csv",
+        "levels.csv",
+        "run.json",
+        "thumbnail.jpg",
+        "confidence.csv",
+    }
     rows = table(out / "volumes.csv")
     assert len(rows) == 2 * 58 and {r["subject"] for r in rows} == {"p1-ct", "p2-ct"}
     assert [(r["subject"], r["error"]) for r in table(out / "failed.csv")] == [("p3", "UnreadableScanError")]

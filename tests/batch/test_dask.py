@@ -91,19 +91,42 @@ def test_a_scheduler_that_is_killed_ends_the_run_and_the_next_goes_on(
     scans, out, event_log = write_inputs(tmp_path / "in", names), tmp_path / "o", tmp_path / "j"
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     scheduler = subprocess.Popen(
-        [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0",
-         "--no-dashboard", "--no-show"],
-        stderr=subprocess.PIPE, text=True, env=environment,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "distributed.cli.dask_scheduler",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--no-dashboard",
+            "--no-show",
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
     worker = None
     try:
         assert scheduler.stderr is not None
         address = next(m[0] for line in scheduler.stderr if (m := re.search(r"tcp://[\d.:]+", line)))
         worker = subprocess.Popen(
-            [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny",
-             "--no-dashboard", "--death-timeout", "5"],
-            stderr=subprocess.DEVNULL, env=environment, cwd=tmp_path,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "distributed.cli.dask_worker",
+                address,
+                "--nthreads",
+                "1",
+                "--no-nanny",
+                "--no-dashboard",
+                "--death-timeout",
+                "5",
+            ],
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            cwd=tmp_path,
+        )
         with OpenBatch(BatchRequest([scans], out), StandIn(0.05, event_log=event_log)) as batch:
             engine = DaskEngine(address, 1)
 

@@ -53,8 +53,10 @@ def test_images_are_found_at_every_depth_but_not_in_the_output(tmp_path: Path) -
         touch(tmp_path / name)
     scans = list(find_scans([tmp_path], tmp_path / "out"))
     assert [(s.path.relative_to(tmp_path).as_posix(), s.name) for s in scans] == [
-        ("a.nii.gz", "a"), ("p1/CT/b.nrrd", "p1-CT-b"), ("p2/c.mha", "p2-c"),
-    ]  # fmt: skip
+        ("a.nii.gz", "a"),
+        ("p1/CT/b.nrrd", "p1-CT-b"),
+        ("p2/c.mha", "p2-c"),
+    ]
 
 
 def test_the_best_series_of_each_study_is_taken_and_can_be_read(tmp_path: Path) -> None:

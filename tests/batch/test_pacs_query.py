@@ -25,8 +25,11 @@ from vastus.errors import PacsError
 
 # Study, date, modality.
 STUDIES = (
-    ("1.5.1", "20200110", "CT"), ("1.5.2", "20200620", "CT"), ("1.5.3", "20210101", "CT"), ("1.5.4", "20200301", "MR"),
-)  # fmt: skip
+    ("1.5.1", "20200110", "CT"),
+    ("1.5.2", "20200620", "CT"),
+    ("1.5.3", "20210101", "CT"),
+    ("1.5.4", "20200301", "MR"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +43,15 @@ def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
         for study, date, modality in STUDIES:
             sop_class = factory.CT if modality == "CT" else factory.MR
             spec = factory.series(
-                12, hu=hu, step=4.0, pixel_spacing=(4.0, 4.0), study_uid=study, modality=modality, sop_class=sop_class,
+                12,
+                hu=hu,
+                step=4.0,
+                pixel_spacing=(4.0, 4.0),
+                study_uid=study,
+                modality=modality,
+                sop_class=sop_class,
                 extra=FULL_HEADER | {"StudyDate": date},
-            )  # fmt: skip
+            )
             paths = factory.write_series(tmp_path_factory.mktemp("series"), spec)
             open_pacs(parse_address(server.dimse)).store([pydicom.dcmread(path) for path in paths])
         yield server

@@ -72,8 +72,10 @@ def test_changed_weights_redo_all_and_changed_measures_only_measure(tmp_path: Pa
     assert lines(event_log)["measure a"] == 1 and lines(event_log)["segment a"] == 1
     run(BatchRequest([scans], out), StandIn(event_log=event_log, measures_key="measures 2", labels_key="labels 2"))
     assert lines(event_log)["segment a"] == 2 and lines(event_log)["measure a"] == 1
-    run(BatchRequest([scans], out, measure_again=True),
-        StandIn(event_log=event_log, measures_key="measures 2", labels_key="labels 2"))  # fmt: skip
+    run(
+        BatchRequest([scans], out, measure_again=True),
+        StandIn(event_log=event_log, measures_key="measures 2", labels_key="labels 2"),
+    )
     assert lines(event_log)["measure a"] == 2
     assert rows_in_table(out) == {"a": 58, "b": 58}
 
@@ -272,9 +274,13 @@ def test_each_worker_sees_one_graphics_card(tmp_path: Path) -> None:
     ],
 )
 def test_the_command_starts_one_worker_a_card(
-    visible: str | None, there: int, wanted: int | None, plan: tuple[int, tuple[str, ...]], tmp_path: Path,
+    visible: str | None,
+    there: int,
+    wanted: int | None,
+    plan: tuple[int, tuple[str, ...]],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     from vastus.cli.batch import _engine, _plan
     from vastus.inference.choices import Device, RuntimeOptions
 

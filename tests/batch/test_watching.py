@@ -80,9 +80,13 @@ def test_metrics_are_served_on_loopback_without_names() -> None:
     ],
 )
 def test_workers_fit_into_cores_and_memory(
-    cores: int, free_gb: int, known_gb: int, asked: tuple[int | None, int | None], plan: tuple[int, int],
+    cores: int,
+    free_gb: int,
+    known_gb: int,
+    asked: tuple[int | None, int | None],
+    plan: tuple[int, int],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr(engine, "core_count", lambda: cores)
     monkeypatch.setattr(engine, "free_memory_bytes", lambda: free_gb * 10**9)
     assert plan_workers(*asked, known_gb * 10**9) == WorkerPlan(*plan)

@@ -21,9 +21,12 @@ def test_json_lists_value_structure_side_group_and_colour():
     rows = json.loads(output("--json"))
     assert len(rows) == 58
     assert rows[0] == {
-        "value": 101, "structure": "sartorius", "side": "right", "group": "anterior",
+        "value": 101,
+        "structure": "sartorius",
+        "side": "right",
+        "group": "anterior",
         "colour": list(STRUCTURES[0].colour),
-    }  # fmt: skip
+    }
     assert [row["value"] for row in rows] == [label.value for label in SIDED]
 
 

@@ -17,8 +17,11 @@ from vastus.training.checkpoint import load_state
 TINY = {
     "network_arguments": {"channels": [8, 16], "encoder_blocks": [1, 1], "head_channels": 8},
     "preprocessing": {"spacing_mm": [12.0, 12.0, 12.0], "window_size": [32, 32, 16]},
-    "batch_size": 1, "bf16": False, "validation_patches": 1, "ema_decay": 0,
-}  # fmt: skip
+    "batch_size": 1,
+    "bf16": False,
+    "validation_patches": 1,
+    "ema_decay": 0,
+}
 # Steps so small that they leave the weights where they start.
 STILL = {"learning_rate": 1e-9, "weight_decay": 0.0, "batch_size": 1, "bf16": False, "validation_patches": 1}
 runner = CliRunner()
@@ -36,9 +39,23 @@ def test_every_fold_starts_from_the_given_weights_with_their_settings(tmp_path: 
     assert first.exit_code == 0, first.output
     result = runner.invoke(
         app,
-        ["crossval", *shared, "-o", str(tmp_path / "cv"), "--networks", "resunet", "--folds", "2", "--steps", "1",
-         "--config", str(tmp_path / "still.json"), "--init", str(tmp_path / "start")],
-    )  # fmt: skip
+        [
+            "crossval",
+            *shared,
+            "-o",
+            str(tmp_path / "cv"),
+            "--networks",
+            "resunet",
+            "--folds",
+            "2",
+            "--steps",
+            "1",
+            "--config",
+            str(tmp_path / "still.json"),
+            "--init",
+            str(tmp_path / "start"),
+        ],
+    )
     assert result.exit_code == 0, result.output
     given = load_state(tmp_path / "start")
     assert given is not None

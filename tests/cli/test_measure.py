@@ -35,8 +35,11 @@ def test_all_tables_are_written(case: tuple[str, str], tmp_path: Path) -> None:
     said = run(*case, "-o", str(tmp_path / "out"))
     assert "58 of 58" in said
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        "levels.csv", "measures.csv", "measures.json", "volumes.csv",
-    ]  # fmt: skip
+        "levels.csv",
+        "measures.csv",
+        "measures.json",
+        "volumes.csv",
+    ]
     rows = read_volume_rows(tmp_path / "out" / "volumes.csv")
     assert len(rows) == 58 and {r.subject for r in rows} == {"p7"}
     record = json.loads((tmp_path / "out" / "measures.json").read_text())

@@ -119,9 +119,19 @@ def test_a_bad_scan_among_good_ones(tmp_path: Path, weights: Path) -> None:
     (tmp_path / "bad.nii.gz").write_bytes(b"nothing")
     out = tmp_path / "out"
     result = CliRunner().invoke(
-        app, ["segment", str(tmp_path / "bad.nii.gz"), str(tmp_path / "good.nii.gz"), "-o", str(out),
-              "--weights", str(weights), "-t", "1"],
-    )  # fmt: skip
+        app,
+        [
+            "segment",
+            str(tmp_path / "bad.nii.gz"),
+            str(tmp_path / "good.nii.gz"),
+            "-o",
+            str(out),
+            "--weights",
+            str(weights),
+            "-t",
+            "1",
+        ],
+    )
     assert result.exit_code == InputError.exit_code
     assert "bad.nii.gz" in result.output and "1 of 2 scans done" in result.output
     assert {p.name for p in out.iterdir()} == {"good", "volumes.csv"}
@@ -193,9 +203,9 @@ pipeline._measure = again_and_again
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize(
-    ("stage", "sent"), [("network", signal.SIGINT), ("network", signal.SIGTERM), ("read", signal.SIGINT),
-                        ("measure", signal.SIGINT)],
-)  # fmt: skip
+    ("stage", "sent"),
+    [("network", signal.SIGINT), ("network", signal.SIGTERM), ("read", signal.SIGINT), ("measure", signal.SIGINT)],
+)
 def test_ctrl_c_stops_soon_and_leaves_nothing(tmp_path: Path, weights: Path, stage: str, sent: signal.Signals) -> None:
     _write_scan(tmp_path / "scan.nii.gz", (-20.0, 600.0) if stage == "network" else (250.0, 330.0))
     big = nib.load(tmp_path / "scan.nii.gz")
@@ -205,8 +215,21 @@ def test_ctrl_c_stops_soon_and_leaves_nothing(tmp_path: Path, weights: Path, sta
     nib.save(nib.Nifti1Image(np.tile(np.asarray(big.dataobj), slices), affine), tmp_path / "long.nii")
     out = tmp_path / "out"
     code = f"import sys, time\n{_STAGES[stage]}\nfrom vastus.cli.main import run\nrun()"
-    command = [sys.executable, "-c", code, "segment", str(tmp_path / "long.nii"), "-o", str(out), "--weights",
-               str(weights), "-t", "1", "--overlap", "0.8" if stage == "network" else "0"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "segment",
+        str(tmp_path / "long.nii"),
+        "-o",
+        str(out),
+        "--weights",
+        str(weights),
+        "-t",
+        "1",
+        "--overlap",
+        "0.8" if stage == "network" else "0",
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert process.stderr is not None
     for line in process.stderr:

@@ -39,8 +39,11 @@ def test_a_data_set_is_trained_on_continued_and_exported(tmp_path: Path) -> None
     settings = {
         "network_arguments": {"channels": [8, 16], "encoder_blocks": [1, 1], "head_channels": 8},
         "preprocessing": {"spacing_mm": [12.0, 12.0, 12.0], "window_size": [32, 32, 16]},
-        "batch_size": 1, "bf16": False, "validation_patches": 1, "seed": 5,
-    }  # fmt: skip
+        "batch_size": 1,
+        "bf16": False,
+        "validation_patches": 1,
+        "seed": 5,
+    }
     (tmp_path / "run.json").write_text(json.dumps(settings))
     run = tmp_path / "run"
     common = ["train", "--data", str(data), "-o", str(run), "--workers", "0", "--threads", "1"]

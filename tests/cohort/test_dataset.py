@@ -40,8 +40,10 @@ def test_everybody_is_accounted_for(tmp_path, tables):
     assert found.left_out[ids[5]].startswith("height")
     assert found.index_cm3_m2.loc[ids[5]].isna().all()
     assert {p.kind for p in found.problems} == {
-        ProblemKind.NO_CLINICAL_ROW, ProblemKind.NO_SCAN, ProblemKind.BAD_VALUE,
-    }  # fmt: skip
+        ProblemKind.NO_CLINICAL_ROW,
+        ProblemKind.NO_SCAN,
+        ProblemKind.BAD_VALUE,
+    }
     assert pd.isna(found.people.loc[ids[4], STATUS])
 
 

@@ -27,9 +27,24 @@ def test_welch_by_hand(results):
 def test_skewed_values_get_median_and_u_test():
     rng = np.random.default_rng(0)
     values = np.exp(rng.normal(0, 1.5, 60))
-    people = pd.DataFrame(index=range(60), columns=["age_years", "height_cm", "weight_kg", "bmi_kg_m2", "smi_kg_m2",
-                          "gait_m_s", "chair_stand_s", "sppb", "tug_s", "calf_cm", "fracture_type", "fracture_side"],
-                          dtype=float)  # fmt: skip
+    people = pd.DataFrame(
+        index=range(60),
+        columns=[
+            "age_years",
+            "height_cm",
+            "weight_kg",
+            "bmi_kg_m2",
+            "smi_kg_m2",
+            "gait_m_s",
+            "chair_stand_s",
+            "sppb",
+            "tug_s",
+            "calf_cm",
+            "fracture_type",
+            "fracture_side",
+        ],
+        dtype=float,
+    )
     people["grip_kg"], people["sex"] = values, "F"
     people["sarcopenia"] = [0.0, 1.0] * 30
     found = row(table_one(people), "Women", "grip_kg")

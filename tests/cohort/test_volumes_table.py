@@ -29,8 +29,9 @@ def test_folder_of_scans_with_one_broken(tmp_path):
     found = read_volumes(tmp_path)
     assert list(found.sides_mm3.index) == ["a"]
     assert sorted((p.kind, p.subject) for p in found.problems) == [
-        (ProblemKind.UNREADABLE_SCAN, "b"), (ProblemKind.UNREADABLE_SCAN, "c"),
-    ]  # fmt: skip
+        (ProblemKind.UNREADABLE_SCAN, "b"),
+        (ProblemKind.UNREADABLE_SCAN, "c"),
+    ]
 
 
 def test_sum_of_sides_and_groups():

@@ -44,9 +44,12 @@ def spoilt(number: int) -> np.ndarray:
 
 
 PLANTED = {
-    1: ({VASTUS}, FindingKind.MISSING_SLICES), 2: ({GRACILIS}, FindingKind.ISLAND), 3: ({GLUTEUS}, None),
-    4: (set(BICEPS), FindingKind.SIDES), 5: (set(PAIR), FindingKind.SWAPPED),
-}  # fmt: skip
+    1: ({VASTUS}, FindingKind.MISSING_SLICES),
+    2: ({GRACILIS}, FindingKind.ISLAND),
+    3: ({GLUTEUS}, None),
+    4: (set(BICEPS), FindingKind.SIDES),
+    5: (set(PAIR), FindingKind.SWAPPED),
+}
 
 
 @pytest.fixture(scope="module")
@@ -132,8 +135,10 @@ def test_without_a_model_what_is_wrong_by_itself_is_still_found(tmp_path: Path) 
         write_case(tmp_path, phantoms()[number], spoilt(number))
     found = check_labels(find_cases(tmp_path), tmp_path / "out", CheckOptions(pictures=False))
     assert {(f.case, f.kind) for f in found} >= {
-        ("case1", FindingKind.MISSING_SLICES), ("case2", FindingKind.ISLAND), ("case4", FindingKind.SIDES),
-    }  # fmt: skip
+        ("case1", FindingKind.MISSING_SLICES),
+        ("case2", FindingKind.ISLAND),
+        ("case4", FindingKind.SIDES),
+    }
 
 
 def test_a_scan_with_all_sides_swapped_is_one_finding(tmp_path: Path) -> None:

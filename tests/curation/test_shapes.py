@@ -19,9 +19,9 @@ def strap(*empty: int) -> np.ndarray:
 
 
 def islands(labels: np.ndarray, model: np.ndarray | None = None) -> list[int]:
-    return [s.value for s in find_islands(
-        "c", Volume(labels, AFFINE), None if model is None else Volume(model, AFFINE)
-    )]  # fmt: skip
+    return [
+        s.value for s in find_islands("c", Volume(labels, AFFINE), None if model is None else Volume(model, AFFINE))
+    ]
 
 
 def test_an_end_that_missing_slices_cut_off_is_no_island() -> None:

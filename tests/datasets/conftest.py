@@ -70,8 +70,20 @@ def made(tmp_path: Path) -> Made:
             labels[:, :, k] = outline_slice(upright.array, k, OUTLINE).labels
             (folder / "strokes" / scan).mkdir(parents=True, exist_ok=True)
             write_outline(OUTLINE, folder / "strokes" / scan / f"k{k:03d}.json")
-            rows.append(DrawnSlice(scan, k, Level.DISTAL, "left", ("sartorius", "gracilis"), (("sartorius", 2),), split,
-                                   "reader", 1, "blank"))  # fmt: skip
+            rows.append(
+                DrawnSlice(
+                    scan,
+                    k,
+                    Level.DISTAL,
+                    "left",
+                    ("sartorius", "gracilis"),
+                    (("sartorius", 2),),
+                    split,
+                    "reader",
+                    1,
+                    "blank",
+                )
+            )
         (folder / "labels").mkdir(exist_ok=True)
         write_labels(ct.with_array(from_ras(labels, ct).array), folder / "labels" / f"{scan}.nii.gz", partly=True)
         images.append(ImageRecord(scan, "a collection", f"{scan}_CT.nii.gz", ct.shape, image_checksum(ct)))

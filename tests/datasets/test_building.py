@@ -44,8 +44,10 @@ def test_the_test_split_is_scored_with_one_command(made, tmp_path: Path) -> None
     place = tmp_path / "predictions" / "STS_004_0000"
     place.mkdir(parents=True)
     # A prediction with sides, as the network gives it.
-    write_labels(truth.with_array(np.where(np.isin(truth.array, (1, 9)), truth.array + 200, 0).astype(np.uint8)),
-                 place / "labels.nii.gz")  # fmt: skip
+    write_labels(
+        truth.with_array(np.where(np.isin(truth.array, (1, 9)), truth.array + 200, 0).astype(np.uint8)),
+        place / "labels.nii.gz",
+    )
     result = evaluate((Rater("net", tmp_path / "predictions"),), tmp_path / "out" / "labelsTr", RunSettings())
     assert dict(result.drawn_slices) == {"STS_004": (1, 4)}
     assert len(result.sections) == 4 and (result.sections["dice"] == 1).all()

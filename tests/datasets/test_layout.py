@@ -23,12 +23,19 @@ def test_the_tables_are_read_as_they_were_written(made) -> None:
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
-        ("index.csv", "distal", "ankle"), ("index.csv", "gracilis", "soleus"), ("index.csv", "left", "upper"),
-        ("index.csv", "sartorius=2", "sartorius"), ("index.csv", "scan,", "patient,"), ("index.csv", "STS_001", "../1"),
-        ("checksums.csv", "60x50x6", "60x50"), ("checksums.csv", "STS_001", "STS_009"), ("splits.json", "001", "003"),
-        ("splits.json", "{", ""), ("checksums.csv", ",60x50x6,", ",60x50x6,zz"),
+        ("index.csv", "distal", "ankle"),
+        ("index.csv", "gracilis", "soleus"),
+        ("index.csv", "left", "upper"),
+        ("index.csv", "sartorius=2", "sartorius"),
+        ("index.csv", "scan,", "patient,"),
+        ("index.csv", "STS_001", "../1"),
+        ("checksums.csv", "60x50x6", "60x50"),
+        ("checksums.csv", "STS_001", "STS_009"),
+        ("splits.json", "001", "003"),
+        ("splits.json", "{", ""),
+        ("checksums.csv", ",60x50x6,", ",60x50x6,zz"),
     ],
-)  # fmt: skip
+)
 def test_tables_that_are_wrong_or_disagree_are_refused(made, file: str, old: str, new: str) -> None:
     path = made.source.folder / file
     path.write_text(path.read_text().replace(old, new))
@@ -66,5 +73,10 @@ def test_levels_rise_from_the_feet_and_never_fall() -> None:
         ["femur"],
     )
     assert levels_of(thigh) == (
-        Level.DISTAL, Level.MIDDLE, Level.MIDDLE, Level.PROXIMAL, Level.HIP, Level.HIP,
-    )  # fmt: skip
+        Level.DISTAL,
+        Level.MIDDLE,
+        Level.MIDDLE,
+        Level.PROXIMAL,
+        Level.HIP,
+        Level.HIP,
+    )

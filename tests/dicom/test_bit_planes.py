@@ -37,28 +37,35 @@ def by_highdicom(content: DicomContent, series: LabelledSeries) -> hd.seg.Segmen
     if series.slices[0].frame is not None:
         pixels = pixels[np.argsort([s.frame for s in series.slices])]
     return hd.seg.Segmentation(
-        source_images=list(series.datasets), pixel_array=pixels, segmentation_type="BINARY",
+        source_images=list(series.datasets),
+        pixel_array=pixels,
+        segmentation_type="BINARY",
         segment_descriptions=[_description(n, la, content.algorithm) for n, la in enumerate(series.labels, start=1)],
-        series_instance_uid=new_uid(), series_number=1, sop_instance_uid=new_uid(), instance_number=1,
-        manufacturer="x", manufacturer_model_name="x", software_versions="x", device_serial_number="x",
+        series_instance_uid=new_uid(),
+        series_number=1,
+        sop_instance_uid=new_uid(),
+        instance_number=1,
+        manufacturer="x",
+        manufacturer_model_name="x",
+        software_versions="x",
+        device_serial_number="x",
         omit_empty_frames=True,
-    )  # fmt: skip
+    )
 
 
 def frames_by_place(seg: pydicom.Dataset) -> dict[tuple[int, float], tuple[bytes, str, int | None]]:
     """Pixels and source of every frame, by segment and height."""
     found = {}
     shared = seg.SharedFunctionalGroupsSequence[0]
-    for frame, groups in zip(seg.pixel_array.reshape(-1, seg.Rows, seg.Columns),
-                             seg.PerFrameFunctionalGroupsSequence, strict=True):  # fmt: skip
+    for frame, groups in zip(
+        seg.pixel_array.reshape(-1, seg.Rows, seg.Columns), seg.PerFrameFunctionalGroupsSequence, strict=True
+    ):
         holder = groups if "SegmentIdentificationSequence" in groups else shared
         number = holder.SegmentIdentificationSequence[0].ReferencedSegmentNumber
         source = groups.DerivationImageSequence[0].SourceImageSequence[0]
         height = round(float(groups.PlanePositionSequence[0].ImagePositionPatient[2]), 3)
         assert (number, height) not in found
-        found[number, height] = (
-            frame.tobytes(), source.ReferencedSOPInstanceUID, source.get("ReferencedFrameNumber")
-        )  # fmt: skip
+        found[number, height] = (frame.tobytes(), source.ReferencedSOPInstanceUID, source.get("ReferencedFrameNumber"))
     return found
 
 
@@ -80,10 +87,12 @@ def test_frames_are_those_of_highdicom(tmp_path: Path, errors_of, values: np.nda
         # It takes the measures from an Enhanced CT as they are: there may be less in them.
         assert {e.keyword: mine.get(e.keyword) for e in other} == {e.keyword: e.value for e in other}
     mine, other = (
-        [{i.ReferencedSOPInstanceUID for i in sequence}
-         for sequence in (d.ReferencedSeriesSequence[0].ReferencedInstanceSequence, d.SourceImageSequence)]
+        [
+            {i.ReferencedSOPInstanceUID for i in sequence}
+            for sequence in (d.ReferencedSeriesSequence[0].ReferencedInstanceSequence, d.SourceImageSequence)
+        ]
         for d in (ours, theirs)
-    )  # fmt: skip
+    )
     assert mine == other
     # The same attributes at the top, in whatever values; "3D" it says of a single segment only.
     ours_only = {"CodingSchemeIdentificationSequence", "SeriesDescription"}
@@ -96,8 +105,10 @@ def test_highdicom_reads_the_same_voxels(tmp_path: Path) -> None:
     write_seg(series, content.algorithm, tmp_path / "seg.dcm")
     seg = hd.seg.segread(tmp_path / "seg.dcm")
     numbers = seg.get_pixels_by_source_instance(
-        [s.sop_instance_uid for s in series.slices], combine_segments=True, assert_missing_frames_are_empty=True,
-    )  # fmt: skip
+        [s.sop_instance_uid for s in series.slices],
+        combine_segments=True,
+        assert_missing_frames_are_empty=True,
+    )
     values = np.array([0, *(label.value for label in series.labels)], np.uint8)[numbers]
     assert np.array_equal(values, ODD)
     volume = seg.get_volume(combine_segments=True, allow_missing_positions=True)

@@ -12,9 +12,20 @@ SIZE = b"\x00\x29\x00\x00" + b"".join(n.to_bytes(4) for n in (33, 18, 1, 2, 8, 8
 
 def _jpeg(marker: bytes) -> bytes:
     return (
-        b"\xff\xd8\xff\xe1" + LENGTH + SECRET + b"\xff\xfe" + LENGTH + SECRET + b"\xff" + marker + FRAME
-        + b"\xff\xda\x00\x08\x01\x01\x00\x00\x00\x00" + b"coded" + b"\xff\xd9" + SECRET
-    )  # fmt: skip
+        b"\xff\xd8\xff\xe1"
+        + LENGTH
+        + SECRET
+        + b"\xff\xfe"
+        + LENGTH
+        + SECRET
+        + b"\xff"
+        + marker
+        + FRAME
+        + b"\xff\xda\x00\x08\x01\x01\x00\x00\x00\x00"
+        + b"coded"
+        + b"\xff\xd9"
+        + SECRET
+    )
 
 
 def _jpeg_2000() -> bytes:

@@ -22,15 +22,40 @@ from vastus.io.scans import read_scan
 MARK = "ZQXWVJ"
 KEY = bytes(range(32))
 TOP = (
-    "PatientName", "PatientID", "OtherPatientNames", "PatientBirthName", "PatientAddress", "PatientMotherBirthName",
-    "PatientTelephoneNumbers", "PatientComments", "EthnicGroup", "Occupation", "AdditionalPatientHistory",
+    "PatientName",
+    "PatientID",
+    "OtherPatientNames",
+    "PatientBirthName",
+    "PatientAddress",
+    "PatientMotherBirthName",
+    "PatientTelephoneNumbers",
+    "PatientComments",
+    "EthnicGroup",
+    "Occupation",
+    "AdditionalPatientHistory",
     "AccessionNumber",
-    "StudyID", "StudyDescription", "SeriesDescription", "ReferringPhysicianName", "PerformingPhysicianName",
-    "OperatorsName", "PhysiciansOfRecord", "NameOfPhysiciansReadingStudy", "InstitutionName", "InstitutionAddress",
-    "InstitutionalDepartmentName", "StationName", "DeviceSerialNumber", "ProtocolName", "RequestingPhysician",
-    "ImageComments", "PerformedProcedureStepID", "PerformedProcedureStepDescription", "AcquisitionComments",
-    "MedicalRecordLocator", "CurrentPatientLocation",
-)  # fmt: skip
+    "StudyID",
+    "StudyDescription",
+    "SeriesDescription",
+    "ReferringPhysicianName",
+    "PerformingPhysicianName",
+    "OperatorsName",
+    "PhysiciansOfRecord",
+    "NameOfPhysiciansReadingStudy",
+    "InstitutionName",
+    "InstitutionAddress",
+    "InstitutionalDepartmentName",
+    "StationName",
+    "DeviceSerialNumber",
+    "ProtocolName",
+    "RequestingPhysician",
+    "ImageComments",
+    "PerformedProcedureStepID",
+    "PerformedProcedureStepDescription",
+    "AcquisitionComments",
+    "MedicalRecordLocator",
+    "CurrentPatientLocation",
+)
 NESTED = (
     ("RequestAttributesSequence", "ScheduledProcedureStepDescription"),
     ("OtherPatientIDsSequence", "PatientID"),
@@ -107,8 +132,10 @@ def test_nothing_of_two_hundred_planted_identifiers_is_left(tmp_path: Path) -> N
 
 def test_the_time_of_day_is_kept_nowhere_and_no_date_is_made_up(tmp_path: Path) -> None:
     extra = FULL_HEADER | {
-        "AcquisitionDateTime": "20250102101112.123+0900", "LastMenstrualDate": "20250101", "ContentTime": "101112",
-    }  # fmt: skip
+        "AcquisitionDateTime": "20250102101112.123+0900",
+        "LastMenstrualDate": "20250101",
+        "ContentTime": "101112",
+    }
     factory.write_series(tmp_path / "ct", factory.series(3, extra=extra))
     deidentify_folder(tmp_path / "ct", tmp_path / "out", Pseudonyms(KEY))
     found = pydicom.dcmread(next((tmp_path / "out").rglob("*.dcm")))

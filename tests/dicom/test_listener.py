@@ -137,8 +137,9 @@ def test_when_too_many_wait_the_oldest_goes(monkeypatch: pytest.MonkeyPatch) -> 
 def test_wrong_titles_are_rejected_before_they_count() -> None:
     told: list[str] = []
     with listening(Doorkeeper("VASTUS", {"PACS": frozenset({"127.0.0.1"}), "FAR": frozenset()}, told.append)) as (
-        port, _,
-    ):  # fmt: skip
+        port,
+        _,
+    ):
         assert not echo(port, "OTHER") and not echo(port, called="ELSE") and echo(port, "FAR") and echo(port)
         assert told == ["AE title or address", "called AE title"]
 

@@ -44,9 +44,10 @@ def _values_of(seg_path: Path, content: DicomContent) -> np.ndarray:
         k = round(float((to_voxel @ [-x, -y, z, 1.0])[2]))
         assert seg.SegmentationType != "BINARY" or frame.any()
         numbers = (
-            frame if seg.SegmentationType == "LABELMAP"
+            frame
+            if seg.SegmentationType == "LABELMAP"
             else frame * groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber
-        )  # fmt: skip
+        )
         for number in np.unique(numbers[numbers > 0]):
             values[k][numbers == number] = _value(names[int(number)])
     return values
@@ -99,8 +100,13 @@ def test_the_labelmap_holds_the_same_voxels_and_highdicom_reads_it(content: Dico
 def test_segments_say_what_they_are(written: Path) -> None:
     seg = pydicom.dcmread(written / "seg.dcm")
     by_name = {s.TrackingID: s for s in seg.SegmentSequence}
-    assert set(by_name) == {"sartorius_right", "sartorius_left", "femur_right", "gluteus_medius_left",
-                            "tensor_fasciae_latae"}  # fmt: skip
+    assert set(by_name) == {
+        "sartorius_right",
+        "sartorius_left",
+        "femur_right",
+        "gluteus_medius_left",
+        "tensor_fasciae_latae",
+    }
     left = by_name["sartorius_left"]
     kind = left.SegmentedPropertyTypeCodeSequence[0]
     assert (kind.CodingSchemeDesignator, kind.CodeValue) == ("SCT", "12595009")
@@ -168,9 +174,11 @@ def test_contours_enclose_exactly_the_voxels(written: Path) -> None:
 def test_numbers_of_the_contours_are_short_enough(written: Path) -> None:
     structures = pydicom.dcmread(written / "rtstruct.dcm")
     texts = [
-        text for roi in structures.ROIContourSequence for contour in roi.ContourSequence
+        text
+        for roi in structures.ROIContourSequence
+        for contour in roi.ContourSequence
         for text in contour.get_item("ContourData").value.decode().strip().split("\\")
-    ]  # fmt: skip
+    ]
     assert len(texts) > 100
     assert max(map(len, texts)) <= 16
 

@@ -146,9 +146,16 @@ def test_addresses_are_taken_apart() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["http://host/studies/1", "dicomweb://me:secret@host/", "dicomweb://host/studies/../etc", "dicom://A@host:99999",
-     "dicom://A@host?x=1", "dicomweb://host/studies/1.2/series/a", "dicom://A@host:1/studies/1?move=x"],
-)  # fmt: skip
+    [
+        "http://host/studies/1",
+        "dicomweb://me:secret@host/",
+        "dicomweb://host/studies/../etc",
+        "dicom://A@host:99999",
+        "dicom://A@host?x=1",
+        "dicomweb://host/studies/1.2/series/a",
+        "dicom://A@host:1/studies/1?move=x",
+    ],
+)
 def test_bad_addresses_are_refused(text: str) -> None:
     with pytest.raises(SettingsError):
         parse_address(text)
@@ -167,8 +174,20 @@ def test_segment_takes_a_study_from_the_pacs_and_sends_the_results_back(orthanc:
     paths = factory.write_series(tmp_path / "ct", spec)
     open_pacs(parse_address(orthanc.dimse)).store([pydicom.dcmread(p) for p in paths])
     write_toy_bundle(tmp_path / "toy")
-    args = ["segment", f"{orthanc.web}/studies/1.7.7", "-o", tmp_path / "out", "--weights", tmp_path / "toy", "-t", 1,
-            "-f", "dicom-labelmap,rtstruct", "--send-to", orthanc.dimse]  # fmt: skip
+    args = [
+        "segment",
+        f"{orthanc.web}/studies/1.7.7",
+        "-o",
+        tmp_path / "out",
+        "--weights",
+        tmp_path / "toy",
+        "-t",
+        1,
+        "-f",
+        "dicom-labelmap,rtstruct",
+        "--send-to",
+        orthanc.dimse,
+    ]
     done = CliRunner().invoke(app, [str(a) for a in args], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     study = next(s for s in orthanc.get("/studies?expand") if s["MainDicomTags"]["StudyInstanceUID"] == "1.7.7")

@@ -72,11 +72,19 @@ def through_a_file(dataset: pydicom.Dataset) -> pydicom.Dataset:
 
 
 CHARACTER_SETS = [
-    (["", "ISO 2022 IR 149"], KOREAN), (["", "ISO 2022 IR 87"], JAPANESE),
-    (["ISO 2022 IR 13", "ISO 2022 IR 87"], HALF_WIDTH), ("GB18030", CHINESE), ("GBK", CHINESE), ("ISO_IR 192", KOREAN),
-    ("ISO_IR 100", "Müller^Jürgen"), ("ISO_IR 144", "Иванов^Иван"), (["", "ISO 2022 IR 144"], "Иванов^Иван"),
-    (["ISO 2022 IR 6", "ISO 2022 IR 100"], "Müller^Jürgen"), ("UTF-8", KOREAN), ("", "Doe^John"),
-]  # fmt: skip
+    (["", "ISO 2022 IR 149"], KOREAN),
+    (["", "ISO 2022 IR 87"], JAPANESE),
+    (["ISO 2022 IR 13", "ISO 2022 IR 87"], HALF_WIDTH),
+    ("GB18030", CHINESE),
+    ("GBK", CHINESE),
+    ("ISO_IR 192", KOREAN),
+    ("ISO_IR 100", "Müller^Jürgen"),
+    ("ISO_IR 144", "Иванов^Иван"),
+    (["", "ISO 2022 IR 144"], "Иванов^Иван"),
+    (["ISO 2022 IR 6", "ISO 2022 IR 100"], "Müller^Jürgen"),
+    ("UTF-8", KOREAN),
+    ("", "Doe^John"),
+]
 
 
 @pytest.mark.parametrize(("sets", "name"), CHARACTER_SETS)
@@ -131,18 +139,34 @@ def test_a_character_set_that_is_none_is_said(term: str | list[str]):
 @pytest.mark.parametrize(
     ("keyword", "text", "kept"),
     [
-        ("PatientBirthDate", "1951-02-03", "19510203"), ("PatientBirthDate", "1951.02.03", "19510203"),
-        ("PatientBirthDate", "1951/2/3", "19510203"), ("PatientBirthDate", "19510230", ""),
-        ("PatientBirthDate", "1951", ""), ("PatientBirthDate", "03.02.1951", ""), ("PatientBirthDate", "00000000", ""),
-        ("PatientBirthDate", "unknown", ""), ("StudyDate", "2025-01-02", "20250102"), ("StudyDate", "99999999", ""),
-        ("StudyDate", "20250102101112", "20250102"), ("StudyTime", "10:11:12", "101112"),
-        ("StudyTime", "101112.1234567", "101112.123456"), ("StudyTime", "257000", ""), ("StudyTime", "noon", ""),
-        ("PatientSex", "female", "F"), ("PatientSex", "m", "M"), ("PatientSex", "W", ""), ("PatientSex", "2", ""),
-        ("PatientAge", "65Y", "065Y"), ("PatientAge", "065y", "065Y"), ("PatientAge", "old", ""),
-        ("PatientWeight", "80,5", "80.5"), ("PatientWeight", "80 kg", ""), ("PatientSize", "nan", ""),
+        ("PatientBirthDate", "1951-02-03", "19510203"),
+        ("PatientBirthDate", "1951.02.03", "19510203"),
+        ("PatientBirthDate", "1951/2/3", "19510203"),
+        ("PatientBirthDate", "19510230", ""),
+        ("PatientBirthDate", "1951", ""),
+        ("PatientBirthDate", "03.02.1951", ""),
+        ("PatientBirthDate", "00000000", ""),
+        ("PatientBirthDate", "unknown", ""),
+        ("StudyDate", "2025-01-02", "20250102"),
+        ("StudyDate", "99999999", ""),
+        ("StudyDate", "20250102101112", "20250102"),
+        ("StudyTime", "10:11:12", "101112"),
+        ("StudyTime", "101112.1234567", "101112.123456"),
+        ("StudyTime", "257000", ""),
+        ("StudyTime", "noon", ""),
+        ("PatientSex", "female", "F"),
+        ("PatientSex", "m", "M"),
+        ("PatientSex", "W", ""),
+        ("PatientSex", "2", ""),
+        ("PatientAge", "65Y", "065Y"),
+        ("PatientAge", "065y", "065Y"),
+        ("PatientAge", "old", ""),
+        ("PatientWeight", "80,5", "80.5"),
+        ("PatientWeight", "80 kg", ""),
+        ("PatientSize", "nan", ""),
         ("PatientWeight", "80.5000000000000000001", "80.5"),
     ],
-)  # fmt: skip
+)
 def test_values_against_the_rules_are_mended_or_empty(keyword: str, text: str, kept: str):
     found = patient_and_study(header("", **{keyword: text + " " * (len(text) % 2)}))
     said = " ".join(found.warnings)
@@ -151,17 +175,46 @@ def test_values_against_the_rules_are_mended_or_empty(keyword: str, text: str, k
 
 
 ODD = (
-    {"PatientBirthDate": "1951-02-03", "StudyDate": "99999999", "StudyTime": "noon", "PatientSex": "W",
-     "PatientAge": "old", "PatientWeight": "80,5", "PatientSize": "tall"},
-    {"PatientName": "HONG", "PatientID": "A\\B", "StudyID": "S" * 40, "ReferringPhysicianName": "Doctor",
-     "SliceThickness": "3 mm", "EthnicGroup": b"\xb1\xe8", "ImageType": "CT", "KVP": "many"},
-    {"PatientName": "A^B\\C^D", "PatientID": "0" * 100, "AccessionNumber": "A" * 30, "StudyDescription": "x" * 300,
-     "SliceThickness": "", "PatientComments": "\x1b\x00\xff", "PositionReferenceIndicator": "x" * 100,
-     "PatientBirthTime": "late", "PatientSpeciesDescription": "?" * 100},
-    {"PatientName": b"\xb1\xe8^\xb1\xe6", "PatientIdentityRemoved": "maybe", "SliceThickness": "inf",
-     "OtherPatientIDs": "\\\\", "StudyDate": "", "PatientSex": ""},
+    {
+        "PatientBirthDate": "1951-02-03",
+        "StudyDate": "99999999",
+        "StudyTime": "noon",
+        "PatientSex": "W",
+        "PatientAge": "old",
+        "PatientWeight": "80,5",
+        "PatientSize": "tall",
+    },
+    {
+        "PatientName": "HONG",
+        "PatientID": "A\\B",
+        "StudyID": "S" * 40,
+        "ReferringPhysicianName": "Doctor",
+        "SliceThickness": "3 mm",
+        "EthnicGroup": b"\xb1\xe8",
+        "ImageType": "CT",
+        "KVP": "many",
+    },
+    {
+        "PatientName": "A^B\\C^D",
+        "PatientID": "0" * 100,
+        "AccessionNumber": "A" * 30,
+        "StudyDescription": "x" * 300,
+        "SliceThickness": "",
+        "PatientComments": "\x1b\x00\xff",
+        "PositionReferenceIndicator": "x" * 100,
+        "PatientBirthTime": "late",
+        "PatientSpeciesDescription": "?" * 100,
+    },
+    {
+        "PatientName": b"\xb1\xe8^\xb1\xe6",
+        "PatientIdentityRemoved": "maybe",
+        "SliceThickness": "inf",
+        "OtherPatientIDs": "\\\\",
+        "StudyDate": "",
+        "PatientSex": "",
+    },
     {"PatientName": "X" * 200, "SliceThickness": "3.000000000000000000000"},
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("values", ODD, ids="+".join)

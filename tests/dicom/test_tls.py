@@ -75,8 +75,12 @@ def pacs(authority: Authority) -> Iterator[Pacs]:
     entity.add_supported_context(factory.CT, pydicom.uid.ExplicitVRLittleEndian, scp_role=True, scu_role=True)
     for uid in (_FIND, _MOVE, _GET):
         entity.add_supported_context(uid)
-    handlers = [(evt.EVT_C_STORE, pacs.store), (evt.EVT_C_FIND, pacs.find), (evt.EVT_C_GET, pacs.get),
-                (evt.EVT_C_MOVE, pacs.move)]  # fmt: skip
+    handlers = [
+        (evt.EVT_C_STORE, pacs.store),
+        (evt.EVT_C_FIND, pacs.find),
+        (evt.EVT_C_GET, pacs.get),
+        (evt.EVT_C_MOVE, pacs.move),
+    ]
     server = entity.start_server(
         ("127.0.0.1", pacs.port), block=False, ssl_context=server_context(pacs.tls), evt_handlers=handlers
     )

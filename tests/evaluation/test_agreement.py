@@ -123,9 +123,17 @@ def test_icc_does_not_depend_on_unit_origin_or_order(seed, scale, shift):
 
 @pytest.mark.parametrize(
     ("value", "band"),
-    [(0.49, Band.POOR), (0.5, Band.MODERATE), (0.74, Band.MODERATE), (0.75, Band.GOOD), (0.9, Band.GOOD),
-     (0.91, Band.EXCELLENT), (-0.3, Band.POOR), (math.nan, Band.UNDEFINED)],
-)  # fmt: skip
+    [
+        (0.49, Band.POOR),
+        (0.5, Band.MODERATE),
+        (0.74, Band.MODERATE),
+        (0.75, Band.GOOD),
+        (0.9, Band.GOOD),
+        (0.91, Band.EXCELLENT),
+        (-0.3, Band.POOR),
+        (math.nan, Band.UNDEFINED),
+    ],
+)
 def test_bands_of_koo_and_li(value, band):
     assert koo_li_band(value) is band
 

@@ -22,10 +22,15 @@ def _scores(models=("a",), cases=4, seed=0):
                     row = dict.fromkeys(m.METRIC_COLUMNS, 0.5 + c / 10 + s.class_id / 1000 - number / 100)
                     reference = 1000.0 * (s.class_id + c)
                     row |= {
-                        "subject": f"case{c}", "model": model, "structure": s.key, "group": s.group.value, "side": side,
-                        "presence": "both", m.VOLUME_REFERENCE_MM3: reference,
+                        "subject": f"case{c}",
+                        "model": model,
+                        "structure": s.key,
+                        "group": s.group.value,
+                        "side": side,
+                        "presence": "both",
+                        m.VOLUME_REFERENCE_MM3: reference,
                         m.VOLUME_PREDICTION_MM3: reference * (1.1 + number / 10) + rng.normal(0, 5),
-                    }  # fmt: skip
+                    }
                     rows.append(row)
     return pd.DataFrame(rows)
 

@@ -69,8 +69,10 @@ def test_empty_masks_are_named_scored_and_finite():
     table = evaluate_pair(_small([FEMUR_RIGHT, FEMUR_LEFT]), _small([FEMUR_RIGHT, 0, PSOAS_RIGHT]))
     diagonal = math.dist((0, 0, 0), (16.0, 6.0, 15.0))
     missed, invented, absent = (
-        _row(table, "psoas", "right"), _row(table, "femur", "left"), _row(table, "gracilis", "left"),
-    )  # fmt: skip
+        _row(table, "psoas", "right"),
+        _row(table, "femur", "left"),
+        _row(table, "gracilis", "left"),
+    )
     assert missed["presence"] == "missed"
     assert (missed["dice"], missed["assd_mm"], missed["ravd_signed_percent"]) == (0.0, pytest.approx(diagonal), -100.0)
     assert invented["presence"] == "invented"

@@ -48,8 +48,12 @@ def test_what_is_written_is_read(folder: Path) -> None:
     bundle = load_bundle(folder)
     assert dataclasses.replace(bundle.info, files={}) == INFO
     assert set(bundle.info.files) == {
-        "LICENSE", "configs/inference.json", "configs/metadata.json", "docs/README.md", "models/model.onnx",
-    }  # fmt: skip
+        "LICENSE",
+        "configs/inference.json",
+        "configs/metadata.json",
+        "docs/README.md",
+        "models/model.onnx",
+    }
     assert bundle.info.class_ids == (0, 9, 28)
     assert json.loads((folder / "configs/inference.json").read_text())["network_def"] == "x"
 

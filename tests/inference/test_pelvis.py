@@ -29,9 +29,13 @@ def keys_below(labels: np.ndarray) -> set[str]:
 def test_trunk_muscles_well_below_the_hip_bone_are_found() -> None:
     margin = int(MARGIN_MM / MM)
     labels = volume(
-        hip_bone=(0, 30, 50), femur=(10, 0, 40), rectus_abdominis=(20, 5, 30 - margin - 1),
-        abdominal_oblique=(30, 5, 30 - margin), psoas=(40, 0, 59), vastus_lateralis=(50, 0, 20),
-    )  # fmt: skip
+        hip_bone=(0, 30, 50),
+        femur=(10, 0, 40),
+        rectus_abdominis=(20, 5, 30 - margin - 1),
+        abdominal_oblique=(30, 5, 30 - margin),
+        psoas=(40, 0, 59),
+        vastus_lateralis=(50, 0, 20),
+    )
     assert keys_below(labels) == {"rectus_abdominis"}, "the others reach up to the pelvis, or belong into the thigh"
 
 

@@ -242,9 +242,16 @@ def test_one_leg_with_hip_bones_joined_in_front(side: Side) -> None:
 def test_the_bones_of_one_leg_count_more_than_its_muscles(side: Side) -> None:
     """A tumour whose surroundings are given the wrong names: medial and lateral ones are confused."""
     truth = _labels((side,), (300, 520))
-    names = {"vastus_lateralis": "vastus_medialis", "vastus_medialis": "vastus_lateralis", "gracilis": "gluteus_medius",
-             "biceps_femoris": "semimembranosus", "semimembranosus": "biceps_femoris", "gluteus_medius": "gracilis",
-             "adductor_magnus": "gluteus_minimus", "adductor_longus": "gluteus_minimus"}  # fmt: skip
+    names = {
+        "vastus_lateralis": "vastus_medialis",
+        "vastus_medialis": "vastus_lateralis",
+        "gracilis": "gluteus_medius",
+        "biceps_femoris": "semimembranosus",
+        "semimembranosus": "biceps_femoris",
+        "gluteus_medius": "gracilis",
+        "adductor_magnus": "gluteus_minimus",
+        "adductor_longus": "gluteus_minimus",
+    }
     taken = np.arange(256, dtype=np.uint8)
     for true, said in names.items():
         taken[BY_KEY[true].label_value(side)] = BY_KEY[said].label_value(side)

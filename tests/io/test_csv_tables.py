@@ -64,9 +64,16 @@ def test_a_spreadsheets_byte_order_mark_and_line_ends_are_taken(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("column", "cell"),
-    [("structure", "tibia"), ("group", "gluteal"), ("side", "middle"), ("volume_mm3", "12,5"), ("mean_hu", "nan"),
-     ("truncated", "maybe"), ("fragment", "perhaps")],
-)  # fmt: skip
+    [
+        ("structure", "tibia"),
+        ("group", "gluteal"),
+        ("side", "middle"),
+        ("volume_mm3", "12,5"),
+        ("mean_hu", "nan"),
+        ("truncated", "maybe"),
+        ("fragment", "perhaps"),
+    ],
+)
 def test_wrong_cells_are_named_with_their_line(tmp_path: Path, column: str, cell: str):
     path = tmp_path / "volumes.csv"
     write_volume_rows([ABSENT, FEMUR], path)

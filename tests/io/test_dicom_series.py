@@ -309,14 +309,22 @@ class TestChoice:
     @pytest.mark.parametrize(
         ("worse", "reason"),
         [
-            (series(12, step=2.0, orientation=CORONAL, positions=[(0.0, 3.0 * k, 0.0) for k in range(12)],
-                    hu=ct_values((12, 12, 10))), "axial"),
+            (
+                series(
+                    12,
+                    step=2.0,
+                    orientation=CORONAL,
+                    positions=[(0.0, 3.0 * k, 0.0) for k in range(12)],
+                    hu=ct_values((12, 12, 10)),
+                ),
+                "axial",
+            ),
             (series(8, image_type=("DERIVED", "SECONDARY", "REFORMATTED")), "not reformatted"),
             (series(5), "longest"),
             (series(8, kernel="B70f"), "softest kernel"),
             (series(5, step=5.25), "thinnest slices"),
         ],
-    )  # fmt: skip
+    )
     def test_the_fitting_series_is_chosen_and_says_why(self, tmp_path: Path, worse: SeriesSpec, reason: str):
         better = series()
         write_series(tmp_path / "b", better)
@@ -355,12 +363,22 @@ class TestChoice:
     @pytest.mark.parametrize(
         ("name", "kernel"),
         [
-            ("B30f", Kernel.SOFT), ("Br40d", Kernel.SOFT), ("I31f", Kernel.SOFT), ("B70s", Kernel.SHARP),
-            ("Br60", Kernel.SHARP), ("SOFT", Kernel.SOFT), ("STANDARD", Kernel.SOFT), ("BONEPLUS", Kernel.SHARP),
-            ("LUNG", Kernel.SHARP), ("FC08", Kernel.SOFT), ("FC51", Kernel.SHARP), ("B", Kernel.SOFT),
-            ("YA", Kernel.SHARP), ("", Kernel.UNKNOWN),
+            ("B30f", Kernel.SOFT),
+            ("Br40d", Kernel.SOFT),
+            ("I31f", Kernel.SOFT),
+            ("B70s", Kernel.SHARP),
+            ("Br60", Kernel.SHARP),
+            ("SOFT", Kernel.SOFT),
+            ("STANDARD", Kernel.SOFT),
+            ("BONEPLUS", Kernel.SHARP),
+            ("LUNG", Kernel.SHARP),
+            ("FC08", Kernel.SOFT),
+            ("FC51", Kernel.SHARP),
+            ("B", Kernel.SOFT),
+            ("YA", Kernel.SHARP),
+            ("", Kernel.UNKNOWN),
         ],
-    )  # fmt: skip
+    )
     def test_kernels(self, name: str, kernel: Kernel):
         assert kernel_of(name) is kernel
 

@@ -56,12 +56,23 @@ def test_what_is_no_table_is_refused_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "comma", "value"),
     [
-        ("78,788.1", False, 78788.1), ("1,234,567", False, 1234567.0), ("78.788,1", True, 78788.1),
-        ("1.234.567", True, 1234567.0), ("78 788,1", True, 78788.1), ("78\u00a0788.1", False, 78788.1),
-        ("1'234.5", False, 1234.5), ("151,5", True, 151.5), ("-3", False, -3.0), ("1e3", False, 1000.0),
-        ("12,34,5", False, None), ("1,23", False, None), ("abc", False, None), ("1.2.3", True, None), ("", True, None),
+        ("78,788.1", False, 78788.1),
+        ("1,234,567", False, 1234567.0),
+        ("78.788,1", True, 78788.1),
+        ("1.234.567", True, 1234567.0),
+        ("78 788,1", True, 78788.1),
+        ("78\u00a0788.1", False, 78788.1),
+        ("1'234.5", False, 1234.5),
+        ("151,5", True, 151.5),
+        ("-3", False, -3.0),
+        ("1e3", False, 1000.0),
+        ("12,34,5", False, None),
+        ("1,23", False, None),
+        ("abc", False, None),
+        ("1.2.3", True, None),
+        ("", True, None),
     ],
-)  # fmt: skip
+)
 def test_numbers(text: str, comma: bool, value: float | None) -> None:
     assert read_number(text, comma=comma) == value
 

@@ -142,11 +142,16 @@ def test_values_without_names_and_sides_are_warned_of(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("name", "label"),
-    [("Femur left", "femur_left"), ("LEFT FEMUR", "femur_left"), ("femur (L)", "femur_left"),
-     ("hip_left", "hip_bone_left"),
-     ("Gluteus medius, right", "gluteus_medius_right"), ("Musculus sartorius", "sartorius"),
-     ("sartorius_unknown", "sartorius")],
-)  # fmt: skip
+    [
+        ("Femur left", "femur_left"),
+        ("LEFT FEMUR", "femur_left"),
+        ("femur (L)", "femur_left"),
+        ("hip_left", "hip_bone_left"),
+        ("Gluteus medius, right", "gluteus_medius_right"),
+        ("Musculus sartorius", "sartorius"),
+        ("sartorius_unknown", "sartorius"),
+    ],
+)
 def test_names_are_known_however_they_are_spelt(name: str, label: str):
     assert BY_VALUE[value_of(name) or -1].name == label
 

@@ -127,9 +127,16 @@ def test_whole_numbers_of_any_type_are_taken(tmp_path: Path, dtype: type):
 
 @pytest.mark.parametrize(
     ("value", "dtype", "shown"),
-    [(30, np.uint8, "30"), (100, np.uint8, "100"), (255, np.uint8, "255"), (-1, np.int16, "-1"),
-     (357, np.int16, "357"), (1.5, np.float32, "1.5"), (np.nan, np.float32, "nan")],
-)  # fmt: skip
+    [
+        (30, np.uint8, "30"),
+        (100, np.uint8, "100"),
+        (255, np.uint8, "255"),
+        (-1, np.int16, "-1"),
+        (357, np.int16, "357"),
+        (1.5, np.float32, "1.5"),
+        (np.nan, np.float32, "nan"),
+    ],
+)
 def test_unknown_values_are_named(tmp_path: Path, value: float, dtype: type, shown: str):
     array = np.zeros((4, 4, 4), dtype)
     array[1, 2, 3] = value

@@ -34,9 +34,12 @@ def test_warnings_records_and_uncaught_errors_lose_their_text(capfd: pytest.Capt
     printed = "".join(capfd.readouterr())
     assert SECRET not in printed and "Traceback" not in printed
     assert told == [
-        ("test_library_logs", "UserWarning"), ("noisy", "ERROR"), ("never.seen", "WARNING"),
-        ("test_library_logs", "ValueError"), ("?", "ValueError"),
-    ]  # fmt: skip
+        ("test_library_logs", "UserWarning"),
+        ("noisy", "ERROR"),
+        ("never.seen", "WARNING"),
+        ("test_library_logs", "ValueError"),
+        ("?", "ValueError"),
+    ]
     assert before == (warnings.showwarning, sys.excepthook, threading.excepthook, list(noisy.handlers))
     noisy.handlers.clear()
 

@@ -87,9 +87,11 @@ def test_metal_and_its_streaks_stay(tmp_path: Path):
     hu = body()
     hu[:, 28:32, 20:24] = 31743  # also where the end of the scan cuts it
     hu[5, 40, 20:24] = -4000
-    volume = read_scan(dicom(tmp_path, hu + 1024, signed=False, intercept=-1024.0)).volume if hu.min() > -1024 else (
-        read_scan(dicom(tmp_path, hu, signed=True, intercept=0.0)).volume
-    )  # fmt: skip
+    volume = (
+        read_scan(dicom(tmp_path, hu + 1024, signed=False, intercept=-1024.0)).volume
+        if hu.min() > -1024
+        else (read_scan(dicom(tmp_path, hu, signed=True, intercept=0.0)).volume)
+    )
     np.testing.assert_array_equal(volume.array.transpose(2, 1, 0), hu)
 
 
@@ -122,10 +124,14 @@ class TestSlices:
     @pytest.mark.parametrize(
         ("change", "slices"),
         [
-            (lambda hu: hu + 1024, [4]), (lambda hu: hu + 1024, [0, 1, 2]), (lambda hu: hu - 1024, [5]),
-            (lambda hu: np.zeros_like(hu) - 1000, [6]), (lambda hu: hu + 120, [3]), (lambda hu: hu * 2 + 1024, [11]),
+            (lambda hu: hu + 1024, [4]),
+            (lambda hu: hu + 1024, [0, 1, 2]),
+            (lambda hu: hu - 1024, [5]),
+            (lambda hu: np.zeros_like(hu) - 1000, [6]),
+            (lambda hu: hu + 120, [3]),
+            (lambda hu: hu * 2 + 1024, [11]),
         ],
-    )  # fmt: skip
+    )
     def test_slices_of_another_scale_are_found(self, change, slices: list[int]):
         hu = body()
         for k in slices:

@@ -13,9 +13,13 @@ from vastus.volume import Volume
 
 # Semi-axes of structures that the phantom draws without overlap, and their centre above the knee.
 ELLIPSOIDS = {
-    "vastus_lateralis": (15, 30, 160, 200), "gluteus_maximus": (45, 22, 80, 420), "adductor_magnus": (18, 22, 120, 250),
-    "biceps_femoris": (14, 13, 140, 170), "femur": (15, 15, 215, 200), "rectus_femoris": (16, 12, 150, 240),
-}  # fmt: skip
+    "vastus_lateralis": (15, 30, 160, 200),
+    "gluteus_maximus": (45, 22, 80, 420),
+    "adductor_magnus": (18, 22, 120, 250),
+    "biceps_femoris": (14, 13, 140, 170),
+    "femur": (15, 15, 215, 200),
+    "rectus_femoris": (16, 12, 150, 240),
+}
 
 
 @pytest.fixture(scope="module")
@@ -133,9 +137,17 @@ def test_what_the_scan_cuts_is_flagged_and_its_ratios_are_empty() -> None:
     flagged = {s.structure.key for s in found.structures if s.side is Side.LEFT and s.truncated}
     # By the phantom's heights: everything that begins below 100 mm; the obliques and their neighbours end above 600.
     below_100 = {
-        "sartorius", "rectus_femoris", "vastus_lateralis", "vastus_intermedius", "vastus_medialis", "gracilis",
-        "semitendinosus", "semimembranosus", "biceps_femoris", "femur",
-    }  # fmt: skip
+        "sartorius",
+        "rectus_femoris",
+        "vastus_lateralis",
+        "vastus_intermedius",
+        "vastus_medialis",
+        "gracilis",
+        "semitendinosus",
+        "semimembranosus",
+        "biceps_femoris",
+        "femur",
+    }
     assert below_100 <= flagged
     assert not flagged & {"gluteus_maximus", "adductor_longus", "hip_bone", "adductor_magnus"}
     visible = found.structure("vastus_lateralis", Side.LEFT)
@@ -203,8 +215,11 @@ def test_a_structure_of_unknown_side_gets_its_own_row() -> None:
     rows = measure_volumes(ct, labels.with_array(array), "s")
     assert len(rows) == 59
     assert (rows[-1].structure, rows[-1].side, rows[-1].volume_mm3, rows[-1].truncated) == (
-        "adductor_brevis", Side.UNKNOWN, 24.0, True,
-    )  # fmt: skip
+        "adductor_brevis",
+        Side.UNKNOWN,
+        24.0,
+        True,
+    )
     assert len(LABELS) == 87
 
 

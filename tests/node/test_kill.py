@@ -67,8 +67,11 @@ class _Lives:
         log = config.with_suffix(".log").open("w")
         self._starter = subprocess.Popen(
             [sys.executable, "-c", STARTER, str(config)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
 
     def begin(self) -> int:
         self._starter.stdin.write("\n")

@@ -38,9 +38,12 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the node runs o
 @pytest.fixture
 def config(tmp_path: Path) -> NodeConfig:
     return NodeConfig(
-        tmp_path / "data", port=free_port(), status_port=0, quiet_s=0.3,
+        tmp_path / "data",
+        port=free_port(),
+        status_port=0,
+        quiet_s=0.3,
         processing=Processing(command=tuple(stub_command(tmp_path)), timeout_s=20),
-    )  # fmt: skip
+    )
 
 
 @contextmanager
@@ -112,8 +115,11 @@ def test_a_poison_series_is_set_aside_after_three_tries_and_the_queue_goes_on(
         assert aside == {"the worker ended (exit code 7)", "GeometryError: slices missing"}
         tries = [json.loads(line) for line in log.getvalue().splitlines() if '"tries"' in line]
         assert sorted((t["event"], t["tries"]) for t in tries) == [
-            ("failed", 1), ("failed", 2), ("set aside", 1), ("set aside", 3),
-        ]  # fmt: skip
+            ("failed", 1),
+            ("failed", 2),
+            ("set aside", 1),
+            ("set aside", 3),
+        ]
 
 
 def test_a_worker_that_hangs_is_replaced(config: NodeConfig, tmp_path: Path) -> None:
@@ -219,10 +225,25 @@ def test_tls_lets_in_only_known_certificates(config: NodeConfig, tmp_path: Path)
         pytest.skip("openssl is not installed")
     for name in ("server", "client", "stranger"):
         subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}",
-             "-keyout", tmp_path / f"{name}.key", "-out", tmp_path / f"{name}.pem"],
-            check=True, capture_output=True,
-        )  # fmt: skip
+            [
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "rsa:2048",
+                "-nodes",
+                "-days",
+                "2",
+                "-subj",
+                f"/CN={name}",
+                "-keyout",
+                tmp_path / f"{name}.key",
+                "-out",
+                tmp_path / f"{name}.pem",
+            ],
+            check=True,
+            capture_output=True,
+        )
     datasets = small_series(tmp_path / "a", 3)
     tls = TlsFiles(tmp_path / "server.pem", tmp_path / "server.key", tmp_path / "client.pem")
 
@@ -347,9 +368,7 @@ def test_what_lies_on_the_disk_is_for_the_owner_alone(config: NodeConfig, tmp_pa
         with running(config) as (node, _):
             send(config.port, small_series(tmp_path / "a"))
             until(lambda: node.queue.counts()[State.DONE] == 1)
-            modes = {
-                (path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in (tmp_path / "data").rglob("*")
-            }  # fmt: skip
+            modes = {(path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in (tmp_path / "data").rglob("*")}
         (tmp_path / "old").mkdir()
         with running(replace(config, data=tmp_path / "old")) as (_, log):
             assert "Others on this machine can read the data folder" in log.getvalue()

@@ -102,8 +102,12 @@ def test_what_a_worker_prints_does_not_reach_the_log(tmp_path: Path, capfd: pyte
 
 
 def test_reasons_hold_no_uid_and_nothing_quoted(tmp_path: Path) -> None:
-    answer = {"ok": False, "error": "AmbiguousSeriesError", "reason": "Several: 1.2.3.4.5 'CT of Jane', 9 slices",
-              "hindered": True}  # fmt: skip
+    answer = {
+        "ok": False,
+        "error": "AmbiguousSeriesError",
+        "reason": "Several: 1.2.3.4.5 'CT of Jane', 9 slices",
+        "hindered": True,
+    }
     worker = _worker(LOOP + f"    print({json.dumps(answer)!r}, flush=True)\n", [])
     try:
         with pytest.raises(WorkerFailure) as caught:
@@ -129,16 +133,22 @@ def test_the_log_of_the_real_worker_names_nobody(tmp_path: Path) -> None:
     hu[:, 4:36, 4:36] = 40
     hu[3:10, 10:30, 10:30] = 600
     extra = FULL_HEADER | {
-        "PatientName": "PLANTEDNAME", "ReferringPhysicianName": "PLANTEDDOCTOR", "PatientID": "PLANTEDID",
-    }  # fmt: skip
+        "PatientName": "PLANTEDNAME",
+        "ReferringPhysicianName": "PLANTEDDOCTOR",
+        "PatientID": "PLANTEDID",
+    }
     spec = factory.series(12, hu=hu, step=4.0, pixel_spacing=(4.0, 4.0), extra=extra)
     factory.write_series(tmp_path / "ct", spec)
     write_toy_bundle(tmp_path / "toy")
     request = json.dumps({"series": str(tmp_path / "ct"), "output": str(tmp_path / "out"), "subject": "job_1"})
     done = subprocess.run(
         [sys.executable, "-m", "vastus.node.worker", "dicom-seg,sr", str(tmp_path / "toy"), "1"],
-        check=False, input=request + "\n", capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        check=False,
+        input=request + "\n",
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert '"ok": true' in done.stdout and "PLANTED" not in done.stdout
     assert "PLANTED" not in done.stderr
     assert all(json.loads(line)["event"] == "library message" for line in done.stderr.splitlines())

@@ -47,9 +47,10 @@ def test_what_is_written_is_read_again(spec: Outline) -> None:
 def test_a_file_is_plain_to_read(tmp_path: Path) -> None:
     spec = Outline(
         (Strokes("sartorius", (((10, 12), (14.5, 20)),)), Strokes("vastus_intermedius", (((30, 30),),), 2)),
-        undecided=(("vastus_intermedius", "vastus_lateralis"),), polygons=(Polygon(255, ((1, 1), (4, 1), (4, 4))),),
+        undecided=(("vastus_intermedius", "vastus_lateralis"),),
+        polygons=(Polygon(255, ((1, 1), (4, 1), (4, 4))),),
         settings=OutlineSettings(undecided_radius_voxels=2.0),
-    )  # fmt: skip
+    )
     write_outline(spec, tmp_path / "k012.json")
     text = (tmp_path / "k012.json").read_text()
     assert '  "sartorius": [[[10,12],[14.5,20]]],\n' in text
@@ -62,16 +63,30 @@ def test_a_file_is_plain_to_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "parts",
     [
-        {"format": "other"}, {"strokes": {"soleus": [[[1, 1]]]}}, {"strokes": {"sartorius": []}},
-        {"strokes": {"sartorius": [[[1]]]}}, {"strokes": {"sartorius": [[[1, "2"]]]}}, {"strokes": []},
-        {"strokes": {"sartorius": [[[1, True]]]}}, {"strokes": {"sartorius": [[[1, 1e9]]]}},
-        {"confidence": {"sartorius": 2}}, {"confidence": {"sartorius": 2.5}, "strokes": {"sartorius": [[[1, 1]]]}},
-        {"window": [0, 5, 3]}, {"window": [0, 5, 3, 9.5]}, {"colour": "red"}, {"settings": {"mask_hu": "low"}},
-        {"settings": {"mask": 3}}, {"settings": {"fill_bones": 1}}, {"settings": {"skin_voxels": 1.5}},
-        {"polygons": [{"as": "fat", "points": [[0, 0], [1, 0], [1, 1]]}]}, {"polygons": [{"as": "none"}]},
-        {"undecided": [["sartorius"]]}, {"dropped": "sartorius"}, {"start": 3},
+        {"format": "other"},
+        {"strokes": {"soleus": [[[1, 1]]]}},
+        {"strokes": {"sartorius": []}},
+        {"strokes": {"sartorius": [[[1]]]}},
+        {"strokes": {"sartorius": [[[1, "2"]]]}},
+        {"strokes": []},
+        {"strokes": {"sartorius": [[[1, True]]]}},
+        {"strokes": {"sartorius": [[[1, 1e9]]]}},
+        {"confidence": {"sartorius": 2}},
+        {"confidence": {"sartorius": 2.5}, "strokes": {"sartorius": [[[1, 1]]]}},
+        {"window": [0, 5, 3]},
+        {"window": [0, 5, 3, 9.5]},
+        {"colour": "red"},
+        {"settings": {"mask_hu": "low"}},
+        {"settings": {"mask": 3}},
+        {"settings": {"fill_bones": 1}},
+        {"settings": {"skin_voxels": 1.5}},
+        {"polygons": [{"as": "fat", "points": [[0, 0], [1, 0], [1, 1]]}]},
+        {"polygons": [{"as": "none"}]},
+        {"undecided": [["sartorius"]]},
+        {"dropped": "sartorius"},
+        {"start": 3},
     ],
-)  # fmt: skip
+)
 def test_what_is_no_outline_is_refused_with_its_file(parts: dict, tmp_path: Path) -> None:
     path = tmp_path / "k001.json"
     path.write_text(json.dumps({"format": FORMAT} | parts))

@@ -137,14 +137,23 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(GeometryError):
         Outliner(thigh(), 1, np.zeros((5, 5), bool))
     for wrong in (
-        lambda: Strokes("soleus", (((1, 1),),)), lambda: Strokes("sartorius", ()), lambda: Strokes("sartorius", ((),)),
-        lambda: Strokes("sartorius", (((1, 1),),), confidence=4), lambda: Polygon(77, ((0, 0), (1, 0), (1, 1))),
-        lambda: Polygon(1, ((0, 0), (1, 0))), lambda: Outline(TWO + TWO[:1]), lambda: Outline(TWO, dropped=("soleus",)),
-        lambda: Outline(TWO, undecided=(("sartorius", "soleus"),)), lambda: Outline(TWO, window=(5, 5, 0, 9)),
-        lambda: OutlineSettings(neighbour_weight=0.6), lambda: OutlineSettings(edge_scale_hu=0),
-        lambda: OutlineSettings(grid_factor=3), lambda: OutlineSettings(skin_voxels=51),
-        lambda: OutlineSettings(mask_hu=float("nan")), lambda: Strokes("sartorius", (((1, 1),),), opening_voxels=51),
-    ):  # fmt: skip
+        lambda: Strokes("soleus", (((1, 1),),)),
+        lambda: Strokes("sartorius", ()),
+        lambda: Strokes("sartorius", ((),)),
+        lambda: Strokes("sartorius", (((1, 1),),), confidence=4),
+        lambda: Polygon(77, ((0, 0), (1, 0), (1, 1))),
+        lambda: Polygon(1, ((0, 0), (1, 0))),
+        lambda: Outline(TWO + TWO[:1]),
+        lambda: Outline(TWO, dropped=("soleus",)),
+        lambda: Outline(TWO, undecided=(("sartorius", "soleus"),)),
+        lambda: Outline(TWO, window=(5, 5, 0, 9)),
+        lambda: OutlineSettings(neighbour_weight=0.6),
+        lambda: OutlineSettings(edge_scale_hu=0),
+        lambda: OutlineSettings(grid_factor=3),
+        lambda: OutlineSettings(skin_voxels=51),
+        lambda: OutlineSettings(mask_hu=float("nan")),
+        lambda: Strokes("sartorius", (((1, 1),),), opening_voxels=51),
+    ):
         with pytest.raises(SettingsError):
             wrong()
 

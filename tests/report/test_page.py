@@ -98,8 +98,12 @@ def test_cut_and_absent_are_marked(page):
     cells = Reader(page).cells
     assert [c.strip() for c in cells["rectus_femoris"]] == ["100.0", "90.0", "+10.5", "51.5", "51.5"]
     assert [" ".join(c.split()) for c in cells["sartorius"]] == [
-        "100.0 ▲cut by the scan's edge", "90.0", "–", "51.5", "51.5",
-    ]  # fmt: skip
+        "100.0 ▲cut by the scan's edge",
+        "90.0",
+        "–",
+        "51.5",
+        "51.5",
+    ]
     assert [c.strip() for c in cells["gracilis"]] == ["100.0", "–", "–", "51.5", "–"]
     assert set(cells) == {s.key for s in STRUCTURES}
 
@@ -118,9 +122,15 @@ def test_legend_colours_are_those_of_the_anatomy(page):
 def test_text_of_the_user_is_escaped(phantom, rows, record):
     nasty = '<img src="x" onerror="alert(1)">&'
     record = replace(
-        record, subject=nasty, weights=nasty, trained_on=nasty, device=nasty, warnings=(nasty,),
-        versions={nasty: nasty}, seconds={nasty: 1.0},
-    )  # fmt: skip
+        record,
+        subject=nasty,
+        weights=nasty,
+        trained_on=nasty,
+        device=nasty,
+        warnings=(nasty,),
+        versions={nasty: nasty},
+        seconds={nasty: 1.0},
+    )
     page = render_page(phantom.ct, phantom.labels, rows, record)
     assert "<img" not in page
     assert Reader(page).text.count(nasty) >= 7

@@ -13,13 +13,25 @@ YOUNGER, OLDER = (50.0, 64.9), (65.0, 99.0)
 
 GRIP_KG = {(M, YOUNGER): 34, (F, YOUNGER): 20, (M, OLDER): 28, (F, OLDER): 18}
 PER_HEIGHT2 = {
-    (M, YOUNGER, DXA): 7.2, (F, YOUNGER, DXA): 5.5, (M, OLDER, DXA): 7.0, (F, OLDER, DXA): 5.4,
-    (M, YOUNGER, BIA): 7.6, (F, YOUNGER, BIA): 5.7, (M, OLDER, BIA): 7.0, (F, OLDER, BIA): 5.7,
-}  # fmt: skip
+    (M, YOUNGER, DXA): 7.2,
+    (F, YOUNGER, DXA): 5.5,
+    (M, OLDER, DXA): 7.0,
+    (F, OLDER, DXA): 5.4,
+    (M, YOUNGER, BIA): 7.6,
+    (F, YOUNGER, BIA): 5.7,
+    (M, OLDER, BIA): 7.0,
+    (F, OLDER, BIA): 5.7,
+}
 PER_BMI = {
-    (M, YOUNGER, DXA): 0.80, (F, YOUNGER, DXA): 0.55, (M, OLDER, DXA): 0.73, (F, OLDER, DXA): 0.52,
-    (M, YOUNGER, BIA): 0.90, (F, YOUNGER, BIA): 0.63, (M, OLDER, BIA): 0.83, (F, OLDER, BIA): 0.57,
-}  # fmt: skip
+    (M, YOUNGER, DXA): 0.80,
+    (F, YOUNGER, DXA): 0.55,
+    (M, OLDER, DXA): 0.73,
+    (F, OLDER, DXA): 0.52,
+    (M, YOUNGER, BIA): 0.90,
+    (F, YOUNGER, BIA): 0.63,
+    (M, OLDER, BIA): 0.83,
+    (F, OLDER, BIA): 0.57,
+}
 
 
 def finding(domain: Domain, **values: object) -> Finding:

@@ -31,21 +31,63 @@ N, P, S, V, U = Stage.NONE, Stage.POSSIBLE, Stage.SARCOPENIA, Stage.SEVERE, Stag
 
 # (strength, mass, performance) -> (stage, at most): the published rules, written out by hand
 AWGS_TABLE = {
-    "nnn": (N, N), "nnl": (P, P), "nnu": (U, P), "nln": (N, N), "nll": (S, S), "nlu": (U, S),
-    "nun": (N, N), "nul": (P, S), "nuu": (U, S),
-    "lnn": (P, P), "lnl": (P, P), "lnu": (P, P), "lln": (S, S), "lll": (V, V), "llu": (S, V),
-    "lun": (P, S), "lul": (P, V), "luu": (P, V),
-    "unn": (U, P), "unl": (P, P), "unu": (U, P), "uln": (U, S), "ull": (S, V), "ulu": (U, V),
-    "uun": (U, S), "uul": (P, V), "uuu": (U, V),
-}  # fmt: skip
+    "nnn": (N, N),
+    "nnl": (P, P),
+    "nnu": (U, P),
+    "nln": (N, N),
+    "nll": (S, S),
+    "nlu": (U, S),
+    "nun": (N, N),
+    "nul": (P, S),
+    "nuu": (U, S),
+    "lnn": (P, P),
+    "lnl": (P, P),
+    "lnu": (P, P),
+    "lln": (S, S),
+    "lll": (V, V),
+    "llu": (S, V),
+    "lun": (P, S),
+    "lul": (P, V),
+    "luu": (P, V),
+    "unn": (U, P),
+    "unl": (P, P),
+    "unu": (U, P),
+    "uln": (U, S),
+    "ull": (S, V),
+    "ulu": (U, V),
+    "uun": (U, S),
+    "uul": (P, V),
+    "uuu": (U, V),
+}
 EWGSOP2_TABLE = {
-    "nnn": (N, N), "nnl": (N, N), "nnu": (N, N), "nln": (N, N), "nll": (N, N), "nlu": (N, N),
-    "nun": (N, N), "nul": (N, N), "nuu": (N, N),
-    "lnn": (P, P), "lnl": (P, P), "lnu": (P, P), "lln": (S, S), "lll": (V, V), "llu": (S, V),
-    "lun": (P, S), "lul": (P, V), "luu": (P, V),
-    "unn": (U, P), "unl": (U, P), "unu": (U, P), "uln": (U, S), "ull": (U, V), "ulu": (U, V),
-    "uun": (U, S), "uul": (U, V), "uuu": (U, V),
-}  # fmt: skip
+    "nnn": (N, N),
+    "nnl": (N, N),
+    "nnu": (N, N),
+    "nln": (N, N),
+    "nll": (N, N),
+    "nlu": (N, N),
+    "nun": (N, N),
+    "nul": (N, N),
+    "nuu": (N, N),
+    "lnn": (P, P),
+    "lnl": (P, P),
+    "lnu": (P, P),
+    "lln": (S, S),
+    "lll": (V, V),
+    "llu": (S, V),
+    "lun": (P, S),
+    "lul": (P, V),
+    "luu": (P, V),
+    "unn": (U, P),
+    "unl": (U, P),
+    "unu": (U, P),
+    "uln": (U, S),
+    "ull": (U, V),
+    "ulu": (U, V),
+    "uun": (U, S),
+    "uul": (U, V),
+    "uuu": (U, V),
+}
 FNIH_TABLE = {key: tuple(N if stage is P else stage for stage in row) for key, row in EWGSOP2_TABLE.items()}
 FNIH_TABLE |= {"unn": (N, N), "unl": (N, N), "unu": (N, N), "lun": (U, S), "lul": (U, V), "luu": (U, V)}
 WORD = {"l": "low", "n": "normal", "u": "unknown"}
@@ -53,9 +95,14 @@ WORD = {"l": "low", "n": "normal", "u": "unknown"}
 
 def man(strength: str = "u", mass: str = "u", performance: str = "u") -> ClinicalFacts:
     return ClinicalFacts(
-        sex=Sex.MAN, age_years=77, height_cm=170, weight_kg=70,
-        grip_kg=GRIP[WORD[strength]], smi_kg_m2=SMI[WORD[mass]], gait_m_s=GAIT[WORD[performance]],
-    )  # fmt: skip
+        sex=Sex.MAN,
+        age_years=77,
+        height_cm=170,
+        weight_kg=70,
+        grip_kg=GRIP[WORD[strength]],
+        smi_kg_m2=SMI[WORD[mass]],
+        gait_m_s=GAIT[WORD[performance]],
+    )
 
 
 @pytest.mark.parametrize(
@@ -100,7 +147,7 @@ def test_labels_are_the_criterias_own_words() -> None:
         (FNIH, "grip_kg", Sex.WOMAN, 16, False, -1),
         (FNIH, "gait_m_s", Sex.MAN, 0.8, True, -1),
     ],
-)  # fmt: skip
+)
 def test_each_published_cutoff_at_and_beside_its_edge(
     criteria: Any, field: str, sex: Sex, at: float, low_at: bool, low_side: int
 ) -> None:
@@ -128,8 +175,10 @@ def test_method_matters_only_between_the_cutoffs() -> None:
         return diagnose(ClinicalFacts(sex=Sex.WOMAN, smi_kg_m2=smi, mass_method=method), AWGS).domains[Domain.MASS]
 
     assert [mass(5.5, m) for m in (MassMethod.DXA, MassMethod.BIA, None)] == [
-        Finding.NORMAL, Finding.LOW, Finding.UNKNOWN,
-    ]  # fmt: skip
+        Finding.NORMAL,
+        Finding.LOW,
+        Finding.UNKNOWN,
+    ]
     assert mass(5.3, None) is Finding.LOW
     assert mass(5.8, None) is Finding.NORMAL
 
@@ -209,11 +258,18 @@ def test_age_bands_of_a_users_file() -> None:
 
 
 _VALUES: dict[str, Any] = {
-    "sex": st.sampled_from(Sex), "mass_method": st.sampled_from(MassMethod), "smi_kg_m2": st.floats(3, 10),
-    "grip_kg": st.floats(5, 60), "gait_m_s": st.floats(0.2, 2), "chair_stand_s": st.floats(5, 40),
-    "sppb": st.integers(0, 12), "tug_s": st.floats(5, 40), "height_cm": st.floats(140, 200),
-    "weight_kg": st.floats(40, 120), "age_years": st.floats(50, 95),
-}  # fmt: skip
+    "sex": st.sampled_from(Sex),
+    "mass_method": st.sampled_from(MassMethod),
+    "smi_kg_m2": st.floats(3, 10),
+    "grip_kg": st.floats(5, 60),
+    "gait_m_s": st.floats(0.2, 2),
+    "chair_stand_s": st.floats(5, 40),
+    "sppb": st.integers(0, 12),
+    "tug_s": st.floats(5, 40),
+    "height_cm": st.floats(140, 200),
+    "weight_kg": st.floats(40, 120),
+    "age_years": st.floats(50, 95),
+}
 
 
 def test_a_value_that_waits_for_the_sex_is_not_outvoted_by_a_normal_one() -> None:
@@ -241,12 +297,21 @@ def test_a_value_that_waits_for_the_sex_is_not_outvoted_by_a_normal_one() -> Non
 )
 @example(
     full={
-        "sex": Sex.MAN, "mass_method": MassMethod.DXA, "smi_kg_m2": 3.0, "grip_kg": 16.0, "gait_m_s": 0.5,
-        "chair_stand_s": 5.0, "sppb": 12, "tug_s": 5.0, "height_cm": 170.0, "weight_kg": 70.0, "age_years": 70.0,
+        "sex": Sex.MAN,
+        "mass_method": MassMethod.DXA,
+        "smi_kg_m2": 3.0,
+        "grip_kg": 16.0,
+        "gait_m_s": 0.5,
+        "chair_stand_s": 5.0,
+        "sppb": 12,
+        "tug_s": 5.0,
+        "height_cm": 170.0,
+        "weight_kg": 70.0,
+        "age_years": 70.0,
     },
     hidden={"age_years", "sex"},
     key="ewgsop2",
-)  # fmt: skip
+)
 @settings(deadline=None)
 def test_what_is_certain_without_some_values_stays_true_with_them(
     full: dict[str, Any], hidden: set[str], key: str

@@ -30,19 +30,29 @@ def test_the_table_is_the_published_one() -> None:
     reference = thigh_reference()
     by_name = {group.name: (group.sex, group.n, group.mean) for group in reference.groups}
     assert by_name == {
-        "young men": (Sex.MAN, 20, 16.0), "young women": (Sex.WOMAN, 18, 14.6),
-        "older men": (Sex.MAN, 25, 11.6), "older women": (Sex.WOMAN, 28, 11.5),
-    }  # fmt: skip
+        "young men": (Sex.MAN, 20, 16.0),
+        "young women": (Sex.WOMAN, 18, 14.6),
+        "older men": (Sex.MAN, 25, 11.6),
+        "older women": (Sex.WOMAN, 28, 11.5),
+    }
     assert reference.method == "MR" and "doi:10.1007/s11357-013-9571-6" in reference.source
 
 
 @pytest.mark.parametrize(
     ("sex", "age", "mean"),
     [
-        (Sex.MAN, 18, 16.0), (Sex.MAN, 30.9, 16.0), (Sex.MAN, 31, None), (Sex.MAN, 68.9, None), (Sex.MAN, 69, 11.6),
-        (Sex.WOMAN, 22, 14.6), (Sex.WOMAN, 81.9, 11.5), (Sex.WOMAN, 82, None), (Sex.MAN, None, None), (None, 75, None),
+        (Sex.MAN, 18, 16.0),
+        (Sex.MAN, 30.9, 16.0),
+        (Sex.MAN, 31, None),
+        (Sex.MAN, 68.9, None),
+        (Sex.MAN, 69, 11.6),
+        (Sex.WOMAN, 22, 14.6),
+        (Sex.WOMAN, 81.9, 11.5),
+        (Sex.WOMAN, 82, None),
+        (Sex.MAN, None, None),
+        (None, 75, None),
     ],
-)  # fmt: skip
+)
 def test_who_has_a_reference(sex: Sex | None, age: float | None, mean: float | None) -> None:
     group = thigh_reference().of_age(sex, age)
     assert (None if group is None else group.mean) == mean
@@ -73,8 +83,10 @@ def test_percent_of_the_expected_volume() -> None:
 
 def test_the_ratio_is_all_thigh_muscles_by_the_femur(measured: ScanMeasures) -> None:
     thigh = {"anterior", "medial", "posterior"}
-    muscle = {s: sum(m.volume_mm3 or 0 for m in measured.structures if m.side is s and m.structure.group.value in thigh)
-              for s in SIDES}  # fmt: skip
+    muscle = {
+        s: sum(m.volume_mm3 or 0 for m in measured.structures if m.side is s and m.structure.group.value in thigh)
+        for s in SIDES
+    }
     femur = {s: measured.structure("femur", s).volume_mm3 or 0 for s in SIDES}
     for side in SIDES:
         assert measured.thigh_muscle_to_femur(side) == pytest.approx(muscle[side] / femur[side])

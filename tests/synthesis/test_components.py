@@ -78,8 +78,15 @@ def test_a_fit_reaches_its_volume_in_one_piece(wanted):
     distances[..., 0] = np.clip(np.round(distance), -127, 127)
     one = np.zeros(1, np.float32)
     box = np.zeros((1, 3))
-    packed = Packed(np.zeros(0, np.int8), one.astype(np.int64), box.astype(np.int32), box.astype(np.float32),
-                    box.astype(np.float32), np.array([1], np.uint8), np.array([5], np.uint8))  # fmt: skip
+    packed = Packed(
+        np.zeros(0, np.int8),
+        one.astype(np.int64),
+        box.astype(np.int32),
+        box.astype(np.float32),
+        box.astype(np.float32),
+        np.array([1], np.uint8),
+        np.array([5], np.uint8),
+    )
     fit = fit_offsets((parts, distances), packed, Offsets(one, one, one), np.array([wanted]), spacing)
     assert abs(fit.miss[0]) < 0.01 and not fit.split
     radius = float(np.cbrt(wanted * 3 / 4 / np.pi))

@@ -97,15 +97,20 @@ def test_only_the_named_muscle_of_the_named_side_changes(atlas):
 
 
 def test_a_body_with_a_longer_belly_has_muscle_further_down_and_the_same_volume(atlas):
-    still = Deformation(
-        (1.0, 1.0, 1.0), {s: Pose() for s in SIDES}, {s: Girth() for s in SIDES}, ((40.0, 0.1),), 3
-    )  # fmt: skip
+    still = Deformation((1.0, 1.0, 1.0), {s: Pose() for s in SIDES}, {s: Girth() for s in SIDES}, ((40.0, 0.1),), 3)
     plan = dataclasses.replace(
-        sample_plan(7, [atlas], Variety.CLINICAL), mirrored=False, deformation=still, implants={}, fat_mm=8.0,
-        target_mm3={("rectus_femoris", Side.RIGHT): next(
-            p.volume_mm3 for p in atlas.parts if p.name == "rectus_femoris" and p.side is Side.RIGHT)},
+        sample_plan(7, [atlas], Variety.CLINICAL),
+        mirrored=False,
+        deformation=still,
+        implants={},
+        fat_mm=8.0,
+        target_mm3={
+            ("rectus_femoris", Side.RIGHT): next(
+                p.volume_mm3 for p in atlas.parts if p.name == "rectus_femoris" and p.side is Side.RIGHT
+            )
+        },
         bellies={},
-    )  # fmt: skip
+    )
     value = BY_KEY["rectus_femoris"].label_value(Side.RIGHT)
     lowest, volume = [], []
     for bellies in ({}, {("rectus_femoris", Side.RIGHT): Belly(lower_mm=-16.0)}):

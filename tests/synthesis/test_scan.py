@@ -172,8 +172,9 @@ def test_protocols_stay_in_range():
 def test_a_data_set_has_nnunet_layout_and_true_volumes(atlas, tmp_path):
     write_dataset(tmp_path, [atlas], DatasetOptions(2, seed=4, spec=ScanSpec((6.0, 6.0, 8.0))))
     assert sorted(p.name for p in (tmp_path / "imagesTr").iterdir()) == [
-        "synth_00004_0000.nii.gz", "synth_00005_0000.nii.gz"
-    ]  # fmt: skip
+        "synth_00004_0000.nii.gz",
+        "synth_00005_0000.nii.gz",
+    ]
     labels = nib.load(tmp_path / "labelsTr" / "synth_00005.nii.gz")
     assert labels.shape == nib.load(tmp_path / "imagesTr" / "synth_00005_0000.nii.gz").shape
     description = json.loads((tmp_path / "dataset.json").read_text())

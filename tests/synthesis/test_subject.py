@@ -19,9 +19,7 @@ from vastus.synthesis.tissues import Tissue
 
 pytestmark = pytest.mark.slow  # bodies are made
 
-STILL = Deformation(
-    (1.0, 1.0, 1.0), {s: Pose() for s in SIDES}, {s: Girth() for s in SIDES}, ((40.0, 1.0),), 3
-)  # fmt: skip
+STILL = Deformation((1.0, 1.0, 1.0), {s: Pose() for s in SIDES}, {s: Girth() for s in SIDES}, ((40.0, 1.0),), 3)
 FACTORS = {"vastus_lateralis": 1.3, "gluteus_maximus": 0.7, "adductor_magnus": 0.8, "semitendinosus": 1.25}
 
 
@@ -64,8 +62,9 @@ def test_volumes_reach_their_targets_though_neighbours_compete(body):
     keys = ("vastus_lateralis", "gluteus_maximus", "adductor_magnus", "vastus_medialis")
     misses = {
         (key, side.value): counts[BY_KEY[key].label_value(side)] / body.plan.target_mm3[key, side] - 1
-        for key in keys for side in SIDES
-    }  # fmt: skip
+        for key in keys
+        for side in SIDES
+    }
     assert max(map(abs, misses.values())) < 0.03, misses
 
 
@@ -140,10 +139,14 @@ def test_every_process_draws_the_same_plan(atlas, tmp_path):
         "print([round(v, 3) for v in plan.target_mm3.values()], plan.fat_mm, plan.deformation.scale)"
     )
     plans = {
-        subprocess.run([sys.executable, "-c", code, tmp_path / "atlas.npz"], env=os.environ | {"PYTHONHASHSEED": seed},
-                       check=True, capture_output=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", code, tmp_path / "atlas.npz"],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+        ).stdout
         for seed in ("1", "2", "3")
-    }  # fmt: skip
+    }
     assert len(plans) == 1
 
 

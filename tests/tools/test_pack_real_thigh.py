@@ -35,17 +35,27 @@ def tool() -> ModuleType:
 
 
 SPEC = {
-    "S": {"sa": "40,20 40,30; 42,25", "gr": "20,20 20,30", "fe": ""}, "bg": "5,5", "cuts": "28,5 28,40",
-    "igpair": "sa-gr", "poly": [["ig", "12,12 14,12 14,14"], ["bg", "1,1 2,1 2,2; 3,3 4,3 4,4"], ["sa", "9,9 9,8 8,8"]],
-    "drop": "", "conf": {"sa": 2, "vi": 1}, "crop": [2, 58, 1, 48], "igr": 2, "thr": -20, "nofill": 1, "op": 2,
-}  # fmt: skip
+    "S": {"sa": "40,20 40,30; 42,25", "gr": "20,20 20,30", "fe": ""},
+    "bg": "5,5",
+    "cuts": "28,5 28,40",
+    "igpair": "sa-gr",
+    "poly": [["ig", "12,12 14,12 14,14"], ["bg", "1,1 2,1 2,2; 3,3 4,3 4,4"], ["sa", "9,9 9,8 8,8"]],
+    "drop": "",
+    "conf": {"sa": 2, "vi": 1},
+    "crop": [2, 58, 1, 48],
+    "igr": 2,
+    "thr": -20,
+    "nofill": 1,
+    "op": 2,
+}
 
 
 def test_a_short_spec_is_read_in_full(tool: ModuleType) -> None:
     outline = tool.outline_of(SPEC)
     assert outline.strokes == (
-        Strokes("sartorius", (((40, 20), (40, 30)), ((42, 25),)), 2), Strokes("gracilis", (((20, 20), (20, 30)),)),
-    )  # fmt: skip
+        Strokes("sartorius", (((40, 20), (40, 30)), ((42, 25),)), 2),
+        Strokes("gracilis", (((20, 20), (20, 30)),)),
+    )
     assert outline.background == (((5, 5),),) and outline.cuts == (((28, 5), (28, 40)),)
     assert outline.undecided == (("sartorius", "gracilis"),) and outline.window == (2, 58, 1, 48)
     assert outline.polygons[0] == Polygon(UNLABELLED, ((12, 12), (14, 12), (14, 14)))
@@ -85,17 +95,33 @@ def test_readers_files_become_the_data_set(tool: ModuleType, tmp_path: Path) -> 
     write_image(Volume(tumour, LPS), images / "STS_001_GTV_mask.nii.gz")
     (tmp_path / "sides.tsv").write_text("id\tregion\nSTS_001\tL mid thigh\nSTS_004\tknee\n")
     done = subprocess.run(
-        [sys.executable, str(TOOL), "--first", str(tmp_path / "one"), str(tmp_path / "one_masks"),
-         "--second", str(tmp_path / "two"), str(tmp_path / "two_masks"), "--images", str(images),
-         "--sides", str(tmp_path / "sides.tsv"), "-o", str(tmp_path / "set")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            str(TOOL),
+            "--first",
+            str(tmp_path / "one"),
+            str(tmp_path / "one_masks"),
+            "--second",
+            str(tmp_path / "two"),
+            str(tmp_path / "two_masks"),
+            "--images",
+            str(images),
+            "--sides",
+            str(tmp_path / "sides.tsv"),
+            "-o",
+            str(tmp_path / "set"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     source = read_open_set(tmp_path / "set")
     assert [(s.scan, s.slice, s.reading, s.side, s.split) for s in source.slices] == [
-        ("STS_001", 1, 1, "left", Split.TRAIN), ("STS_004", 1, 1, "unknown", Split.TEST),
+        ("STS_001", 1, 1, "left", Split.TRAIN),
+        ("STS_004", 1, 1, "unknown", Split.TEST),
         ("STS_004", 1, 2, "unknown", Split.TEST),
-    ]  # fmt: skip
+    ]
     first = source.slices[0]
     assert (first.structures, first.unsure, first.start) == (("sartorius", "gracilis"), (("gracilis", 1),), "network")
     assert first.level is Level.DISTAL

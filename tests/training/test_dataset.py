@@ -65,9 +65,12 @@ def test_all_problems_are_listed_at_once(tmp_path: Path) -> None:
     text = "\n".join(report.problems)
     assert len(report.problems) == 5
     for words in (
-        "case0: an image without labels", "case1: labels without an image", "case2: label values without a name: 77",
-        "case3: The scan", "case4:",
-    ):  # fmt: skip
+        "case0: an image without labels",
+        "case1: labels without an image",
+        "case2: label values without a name: 77",
+        "case3: The scan",
+        "case4:",
+    ):
         assert words in text
     with pytest.raises(TrainingError, match=r"5 problem\(s\)"):
         require_sound(tmp_path)

@@ -41,9 +41,13 @@ def test_the_bundle_is_complete_and_describes_itself(bundle: Path) -> None:
     assert loaded.info.preprocessing == SETTINGS
     assert loaded.info.metrics == {"dice": 0.5}
     assert set(loaded.info.files) == {
-        "LICENSE", "configs/inference.json", "configs/metadata.json", "docs/README.md", "models/model.onnx",
+        "LICENSE",
+        "configs/inference.json",
+        "configs/metadata.json",
+        "docs/README.md",
+        "models/model.onnx",
         "models/model.safetensors",
-    }  # fmt: skip
+    }
     card = (bundle / "docs" / "README.md").read_text()
     for words in ("Stripes.", "Knows boxes only.", "4 steps of 1 windows", "| dice | 0.5 |"):
         assert words in card

@@ -95,8 +95,15 @@ def test_the_same_seed_gives_the_same_run_whatever_the_number_of_workers(tmp_pat
     # As programs of their own, as users train. In a pytest process that had run tests of other parts before, this was
     # seen to die of SIGSEGV once in a few runs of the whole suite.
     for name, workers in (("a", "0"), ("b", "1")):
-        result = subprocess.run([*RUN_TINY, tmp_path / name, "muon", "0.02", workers], cwd=HERE.parent, env=ALONE,
-                                capture_output=True, text=True, timeout=240, check=False)  # fmt: skip
+        result = subprocess.run(
+            [*RUN_TINY, tmp_path / name, "muon", "0.02", workers],
+            cwd=HERE.parent,
+            env=ALONE,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
         assert result.returncode == 0, result.stderr
     assert _losses(tmp_path / "a") == _losses(tmp_path / "b")
     assert _same(_weights(tmp_path / "a"), _weights(tmp_path / "b"))
@@ -211,9 +218,18 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
 def test_two_processes_train_like_one_with_twice_the_batch(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"}
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_addr=127.0.0.1",
-        "--master_port=29631", "-m", "training.run_tiny", str(tmp_path / "two"), "adamw", "0.001",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node=2",
+        "--master_addr=127.0.0.1",
+        "--master_port=29631",
+        "-m",
+        "training.run_tiny",
+        str(tmp_path / "two"),
+        "adamw",
+        "0.001",
+    ]
     done = subprocess.run(
         command, cwd=HERE.parent, env=environment, capture_output=True, text=True, timeout=300, check=False
     )

@@ -28,9 +28,13 @@ def test_two_cpu_minutes_on_the_phantom_teach_the_big_muscles(tmp_path: Path) ->
     )
     config = TrainConfig(
         network_arguments={"channels": [24, 48, 64], "encoder_blocks": [1, 1, 1], "head_channels": 16},
-        preprocessing=settings, steps=160, validation_steps=160, ema_decay=0.95, checkpoint_steps=1000,
+        preprocessing=settings,
+        steps=160,
+        validation_steps=160,
+        ema_decay=0.95,
+        checkpoint_steps=1000,
         checkpoint_seconds=1e9,
-    )  # fmt: skip
+    )
     train(config, PhantomSource(settings), PhantomSource(settings, seed=99), tmp_path, options=TrainOptions(workers=0))
     with (tmp_path / "validation.csv").open() as file:
         last = list(csv.DictReader(file))[-1]

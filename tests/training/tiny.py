@@ -38,8 +38,16 @@ class Stripes:
 
 def tiny_config(**changes: object) -> TrainConfig:
     values: dict[str, object] = {
-        "network": "resunet", "network_arguments": ARGUMENTS, "preprocessing": SETTINGS.to_dict(),
-        "classes": ("background", "femur", "sartorius"), "steps": 8, "batch_size": 1, "bf16": False,
-        "checkpoint_steps": 1, "validation_steps": 4, "validation_patches": 2, "log_steps": 1,
-    }  # fmt: skip
+        "network": "resunet",
+        "network_arguments": ARGUMENTS,
+        "preprocessing": SETTINGS.to_dict(),
+        "classes": ("background", "femur", "sartorius"),
+        "steps": 8,
+        "batch_size": 1,
+        "bf16": False,
+        "checkpoint_steps": 1,
+        "validation_steps": 4,
+        "validation_patches": 2,
+        "log_steps": 1,
+    }
     return TrainConfig.from_dict(values | changes)

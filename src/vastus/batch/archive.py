@@ -119,8 +119,9 @@ class ArchiveTable:
     def _refusal(self, error: OSError) -> OutputError:
         return OutputError(
             f"The archive's table can't be written ({error.strerror}).",
-            path=self.path, remedy="Free its rights or space and run again; finished scans are kept.",
-        )  # fmt: skip
+            path=self.path,
+            remedy="Free its rights or space and run again; finished scans are kept.",
+        )
 
 
 def header_line(columns: Iterable[str]) -> str:

@@ -24,9 +24,12 @@ from vastus.batch.worker import death_of, perform
 from vastus.errors import DeviceError, VastusError
 
 THREAD_VARIABLES: Final = (
-    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
-)  # fmt: skip
+)
 _MOST_FAILED_STARTS = 3
 _PATIENCE_S = 5.0
 
@@ -55,9 +58,7 @@ class LocalEngine:
         timeout_s: a scan that takes longer costs its worker the life; None: no limit.
     """
 
-    def __init__(
-        self, count: int, threads: int, gpus: tuple[str, ...] = (), timeout_s: float | None = None
-    ) -> None:  # fmt: skip
+    def __init__(self, count: int, threads: int, gpus: tuple[str, ...] = (), timeout_s: float | None = None) -> None:
         self.count, self.threads, self.gpus, self.timeout_s = count, threads, gpus, timeout_s
 
     @property

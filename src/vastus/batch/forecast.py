@@ -72,10 +72,15 @@ def forecast(batch: OpenBatch, workers: int, threads: int, *, trial: bool = True
         seconds = voxels * history.seconds / history.voxels / max(1, min(workers, len(known) + remote))
         needed = round(voxels * history.output_bytes / history.voxels)
     return Forecast(
-        found=batch.found, to_segment=queued[Work.SEGMENT], to_measure=queued[Work.MEASURE],
-        unreadable=len(sizes) - len(known), seconds=seconds, needed_bytes=needed,
-        free_bytes=_free_bytes(batch.request.output), based_on=history.scans,
-    )  # fmt: skip
+        found=batch.found,
+        to_segment=queued[Work.SEGMENT],
+        to_measure=queued[Work.MEASURE],
+        unreadable=len(sizes) - len(known),
+        seconds=seconds,
+        needed_bytes=needed,
+        free_bytes=_free_bytes(batch.request.output),
+        based_on=history.scans,
+    )
 
 
 def _free_bytes(folder: Path) -> int:

@@ -113,8 +113,9 @@ def _list_rows(path: Path) -> Iterator[tuple[int, dict[str, str | None]]]:
         if len(row.cells) > len(names) and any(row.cells[len(names) :]):
             raise SettingsError(
                 f"Line {row.line} of the list has more cells than the first line.",
-                path=path, remedy="Put a path that holds the separator into quotes.",
-            )  # fmt: skip
+                path=path,
+                remedy="Put a path that holds the separator into quotes.",
+            )
         yield row.line, dict(zip(names, row.cells, strict=False))
 
 
@@ -133,8 +134,9 @@ def _check_columns(names: Sequence[str], found: Sequence[str], path: Path) -> No
     if "path" not in names:
         raise SettingsError(
             f"The list has no column 'path'; its first line holds: {', '.join(found)[:200]}.",
-            path=path, remedy="Columns: path, and if you like name and series.",
-        )  # fmt: skip
+            path=path,
+            remedy="Columns: path, and if you like name and series.",
+        )
 
 
 def scan_name(path: Path, root: Path) -> str:

@@ -110,8 +110,9 @@ class Ledger:
             elif version != _SCHEMA_VERSION:
                 raise OutputError(
                     f"The ledger has version {version}, this Vastus writes {_SCHEMA_VERSION}.",
-                    path=folder / LEDGER_FILE, remedy="Choose another output folder.",
-                )  # fmt: skip
+                    path=folder / LEDGER_FILE,
+                    remedy="Choose another output folder.",
+                )
         except sqlite3.Error as error:
             self._release()
             raise OutputError(f"The ledger can't be used ({error}).", path=folder / LEDGER_FILE) from error
@@ -210,9 +211,19 @@ class Ledger:
             self._db.execute(
                 "INSERT INTO scans (key, name, path, series, fingerprint, state, work, labels_key, measures_key, seen)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (scan.key, self._unused(scan.name), str(scan.path), scan.series, scan.fingerprint, State.PENDING.value,
-                 Work.SEGMENT.value, keys.labels, keys.measures, run),
-            )  # fmt: skip
+                (
+                    scan.key,
+                    self._unused(scan.name),
+                    str(scan.path),
+                    scan.series,
+                    scan.fingerprint,
+                    State.PENDING.value,
+                    Work.SEGMENT.value,
+                    keys.labels,
+                    keys.measures,
+                    run,
+                ),
+            )
             return
         state, work = row["state"], row["work"]
         if (row["fingerprint"], row["labels_key"]) != (scan.fingerprint, keys.labels):
@@ -295,10 +306,27 @@ class Ledger:
             " in_table=MAX(in_table, ?), voxels=CASE WHEN ? THEN ? ELSE voxels END,"
             " seconds=CASE WHEN ? THEN ? ELSE seconds END, peak_bytes=MAX(COALESCE(peak_bytes, 0), ?),"
             " output_bytes=CASE WHEN ? THEN ? ELSE output_bytes END WHERE id=?",
-            (state.value, tries, outcome.error or None, outcome.message or None, json.dumps(outcome.product.warnings),
-             keys.weights, keys.version, finished, done, int(done), done, outcome.product.voxels,
-             segmented or not done, outcome.seconds, outcome.peak_bytes, done, outcome.output_bytes, scan_id),
-        )  # fmt: skip
+            (
+                state.value,
+                tries,
+                outcome.error or None,
+                outcome.message or None,
+                json.dumps(outcome.product.warnings),
+                keys.weights,
+                keys.version,
+                finished,
+                done,
+                int(done),
+                done,
+                outcome.product.voxels,
+                segmented or not done,
+                outcome.seconds,
+                outcome.peak_bytes,
+                done,
+                outcome.output_bytes,
+                scan_id,
+            ),
+        )
         return state
 
     def put_back(self, task: Task) -> None:

@@ -38,10 +38,17 @@ class EventLog:
     def outcome(self, outcome: Outcome, state: State) -> None:
         """The line of one try."""
         self.write(
-            "scan", scan=outcome.task.key, work=outcome.task.work.value, ending=outcome.ending.value, state=state.value,
-            error=outcome.error or None, seconds=round(outcome.seconds, 3), peak_bytes=outcome.peak_bytes,
-            voxels=outcome.product.voxels, worker=outcome.worker,
-        )  # fmt: skip
+            "scan",
+            scan=outcome.task.key,
+            work=outcome.task.work.value,
+            ending=outcome.ending.value,
+            state=state.value,
+            error=outcome.error or None,
+            seconds=round(outcome.seconds, 3),
+            peak_bytes=outcome.peak_bytes,
+            voxels=outcome.product.voxels,
+            worker=outcome.worker,
+        )
 
     def close(self) -> None:
         """Close the file."""

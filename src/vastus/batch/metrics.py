@@ -38,10 +38,18 @@ class BatchMetrics:
         progress = self._progress
         with self._lock:
             families: list[tuple[str, str, str, dict[str, float]]] = [
-                ("tries_total", "counter", "Tries by how they ended.",
-                 {f'{{ending="{k}"}}': v for k, v in sorted(self._endings.items())}),
-                ("errors_total", "counter", "Tries that failed, by the error's name.",
-                 {f'{{error="{k}"}}': v for k, v in sorted(self._errors.items())}),
+                (
+                    "tries_total",
+                    "counter",
+                    "Tries by how they ended.",
+                    {f'{{ending="{k}"}}': v for k, v in sorted(self._endings.items())},
+                ),
+                (
+                    "errors_total",
+                    "counter",
+                    "Tries that failed, by the error's name.",
+                    {f'{{error="{k}"}}': v for k, v in sorted(self._errors.items())},
+                ),
                 ("work_seconds_total", "counter", "Time workers spent on scans.", {"": self._seconds}),
                 ("scans_finished", "gauge", "Scans of this run that need nothing more.", {"": progress.finished}),
                 ("scans_total", "gauge", "Scans of this run.", {"": progress.total}),
@@ -49,7 +57,7 @@ class BatchMetrics:
                 ("seconds_left", "gauge", "Estimated time left.", {"": round(progress.seconds_left or 0.0, 1)}),
                 ("workers", "gauge", "Scans done at a time.", {"": self._workers}),
                 ("worker_peak_bytes", "gauge", "Largest memory of a worker so far.", {"": self._peak_bytes}),
-            ]  # fmt: skip
+            ]
         lines = []
         for name, kind, text, samples in families:
             lines += [f"# HELP vastus_batch_{name} {text}", f"# TYPE vastus_batch_{name} {kind}"]

@@ -29,7 +29,7 @@ from vastus.io.tables import (
     RECORD_FILE,
     VOLUME_COLUMNS,
     VOLUMES_FILE,
-)  # fmt: skip
+)
 from vastus.morphometry.rows import ALL, BOTH_SIDES
 from vastus.morphometry.settings import MeasureSettings
 

@@ -92,11 +92,18 @@ def read_archive(path: Path) -> Archive:
     from pyarrow import csv as arrow_csv
 
     options = arrow_csv.ConvertOptions(
-        column_types={SUBJECT: pa.string(), STRUCTURE: pa.string(), SIDE: pa.string(), VOLUME_MM3: pa.float32(),
-                      TRUNCATED: pa.bool_(), FRAGMENT: pa.bool_()},
-        include_columns=[SUBJECT, STRUCTURE, SIDE, VOLUME_MM3, TRUNCATED, FRAGMENT], include_missing_columns=True,
+        column_types={
+            SUBJECT: pa.string(),
+            STRUCTURE: pa.string(),
+            SIDE: pa.string(),
+            VOLUME_MM3: pa.float32(),
+            TRUNCATED: pa.bool_(),
+            FRAGMENT: pa.bool_(),
+        },
+        include_columns=[SUBJECT, STRUCTURE, SIDE, VOLUME_MM3, TRUNCATED, FRAGMENT],
+        include_missing_columns=True,
         strings_can_be_null=False,
-    )  # fmt: skip
+    )
     names: list[str] = []
     volumes = [np.empty((0, len(COLUMNS)), np.float32)]
     cuts = [np.empty((0, len(COLUMNS)), np.bool_)]
@@ -135,8 +142,9 @@ def _read_confidence(path: Path, names: list[str]) -> NDArray[np.float32]:
     place = {name: n for n, name in enumerate(names)}
     options = arrow_csv.ConvertOptions(
         column_types={SUBJECT: pa.string(), STRUCTURE: pa.string(), SIDE: pa.string(), CONFIDENCE: pa.float32()},
-        include_columns=[SUBJECT, STRUCTURE, SIDE, CONFIDENCE], strings_can_be_null=False,
-    )  # fmt: skip
+        include_columns=[SUBJECT, STRUCTURE, SIDE, CONFIDENCE],
+        strings_can_be_null=False,
+    )
     with arrow_csv.open_csv(path, convert_options=options) as reader:
         for batch in reader:
             subjects = batch.column(0).dictionary_encode()

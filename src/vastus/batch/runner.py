@@ -135,9 +135,14 @@ class _Run:
             None if batch.request.metrics_port is None else MetricsServer(self._metrics, batch.request.metrics_port)
         )
         self._log.write(
-            "start", run=batch.run, found=batch.found, waiting=self._progress.total, workers=self._engine.workers,
-            weights=batch.keys.weights, version=batch.keys.version,
-        )  # fmt: skip
+            "start",
+            run=batch.run,
+            found=batch.found,
+            waiting=self._progress.total,
+            workers=self._engine.workers,
+            weights=batch.keys.weights,
+            version=batch.keys.version,
+        )
         try:
             for table in self._tables.values():
                 table.open()

@@ -61,14 +61,33 @@ def write_summary(ledger: Ledger) -> int:
             continue
         right, left = (None if math.isnan(value) else round(float(value) * _ML, 1) for value in thigh[n])
         lines.append(
-            Line(row["name"], row["state"], right, left, int((archive.volume_mm3[n] > 0).sum()),
-                  int(archive.truncated[n].sum()), (*standing_out[n], *warned), "", row["seconds"],
-                  None if math.isnan(archive.confidence[n, -1]) else float(archive.confidence[n, -1]))
-        )  # fmt: skip
+            Line(
+                row["name"],
+                row["state"],
+                right,
+                left,
+                int((archive.volume_mm3[n] > 0).sum()),
+                int(archive.truncated[n].sum()),
+                (*standing_out[n], *warned),
+                "",
+                row["seconds"],
+                None if math.isnan(archive.confidence[n, -1]) else float(archive.confidence[n, -1]),
+            )
+        )
     first = sorted((line for line in lines if line.findings), key=lambda line: -_weight(line))
-    _write_csv(ledger.folder / LOOK_FIRST_FILE, (SUBJECT, "reasons", "findings", "weight"),
-               [(line.name, " ".join(dict.fromkeys(f.reason.value for f in line.findings)),
-                 "; ".join(f.text for f in line.findings), f"{_weight(line):.1f}") for line in first])  # fmt: skip
+    _write_csv(
+        ledger.folder / LOOK_FIRST_FILE,
+        (SUBJECT, "reasons", "findings", "weight"),
+        [
+            (
+                line.name,
+                " ".join(dict.fromkeys(f.reason.value for f in line.findings)),
+                "; ".join(f.text for f in line.findings),
+                f"{_weight(line):.1f}",
+            )
+            for line in first
+        ],
+    )
     failed = [
         (row["name"], row["path"], row["series"] or "", row["state"], row["attempts"], row["error"], row["message"])
         for row in ledger.rows()
@@ -97,14 +116,22 @@ def _entry(line: Line, folder: Path) -> dict[str, Any]:
     if total:
         sides = round(200 * ((line.right_ml or 0.0) - (line.left_ml or 0.0)) / total, 1)
     return {
-        "name": line.name, "state": line.state, "right": line.right_ml, "left": line.left_ml, "total": total,
-        "sides": sides, "found": line.found, "cut": line.cut, "weight": round(_weight(line), 1),
-        "flags": [[f.reason.value, f.text] for f in line.findings], "error": line.error,
+        "name": line.name,
+        "state": line.state,
+        "right": line.right_ml,
+        "left": line.left_ml,
+        "total": total,
+        "sides": sides,
+        "found": line.found,
+        "cut": line.cut,
+        "weight": round(_weight(line), 1),
+        "flags": [[f.reason.value, f.text] for f in line.findings],
+        "error": line.error,
         "sure": None if line.sure is None else round(line.sure, 2),
         "seconds": None if line.seconds is None else round(line.seconds, 1),
         "thumb": href + THUMBNAIL_FILE if (place / THUMBNAIL_FILE).is_file() else "",
         "page": href + PAGE_FILE if (place / PAGE_FILE).is_file() else "",
-    }  # fmt: skip
+    }
 
 
 def _weight(line: Line) -> float:

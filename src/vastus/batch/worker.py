@@ -20,11 +20,22 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 _AWAY = {
     getattr(errno, name)
     for name in (
-        "EIO", "ESTALE", "ENOTCONN", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH", "ETIMEDOUT", "ENODEV",
-        "ENXIO", "EREMOTEIO", "ECONNRESET", "ECONNABORTED",
+        "EIO",
+        "ESTALE",
+        "ENOTCONN",
+        "EHOSTDOWN",
+        "EHOSTUNREACH",
+        "ENETDOWN",
+        "ENETUNREACH",
+        "ETIMEDOUT",
+        "ENODEV",
+        "ENXIO",
+        "EREMOTEIO",
+        "ECONNRESET",
+        "ECONNABORTED",
     )
     if hasattr(errno, name)
-}  # fmt: skip
+}
 _STALE = ".vastus-*"
 
 
@@ -64,8 +75,13 @@ def death_of(task: Task, seconds: float, timeout_s: float | None, how: str = "")
         how: the process ended, if that is known.
     """
     if timeout_s is not None and seconds >= timeout_s:
-        return Outcome(task, Ending.CRASHED, error="TimedOut", message=f"The scan took longer than {timeout_s:g} s.",
-                       seconds=seconds)  # fmt: skip
+        return Outcome(
+            task,
+            Ending.CRASHED,
+            error="TimedOut",
+            message=f"The scan took longer than {timeout_s:g} s.",
+            seconds=seconds,
+        )
     words = f" ({how})" if how else ""
     return Outcome(
         task, Ending.CRASHED, error="WorkerDied", message=f"The worker died on this scan{words}.", seconds=seconds
@@ -80,9 +96,14 @@ def _perform(processor: Processor, task: Task, worker: str) -> Outcome:
         clear_leftovers(task.folder)
         product = processor.process(task)
         return Outcome(
-            task, ending, product, seconds=time.perf_counter() - start, peak_bytes=peak_bytes(),
-            output_bytes=_size_of(task.folder), worker=worker,
-        )  # fmt: skip
+            task,
+            ending,
+            product,
+            seconds=time.perf_counter() - start,
+            peak_bytes=peak_bytes(),
+            output_bytes=_size_of(task.folder),
+            worker=worker,
+        )
     except InputError as problem:
         if _is_away(problem):
             return _unreachable(task, problem, str(problem), start, worker)
@@ -105,16 +126,28 @@ def _perform(processor: Processor, task: Task, worker: str) -> Outcome:
         ending, error = Ending.FAILED, type(problem).__name__
         message = f"An unexpected {error} at {_place(problem)}."
     return Outcome(
-        task, ending, error=error, message=message, exit_code=exit_code,
-        seconds=time.perf_counter() - start, peak_bytes=peak_bytes(), worker=worker,
-    )  # fmt: skip
+        task,
+        ending,
+        error=error,
+        message=message,
+        exit_code=exit_code,
+        seconds=time.perf_counter() - start,
+        peak_bytes=peak_bytes(),
+        worker=worker,
+    )
 
 
 def _unreachable(task: Task, problem: Exception, message: str, start: float, worker: str) -> Outcome:
     return Outcome(
-        task, Ending.UNREACHABLE, error=type(problem).__name__, message=message, exit_code=PacsError.exit_code,
-        seconds=time.perf_counter() - start, peak_bytes=peak_bytes(), worker=worker,
-    )  # fmt: skip
+        task,
+        Ending.UNREACHABLE,
+        error=type(problem).__name__,
+        message=message,
+        exit_code=PacsError.exit_code,
+        seconds=time.perf_counter() - start,
+        peak_bytes=peak_bytes(),
+        worker=worker,
+    )
 
 
 def _is_away(problem: BaseException) -> bool:

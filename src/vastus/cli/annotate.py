@@ -80,13 +80,19 @@ def annotate(
     names = frozenset(name.lower() for name in allow_host or [])
     hosts = LOOPBACK_HOSTS | names | (frozenset({host.lower()}) - _EVERYWHERE)
     training = TrainerSettings(
-        read_train_settings(train_config) if train_config else {}, "cuda" if device is Device.CUDA else "cpu", threads,
+        read_train_settings(train_config) if train_config else {},
+        "cuda" if device is Device.CUDA else "cpu",
+        threads,
         workers,
-    )  # fmt: skip
+    )
     settings = ServerSettings(
-        folder, weights, RuntimeOptions(device, RuntimeName.AUTO, PrecisionChoice.AUTO, threads), training, hosts,
+        folder,
+        weights,
+        RuntimeOptions(device, RuntimeName.AUTO, PrecisionChoice.AUTO, threads),
+        training,
+        hosts,
         max_upload_mb << 20,
-    )  # fmt: skip
+    )
     listening = _listen(host, port)
     # What the server writes is for its owner alone, and its log is ours alone: what libraries print may quote a header.
     os.umask(0o077)
@@ -103,11 +109,17 @@ def annotate(
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         typer.echo("warning: the server runs as root; give it an account of its own.", err=True)
     config = uvicorn.Config(
-        guarded(create_app(project), project), log_level="warning", access_log=False, server_header=False,
-        http=patient_protocol(), ws="none", log_config=None,
-        ssl_certfile=str(certificate) if certificate else None, ssl_keyfile=str(key) if key else None,
+        guarded(create_app(project), project),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        http=patient_protocol(),
+        ws="none",
+        log_config=None,
+        ssl_certfile=str(certificate) if certificate else None,
+        ssl_keyfile=str(key) if key else None,
         timeout_graceful_shutdown=5,
-    )  # fmt: skip
+    )
     try:
         uvicorn.Server(config).run(sockets=[listening])
     finally:

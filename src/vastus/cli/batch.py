@@ -85,9 +85,14 @@ def batch(
         bundle, RuntimeOptions(device, runtime, precision), overlap, Extras(pages, measures, settings)
     )
     request = BatchRequest(
-        inputs, output, every_series=every_series, retry=(State.REFUSED, State.SET_ASIDE) if retry else (),
-        measure_again=measure_again, limit=limit, metrics_port=metrics_port,
-    )  # fmt: skip
+        inputs,
+        output,
+        every_series=every_series,
+        retry=(State.REFUSED, State.SET_ASIDE) if retry else (),
+        measure_again=measure_again,
+        limit=limit,
+        metrics_port=metrics_port,
+    )
     with OpenBatch(request, factory, dry=dry_run) as opened:
         plan, gpus = _plan(opened, factory.options, workers, threads)
         if dry_run:
@@ -153,8 +158,9 @@ def _report(result: BatchResult, output: Path, *, as_json: bool) -> None:
     if counts[State.WAITING.value]:
         typer.echo(
             f"{counts[State.WAITING.value]} of them could not be reached (PACS, network drive). No try was counted: run"
-            " the same command again.", err=True,
-        )  # fmt: skip
+            " the same command again.",
+            err=True,
+        )
     if result.look_first:
         typer.echo(f"{result.look_first} scans to look at first: {output / 'look_first.csv'}")
     if counts[State.REFUSED.value] or counts[State.SET_ASIDE.value] or counts[State.WAITING.value]:

@@ -70,8 +70,9 @@ def _read_starts(init: str | None, networks: list[str]) -> dict[str, TrainedWeig
         if given.network not in networks:
             raise SettingsError(
                 f"The weights belong to the network {given.network!r}, the runs train {', '.join(networks)}.",
-                path=path, remedy=f"Name it: --networks {given.network}.",
-            )  # fmt: skip
+                path=path,
+                remedy=f"Name it: --networks {given.network}.",
+            )
         if given.network in starts:
             raise SettingsError(f"Two weights are given for the network {given.network!r}.", path=path)
         starts[given.network] = given

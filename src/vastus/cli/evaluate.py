@@ -42,9 +42,12 @@ def evaluate(
     raters = [Rater(called[0], prediction)] + ([Rater(called[1], second)] if second else [])
     settings = RunSettings(ScoreSettings(tolerance_mm, empty, merge_sides), resample)
     result = run(
-        tuple(raters), reference, settings, progress=lambda case: typer.echo(f"scoring {case}", err=True),
+        tuple(raters),
+        reference,
+        settings,
+        progress=lambda case: typer.echo(f"scoring {case}", err=True),
         warn=lambda text: typer.echo(f"vastus: {text}", err=True),
-    )  # fmt: skip
+    )
     write_evaluation(result, output)
     for model in result.models:
         typer.echo(_headline(result, model))

@@ -56,10 +56,19 @@ def measure(
     # Whatever the user typed is checked before the scan is read.
     chosen = load_criteria(criteria)
     facts = ClinicalFacts(
-        sex=Sex.from_word(sex), age_years=age, height_cm=height_cm, weight_kg=weight_kg, smi_kg_m2=smi_kg_m2,
-        asm_kg=asm_kg, mass_method=_mass_method(mass_method), grip_kg=grip_kg, gait_m_s=gait_m_s,
-        chair_stand_s=chair_stand_s, sppb=sppb, tug_s=tug_s,
-    )  # fmt: skip
+        sex=Sex.from_word(sex),
+        age_years=age,
+        height_cm=height_cm,
+        weight_kg=weight_kg,
+        smi_kg_m2=smi_kg_m2,
+        asm_kg=asm_kg,
+        mass_method=_mass_method(mass_method),
+        grip_kg=grip_kg,
+        gait_m_s=gait_m_s,
+        chair_stand_s=chair_stand_s,
+        sppb=sppb,
+        tug_s=tug_s,
+    )
     thresholds = MeasureSettings() if settings is None else load_measure_settings(settings)
     scan = read_scan(ct, series=series)
     read = read_labels_on(labels, scan.volume, ct)
@@ -120,20 +129,23 @@ def _summary(found: ScanMeasures, settings: MeasureSettings, diagnosis: Diagnosi
                 "tilt_degrees": leg.tilt_degrees,
                 "truncated": leg.truncation.any,
                 "levels": [
-                    {"name": level.name, "position_mm": level.position_mm, "percent": level.percent,
-                     "point_mm": list(level.point_mm), "method": level.method}
+                    {
+                        "name": level.name,
+                        "position_mm": level.position_mm,
+                        "percent": level.percent,
+                        "point_mm": list(level.point_mm),
+                        "method": level.method,
+                    }
                     for level in leg.levels
                 ],
             }
             for leg in found.legs
         ],
         "posterior_to_anterior": {ratio.side.value: ratio.posterior_to_anterior for ratio in found.ratios},
-        "truncated": [
-            f"{s.structure.key}_{s.side.value}" for s in found.structures if s.truncated
-        ],
+        "truncated": [f"{s.structure.key}_{s.side.value}" for s in found.structures if s.truncated],
         "fragments": [f"{s.structure.key}_{s.side.value}" for s in found.structures if s.fragment],
         "absent": [f"{s.structure.key}_{s.side.value}" for s in found.structures if s.volume_mm3 is None],
-    }  # fmt: skip
+    }
     if diagnosis is not None:
         record["diagnosis"] = {
             "criteria": diagnosis.criteria,

@@ -60,9 +60,13 @@ def train(
     )
     weights = None if given is None else initial_weights(given, settings)
     run_training(
-        settings, source, validation, output, initial_weights=weights,
+        settings,
+        source,
+        validation,
+        output,
+        initial_weights=weights,
         options=TrainOptions(device=device, workers=workers, threads=threads),
-    )  # fmt: skip
+    )
 
 
 def read_config(

@@ -91,16 +91,18 @@ def _header(
         if not cell:
             continue
         if name in names:
-            problems.append(Problem(ProblemKind.BAD_COLUMN, f"a second column for this: {cell!r} is not used",
-                                    row=1, column=name))  # fmt: skip
+            problems.append(
+                Problem(ProblemKind.BAD_COLUMN, f"a second column for this: {cell!r} is not used", row=1, column=name)
+            )
             continue
         names[name], factors[name] = position, factor
     lacking = [name for name in columns.REQUIRED if name not in names]
     if lacking:
         raise SettingsError(
-            f"The clinical table has no column for: {', '.join(lacking)}.", path=path,
+            f"The clinical table has no column for: {', '.join(lacking)}.",
+            path=path,
             remedy=f"Name them so in the first line; found: {', '.join(c for c in cells if c)[:200]}.",
-        )  # fmt: skip
+        )
     return cells, names, factors
 
 

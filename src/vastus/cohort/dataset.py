@@ -135,21 +135,24 @@ def _nobody_matched(
         told = [p.what for p in problems if p.what.startswith(UNKNOWN_SEX)]
         words = ", ".join(dict.fromkeys(what.split(": ", 1)[1].split("; ")[0] for what in told))
         return EmptyCohortError(
-            f"The sex of nobody is known: the column sex holds {words[:200] or 'nothing'}.", problems,
+            f"The sex of nobody is known: the column sex holds {words[:200] or 'nothing'}.",
+            problems,
             remedy="Write F or M, or say what the words mean, for example --sex-codes 1=M,2=F.",
-        )  # fmt: skip
+        )
     if not len(volumes.sides_mm3):
         return EmptyCohortError(
-            "No scan has a volume that can be used.", problems,
+            "No scan has a volume that can be used.",
+            problems,
             remedy="volume_mm3 must hold positive numbers in mm3, structure and side the words of volumes.csv.",
-        )  # fmt: skip
+        )
     alike = [p.what for p in problems if p.kind is ProblemKind.NAMES_ALIKE]
     scan, row = str(volumes.sides_mm3.index[0]), str(frame.index[0]) if len(frame) else "none"
     example = alike[0] if alike else f"{scan!r} is among the scans, {row!r} in the clinical table"
     return EmptyCohortError(
-        f"No person has both a usable scan and a clinical row: {example}.", problems,
+        f"No person has both a usable scan and a clinical row: {example}.",
+        problems,
         remedy="The names in the clinical table must be those of the scans (column scan, else subject).",
-    )  # fmt: skip
+    )
 
 
 def _select(people: pd.DataFrame, volumes: Volumes, rules: Sequence[Rule]) -> Selection:

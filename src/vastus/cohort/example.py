@@ -173,7 +173,15 @@ def _volume_rows(
             hu = rng.normal(42, 5) if structure.is_muscle else rng.normal(380, 40)
             group = BY_KEY[structure.key].group.value
             rows.append(
-                (scan, structure.key, group, side.value, None if volume is None else round(volume, 1), round(hu, 1),
-                 "true" if cut else "false", "false")
-            )  # fmt: skip
+                (
+                    scan,
+                    structure.key,
+                    group,
+                    side.value,
+                    None if volume is None else round(volume, 1),
+                    round(hu, 1),
+                    "true" if cut else "false",
+                    "false",
+                )
+            )
     return rows

@@ -65,8 +65,9 @@ def muscle_heatmap(correlations: pd.DataFrame) -> Figure:
     for group in GROUPS:
         rows = [i for i, m in enumerate(MUSCLES) if m.group is group]
         centre = (rows[0] + rows[-1]) / 2
-        axes.text(1.62, centre, group.value.capitalize(), rotation=270, va="center", ha="left", fontsize=7.5,
-                  color="#555555")  # fmt: skip
+        axes.text(
+            1.62, centre, group.value.capitalize(), rotation=270, va="center", ha="left", fontsize=7.5, color="#555555"
+        )
     return figure
 
 
@@ -99,8 +100,9 @@ def flow_diagram(steps: Sequence[FlowStep], status: pd.DataFrame) -> Figure:
             axes.annotate("", (80, (top + y) / 2), (38, (top + y) / 2), arrowprops=arrow)
             note = f"\n({step.note})" if step.note else ""
             reason = step.name if step.excludes else f"Not met: {step.name}"
-            axes.text(81, (top + y) / 2, f"Left out: n = {step.removed}\n{reason}{note}", va="center", ha="left",
-                      fontsize=7.5)  # fmt: skip
+            axes.text(
+                81, (top + y) / 2, f"Left out: n = {step.removed}\n{reason}{note}", va="center", ha="left", fontsize=7.5
+            )
             _box(axes, (38, y), f"{'Analysed' if row == len(removing) else 'Remaining'}\nn = {step.after}")
         last = -7 - 17 * len(removing)
         y = last - 17
@@ -129,9 +131,12 @@ def roc_figure(curves: Sequence[RocCurve]) -> Figure:
             own = [c for c in curves if c.stratum == name]
             for position, curve in enumerate(own):
                 axes.plot(
-                    curve.false_positive_rate, curve.true_positive_rate, lw=1.2,
-                    color=shades(0.9 * position / max(len(own), 1)), label=f"{curve.label} {curve.auc:.2f}",
-                )  # fmt: skip
+                    curve.false_positive_rate,
+                    curve.true_positive_rate,
+                    lw=1.2,
+                    color=shades(0.9 * position / max(len(own), 1)),
+                    label=f"{curve.label} {curve.auc:.2f}",
+                )
             axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel="1 − specificity", title=name, aspect="equal")
             axes.set_xticks([0, 0.5, 1])
             axes.legend(loc="lower right", fontsize=6, handlelength=1.2, title="AUC", title_fontsize=6)
@@ -150,16 +155,28 @@ def change_figure(summary: pd.DataFrame) -> Figure:
     sides = [s for s in (FRACTURED, OTHER, BOTH) if (part["side"] == s).any()]
     sides = [s for s in sides if s != BOTH] or sides
     order = [m.key for m in MUSCLES if (part["feature"] == m.key).any()]
-    markers = {FRACTURED: ("#c0392b", "o", "Fractured side"), OTHER: ("#555555", "s", "Other side"),
-               BOTH: ("#2f6f9f", "o", "Both sides")}  # fmt: skip
+    markers = {
+        FRACTURED: ("#c0392b", "o", "Fractured side"),
+        OTHER: ("#555555", "s", "Other side"),
+        BOTH: ("#2f6f9f", "o", "Both sides"),
+    }
     with mpl.rc_context(_STYLE):
         figure, axes = plt.subplots(figsize=(120 * _MM, (12 + 4.2 * len(order)) * _MM))
         for offset, side in zip(np.linspace(-0.16, 0.16, len(sides)) if len(sides) > 1 else [0.0], sides, strict=True):
             rows = part[part["side"] == side].set_index("feature").reindex(order)
             colour, marker, label = markers[side]
             error = rows["sd_percent"] / np.sqrt(rows["n"])
-            axes.errorbar(rows["change_percent"], np.arange(len(order)) + offset, xerr=error, fmt=marker, ms=3,
-                          lw=0, elinewidth=0.8, color=colour, label=label)  # fmt: skip
+            axes.errorbar(
+                rows["change_percent"],
+                np.arange(len(order)) + offset,
+                xerr=error,
+                fmt=marker,
+                ms=3,
+                lw=0,
+                elinewidth=0.8,
+                color=colour,
+                label=label,
+            )
         axes.axvline(0, color="#999999", lw=0.6)
         axes.set_yticks(range(len(order)), [feature_label(k) for k in order])
         axes.invert_yaxis()
@@ -199,8 +216,16 @@ def _heatmap(correlations: pd.DataFrame, features: list[str], breaks: list[int])
                 text = "–" if np.isnan(value) else signed(value) + stars(float(cell["p"]))
                 strong = not np.isnan(value) and abs(value) > 0.6
                 weight = "bold" if not np.isnan(value) and cell["p_holm"] < 0.05 else "normal"
-                axes.text(column, row, text, ha="center", va="center", fontsize=7, weight=weight,
-                          color="white" if strong else "#222222")  # fmt: skip
+                axes.text(
+                    column,
+                    row,
+                    text,
+                    ha="center",
+                    va="center",
+                    fontsize=7,
+                    weight=weight,
+                    color="white" if strong else "#222222",
+                )
         counts = [_counts(correlations, s) for s in strata]
         axes.set_xticks([0, 1], [f"{s}\n{n}" for s, n in zip(strata, counts, strict=True)])
         axes.xaxis.tick_top()
@@ -214,10 +239,18 @@ def _heatmap(correlations: pd.DataFrame, features: list[str], breaks: list[int])
         axes.tick_params(which="minor", length=0)
         for line in breaks:
             axes.axhline(line - 0.5, color="#222222", lw=0.9)
-        bar = figure.colorbar(image, ax=axes, orientation="horizontal", fraction=0.9 / (len(features) + 3), aspect=32,
-                              pad=0.7 / (len(features) + 2))  # fmt: skip
-        bar.set_label("r of sarcopenia with volume / height²\n* p < 0.05, ** p < 0.01, *** p < 0.001; bold: p < 0.05 "
-                      "after Holm", fontsize=7)  # fmt: skip
+        bar = figure.colorbar(
+            image,
+            ax=axes,
+            orientation="horizontal",
+            fraction=0.9 / (len(features) + 3),
+            aspect=32,
+            pad=0.7 / (len(features) + 2),
+        )
+        bar.set_label(
+            "r of sarcopenia with volume / height²\n* p < 0.05, ** p < 0.01, *** p < 0.001; bold: p < 0.05 after Holm",
+            fontsize=7,
+        )
         bar.set_ticks([-1, -0.5, 0, 0.5, 1], labels=["−1", "−0.5", "0", "0.5", "1"])
         bar.outline.set_visible(False)
         bar.ax.tick_params(labelsize=7, width=0.6)
@@ -233,7 +266,14 @@ def _box(axes: Axes, centre: tuple[float, float], text: str, width: float = 60) 
     from matplotlib.patches import FancyBboxPatch
 
     x, y = centre
-    patch = FancyBboxPatch((x - width / 2, y - 5), width, 10, boxstyle="round,pad=0.1,rounding_size=1.2",
-                           fc="#f4f6f8", ec="#444444", lw=0.7)  # fmt: skip
+    patch = FancyBboxPatch(
+        (x - width / 2, y - 5),
+        width,
+        10,
+        boxstyle="round,pad=0.1,rounding_size=1.2",
+        fc="#f4f6f8",
+        ec="#444444",
+        lw=0.7,
+    )
     axes.add_patch(patch)
     axes.text(x, y, text, ha="center", va="center", fontsize=8)

@@ -42,13 +42,33 @@ def side_differences(dataset: Dataset) -> pd.DataFrame:
                 x, y = a[known].to_numpy(float), b[known].to_numpy(float)
                 if len(x) < LEAST_PAIRS:
                     continue
-                rows.append({
-                    "stratum": name, "feature": feature, "label": feature_label(feature), "kind": _kind(feature),
-                    "n": len(x), "fractured_cm3": x.mean(), "other_cm3": y.mean(), "difference_cm3": (x - y).mean(),
-                    "difference_percent": (100 * (x - y) / y).mean(), **compare_pairs(x, y),
-                })  # fmt: skip
-    names = ["stratum", "feature", "label", "kind", "n", "fractured_cm3", "other_cm3", "difference_cm3",
-             "difference_percent", "test", "p"]  # fmt: skip
+                rows.append(
+                    {
+                        "stratum": name,
+                        "feature": feature,
+                        "label": feature_label(feature),
+                        "kind": _kind(feature),
+                        "n": len(x),
+                        "fractured_cm3": x.mean(),
+                        "other_cm3": y.mean(),
+                        "difference_cm3": (x - y).mean(),
+                        "difference_percent": (100 * (x - y) / y).mean(),
+                        **compare_pairs(x, y),
+                    }
+                )
+    names = [
+        "stratum",
+        "feature",
+        "label",
+        "kind",
+        "n",
+        "fractured_cm3",
+        "other_cm3",
+        "difference_cm3",
+        "difference_percent",
+        "test",
+        "p",
+    ]
     return adjust(pd.DataFrame(rows, columns=names), ["stratum", "kind"])
 
 
@@ -64,16 +84,31 @@ def changes(dataset: Dataset) -> pd.DataFrame:
     dated = dataset.scans[dataset.scans[columns.SCAN_DATE].notna()].sort_values(columns.SCAN_DATE)
     grouped = dated.groupby(columns.SUBJECT)
     first, last = grouped.head(1), grouped.tail(1)
-    pairs = pd.DataFrame({
-        "first": first.reset_index().set_index(columns.SUBJECT)[columns.SCAN],
-        "last": last.reset_index().set_index(columns.SUBJECT)[columns.SCAN],
-        "days": (last.set_index(columns.SUBJECT)[columns.SCAN_DATE]
-                 - first.set_index(columns.SUBJECT)[columns.SCAN_DATE]).dt.days,
-    })  # fmt: skip
+    pairs = pd.DataFrame(
+        {
+            "first": first.reset_index().set_index(columns.SUBJECT)[columns.SCAN],
+            "last": last.reset_index().set_index(columns.SUBJECT)[columns.SCAN],
+            "days": (
+                last.set_index(columns.SUBJECT)[columns.SCAN_DATE] - first.set_index(columns.SUBJECT)[columns.SCAN_DATE]
+            ).dt.days,
+        }
+    )
     pairs = pairs[pairs["days"] > 0]
     people = dataset.people.loc[[s for s in dataset.people.index if s in pairs.index]]
-    names = ["subject", "sex", "fracture_type", "days", "side", "feature", "label", "kind", "first_cm3", "last_cm3",
-             "change_cm3", "change_percent"]  # fmt: skip
+    names = [
+        "subject",
+        "sex",
+        "fracture_type",
+        "days",
+        "side",
+        "feature",
+        "label",
+        "kind",
+        "first_cm3",
+        "last_cm3",
+        "change_cm3",
+        "change_percent",
+    ]
     if people.empty:
         return pd.DataFrame(columns=names)
     parts = []
@@ -117,8 +152,21 @@ def change_summary(table: pd.DataFrame) -> pd.DataFrame:
         for (side, feature), one in part.groupby(["side", "feature"], sort=False):
             if len(one) >= LEAST_PAIRS:
                 rows.append({"stratum": name, "side": side, "feature": feature, **_summarise(one)})
-    names = ["stratum", "side", "feature", "label", "kind", "n", "days", "change_cm3", "sd_cm3", "change_percent",
-             "sd_percent", "test", "p"]  # fmt: skip
+    names = [
+        "stratum",
+        "side",
+        "feature",
+        "label",
+        "kind",
+        "n",
+        "days",
+        "change_cm3",
+        "sd_cm3",
+        "change_percent",
+        "sd_percent",
+        "test",
+        "p",
+    ]
     return adjust(pd.DataFrame(rows, columns=names), ["stratum", "side", "kind"])
 
 
@@ -131,9 +179,20 @@ def change_by_fracture_type(table: pd.DataFrame) -> pd.DataFrame:
     """
     import pandas as pd
 
-    names = ["stratum", "fracture_type", "n", "days", "change_cm3", "sd_cm3", "change_percent",
-             "sd_percent", "test", "p",
-             "test_between", "p_between"]  # fmt: skip
+    names = [
+        "stratum",
+        "fracture_type",
+        "n",
+        "days",
+        "change_cm3",
+        "sd_cm3",
+        "change_percent",
+        "sd_percent",
+        "test",
+        "p",
+        "test_between",
+        "p_between",
+    ]
     total = table[(table["feature"] == TOTAL) & (table["side"] == BOTH) & table["fracture_type"].notna()]
     rows = []
     for name, sex in STRATA:
@@ -165,11 +224,16 @@ def compare_pairs(x: np.ndarray, y: np.ndarray) -> dict[str, object]:
 def _summarise(one: pd.DataFrame) -> dict[str, object]:
     before, after = one["first_cm3"].to_numpy(float), one["last_cm3"].to_numpy(float)
     return {
-        "label": one["label"].iloc[0], "kind": one["kind"].iloc[0], "n": len(one), "days": one["days"].median(),
-        "change_cm3": one["change_cm3"].mean(), "sd_cm3": one["change_cm3"].std(ddof=1),
+        "label": one["label"].iloc[0],
+        "kind": one["kind"].iloc[0],
+        "n": len(one),
+        "days": one["days"].median(),
+        "change_cm3": one["change_cm3"].mean(),
+        "sd_cm3": one["change_cm3"].std(ddof=1),
         "change_percent": one["change_percent"].mean(),
-        "sd_percent": one["change_percent"].std(ddof=1), **compare_pairs(after, before),
-    }  # fmt: skip
+        "sd_percent": one["change_percent"].std(ddof=1),
+        **compare_pairs(after, before),
+    }
 
 
 def _volumes_of(dataset: Dataset, people: pd.DataFrame, scans: pd.Series, side: str) -> pd.DataFrame:

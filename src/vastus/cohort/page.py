@@ -43,9 +43,12 @@ def render_page(results: CohortResults, figures: Mapping[str, str], versions: Ma
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("vastus.cohort", "templates"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=PackageLoader("vastus.cohort", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     dataset = results.dataset
     context: dict[str, Any] = {
         "note": note,
@@ -133,10 +136,19 @@ def _correlations(table: pd.DataFrame) -> dict[str, PageTable]:
     pages = {}
     for name in ("Women", "Men"):
         rows = [
-            (r.label, f"{r.n_with} / {r.n_without}", narrative.number(r.r), _interval(r.ci_low, r.ci_high), _p(r.p),
-             _p(r.p_holm), _p(r.p_fdr), narrative.number(r.r_age), _p(r.p_age))
+            (
+                r.label,
+                f"{r.n_with} / {r.n_without}",
+                narrative.number(r.r),
+                _interval(r.ci_low, r.ci_high),
+                _p(r.p),
+                _p(r.p_holm),
+                _p(r.p_fdr),
+                narrative.number(r.r_age),
+                _p(r.p_age),
+            )
             for r in table[(table["stratum"] == name) & table["r"].notna()].itertuples()
-        ]  # fmt: skip
+        ]
         header = ("", "n with / without", "r", "95 % CI", "p", "p Holm", "p FDR", "r, age held constant", "p")
         pages[name] = PageTable(header, tuple(rows))
     return pages
@@ -165,34 +177,68 @@ def _cell(row: pd.Series) -> str:
 
 def _prediction(table: pd.DataFrame) -> PageTable:
     rows = [
-        (r.stratum, r.label, f"{r.n_with} / {r.n_without}", _ratio(r.odds_ratio),
-         _ratio_interval(r.or_low, r.or_high), _p(r.p_logistic), _p(r.p_age_adjusted), narrative.number(r.auc),
-         _interval(r.auc_low, r.auc_high), r.note)
+        (
+            r.stratum,
+            r.label,
+            f"{r.n_with} / {r.n_without}",
+            _ratio(r.odds_ratio),
+            _ratio_interval(r.or_low, r.or_high),
+            _p(r.p_logistic),
+            _p(r.p_age_adjusted),
+            narrative.number(r.auc),
+            _interval(r.auc_low, r.auc_high),
+            r.note,
+        )
         for r in table.itertuples()
-    ]  # fmt: skip
-    header = ("", "Volume / height²", "n with / without", "OR per SD", "95 % CI", "p", "p, with age", "AUC", "95 % CI",
-              "Note")  # fmt: skip
+    ]
+    header = (
+        "",
+        "Volume / height²",
+        "n with / without",
+        "OR per SD",
+        "95 % CI",
+        "p",
+        "p, with age",
+        "AUC",
+        "95 % CI",
+        "Note",
+    )
     return PageTable(header, tuple(rows), numeric_from=2)
 
 
 def _sides(table: pd.DataFrame) -> PageTable:
     rows = [
-        (r.label, str(r.n), narrative.number(r.fractured_cm3, 1), narrative.number(r.other_cm3, 1),
-         narrative.number(r.difference_cm3, 1), narrative.number(r.difference_percent, 1), _p(r.p), _p(r.p_holm),
-         r.test)
+        (
+            r.label,
+            str(r.n),
+            narrative.number(r.fractured_cm3, 1),
+            narrative.number(r.other_cm3, 1),
+            narrative.number(r.difference_cm3, 1),
+            narrative.number(r.difference_percent, 1),
+            _p(r.p),
+            _p(r.p_holm),
+            r.test,
+        )
         for r in table[table["stratum"] == "All"].itertuples()
-    ]  # fmt: skip
+    ]
     header = ("", "n", "Fractured (cm³)", "Other (cm³)", "Difference (cm³)", "%", "p", "p Holm", "Test")
     return PageTable(header, tuple(rows))
 
 
 def _changes(table: pd.DataFrame) -> PageTable:
     rows = [
-        (r.stratum, r.fracture_type, str(r.n), f"{r.days:.0f}",
-         f"{narrative.number(r.change_cm3, 1)} ± {narrative.number(r.sd_cm3, 1)}",
-         narrative.number(r.change_percent, 1), _p(r.p), _p(r.p_between))
+        (
+            r.stratum,
+            r.fracture_type,
+            str(r.n),
+            f"{r.days:.0f}",
+            f"{narrative.number(r.change_cm3, 1)} ± {narrative.number(r.sd_cm3, 1)}",
+            narrative.number(r.change_percent, 1),
+            _p(r.p),
+            _p(r.p_between),
+        )
         for r in table.itertuples()
-    ]  # fmt: skip
+    ]
     header = ("", "Fracture", "n", "Days (median)", "Change (cm³)", "%", "p (paired)", "p (between types)")
     return PageTable(header, tuple(rows), numeric_from=2)
 

@@ -72,8 +72,23 @@ def predict_status(dataset: Dataset, correlations: pd.DataFrame, seed: int = 0) 
             row |= {"n_without": int((status == 0).sum()), "n_with": int((status == 1).sum())}
             rows.append(row | logistic(x, status, age) | area_under_curve(x, status, seed))
             curves.append(_curve(name, label, x, status))
-    names = ["stratum", "feature", "label", "n_without", "n_with", "odds_ratio", "or_low", "or_high", "p_logistic",
-             "odds_ratio_age", "p_age_adjusted", "auc", "auc_low", "auc_high", "note"]  # fmt: skip
+    names = [
+        "stratum",
+        "feature",
+        "label",
+        "n_without",
+        "n_with",
+        "odds_ratio",
+        "or_low",
+        "or_high",
+        "p_logistic",
+        "odds_ratio_age",
+        "p_age_adjusted",
+        "auc",
+        "auc_low",
+        "auc_high",
+        "note",
+    ]
     return Prediction(pd.DataFrame(rows, columns=names), tuple(curves))
 
 
@@ -114,9 +129,13 @@ def area_under_curve(x: np.ndarray, status: np.ndarray, seed: int) -> dict[str, 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # perfect separation: every resample is 1, which SciPy calls degenerate
         low, high = stats.bootstrap(
-            (without, with_), auc, n_resamples=RESAMPLES, method="percentile", vectorized=True,
+            (without, with_),
+            auc,
+            n_resamples=RESAMPLES,
+            method="percentile",
+            vectorized=True,
             rng=np.random.default_rng(seed),
-        ).confidence_interval  # fmt: skip
+        ).confidence_interval
     return {"auc": value, "auc_low": float(low), "auc_high": float(high)}
 
 

@@ -204,8 +204,9 @@ def _rule(row: dict[str, Any], origin: str) -> Rule:
     if not name or odd or len(tests) != 1:
         raise SettingsError(
             f"The rule {name!r} needs a name and exactly one of {', '.join(t.value for t in Test)}"
-            + (f"; unknown: {', '.join(odd)}." if odd else "."), path=origin,
-        )  # fmt: skip
+            + (f"; unknown: {', '.join(odd)}." if odd else "."),
+            path=origin,
+        )
     if row.get("action") not in [a.value for a in Action]:
         raise SettingsError(f'The rule {name!r} needs action = "include" or "exclude".', path=origin)
     action = Action(row["action"])

@@ -19,17 +19,35 @@ SMALL_EXPECTED = 5
 """Expected count below which Fisher's exact test replaces the chi-squared test."""
 
 _NUMERIC = (
-    columns.AGE, columns.HEIGHT, columns.WEIGHT, BMI, columns.SMI, columns.GRIP, columns.GAIT, columns.CHAIR,
-    columns.SPPB, columns.TUG, columns.CALF,
-)  # fmt: skip
+    columns.AGE,
+    columns.HEIGHT,
+    columns.WEIGHT,
+    BMI,
+    columns.SMI,
+    columns.GRIP,
+    columns.GAIT,
+    columns.CHAIR,
+    columns.SPPB,
+    columns.TUG,
+    columns.CALF,
+)
 _CATEGORICAL = (columns.SEX, columns.FRACTURE_TYPE, columns.FRACTURE_SIDE)
 LABELS: dict[str, str] = {
-    columns.AGE: "Age (years)", columns.HEIGHT: "Height (cm)", columns.WEIGHT: "Weight (kg)", BMI: "BMI (kg/m²)",
-    columns.SMI: "SMI (kg/m²)", columns.GRIP: "Grip strength (kg)", columns.GAIT: "Gait speed (m/s)",
-    columns.CHAIR: "Five chair stands (s)", columns.SPPB: "SPPB (points)", columns.TUG: "Timed up and go (s)",
-    columns.CALF: "Calf circumference (cm)", columns.SEX: "Sex", columns.FRACTURE_TYPE: "Fracture type",
+    columns.AGE: "Age (years)",
+    columns.HEIGHT: "Height (cm)",
+    columns.WEIGHT: "Weight (kg)",
+    BMI: "BMI (kg/m²)",
+    columns.SMI: "SMI (kg/m²)",
+    columns.GRIP: "Grip strength (kg)",
+    columns.GAIT: "Gait speed (m/s)",
+    columns.CHAIR: "Five chair stands (s)",
+    columns.SPPB: "SPPB (points)",
+    columns.TUG: "Timed up and go (s)",
+    columns.CALF: "Calf circumference (cm)",
+    columns.SEX: "Sex",
+    columns.FRACTURE_TYPE: "Fracture type",
     columns.FRACTURE_SIDE: "Fracture side",
-}  # fmt: skip
+}
 STRATA: tuple[tuple[str, str | None], ...] = (("All", None), ("Women", "F"), ("Men", "M"))
 """Names of the strata and the value of ``sex`` (None: everybody)."""
 
@@ -94,9 +112,15 @@ def _numeric_row(variable: str, groups: list[pd.DataFrame]) -> dict[str, object]
     test, p = compare_two(*values)
     texts = [_describe(v, normal) for v in values]
     return {
-        "variable": variable, "level": "", "n_without": len(values[0]), "without": texts[0],
-        "n_with": len(values[1]), "with": texts[1], "test": test, "p": p,
-    }  # fmt: skip
+        "variable": variable,
+        "level": "",
+        "n_without": len(values[0]),
+        "without": texts[0],
+        "n_with": len(values[1]),
+        "with": texts[1],
+        "test": test,
+        "p": p,
+    }
 
 
 def _describe(values: np.ndarray, normal: bool) -> str:
@@ -120,11 +144,18 @@ def _category_rows(variable: str, groups: list[pd.DataFrame]) -> list[dict[str, 
     rows: list[dict[str, object]] = []
     for position, (level, pair) in enumerate(zip(counts.index, counts.to_numpy(), strict=True)):
         texts = [f"{n} ({100 * n / max(total, 1):.0f} %)" for n, total in zip(pair, totals, strict=True)]
-        rows.append({
-            "variable": variable, "level": str(level), "n_without": int(pair[0]), "without": texts[0],
-            "n_with": int(pair[1]), "with": texts[1],
-            "test": test if position == 0 else "", "p": p if position == 0 else float("nan"),
-        })  # fmt: skip
+        rows.append(
+            {
+                "variable": variable,
+                "level": str(level),
+                "n_without": int(pair[0]),
+                "without": texts[0],
+                "n_with": int(pair[1]),
+                "with": texts[1],
+                "test": test if position == 0 else "",
+                "p": p if position == 0 else float("nan"),
+            }
+        )
     return rows
 
 

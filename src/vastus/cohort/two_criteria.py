@@ -64,10 +64,32 @@ def compare_criteria(people: pd.DataFrame, first: Criteria, second: Criteria) ->
     for subject, row in people.iterrows():
         found = diagnose(facts_of_row(row, str(subject), []), second)
         before, after = _state(row[STATUS]), _state(found.has_sarcopenia)
-        rows.append((str(subject), row[columns.SEX], row[columns.AGE], before, after, row[STAGE], found.stage.value,
-                     int(before != after), row[REASON], found.reason))  # fmt: skip
-    names = [columns.SUBJECT, columns.SEX, columns.AGE, "first", "second", "first_stage", "second_stage", "changed",
-             "first_reason", "second_reason"]  # fmt: skip
+        rows.append(
+            (
+                str(subject),
+                row[columns.SEX],
+                row[columns.AGE],
+                before,
+                after,
+                row[STAGE],
+                found.stage.value,
+                int(before != after),
+                row[REASON],
+                found.reason,
+            )
+        )
+    names = [
+        columns.SUBJECT,
+        columns.SEX,
+        columns.AGE,
+        "first",
+        "second",
+        "first_stage",
+        "second_stage",
+        "changed",
+        "first_reason",
+        "second_reason",
+    ]
     table = pd.DataFrame(rows, columns=names)
     pairs = [
         (sex, a, b, int(((table["sex"] == sex) & (table["first"] == a) & (table["second"] == b)).sum()))

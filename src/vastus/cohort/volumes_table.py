@@ -65,9 +65,10 @@ def read_volumes(scans: Path) -> Volumes:
     if not frames:
         found = "; ".join(sorted({p.what for p in problems})) or f"no {tables.VOLUMES_FILE} found"
         raise MissingInputError(
-            f"No scan can be read ({found}).", path=scans,
+            f"No scan can be read ({found}).",
+            path=scans,
             remedy="Give the folder that `vastus segment` wrote, or one table with the columns of its volumes.csv.",
-        )  # fmt: skip
+        )
     return volumes_from_table(pd.concat(frames, ignore_index=True), problems)
 
 

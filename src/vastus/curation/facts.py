@@ -111,14 +111,22 @@ def gather(case: str, scan: Volume, labels: Volume, model: Volume | None) -> Cas
     heights = (voxels * np.arange(labels.shape[2])).sum(axis=1)
     own = np.stack([counts.slices[:, :, 1].sum(axis=1), counts.slices[:, :, 2].sum(axis=1), heights], axis=1)
     return CaseFacts(
-        case=case, affine=scan.affine, shape=scan.shape, joint_mm3=np.asarray(counts.joint * voxel_mm3, np.float64),
-        area_mm2=voxels * pixel_mm2, shared_mm2=counts.slices[:, :, 3] * pixel_mm2, contact_mm2=faces + faces.T,
-        across_mm3=np.asarray(counts.columns * voxel_mm3, np.float64), said_area_mm2=counts.said[:, :, 0] * pixel_mm2,
-        said_shared_mm2=counts.said[:, :, 1] * pixel_mm2, outwards_hu=_outwards(counts.outwards),
+        case=case,
+        affine=scan.affine,
+        shape=scan.shape,
+        joint_mm3=np.asarray(counts.joint * voxel_mm3, np.float64),
+        area_mm2=voxels * pixel_mm2,
+        shared_mm2=counts.slices[:, :, 3] * pixel_mm2,
+        contact_mm2=faces + faces.T,
+        across_mm3=np.asarray(counts.columns * voxel_mm3, np.float64),
+        said_area_mm2=counts.said[:, :, 0] * pixel_mm2,
+        said_shared_mm2=counts.said[:, :, 1] * pixel_mm2,
+        outwards_hu=_outwards(counts.outwards),
         centre_mm=_centres(own, voxels.sum(axis=1), scan.affine),
         model_centre_mm=_centres(counts.centre[:, 1:], counts.centre[:, 0], scan.affine),
-        has_model=model is not None, cut=(voxels[:, 0] > 0) | (voxels[:, -1] > 0),
-    )  # fmt: skip
+        has_model=model is not None,
+        cut=(voxels[:, 0] > 0) | (voxels[:, -1] > 0),
+    )
 
 
 def _centres(sums: Table, count: Table, affine: Affine) -> Table:

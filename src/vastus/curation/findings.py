@@ -28,8 +28,20 @@ FINDINGS_FILE = "findings.csv"
 DECISIONS_FILE = "decisions.csv"
 PATCHES, PICTURES = "patches", "pictures"
 COLUMNS = (
-    "id", "case", "value", "structure", "side", "kind", "score", "slice", "x_mm", "y_mm", "z_mm", "detail", "proposal",
-)  # fmt: skip
+    "id",
+    "case",
+    "value",
+    "structure",
+    "side",
+    "kind",
+    "score",
+    "slice",
+    "x_mm",
+    "y_mm",
+    "z_mm",
+    "detail",
+    "proposal",
+)
 _ID = re.compile(r"f\d{4,6}")
 
 
@@ -107,8 +119,23 @@ def write_findings(output: Path, findings: Sequence[Finding]) -> None:
         label = BY_VALUE.get(f.value)
         structure, side = (label.structure.key, label.side.value) if label else ("", "")
         x, y, z = (f"{c:.1f}" for c in f.point_mm)
-        writer.writerow([f.id, f.case, f.value, structure, side, f.kind.value, f"{f.score:.2f}", f.slice_index, x, y, z,
-                         f.detail, "yes" if f.has_proposal else "no"])  # fmt: skip
+        writer.writerow(
+            [
+                f.id,
+                f.case,
+                f.value,
+                structure,
+                side,
+                f.kind.value,
+                f"{f.score:.2f}",
+                f.slice_index,
+                x,
+                y,
+                z,
+                f.detail,
+                "yes" if f.has_proposal else "no",
+            ]
+        )
     write_text(output / FINDINGS_FILE, stream.getvalue())
 
 
@@ -134,9 +161,16 @@ def read_findings(output: Path) -> tuple[Finding, ...]:
 def _finding(row: dict[str, str]) -> Finding:
     point = (float(row["x_mm"]), float(row["y_mm"]), float(row["z_mm"]))
     return Finding(
-        row["id"], row["case"], int(row["value"]), FindingKind(row["kind"]), float(row["score"]), int(row["slice"]),
-        point, row["detail"], row["proposal"] == "yes",
-    )  # fmt: skip
+        row["id"],
+        row["case"],
+        int(row["value"]),
+        FindingKind(row["kind"]),
+        float(row["score"]),
+        int(row["slice"]),
+        point,
+        row["detail"],
+        row["proposal"] == "yes",
+    )
 
 
 def propose(output: Path, finding_id: str, labels: Volume) -> Volume:

@@ -37,16 +37,23 @@ class Counts(NamedTuple):
 def empty_counts(rows: int, shape: tuple[int, int, int]) -> Counts:
     """Tables of zeros."""
     return Counts(
-        np.zeros((rows, rows), np.int64), np.zeros((rows, shape[2], 4)), np.zeros((rows, shape[2], 2)),
-        np.zeros((rows, shape[0]), np.int64), np.zeros((rows, rows, 3), np.int64), np.zeros((rows, 3)),
+        np.zeros((rows, rows), np.int64),
+        np.zeros((rows, shape[2], 4)),
+        np.zeros((rows, shape[2], 2)),
+        np.zeros((rows, shape[0]), np.int64),
+        np.zeros((rows, rows, 3), np.int64),
+        np.zeros((rows, 3)),
         np.zeros((rows, 4)),
-    )  # fmt: skip
+    )
 
 
 def uncertainty_queue(
-    labels: NDArray[np.uint8], model: NDArray[np.uint8], hu: NDArray[Any], row_of: NDArray[np.int64],
+    labels: NDArray[np.uint8],
+    model: NDArray[np.uint8],
+    hu: NDArray[Any],
+    row_of: NDArray[np.int64],
     rows: int,
-) -> Counts:  # fmt: skip
+) -> Counts:
     """Count everything in one walk.
 
     Args:

@@ -95,8 +95,9 @@ def find_cases(folder: Path) -> tuple[LabelledCase, ...]:
             scans = {_stem(p).removesuffix(_CHANNEL): p for p in sorted((folder / images).iterdir()) if _stem(p)}
             cases = [
                 LabelledCase(_stem(p), scans[_stem(p)], p)
-                for p in sorted((folder / labels).iterdir()) if _stem(p) in scans
-            ]  # fmt: skip
+                for p in sorted((folder / labels).iterdir())
+                if _stem(p) in scans
+            ]
             if cases:
                 return tuple(cases)
     raise MissingInputError(
@@ -255,9 +256,16 @@ def _finding(
         write_picture(output / PICTURES / f"{name}.png", ct, (labels.array, proposal), main.value, index)
     reasons = dict.fromkeys(reason for s in group for reason in s.detail.split("; "))
     return Finding(
-        name, main.case, main.value, main.kind, max(s.score for s in group), index, point, "; ".join(reasons),
+        name,
+        main.case,
+        main.value,
+        main.kind,
+        max(s.score for s in group),
+        index,
+        point,
+        "; ".join(reasons),
         proposal is not None,
-    )  # fmt: skip
+    )
 
 
 def _where_to_look(main: Suspicion, labels: Volume, other: Volume | None) -> tuple[int, tuple[float, float, float]]:

@@ -76,13 +76,16 @@ class Quantity:
 
 
 SIGNED = Quantity(FindingKind.BOUNDARY, "on average {x:+.1f} mm from the model's boundary (+ outside)", 0.2)
-UNSIGNED = Quantity(FindingKind.BOUNDARY, "{x:.1f} mm off the model's boundary (usual {usual:.1f})", 0.1, sign=1,
-                    logarithmic=True)  # fmt: skip
+UNSIGNED = Quantity(
+    FindingKind.BOUNDARY, "{x:.1f} mm off the model's boundary (usual {usual:.1f})", 0.1, sign=1, logarithmic=True
+)
 HU_LEVEL = Quantity(FindingKind.EDGE, "{x:.0f} HU at its boundary (usual {usual:.0f})", 6.0)
-HU_FALL = Quantity(FindingKind.EDGE, "HU fall by {x:.0f} across its boundary (usual {usual:.0f})", 0.05, sign=-1,
-                   logarithmic=True)  # fmt: skip
-VOLUME = Quantity(FindingKind.VOLUME, "{x:.2f} times the volume that fits this body", 0.07, 6.0, by_case=False,
-                  logarithmic=True)  # fmt: skip
+HU_FALL = Quantity(
+    FindingKind.EDGE, "HU fall by {x:.0f} across its boundary (usual {usual:.0f})", 0.05, sign=-1, logarithmic=True
+)
+VOLUME = Quantity(
+    FindingKind.VOLUME, "{x:.2f} times the volume that fits this body", 0.07, 6.0, by_case=False, logarithmic=True
+)
 ASYMMETRY = Quantity(FindingKind.ASYMMETRY, "{x:.2f} times its other side", 0.06, 7.0, by_case=False, logarithmic=True)
 PLACE = Quantity(FindingKind.POSITION, "centre {x:.0f} mm from where the others have it", 4.0, 7.0, 1, by_case=False)
 TOUCH = Quantity(FindingKind.NEIGHBOURS, "{x:.0%} of its surface touches what it usually does not", 0.05, 9.0, 1)
@@ -100,10 +103,16 @@ def find_outliers(facts: Sequence[CaseFacts]) -> list[Suspicion]:
         level, fall = _boundary_hu(facts)
         volume = _log_volume(facts)
         tables: list[tuple[Quantity, Table]] = [
-            (SIGNED, _signed_mm(facts)), (UNSIGNED, np.log(_unsigned_mm(facts) + 0.2)), (HU_LEVEL, level),
-            (HU_FALL, fall), (VOLUME, volume), (ASYMMETRY, _log_asymmetry(facts)),
-            (PLACE, _place_mm(facts)), (TOUCH, _unusual_touch(facts)), (JUMP, jumps),
-        ]  # fmt: skip
+            (SIGNED, _signed_mm(facts)),
+            (UNSIGNED, np.log(_unsigned_mm(facts) + 0.2)),
+            (HU_LEVEL, level),
+            (HU_FALL, fall),
+            (VOLUME, volume),
+            (ASYMMETRY, _log_asymmetry(facts)),
+            (PLACE, _place_mm(facts)),
+            (TOUCH, _unusual_touch(facts)),
+            (JUMP, jumps),
+        ]
         found: list[Suspicion] = []
         strengths: dict[Quantity, Table] = {}
         for quantity, table in tables:
@@ -114,8 +123,16 @@ def find_outliers(facts: Sequence[CaseFacts]) -> list[Suspicion]:
                     if quantity is ASYMMETRY and abs(volume[n, row]) < abs(volume[n, _OPPOSITE[row]]):
                         continue  # the other side is the odd one
                     slices = (int(at[n, row]),) if quantity is JUMP else ()
-                    found.append(Suspicion(facts[n].case, VALUES[row], quantity.kind, float(z[n, row] / quantity.limit),
-                                           _words(quantity, table, n, row), slices))  # fmt: skip
+                    found.append(
+                        Suspicion(
+                            facts[n].case,
+                            VALUES[row],
+                            quantity.kind,
+                            float(z[n, row] / quantity.limit),
+                            _words(quantity, table, n, row),
+                            slices,
+                        )
+                    )
         found += _boundaries(facts, dict(tables), strengths)
     return found
 
@@ -271,11 +288,13 @@ def _place_mm(facts: Sequence[CaseFacts]) -> Table:
     for pair in _PAIRS:
         per_bone = []
         for key in ("femur", "hip_bone"):
-            points = np.concatenate([
-                (centre[:, row] - every[:, ROW_OF[BY_KEY[key].label_value(side)]]) * ([-1, 1, 1] if side is Side.LEFT
-                                                                                     else [1, 1, 1])
-                for row, side in zip(pair, SIDES, strict=True)
-            ])  # fmt: skip
+            points = np.concatenate(
+                [
+                    (centre[:, row] - every[:, ROW_OF[BY_KEY[key].label_value(side)]])
+                    * ([-1, 1, 1] if side is Side.LEFT else [1, 1, 1])
+                    for row, side in zip(pair, SIDES, strict=True)
+                ]
+            )
             per_bone.append(np.linalg.norm(points - np.nanmedian(points, axis=0), axis=1))
         spread = [np.nanmedian(distances) for distances in per_bone]
         if np.isfinite(spread).any():

@@ -16,10 +16,17 @@ from vastus.volume import Volume, crop
 
 Labels = NDArray[np.uint8]
 _AROUND_MM = 25.0
-_FROM_THE_MODEL = frozenset({
-    FindingKind.BOUNDARY, FindingKind.EDGE, FindingKind.VOLUME, FindingKind.ASYMMETRY, FindingKind.POSITION,
-    FindingKind.NEIGHBOURS, FindingKind.MISSING,
-})  # fmt: skip
+_FROM_THE_MODEL = frozenset(
+    {
+        FindingKind.BOUNDARY,
+        FindingKind.EDGE,
+        FindingKind.VOLUME,
+        FindingKind.ASYMMETRY,
+        FindingKind.POSITION,
+        FindingKind.NEIGHBOURS,
+        FindingKind.MISSING,
+    }
+)
 
 
 def propose_labels(

@@ -73,8 +73,9 @@ def rank_cases(
         return tuple(Ranked(named[i].case, 1.0 - place / len(named)) for place, i in enumerate(order))
     needs_features = strategy is not Strategy.UNCERTAINTY
     needs_uncertainty = strategy is not Strategy.DIVERSITY
-    able = [c for c in named if (c.features or not needs_features) and (c.uncertainty is not None or
-            not needs_uncertainty)]  # fmt: skip
+    able = [
+        c for c in named if (c.features or not needs_features) and (c.uncertainty is not None or not needs_uncertainty)
+    ]
     rest = [Ranked(c.case, 0.0) for c in named if c not in able]
     if strategy is Strategy.UNCERTAINTY:
         ranked = sorted((Ranked(c.case, float(c.uncertainty or 0.0)) for c in able), key=lambda r: (-r.score, r.case))

@@ -67,8 +67,9 @@ def find_islands(case: str, labels: Volume, model: Volume | None) -> Iterator[Su
         largest = max(doubtful, key=lambda s: s.volume_mm3)
         score = 1.0 + min(1.0, largest.volume_mm3 / 2000.0) + min(1.0, largest.away_mm / 100.0)
         words = f"{len(doubtful)} part(s) away from the rest; the largest has {largest.volume_mm3 / 1000:.1f} cm3"
-        yield Suspicion(case, value, FindingKind.ISLAND, score, f"{words}, {largest.away_mm:.0f} mm away",
-                        (largest.slice_index,))  # fmt: skip
+        yield Suspicion(
+            case, value, FindingKind.ISLAND, score, f"{words}, {largest.away_mm:.0f} mm away", (largest.slice_index,)
+        )
 
 
 def without_usual_islands(suspicions: Sequence[Suspicion], case_count: int) -> list[Suspicion]:
@@ -143,10 +144,13 @@ def stray_parts(parts: Parts, labels: Volume, settings: StraySettings) -> list[t
         main = int(numbers[parts.size[numbers].argmax()])
         least, most = settings.least_mm3 / voxel_mm3, settings.most_share * parts.size[main]
         small = [
-            int(n) for n in numbers
-            if n != main and least <= parts.size[n] <= most
-            and boxes[n - 1][2].start > 0 and boxes[n - 1][2].stop < labels.shape[2]
-        ]  # fmt: skip
+            int(n)
+            for n in numbers
+            if n != main
+            and least <= parts.size[n] <= most
+            and boxes[n - 1][2].start > 0
+            and boxes[n - 1][2].stop < labels.shape[2]
+        ]
         if not small:
             continue
         tree = cKDTree(_points(parts.index, boxes[main - 1], main)[::3] * spacing)
@@ -215,8 +219,9 @@ def across_mm(labels: Volume) -> NDArray[np.float64]:
 
 def _across_mm(affine: NDArray[np.float64], shape: tuple[int, int, int]) -> NDArray[np.float64]:
     middle = (np.array(shape) - 1) / 2
-    return np.asarray(affine[0, 0] * np.arange(shape[0]) + affine[0, 1] * middle[1] + affine[0, 2] * middle[2]
-                      + affine[0, 3])  # fmt: skip
+    return np.asarray(
+        affine[0, 0] * np.arange(shape[0]) + affine[0, 1] * middle[1] + affine[0, 2] * middle[2] + affine[0, 3]
+    )
 
 
 def find_wrong_names(facts: CaseFacts) -> Iterator[Suspicion]:

@@ -125,8 +125,10 @@ def compare(plain: Volume, others: list[NDArray[np.uint8]]) -> Uncertainty:
     by_value: dict[int, float] = {}
     for value in np.flatnonzero(np.sum(sizes, axis=0)):
         if value:
-            dice = [2.0 * both[value] / (sizes[0][value] + size[value]) if both[value] else 0.0
-                    for both, size in zip(overlap, sizes[1:], strict=True)]  # fmt: skip
+            dice = [
+                2.0 * both[value] / (sizes[0][value] + size[value]) if both[value] else 0.0
+                for both, size in zip(overlap, sizes[1:], strict=True)
+            ]
             by_value[int(value)] = 1.0 - float(np.mean(dice))
     least = LEAST_MM3 / plain.voxel_volume_mm3
     large = [u for value, u in by_value.items() if max(size[value] for size in sizes) >= least]

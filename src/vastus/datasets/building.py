@@ -141,9 +141,10 @@ def _refusal(source: OpenSet, missing: list[str], images: Path) -> MissingInputE
     shown = ", ".join(f"{scan} ({source.images[scan].file})" for scan in missing[:10])
     more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
     return MissingInputError(
-        f"No image with the voxels that were drawn on, for {len(missing)} scan(s): {shown}{more}.", path=images,
+        f"No image with the voxels that were drawn on, for {len(missing)} scan(s): {shown}{more}.",
+        path=images,
         remedy="The data card says where they come from. With --allow-missing the others are built.",
-    )  # fmt: skip
+    )
 
 
 def _refuse_other_masks(source: OpenSet, scan: str, ct: Volume, labels: Volume) -> None:
@@ -159,7 +160,7 @@ def _refuse_other_masks(source: OpenSet, scan: str, ct: Volume, labels: Volume) 
             raise GeometryError(
                 f"Slice {row.slice} of {scan}: {different} voxels are not what its strokes give.",
                 path=source.strokes(row),
-            )  # fmt: skip
+            )
 
 
 def _description(count: int) -> dict[str, object]:

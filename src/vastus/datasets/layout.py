@@ -34,8 +34,17 @@ INDEX_FILE: Final = "index.csv"
 SPLITS_FILE: Final = "splits.json"
 CHECKSUMS_FILE: Final = "checksums.csv"
 INDEX_COLUMNS: Final = (
-    "scan", "slice", "level", "side", "structures", "unsure", "split", "reader", "pass", "start",
-)  # fmt: skip
+    "scan",
+    "slice",
+    "level",
+    "side",
+    "structures",
+    "unsure",
+    "split",
+    "reader",
+    "pass",
+    "start",
+)
 CHECKSUM_COLUMNS: Final = ("scan", "collection", "file", "shape", "sha256")
 HU_RANGE: Final = (-1024, 3071)
 """Copies of a collection differ in how they store what lies outside; the checksum is of the HU inside."""
@@ -59,10 +68,22 @@ class Level(Enum):
 
 _LEVEL_MARKS: Final = (
     (Level.HIP, ("gluteus_medius", "gluteus_minimus", "piriformis", "iliacus", "psoas", "multifidus")),
-    (Level.PROXIMAL, ("gluteus_maximus", "pectineus", "adductor_brevis", "quadratus_femoris", "obturator_externus",
-                      "obturator_internus", "iliopsoas", "tensor_fasciae_latae", "hip_bone")),
+    (
+        Level.PROXIMAL,
+        (
+            "gluteus_maximus",
+            "pectineus",
+            "adductor_brevis",
+            "quadratus_femoris",
+            "obturator_externus",
+            "obturator_internus",
+            "iliopsoas",
+            "tensor_fasciae_latae",
+            "hip_bone",
+        ),
+    ),
     (Level.MIDDLE, ("adductor_longus",)),
-)  # fmt: skip
+)
 
 
 def levels_of(structures: Iterable[Iterable[str]]) -> tuple[Level, ...]:
@@ -174,9 +195,20 @@ def image_checksum(ct: Volume) -> str:
 def index_text(slices: Iterable[DrawnSlice]) -> str:
     """The text of ``index.csv``."""
     rows = [
-        [s.scan, s.slice, s.level.value, s.side, " ".join(s.structures), " ".join(f"{k}={c}" for k, c in s.unsure),
-         s.split.value, s.reader, s.reading, s.start] for s in slices
-    ]  # fmt: skip
+        [
+            s.scan,
+            s.slice,
+            s.level.value,
+            s.side,
+            " ".join(s.structures),
+            " ".join(f"{k}={c}" for k, c in s.unsure),
+            s.split.value,
+            s.reader,
+            s.reading,
+            s.start,
+        ]
+        for s in slices
+    ]
     return _csv(INDEX_COLUMNS, rows)
 
 
@@ -245,9 +277,17 @@ def _slice_of(row: dict[str, str]) -> DrawnSlice:
     if row["side"] not in ("right", "left", "both", "unknown"):
         raise ValueError(row["side"])
     return DrawnSlice(
-        _name(row["scan"]), int(row["slice"]), Level(row["level"]), row["side"], structures, unsure,
-        Split(row["split"]), row["reader"], int(row["pass"]), row["start"],
-    )  # fmt: skip
+        _name(row["scan"]),
+        int(row["slice"]),
+        Level(row["level"]),
+        row["side"],
+        structures,
+        unsure,
+        Split(row["split"]),
+        row["reader"],
+        int(row["pass"]),
+        row["start"],
+    )
 
 
 def _image_of(row: dict[str, str]) -> ImageRecord:

@@ -124,11 +124,15 @@ def _purpose_and_derivation() -> tuple[bytes, bytes]:
 
 def _image(source: SliceReference, purpose: bytes) -> bytes:
     frame = b"" if source.frame is None else _text(_REFERENCED_FRAME, b"IS", str(source.frame))
-    return b"".join((
-        _text(_REFERENCED_CLASS, b"UI", source.sop_class_uid),
-        _text(_REFERENCED_INSTANCE, b"UI", source.sop_instance_uid),
-        frame, _text(_LOCATIONS_PRESERVED, b"CS", "YES"), purpose,
-    ))  # fmt: skip
+    return b"".join(
+        (
+            _text(_REFERENCED_CLASS, b"UI", source.sop_class_uid),
+            _text(_REFERENCED_INSTANCE, b"UI", source.sop_instance_uid),
+            frame,
+            _text(_LOCATIONS_PRESERVED, b"CS", "YES"),
+            purpose,
+        )
+    )
 
 
 def _decimals(values: tuple[float, ...]) -> str:

@@ -169,8 +169,10 @@ def deidentify(dataset: Dataset, pseudonyms: Pseudonyms) -> None:
     dataset.PatientBirthDate = ""
     dataset.PatientIdentityRemoved = "YES"
     dataset.DeidentificationMethod = [
-        f"Vastus {__version__}: PS3.15 basic profile", "kept by list, keyed UIDs", "shifted dates, no times of day",
-    ]  # fmt: skip
+        f"Vastus {__version__}: PS3.15 basic profile",
+        "kept by list, keyed UIDs",
+        "shifted dates, no times of day",
+    ]
     dataset.DeidentificationMethodCodeSequence = [code_item(code) for code in _method_codes()]
     dataset.LongitudinalTemporalInformationModified = "MODIFIED"
     syntax = dataset.file_meta.TransferSyntaxUID

@@ -19,14 +19,14 @@ def _words(text: str) -> frozenset[str]:
 UIDS: Final = _words("""
     SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID DimensionOrganizationUID
     ConcatenationUID SOPInstanceUIDOfConcatenationSource
-""")  # fmt: skip
+""")
 DATES: Final = _words("""
     StudyDate SeriesDate AcquisitionDate ContentDate AcquisitionDateTime FrameAcquisitionDateTime FrameReferenceDateTime
-""")  # fmt: skip
+""")
 EMPTIED: Final = _words("""
     PatientBirthDate PatientSex ReferringPhysicianName StudyID AccessionNumber StudyTime SeriesTime AcquisitionTime
     ContentTime PositionReferenceIndicator
-""")  # fmt: skip
+""")
 """Kept without a value where they are: DICOM wants most of them to be there."""
 SEQUENCES: Final = _words("""
     SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence PixelMeasuresSequence PlanePositionSequence
@@ -34,10 +34,10 @@ SEQUENCES: Final = _words("""
     FrameAnatomySequence AnatomicRegionSequence CTImageFrameTypeSequence CTAcquisitionTypeSequence
     CTAcquisitionDetailsSequence CTTableDynamicsSequence CTPositionSequence CTGeometrySequence CTReconstructionSequence
     CTExposureSequence CTXRayDetailsSequence DimensionOrganizationSequence DimensionIndexSequence
-""")  # fmt: skip
+""")
 DEVICE_TEXTS: Final = _words("""
     Manufacturer ManufacturerModelName SoftwareVersions ConvolutionKernel
-""")  # fmt: skip
+""")
 NUMBERS: Final = _words("""
     InstanceNumber AcquisitionNumber SeriesNumber ImagesInAcquisition NumberOfFrames TemporalPositionIdentifier
     NumberOfTemporalPositions SliceLocation SliceThickness SpacingBetweenSlices PixelSpacing ImageOrientationPatient
@@ -54,14 +54,15 @@ NUMBERS: Final = _words("""
     InStackPositionNumber TemporalPositionIndex InConcatenationNumber ConcatenationFrameOffsetNumber
     InConcatenationTotalNumber CalciumScoringMassFactorDevice CalciumScoringMassFactorPatient WaterEquivalentDiameter
     ExtendedOffsetTable ExtendedOffsetTableLengths PixelData
-""")  # fmt: skip
+""")
 CODE_STRINGS: Final = _words("""
     ImageType FrameType BodyPartExamined ScanOptions ExposureModulationType AcquisitionType ReconstructionAlgorithm
     ConvolutionKernelGroup FilterType VolumetricProperties VolumeBasedCalculationTechnique PixelPresentation
     DimensionOrganizationType LossyImageCompressionMethod
-""")  # fmt: skip
-_POSITIONS: Final = frozenset(f"{head}{side}" for head in ("HF", "FF", "LF", "RF", "AF", "PF")
-                              for side in ("S", "P", "DR", "DL"))  # fmt: skip
+""")
+_POSITIONS: Final = frozenset(
+    f"{head}{side}" for head in ("HF", "FF", "LF", "RF", "AF", "PF") for side in ("S", "P", "DR", "DL")
+)
 _SIDES: Final = frozenset({"R", "L", "U", "B"})
 _YES_NO: Final = frozenset({"YES", "NO"})
 ENUMERATED: Final[Mapping[str, frozenset[str]]] = {
@@ -73,10 +74,15 @@ ENUMERATED: Final[Mapping[str, frozenset[str]]] = {
     "VOILUTFunction": frozenset({"LINEAR", "LINEAR_EXACT", "SIGMOID"}),
     "PresentationLUTShape": frozenset({"IDENTITY", "INVERSE"}),
     "LossyImageCompression": frozenset({"00", "01"}),
-    "BurnedInAnnotation": _YES_NO, "RecognizableVisualFeatures": _YES_NO, "QuantitativeImage": _YES_NO,
-    "ConstantVolumeFlag": _YES_NO, "FluoroscopyFlag": _YES_NO,
-    "Laterality": _SIDES, "ImageLaterality": _SIDES, "FrameLaterality": _SIDES,
-}  # fmt: skip
+    "BurnedInAnnotation": _YES_NO,
+    "RecognizableVisualFeatures": _YES_NO,
+    "QuantitativeImage": _YES_NO,
+    "ConstantVolumeFlag": _YES_NO,
+    "FluoroscopyFlag": _YES_NO,
+    "Laterality": _SIDES,
+    "ImageLaterality": _SIDES,
+    "FrameLaterality": _SIDES,
+}
 _TEXT: Final = re.compile(r"[\x20-\x7e]{0,64}")
 _CODE_STRING: Final = re.compile(r"[A-Z0-9_ ]{0,16}")
 _NUMBER: Final = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")

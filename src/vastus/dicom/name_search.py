@@ -23,9 +23,18 @@ _GERMAN: Final = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", 
 _NOT_WORD: Final = re.compile(r"[\W_]+")
 _DENSE: Final = ("CJK", "HANGUL", "HIRAGANA", "KATAKANA", "BOPOMOFO", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
 """Scripts in which few characters make a name, or which put no space between words."""
-_NUMBERS: Final = ("PatientID", "OtherPatientIDs", "AccessionNumber", "MedicalRecordLocator", "AdmissionID", "StudyID",
-                   "PatientTelephoneNumbers", "PatientAddress", "InstitutionName",
-                   "DeviceSerialNumber")  # fmt: skip
+_NUMBERS: Final = (
+    "PatientID",
+    "OtherPatientIDs",
+    "AccessionNumber",
+    "MedicalRecordLocator",
+    "AdmissionID",
+    "StudyID",
+    "PatientTelephoneNumbers",
+    "PatientAddress",
+    "InstitutionName",
+    "DeviceSerialNumber",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,9 +28,13 @@ _NOT_ASKED_FOR: Final = 0xA900
 _NOT_UNDERSTOOD: Final = 0xC000
 _SERIES: Final = 0x0020000E
 SYNTAXES: Final = (
-    "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.70",
-    "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90",
-)  # fmt: skip
+    "1.2.840.10008.1.2.1",
+    "1.2.840.10008.1.2",
+    "1.2.840.10008.1.2.5",
+    "1.2.840.10008.1.2.4.70",
+    "1.2.840.10008.1.2.4.80",
+    "1.2.840.10008.1.2.4.90",
+)
 
 
 class DimsePacs:
@@ -137,9 +141,13 @@ class DimsePacs:
         for uid, syntax in contexts:
             entity.add_requested_context(uid, [syntax] if syntax else None)
         association = entity.associate(
-            self._address.host, self._address.port, ae_title=self._address.called_aet, ext_neg=list(roles),
-            evt_handlers=list(handlers), tls_args=(self._tls, self._address.host) if self._tls else None,
-        )  # fmt: skip
+            self._address.host,
+            self._address.port,
+            ae_title=self._address.called_aet,
+            ext_neg=list(roles),
+            evt_handlers=list(handlers),
+            tls_args=(self._tls, self._address.host) if self._tls else None,
+        )
         if not association.is_established:
             raise UnreachablePacsError(
                 f"{self._address} does not accept a connection from {self._address.aet}.",
@@ -218,9 +226,12 @@ def series_uid(stream: io.BytesIO, transfer_syntax: Any) -> str:
     stream.seek(0)
     try:
         dataset = read_dataset(
-            stream, transfer_syntax.is_implicit_VR, transfer_syntax.is_little_endian,
-            stop_when=lambda tag, _vr, _length: tag > _SERIES, specific_tags=None,
-        )  # fmt: skip
+            stream,
+            transfer_syntax.is_implicit_VR,
+            transfer_syntax.is_little_endian,
+            stop_when=lambda tag, _vr, _length: tag > _SERIES,
+            specific_tags=None,
+        )
     finally:
         stream.seek(0)
     return str(dataset.SeriesInstanceUID)

@@ -123,9 +123,16 @@ def parse_address(text: str) -> PacsAddress:
     if unknown or (parts.scheme in ("dicom", "dicoms") and path):
         raise SettingsError(f"The PACS address says something unknown: {', '.join(sorted(unknown)) or path}.")
     return PacsAddress(
-        parts.scheme, parts.hostname, port, path, parts.username or "ANY-SCP", options.get("aet", DEFAULT_AET), move,
-        study, series,
-    )  # fmt: skip
+        parts.scheme,
+        parts.hostname,
+        port,
+        path,
+        parts.username or "ANY-SCP",
+        options.get("aet", DEFAULT_AET),
+        move,
+        study,
+        series,
+    )
 
 
 def open_pacs(address: PacsAddress, tls: TlsFiles | None = None) -> Pacs:

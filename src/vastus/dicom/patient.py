@@ -20,16 +20,35 @@ if TYPE_CHECKING:
 
 UTF_8: Final = "ISO_IR 192"
 EMPTY_IF_ABSENT: Final = (
-    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "ReferringPhysicianName",
-    "StudyID", "AccessionNumber",
-)  # fmt: skip
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
+    "StudyID",
+    "AccessionNumber",
+)
 """Type 2 attributes: they must be in every result, empty where the source has none."""
 COPIED: Final = (
-    *EMPTY_IF_ABSENT, "IssuerOfPatientID", "PatientAge", "PatientSize", "PatientWeight", "PatientIdentityRemoved",
-    "DeidentificationMethod", "StudyInstanceUID", "StudyDescription", "ClinicalTrialSponsorName",
-    "ClinicalTrialProtocolID", "ClinicalTrialProtocolName", "ClinicalTrialSiteID", "ClinicalTrialSiteName",
-    "ClinicalTrialSubjectID", "ClinicalTrialSubjectReadingID",
-)  # fmt: skip
+    *EMPTY_IF_ABSENT,
+    "IssuerOfPatientID",
+    "PatientAge",
+    "PatientSize",
+    "PatientWeight",
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+    "StudyInstanceUID",
+    "StudyDescription",
+    "ClinicalTrialSponsorName",
+    "ClinicalTrialProtocolID",
+    "ClinicalTrialProtocolName",
+    "ClinicalTrialSiteID",
+    "ClinicalTrialSiteName",
+    "ClinicalTrialSubjectID",
+    "ClinicalTrialSubjectReadingID",
+)
 _SEXES: Final = {"M": "M", "F": "F", "O": "O", "MALE": "M", "FEMALE": "F", "OTHER": "O", "MAN": "M", "WOMAN": "F"}
 _ESCAPES: Final = re.compile(r"\x1b\$?[()*+,\-./][@-~0-9]|\x1b\$[@-~]")
 _KNOWN_SETS: Final = re.compile(r"ISO[_ ]IR \d+|ISO 2022 IR \d+|GB18030|GBK|")
@@ -192,9 +211,11 @@ def _decimal(text: str) -> str | None:
     with suppress(ValueError):
         number = float(text.strip().replace(",", ".")) if text.count(",") <= 1 else math.nan
         if math.isfinite(number):
-            return text.strip() if text.strip().isascii() and "," not in text and len(text.strip()) <= 16 else (
-                format_number_as_ds(number)
-            )  # fmt: skip
+            return (
+                text.strip()
+                if text.strip().isascii() and "," not in text and len(text.strip()) <= 16
+                else (format_number_as_ds(number))
+            )
     return None
 
 
@@ -208,5 +229,10 @@ def _yes_or_no(text: str) -> str | None:
 
 
 _FIT: Final[dict[str, Callable[[str], str | None]]] = {
-    "DA": _date, "TM": _time, "AS": _age, "DS": _decimal, "PatientSex": _sex, "PatientIdentityRemoved": _yes_or_no,
-}  # fmt: skip
+    "DA": _date,
+    "TM": _time,
+    "AS": _age,
+    "DS": _decimal,
+    "PatientSex": _sex,
+    "PatientIdentityRemoved": _yes_or_no,
+}

@@ -98,9 +98,13 @@ def _binary_header(series: LabelledSeries, algorithm: Algorithm, frames: int) ->
 
 
 def _segmentation(
-    series: LabelledSeries, algorithm: Algorithm, kind: SegKind, syntax: str, pixels: NDArray[np.uint8],
+    series: LabelledSeries,
+    algorithm: Algorithm,
+    kind: SegKind,
+    syntax: str,
+    pixels: NDArray[np.uint8],
     images: tuple[Dataset, ...],
-) -> Any:  # fmt: skip
+) -> Any:
     import highdicom as hd
 
     seg = hd.seg.Segmentation(
@@ -155,9 +159,11 @@ def _description(number: int, label: Label, algorithm: Algorithm) -> Any:
     import highdicom as hd
 
     identification = hd.AlgorithmIdentificationSequence(
-        name=algorithm.name, family=concept(ARTIFICIAL_INTELLIGENCE), version=algorithm.version,
+        name=algorithm.name,
+        family=concept(ARTIFICIAL_INTELLIGENCE),
+        version=algorithm.version,
         parameters={"weights": algorithm.weights},
-    )  # fmt: skip
+    )
     description = hd.seg.SegmentDescription(
         segment_number=number,
         segment_label=label_title(label),

@@ -19,16 +19,37 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _NEEDED = (
-    "StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID", "FrameOfReferenceUID", "Rows", "Columns",
-)  # fmt: skip
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "FrameOfReferenceUID",
+    "Rows",
+    "Columns",
+)
 _OF_AN_IMAGE = (
-    *_NEEDED, "Modality", "ImageType", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation",
-    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence", "DimensionOrganizationSequence", "DimensionIndexSequence",
-)  # fmt: skip
+    *_NEEDED,
+    "Modality",
+    "ImageType",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "DimensionOrganizationSequence",
+    "DimensionIndexSequence",
+)
 _NUMBERS_OF_AN_IMAGE = (
-    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices",
-)  # fmt: skip
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +97,9 @@ def refuse_unless_dicom(source: ScanSource) -> None:
     if source.kind is not ScanFormat.DICOM:
         raise UnsupportedScanError(
             f"DICOM results need a DICOM scan: patient, study and image references are not in {source.kind.value}.",
-            path=source.path, remedy="Give the DICOM folder, or leave -f away.",
-        )  # fmt: skip
+            path=source.path,
+            remedy="Give the DICOM folder, or leave -f away.",
+        )
 
 
 def labelled_series(source: ScanSource, labels: Volume) -> LabelledSeries:
@@ -180,9 +202,10 @@ def _fit_header(header: Dataset, patient: PatientAndStudy, source: ScanSource) -
     missing = [keyword for keyword in _NEEDED if not header.get(keyword)]
     if missing:
         raise UnsupportedScanError(
-            f"The DICOM header lacks {', '.join(missing)}, which DICOM results must repeat.", path=source.path,
+            f"The DICOM header lacks {', '.join(missing)}, which DICOM results must repeat.",
+            path=source.path,
             remedy="Leave -f away: labels and tables do not need it.",
-        )  # fmt: skip
+        )
     result = Dataset()
     for keyword in _OF_AN_IMAGE:
         if keyword in header:

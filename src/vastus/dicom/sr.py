@@ -26,7 +26,7 @@ from vastus.dicom.codes import (
     YES,
     side_code,
     structure_code,
-)  # fmt: skip
+)
 from vastus.dicom.objects import DEVICE_UID, MANUFACTURER, MODEL, Algorithm, concept, label_title, new_uid, stamp
 from vastus.dicom.source import LabelledSeries
 from vastus.errors import LabelError
@@ -114,10 +114,13 @@ def _group(
     measurements = [
         hd.sr.Measurement(concept(VOLUME), round(row.volume_mm3 or 0.0, 1), concept(CUBIC_MILLIMETRE)),
         hd.sr.Measurement(
-            concept(AREA), round(area_mm2, 1), concept(SQUARE_MILLIMETRE),
-            derivation=concept(MAXIMUM), method=concept(LARGEST_SLICE),
+            concept(AREA),
+            round(area_mm2, 1),
+            concept(SQUARE_MILLIMETRE),
+            derivation=concept(MAXIMUM),
+            method=concept(LARGEST_SLICE),
         ),
-    ]  # fmt: skip
+    ]
     if row.mean_hu is not None:
         measurements.append(
             hd.sr.Measurement(

@@ -208,11 +208,12 @@ def _two_way(ratings: NDArray[Any]) -> _TwoWay | None:
         # Targets do not differ and raters only by a constant: there is no share of variance to speak of.
         return None
     return _TwoWay(
-        n, k,
+        n,
+        k,
         float(k * (rows**2).sum() / (n - 1)),
         float(n * (columns**2).sum() / (k - 1)),
         float((residual**2).sum() / ((n - 1) * (k - 1))),
-    )  # fmt: skip
+    )
 
 
 def _f(numerator: float, denominator: float) -> float:

@@ -102,13 +102,22 @@ def compare_models(scores: pd.DataFrame) -> pd.DataFrame:
         second = second.reindex(first.index)
         for metric in m.METRIC_COLUMNS:
             test = paired_test(first[metric].to_numpy(), second[metric].to_numpy())
-            rows.append({
-                LEVEL: part.level.value, NAME: part.name, METRIC: metric, "first": models[0], "second": models[1],
-                "pairs": test.pairs, "ties": test.ties,
-                "mean_first": first[metric].mean(), "mean_second": second[metric].mean(),
-                "median_difference": test.median_difference, "rank_biserial": test.rank_biserial,
-                "p_value": test.p_value,
-            })  # fmt: skip
+            rows.append(
+                {
+                    LEVEL: part.level.value,
+                    NAME: part.name,
+                    METRIC: metric,
+                    "first": models[0],
+                    "second": models[1],
+                    "pairs": test.pairs,
+                    "ties": test.ties,
+                    "mean_first": first[metric].mean(),
+                    "mean_second": second[metric].mean(),
+                    "median_difference": test.median_difference,
+                    "rank_biserial": test.rank_biserial,
+                    "p_value": test.p_value,
+                }
+            )
     result = pd.DataFrame(rows)
     result["p_holm"] = np.nan
     for level in Level:

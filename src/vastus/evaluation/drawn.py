@@ -38,9 +38,20 @@ ALL = "all"
 AREA_PREDICTION_MM2, AREA_REFERENCE_MM2 = "area_prediction_mm2", "area_reference_mm2"
 AREA_SIGNED_PERCENT, AREA_ABSOLUTE_PERCENT = "area_signed_percent", "area_absolute_percent"
 SECTION_COLUMNS = (
-    SLICE, Z_MM, STRUCTURE, SIDE, m.PRESENCE, m.DICE.column, m.SURFACE_DICE.column, m.ASSD.column, m.HD95.column,
-    AREA_PREDICTION_MM2, AREA_REFERENCE_MM2, AREA_SIGNED_PERCENT, AREA_ABSOLUTE_PERCENT,
-)  # fmt: skip
+    SLICE,
+    Z_MM,
+    STRUCTURE,
+    SIDE,
+    m.PRESENCE,
+    m.DICE.column,
+    m.SURFACE_DICE.column,
+    m.ASSD.column,
+    m.HD95.column,
+    AREA_PREDICTION_MM2,
+    AREA_REFERENCE_MM2,
+    AREA_SIGNED_PERCENT,
+    AREA_ABSOLUTE_PERCENT,
+)
 
 Mask = NDArray[np.bool_]
 
@@ -247,12 +258,18 @@ def _section_row(
     frame = Frame(area_mm2, 0.0, settings)
     cells = score_row(section.label, counts, section.surface if both else None, frame)
     row = {
-        SLICE: section.slice, Z_MM: float((affine @ np.array([0, 0, section.slice, 1.0]))[2]),
-        STRUCTURE: section.label.structure.key, SIDE: section.label.side.value, m.PRESENCE: section.presence.value,
-        m.DICE.column: cells[m.DICE.column], m.SURFACE_DICE.column: cells[m.SURFACE_DICE.column],
-        AREA_PREDICTION_MM2: counts.prediction * area_mm2, AREA_REFERENCE_MM2: counts.reference * area_mm2,
-        AREA_SIGNED_PERCENT: counts.ravd_signed_percent, AREA_ABSOLUTE_PERCENT: counts.ravd_absolute_percent,
-    }  # fmt: skip
+        SLICE: section.slice,
+        Z_MM: float((affine @ np.array([0, 0, section.slice, 1.0]))[2]),
+        STRUCTURE: section.label.structure.key,
+        SIDE: section.label.side.value,
+        m.PRESENCE: section.presence.value,
+        m.DICE.column: cells[m.DICE.column],
+        m.SURFACE_DICE.column: cells[m.SURFACE_DICE.column],
+        AREA_PREDICTION_MM2: counts.prediction * area_mm2,
+        AREA_REFERENCE_MM2: counts.reference * area_mm2,
+        AREA_SIGNED_PERCENT: counts.ravd_signed_percent,
+        AREA_ABSOLUTE_PERCENT: counts.ravd_absolute_percent,
+    }
     distances = {metric.column: cells[metric.column] if both else np.nan for metric in (m.ASSD, m.HD95)}
     return row | distances
 

@@ -30,9 +30,13 @@ _DPI = 150
 # Okabe & Ito: told apart by readers with any colour vision.
 _MODEL_COLOURS = ("#0072B2", "#E69F00")
 _GROUP_COLOURS = {
-    Group.ANTERIOR: "#D55E00", Group.MEDIAL: "#0072B2", Group.POSTERIOR: "#009E73",
-    Group.GLUTEAL: "#CC79A7", Group.OTHER: "#E69F00", Group.BONE: "#555555",
-}  # fmt: skip
+    Group.ANTERIOR: "#D55E00",
+    Group.MEDIAL: "#0072B2",
+    Group.POSTERIOR: "#009E73",
+    Group.GLUTEAL: "#CC79A7",
+    Group.OTHER: "#E69F00",
+    Group.BONE: "#555555",
+}
 _MARKERS = dict(zip(Group, "osD^vP", strict=True))
 _MM3_PER_CM3 = 1000.0
 # A few far-off values (a missed structure) would squeeze all boxes into a line: then the axis is logarithmic.
@@ -118,11 +122,16 @@ def _boxes(
     if not filled:
         return
     drawn = axes.boxplot(
-        [v for v, _ in filled], positions=[place for _, place in filled], orientation="horizontal",
-        widths=height * 0.82, patch_artist=True, manage_ticks=False, showfliers=not few,
+        [v for v, _ in filled],
+        positions=[place for _, place in filled],
+        orientation="horizontal",
+        widths=height * 0.82,
+        patch_artist=True,
+        manage_ticks=False,
+        showfliers=not few,
         flierprops={"marker": ".", "markersize": 4, "markeredgecolor": colour},
         medianprops={"color": "black", "linewidth": 1.3},
-    )  # fmt: skip
+    )
     for box in drawn["boxes"]:
         box.set(facecolor=colour, alpha=0.45, edgecolor=colour)
     for line in (*drawn["whiskers"], *drawn["caps"]):

@@ -56,10 +56,13 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> list[Path]:
 
     ensure_folder(folder)
     tables = {
-        SCORES_FILE: evaluation.scores, SUMMARY_FILE: evaluation.summary,
-        AGREEMENT_FILE: evaluation.agreement, COMPARISON_FILE: evaluation.comparison,
-        SECTIONS_FILE: evaluation.sections, SECTION_SUMMARY_FILE: evaluation.section_summary,
-    }  # fmt: skip
+        SCORES_FILE: evaluation.scores,
+        SUMMARY_FILE: evaluation.summary,
+        AGREEMENT_FILE: evaluation.agreement,
+        COMPARISON_FILE: evaluation.comparison,
+        SECTIONS_FILE: evaluation.sections,
+        SECTION_SUMMARY_FILE: evaluation.section_summary,
+    }
     texts = {
         name: table.to_csv(index=False, float_format=_SIGNIFICANT_DIGITS, lineterminator="\n")
         for name, table in tables.items()

@@ -37,8 +37,17 @@ RAVD_SIGNED: Final = Metric("ravd_signed_percent", "RAVD signed (%)", Better.NEA
 RAVD_ABSOLUTE: Final = Metric("ravd_absolute_percent", "RAVD absolute (%)", Better.LOWER, 2)
 
 METRICS: Final = (
-    DICE, JACCARD, SENSITIVITY, PRECISION, ASSD, HAUSDORFF, HD95, SURFACE_DICE, RAVD_SIGNED, RAVD_ABSOLUTE,
-)  # fmt: skip
+    DICE,
+    JACCARD,
+    SENSITIVITY,
+    PRECISION,
+    ASSD,
+    HAUSDORFF,
+    HD95,
+    SURFACE_DICE,
+    RAVD_SIGNED,
+    RAVD_ABSOLUTE,
+)
 OVERLAPS: Final = (DICE, JACCARD, SENSITIVITY, PRECISION, SURFACE_DICE)
 DISTANCES: Final = (ASSD, HAUSDORFF, HD95)
 RAVDS: Final = (RAVD_SIGNED, RAVD_ABSOLUTE)

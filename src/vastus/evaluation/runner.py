@@ -122,9 +122,15 @@ def evaluate(
     scores = pd.concat(tables, ignore_index=True)
     of_sections = pd.concat(sections[1:], ignore_index=True) if len(sections) > 1 else sections[0]
     return Evaluation(
-        scores, summarise(scores), agreement_of(scores), compare_models(scores), settings,
-        of_sections, summarise_sections(of_sections), slices,
-    )  # fmt: skip
+        scores,
+        summarise(scores),
+        agreement_of(scores),
+        compare_models(scores),
+        settings,
+        of_sections,
+        summarise_sections(of_sections),
+        slices,
+    )
 
 
 def _headed(table: pd.DataFrame, case: str, model: str) -> pd.DataFrame:
@@ -156,8 +162,9 @@ def matched_cases(raters: tuple[Rater, ...], reference: Path) -> Iterator[tuple[
             raise MissingInputError(
                 f"No prediction for {len(missing)} of {len(truths)} references: {', '.join(missing[:10])}"
                 f"{' ...' if len(missing) > 10 else ''}.",
-                path=rater.path, remedy="A failed case must not vanish from a mean: add it, or remove its reference.",
-            )  # fmt: skip
+                path=rater.path,
+                remedy="A failed case must not vanish from a mean: add it, or remove its reference.",
+            )
     for case in sorted(truths):
         yield case, truths[case], tuple(files[case] for files in found)
 
@@ -188,9 +195,10 @@ def label_files(folder: Path) -> dict[str, Path]:
         found[case] = path
     if not found:
         raise MissingInputError(
-            "The folder holds no label maps.", path=folder,
+            "The folder holds no label maps.",
+            path=folder,
             remedy=f"Looked for *{', *'.join(LABEL_SUFFIXES)} and */{LABELS_FILE}.",
-        )  # fmt: skip
+        )
     return found
 
 
@@ -245,8 +253,9 @@ def _on_one_grid(
     if not settings.resample:
         raise GeometryError(
             f"The grid of the prediction is not that of the reference in {paths[1]}: {truth.difference_to(predicted)}.",
-            path=paths[0], remedy="With --resample the prediction is brought onto the reference's grid.",
-        )  # fmt: skip
+            path=paths[0],
+            remedy="With --resample the prediction is brought onto the reference's grid.",
+        )
     return resample_like(predicted, truth, order=0), truth
 
 

@@ -111,11 +111,20 @@ def _summary_rows(model: str, part: Slice, chosen: pd.DataFrame) -> Iterator[dic
         for metric in m.METRIC_COLUMNS:
             values = averaged[metric].dropna()
             missing = int(chosen[metric].isna().sum())
-            yield head | {
-                METRIC: metric, OVER: over.value,
-                "mean": values.mean(), "sd": values.std(ddof=1), "median": values.median(),
-                "n": len(values), "scores": len(chosen) - missing, "no_value": missing,
-            } | counts  # fmt: skip
+            yield (
+                head
+                | {
+                    METRIC: metric,
+                    OVER: over.value,
+                    "mean": values.mean(),
+                    "sd": values.std(ddof=1),
+                    "median": values.median(),
+                    "n": len(values),
+                    "scores": len(chosen) - missing,
+                    "no_value": missing,
+                }
+                | counts
+            )
 
 
 def agreement_of(scores: pd.DataFrame) -> pd.DataFrame:

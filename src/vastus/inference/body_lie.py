@@ -17,13 +17,35 @@ from vastus.anatomy import BY_KEY, STRUCTURES
 from vastus.volume import Volume
 
 HEIGHT_MM: Final = {
-    "semimembranosus": 145, "vastus_medialis": 160, "biceps_femoris": 170, "vastus_intermedius": 215,
-    "semitendinosus": 215, "vastus_lateralis": 220, "gracilis": 235, "sartorius": 240, "adductor_magnus": 250,
-    "rectus_femoris": 270, "adductor_longus": 290, "adductor_brevis": 335, "quadratus_femoris": 365,
-    "obturator_externus": 375, "pectineus": 380, "obturator_internus": 405, "iliopsoas": 405, "gluteus_maximus": 420,
-    "tensor_fasciae_latae": 420, "piriformis": 455, "gluteus_minimus": 460, "hip_bone": 460, "gluteus_medius": 480,
-    "iliacus": 490, "rectus_abdominis": 530, "psoas": 540, "multifidus": 545, "abdominal_oblique": 550,
-}  # fmt: skip
+    "semimembranosus": 145,
+    "vastus_medialis": 160,
+    "biceps_femoris": 170,
+    "vastus_intermedius": 215,
+    "semitendinosus": 215,
+    "vastus_lateralis": 220,
+    "gracilis": 235,
+    "sartorius": 240,
+    "adductor_magnus": 250,
+    "rectus_femoris": 270,
+    "adductor_longus": 290,
+    "adductor_brevis": 335,
+    "quadratus_femoris": 365,
+    "obturator_externus": 375,
+    "pectineus": 380,
+    "obturator_internus": 405,
+    "iliopsoas": 405,
+    "gluteus_maximus": 420,
+    "tensor_fasciae_latae": 420,
+    "piriformis": 455,
+    "gluteus_minimus": 460,
+    "hip_bone": 460,
+    "gluteus_medius": 480,
+    "iliacus": 490,
+    "rectus_abdominis": 530,
+    "psoas": 540,
+    "multifidus": 545,
+    "abdominal_oblique": 550,
+}
 """How high above the knee the middle of each structure lies in a person of middle height."""
 COARSE_MM: Final = 4.0
 LEAST_LENGTH_MM: Final = 80.0  # in a shorter stretch the muscles hardly change

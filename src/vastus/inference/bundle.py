@@ -187,8 +187,9 @@ def load_bundle(folder: Path) -> Bundle:
     except (OSError, UnicodeDecodeError) as error:
         raise BundleError(
             f"No weights here: a bundle is a folder with {INFO_FILE} in it.",
-            path=folder, remedy=f"Check --weights; with the package come: {', '.join(shipped_bundles())}.",
-        ) from error  # fmt: skip
+            path=folder,
+            remedy=f"Check --weights; with the package come: {', '.join(shipped_bundles())}.",
+        ) from error
     try:
         info = BundleInfo.from_json(text)
     except BundleError as error:
@@ -203,8 +204,9 @@ def load_bundle(folder: Path) -> Bundle:
         if found != expected:
             raise BundleError(
                 "A file of the bundle is damaged or was changed (its SHA-256 differs).",
-                path=folder / name, remedy=_COPY_AGAIN,
-            )  # fmt: skip
+                path=folder / name,
+                remedy=_COPY_AGAIN,
+            )
     _refuse_unnamed(folder, info)
     return Bundle(folder, info, hashlib.sha256(raw).hexdigest())
 
@@ -222,8 +224,9 @@ def _refuse_unnamed(folder: Path, info: BundleInfo) -> None:
     if unnamed:
         raise BundleError(
             f"The bundle computes with {', '.join(unnamed)}, but {INFO_FILE} names no SHA-256 of it.",
-            path=folder, remedy="Export the weights again with `vastus export`, or take them from a source you trust.",
-        )  # fmt: skip
+            path=folder,
+            remedy="Export the weights again with `vastus export`, or take them from a source you trust.",
+        )
 
 
 _COPY_AGAIN = "Copy or install the bundle again."
@@ -294,14 +297,26 @@ def _metadata(info: BundleInfo) -> dict[str, Any]:
     """MONAI's ``metadata.json``: enough for other tools to know what goes in and comes out."""
     window = list(info.preprocessing.window_size)
     image = {
-        "type": "image", "format": "hounsfield", "modality": "CT", "num_channels": 1, "spatial_shape": window,
-        "dtype": "float32", "value_range": [0, 1], "is_patch_data": True, "channel_def": {"0": "image"},
-    }  # fmt: skip
+        "type": "image",
+        "format": "hounsfield",
+        "modality": "CT",
+        "num_channels": 1,
+        "spatial_shape": window,
+        "dtype": "float32",
+        "value_range": [0, 1],
+        "is_patch_data": True,
+        "channel_def": {"0": "image"},
+    }
     logits = {
-        "type": "image", "format": "segmentation", "num_channels": len(info.classes), "spatial_shape": window,
-        "dtype": "float32", "value_range": [], "is_patch_data": True,
+        "type": "image",
+        "format": "segmentation",
+        "num_channels": len(info.classes),
+        "spatial_shape": window,
+        "dtype": "float32",
+        "value_range": [],
+        "is_patch_data": True,
         "channel_def": {str(i): name for i, name in enumerate(info.classes)},
-    }  # fmt: skip
+    }
     return {
         "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/"
         "meta_schema_20240725.json",

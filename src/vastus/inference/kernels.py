@@ -270,10 +270,14 @@ def gather_cell(labels, channel_of, kept, scores, at, c, candidate, table, own):
     first = labels[at[0], at[1], c]
     candidate[0] = first
     if (
-        labels[at[0], at[1], c1] == first and labels[at[0], b1, c] == first and labels[at[0], b1, c1] == first
-        and labels[a1, at[1], c] == first and labels[a1, at[1], c1] == first and labels[a1, b1, c] == first
+        labels[at[0], at[1], c1] == first
+        and labels[at[0], b1, c] == first
+        and labels[at[0], b1, c1] == first
+        and labels[a1, at[1], c] == first
+        and labels[a1, at[1], c1] == first
+        and labels[a1, b1, c] == first
         and labels[a1, b1, c1] == first
-    ):  # fmt: skip
+    ):
         return 1
     count = 0
     for n in range(8):

@@ -19,22 +19,50 @@ def _ids(*keys: str) -> tuple[int, ...]:
 
 
 MEDIAL: Final = _ids(
-    "adductor_magnus", "adductor_brevis", "adductor_longus", "gracilis", "pectineus", "semimembranosus",
-    "semitendinosus", "vastus_medialis", "obturator_internus", "obturator_externus", "psoas", "rectus_abdominis",
+    "adductor_magnus",
+    "adductor_brevis",
+    "adductor_longus",
+    "gracilis",
+    "pectineus",
+    "semimembranosus",
+    "semitendinosus",
+    "vastus_medialis",
+    "obturator_internus",
+    "obturator_externus",
+    "psoas",
+    "rectus_abdominis",
     "multifidus",
-)  # fmt: skip
+)
 LATERAL: Final = _ids(
-    "vastus_lateralis", "biceps_femoris", "tensor_fasciae_latae", "gluteus_medius", "gluteus_minimus",
-    "gluteus_maximus", "abdominal_oblique",
-)  # fmt: skip
+    "vastus_lateralis",
+    "biceps_femoris",
+    "tensor_fasciae_latae",
+    "gluteus_medius",
+    "gluteus_minimus",
+    "gluteus_maximus",
+    "abdominal_oblique",
+)
 FRONT: Final = _ids(
-    "rectus_femoris", "vastus_intermedius", "vastus_lateralis", "vastus_medialis", "sartorius", "rectus_abdominis",
-    "tensor_fasciae_latae", "iliopsoas", "pectineus",
-)  # fmt: skip
+    "rectus_femoris",
+    "vastus_intermedius",
+    "vastus_lateralis",
+    "vastus_medialis",
+    "sartorius",
+    "rectus_abdominis",
+    "tensor_fasciae_latae",
+    "iliopsoas",
+    "pectineus",
+)
 BACK: Final = _ids(
-    "biceps_femoris", "semimembranosus", "semitendinosus", "gluteus_maximus", "multifidus", "piriformis",
-    "quadratus_femoris", "adductor_magnus",
-)  # fmt: skip
+    "biceps_femoris",
+    "semimembranosus",
+    "semitendinosus",
+    "gluteus_maximus",
+    "multifidus",
+    "piriformis",
+    "quadratus_femoris",
+    "adductor_magnus",
+)
 
 _LEAST_OFFSET_MM = 8.0  # two muscle groups closer than this do not show a direction
 _LEAST_CHIRALITY = 0.35  # sine of the angle between "medial" and "front"; 1 in a textbook leg

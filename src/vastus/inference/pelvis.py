@@ -18,9 +18,18 @@ from vastus.volume import Affine
 
 _ABOVE: Final = tuple(
     BY_KEY[key].class_id
-    for key in ("gluteus_medius", "gluteus_minimus", "piriformis", "obturator_internus", "iliacus", "psoas",
-                "abdominal_oblique", "rectus_abdominis", "multifidus")
-)  # fmt: skip
+    for key in (
+        "gluteus_medius",
+        "gluteus_minimus",
+        "piriformis",
+        "obturator_internus",
+        "iliacus",
+        "psoas",
+        "abdominal_oblique",
+        "rectus_abdominis",
+        "multifidus",
+    )
+)
 """Muscles that end above the lower end of the ischium, the lowest point of the hip bone."""
 
 MARGIN_MM: Final = 20.0

@@ -37,9 +37,13 @@ def restore(
         tables += [lower[::-1].copy(), fraction[::-1].copy()] if axis in reversed_axes else [lower, fraction]
     x, y, z = labels.shape
     kernels.restore(
-        straight.transpose(order), np.ascontiguousarray(labels.transpose(order)), channel_of,
-        _lined_up(scores.kept[:x, :y, :z], order), _lined_up(scores.scores[:x, :y, :z], order), *tables,
-    )  # fmt: skip
+        straight.transpose(order),
+        np.ascontiguousarray(labels.transpose(order)),
+        channel_of,
+        _lined_up(scores.kept[:x, :y, :z], order),
+        _lined_up(scores.scores[:x, :y, :z], order),
+        *tables,
+    )
 
 
 def _lined_up(array: NDArray[np.uint8], order: tuple[int, ...]) -> NDArray[np.uint8]:

@@ -76,8 +76,10 @@ def choose(options: RuntimeOptions) -> tuple[Device, RuntimeName]:
         device = Device.CUDA if wants_torch and _torch_sees(Device.CUDA) else Device.CPU
     if device in (Device.CUDA, Device.MPS):
         if runtime not in (RuntimeName.AUTO, RuntimeName.TORCH):
-            raise DeviceError(f"{runtime.value} runs on the CPU only here, not on {device.value}.",
-                              remedy="Use --runtime torch or --device cpu.")  # fmt: skip
+            raise DeviceError(
+                f"{runtime.value} runs on the CPU only here, not on {device.value}.",
+                remedy="Use --runtime torch or --device cpu.",
+            )
         if not _torch_sees(device):
             raise DeviceError(
                 f"No {device.value} device can be used: torch is not installed or sees none.",

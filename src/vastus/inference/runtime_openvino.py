@@ -54,14 +54,15 @@ class OpenVinoRuntime:
             half = precision is Precision.BF16
             steps.output().tensor().set_element_type(openvino.Type.bf16 if half else openvino.Type.f32)
             compiled = core.compile_model(
-                steps.build(), "CPU",
+                steps.build(),
+                "CPU",
                 {
                     "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
                     "INFERENCE_NUM_THREADS": threads,
                     "NUM_STREAMS": threads,
                     "ENABLE_CPU_PINNING": False,
                 },
-            )  # fmt: skip
+            )
         except RuntimeError as error:
             raise BundleError("OpenVINO can't load the network of this bundle.", path=bundle.onnx_path) from error
         self._compiled: Any = compiled

@@ -302,9 +302,14 @@ def _signs(parts: Parts, tracks: Tracks, rows: dict[int, int]) -> NDArray[np.int
 
 
 def _assign(
-    parts: Parts, surface: MidSurface, affine: Affine, fixed: NDArray[np.int8], *, whole: bool = False,
+    parts: Parts,
+    surface: MidSurface,
+    affine: Affine,
+    fixed: NDArray[np.int8],
+    *,
+    whole: bool = False,
     moved_mm: NDArray[np.float64] | None = None,
-) -> NDArray[np.uint8]:  # fmt: skip
+) -> NDArray[np.uint8]:
     """Give every part its side, or cut it along the surface, moved for some, if it lies on both (unless ``whole``)."""
     right = surface.right
     origin = affine[:3, 3] + np.arange(len(right))[:, None] * affine[:3, 2] - surface.point_mm

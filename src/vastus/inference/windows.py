@@ -57,10 +57,16 @@ def plan_windows(body: NDArray[np.bool_], window: Shape, overlap: float) -> Wind
     layers = []
     for z in cover(_any(body, (0, 1)), window[2], overlap):
         slab = _any(body[:, :, z : z + window[2]], (2,))
-        rows = [(x, y) for y in cover(_any(slab, (0,)), window[1], overlap)
-                for x in cover(_any(slab[:, y : y + window[1]], (1,)), window[0], overlap)]  # fmt: skip
-        columns = [(x, y) for x in cover(_any(slab, (1,)), window[0], overlap)
-                   for y in cover(_any(slab[x : x + window[0]], (0,)), window[1], overlap)]  # fmt: skip
+        rows = [
+            (x, y)
+            for y in cover(_any(slab, (0,)), window[1], overlap)
+            for x in cover(_any(slab[:, y : y + window[1]], (1,)), window[0], overlap)
+        ]
+        columns = [
+            (x, y)
+            for x in cover(_any(slab, (1,)), window[0], overlap)
+            for y in cover(_any(slab[x : x + window[0]], (0,)), window[1], overlap)
+        ]
         layers.append(Layer(z, tuple(rows if len(rows) <= len(columns) else columns)))
     return WindowPlan(window, tuple(layers))
 

@@ -47,8 +47,9 @@ def ensure_folder(folder: Path) -> Path:
     except OSError as error:
         raise OutputError(
             f"The output folder can't be written to ({error.strerror}).",
-            path=folder, remedy="Choose another with -o, or free its rights or space.",
-        ) from error  # fmt: skip
+            path=folder,
+            remedy="Choose another with -o, or free its rights or space.",
+        ) from error
     return folder
 
 

@@ -85,9 +85,15 @@ def _row(cells: dict[str, str | None], line: int, path: Path) -> VolumeRow:
         if known.group.value != group:
             raise ValueError(f"{structure} does not belong to the group {group!r}")
         return VolumeRow(
-            subject, structure, known.group, Side(side), _number(volume), _number(mean),
-            flags[truncated.lower()], flags[fragment.lower() or "false"],
-        )  # fmt: skip
+            subject,
+            structure,
+            known.group,
+            Side(side),
+            _number(volume),
+            _number(mean),
+            flags[truncated.lower()],
+            flags[fragment.lower() or "false"],
+        )
     except (KeyError, ValueError) as error:
         raise SettingsError(f"Line {line}: {error} is not valid here.", path=path) from error
 

@@ -146,14 +146,16 @@ def _one_stack(inventory: Inventory, uid: str, path: Path) -> tuple[Stack, list[
         count = len(inventory.slices[uid])
         raise UnsupportedScanError(
             f"The series has {count} usable slice{'s' * (count != 1)}; a volume needs at least {MIN_VOXELS_PER_AXIS}.",
-            path=path, remedy="Give the whole series.",
-        )  # fmt: skip
+            path=path,
+            remedy="Give the whole series.",
+        )
     if len(volumes) > 1:
         raise GeometryError(
             f"One series mixes slices of {len(volumes)} sizes, directions or frames of reference, as in"
             f" {volumes[0].first.path.name} and {volumes[1].first.path.name}.",
-            path=path, remedy="Export each reconstruction as its own series.",
-        )  # fmt: skip
+            path=path,
+            remedy="Export each reconstruction as its own series.",
+        )
     stack = volumes[0]
     dropped = [header for group in groups if len(group) < MIN_VOXELS_PER_AXIS for header in group]
     _refuse_lost_slices(stack, dropped, inventory.left_out_of.get(uid, []))
@@ -168,16 +170,18 @@ def _refuse_lost_slices(stack: Stack, dropped: list[SliceHeader], left_out: list
         raise GeometryError(
             f"{len(missing)} slices of the series have another size, voxel size or frame of reference than the others,"
             " so that the scan would lack them.",
-            path=missing[0].path, remedy="Export each reconstruction as its own series.",
-        )  # fmt: skip
+            path=missing[0].path,
+            remedy="Export each reconstruction as its own series.",
+        )
     size = (stack.first.rows, stack.first.columns)
     alike = [image for image in left_out if image.why != LOCALISER and (image.rows, image.columns) == size]
     if alike:
         raise GeometryError(
             f"{len(alike)} images of the series are no CT slices by their header ({alike[0].why}) though they have the"
             " size of its slices, so that the scan would lack them.",
-            path=alike[0].path, remedy="Export the series again, or take these files out of the folder.",
-        )  # fmt: skip
+            path=alike[0].path,
+            remedy="Export the series again, or take these files out of the folder.",
+        )
 
 
 def _alike(one: SliceHeader, other: SliceHeader) -> bool:

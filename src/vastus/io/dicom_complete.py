@@ -30,15 +30,17 @@ def check_rescale(slices: list[SliceHeader]) -> tuple[str, ...]:
         if not (math.isfinite(header.slope) and math.isfinite(header.intercept)) or header.slope <= 0:
             raise UnsupportedScanError(
                 f"RescaleSlope {header.slope:g} and RescaleIntercept {header.intercept:g} are no scale of HU.",
-                path=header.path, remedy="Export the series again.",
-            )  # fmt: skip
+                path=header.path,
+                remedy="Export the series again.",
+            )
     silent = [header for header in slices if not header.rescaled]
     if silent and len(silent) < len(slices):
         raise UnsupportedScanError(
             f"{len(silent)} of {len(slices)} slices lack RescaleSlope or RescaleIntercept, which the others have: their"
             " values are not in HU.",
-            path=silent[0].path, remedy="Export the series again.",
-        )  # fmt: skip
+            path=silent[0].path,
+            remedy="Export the series again.",
+        )
     scales = Counter((header.slope, header.intercept) for header in slices)
     if len(scales) == 1:
         return ()
@@ -84,8 +86,9 @@ def _told_by_numbers(slices: list[SliceHeader], numbers: list[int], step: float,
         raise GeometryError(
             f"Only every {stride}. slice is here: their numbers run {low}, {low + stride} ... {high}, they are"
             f" {thickness:g} mm thick and lie {step:.2f} mm apart.",
-            path=slices[0].path, remedy="Export the complete series again.",
-        )  # fmt: skip
+            path=slices[0].path,
+            remedy="Export the complete series again.",
+        )
     told = []
     lacking = high - low + 1 - len(numbers)
     if lacking:

@@ -14,9 +14,8 @@ DICOM_SUFFIXES: Final = (".dcm", ".ima", ".dicom", ".dic")
 HEAD_BYTES: Final = 132
 _FIRST_GROUPS: Final = (0x0002, 0x0008)
 _VRS: Final = frozenset(
-    b"AE AS AT CS DA DS DT FL FD IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US UT UV"
-    .split()
-)  # fmt: skip
+    b"AE AS AT CS DA DS DT FL FD IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US UT UV".split()
+)
 _UNFINISHED: Final = (".part", ".partial", ".crdownload", ".filepart", ".tmp", ".download")
 _PACKED: Final = (".gz", ".bz2", ".xz", ".zst", ".7z")
 

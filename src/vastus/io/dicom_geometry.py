@@ -68,8 +68,9 @@ def slice_grid(slices: list[SliceHeader]) -> SliceGrid:
     if stray.max() > limit:
         raise GeometryError(
             f"A slice is displaced sideways by {stray.max():.2f} mm from the line of the others.",
-            path=slices[int(stray.argmax())].path, remedy="Export the series again.",
-        )  # fmt: skip
+            path=slices[int(stray.argmax())].path,
+            remedy="Export the series again.",
+        )
     affine = np.eye(4)
     affine[:3, 0] = row * between_columns
     affine[:3, 1] = column * between_rows
@@ -142,12 +143,14 @@ def _refuse_gaps(slices: list[SliceHeader], heights: NDArray[np.float64]) -> Non
             problem = f"The slices are unevenly spaced, e.g. {where}"
         raise GeometryError(
             f"{problem}: {step:.2f} mm apart where {usual:.2f} mm is usual ({odd.size} such places).",
-            path=slices[place + 1].path, remedy="Export the complete series again.",
-        )  # fmt: skip
+            path=slices[place + 1].path,
+            remedy="Export the complete series again.",
+        )
     even = np.linspace(heights[0], heights[-1], len(heights))
     drift = np.abs(heights - even)
     if drift.max() > max(0.1, DRIFT_TOLERANCE * usual):
         raise GeometryError(
             f"The distance of the slices changes along the series (up to {drift.max():.2f} mm from even spacing).",
-            path=slices[int(drift.argmax())].path, remedy="Export the series again with even spacing.",
-        )  # fmt: skip
+            path=slices[int(drift.argmax())].path,
+            remedy="Export the series again with even spacing.",
+        )

@@ -19,13 +19,38 @@ _NAMED = 3
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 _ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 _KEYWORDS = [
-    "SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "SeriesInstanceUID", "StudyInstanceUID", "PatientID",
-    "FrameOfReferenceUID", "SeriesDescription", "ConvolutionKernel", "Rows", "Columns", "NumberOfFrames",
-    "SamplesPerPixel", "PhotometricInterpretation", "PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient",
-    "RescaleSlope", "RescaleIntercept", "RescaleType", "PixelPaddingValue", "PixelPaddingRangeLimit",
-    "PixelRepresentation", "BitsAllocated", "InstanceNumber", "SliceThickness", "ImagesInAcquisition",
-    "NumberOfSeriesRelatedInstances", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
-]  # fmt: skip
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "Modality",
+    "ImageType",
+    "SeriesInstanceUID",
+    "StudyInstanceUID",
+    "PatientID",
+    "FrameOfReferenceUID",
+    "SeriesDescription",
+    "ConvolutionKernel",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "PixelSpacing",
+    "ImageOrientationPatient",
+    "ImagePositionPatient",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "PixelRepresentation",
+    "BitsAllocated",
+    "InstanceNumber",
+    "SliceThickness",
+    "ImagesInAcquisition",
+    "NumberOfSeriesRelatedInstances",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +159,10 @@ def _refuse_lost_links(store: DicomStore, inventory: Inventory) -> None:
         like_dicom = suffix_class(path) in ("", *DICOM_SUFFIXES)
         if (like_dicom and not among) or _is_among(path, among):
             raise UnreadableScanError(
-                "This link leads nowhere; a slice may be lost.", path=path,
+                "This link leads nowhere; a slice may be lost.",
+                path=path,
                 remedy="Fetch what it stands for (e.g. `datalad get`), or take the link out of the folder.",
-            )  # fmt: skip
+            )
 
 
 def _refuse_unread_slices(store: DicomStore, inventory: Inventory, ignored: list[Path]) -> None:
@@ -152,9 +178,10 @@ def _refuse_unread_slices(store: DicomStore, inventory: Inventory, ignored: list
                     continue
         what = "is compressed or half copied" if packed else "can't be read as DICOM"
         raise UnreadableScanError(
-            f"This file lies among the slices of a CT but {what}; a slice may be lost.", path=path,
+            f"This file lies among the slices of a CT but {what}; a slice may be lost.",
+            path=path,
             remedy="Export the series again, or take the file out of the folder.",
-        )  # fmt: skip
+        )
 
 
 def _places(inventory: Inventory) -> set[tuple[Path, str]]:
@@ -191,9 +218,10 @@ def _header(store: DicomStore, path: Path) -> Dataset | None:
     if not readable:
         if named_dicom:
             raise UnreadableScanError(
-                "This file is named like DICOM but holds none, or is cut off.", path=path,
+                "This file is named like DICOM but holds none, or is cut off.",
+                path=path,
                 remedy="Export the series again, or take the file out of the folder.",
-            )  # fmt: skip
+            )
         return None
     return dataset
 
@@ -213,9 +241,10 @@ def _sort_in(inventory: Inventory, path: Path, dataset: Dataset) -> None:
     uid, modality = str(dataset.get("SeriesInstanceUID", "")), str(dataset.get("Modality", ""))
     if not uid or not modality:
         raise UnreadableScanError(
-            "The DICOM header says no series or modality; the file may be cut off.", path=path,
+            "The DICOM header says no series or modality; the file may be cut off.",
+            path=path,
             remedy="Export the series again, or take the file out of the folder.",
-        )  # fmt: skip
+        )
     inventory.modality_of[uid] = modality
     other = _why_not_a_slice(dataset, modality)
     if other:
@@ -224,9 +253,11 @@ def _sort_in(inventory: Inventory, path: Path, dataset: Dataset) -> None:
         inventory.left_out_of.setdefault(uid, []).append(LeftOut(path, other, *size))
         return
     try:
-        slices = _frames(path, dataset, uid) if dataset.get("SOPClassUID") in _ENHANCED_CT else [
-            _slice(path, dataset, uid, 0, dataset)
-        ]  # fmt: skip
+        slices = (
+            _frames(path, dataset, uid)
+            if dataset.get("SOPClassUID") in _ENHANCED_CT
+            else [_slice(path, dataset, uid, 0, dataset)]
+        )
     except (AttributeError, TypeError, ValueError, IndexError):
         inventory.without_position[uid] = path
         return
@@ -271,9 +302,12 @@ class _Groups:
     """Attributes of one frame, looked up in its functional groups, then the shared ones, then the data set."""
 
     _SEQUENCES = (
-        "PixelMeasuresSequence", "PlaneOrientationSequence", "PlanePositionSequence",
-        "PixelValueTransformationSequence", "CTReconstructionSequence",
-    )  # fmt: skip
+        "PixelMeasuresSequence",
+        "PlaneOrientationSequence",
+        "PlanePositionSequence",
+        "PixelValueTransformationSequence",
+        "CTReconstructionSequence",
+    )
 
     def __init__(self, dataset: Dataset, shared: Dataset, frame: Dataset) -> None:
         self._holders = [

@@ -26,9 +26,15 @@ _PLAIN_SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.
 _INT16 = np.iinfo(np.int16)
 _MAX_PIXELS = 8192 * 8192
 _PIXEL_KEYWORDS = (
-    "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit",
+    "Rows",
+    "Columns",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
     "PixelRepresentation",
-)  # fmt: skip
+)
 _LARGEST_RESCALE = 30_000
 _TISSUE_HU = (-500.0, 3000.0)
 """A padding value whose HU lies in here is a mistake of the header: real tissue has it too."""
@@ -102,9 +108,10 @@ class PixelReader:
         except Exception as error:  # decoders raise nearly anything
             name = dataset.file_meta.TransferSyntaxUID.name
             raise UnreadableScanError(
-                f"The pixels can't be decoded ({name}); the file may be truncated.", path=path,
+                f"The pixels can't be decoded ({name}); the file may be truncated.",
+                path=path,
                 remedy="Export the series uncompressed.",
-            ) from error  # fmt: skip
+            ) from error
         return frames if frames.ndim == 3 else frames[None]
 
     def _by_gdcm(self, dataset: Dataset) -> NDArray[Any] | None:
@@ -162,8 +169,9 @@ def _view(dataset: Dataset, path: Path) -> NDArray[Any]:
     if len(dataset.PixelData) < count * dtype.itemsize:
         raise UnreadableScanError(
             f"The slice is truncated: {len(dataset.PixelData)} bytes of pixels where {count * 2} are announced.",
-            path=path, remedy="Export the series again.",
-        )  # fmt: skip
+            path=path,
+            remedy="Export the series again.",
+        )
     stored = np.frombuffer(dataset.PixelData, dtype, count).reshape(frames, rows, columns)
     bits = int(dataset.get("BitsStored") or 16)
     high = int(dataset.get("HighBit", bits - 1))

@@ -60,9 +60,15 @@ def read_dicom(path: Path, *, series: str | None, subject: str) -> Scan:
         volume = Volume(straight.transpose(2, 1, 0), affine)
         warnings += (f"The gantry was tilted by {grid.tilt_degrees:.1f} degrees; the slices were straightened.",)
     source = ScanSource(
-        ScanFormat.DICOM, path, subject, slices[0].series_uid, tuple(dict.fromkeys(s.path for s in slices)),
-        warnings, reason, acquired,
-    )  # fmt: skip
+        ScanFormat.DICOM,
+        path,
+        subject,
+        slices[0].series_uid,
+        tuple(dict.fromkeys(s.path for s in slices)),
+        warnings,
+        reason,
+        acquired,
+    )
     return Scan(volume, source)
 
 
@@ -103,8 +109,9 @@ def _without_duplicates(stack: Stack, reader: PixelReader) -> tuple[list[SliceHe
         if not (same_place and np.array_equal(reader.hounsfield(first), reader.hounsfield(other))):
             raise GeometryError(
                 f"Two different slices lie at the same height: {first.path.name} and {other.path.name}.",
-                path=other.path, remedy="The series mixes acquisitions; export each as its own series.",
-            )  # fmt: skip
+                path=other.path,
+                remedy="The series mixes acquisitions; export each as its own series.",
+            )
     return [ordered[i] for i in kept], len(ordered) - len(kept)
 
 

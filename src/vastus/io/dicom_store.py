@@ -136,8 +136,9 @@ class ZipStore:
         if len(members) > MAX_MEMBERS or largest > MAX_MEMBER_BYTES or total > MAX_TOTAL_BYTES:
             raise UnreadableScanError(
                 f"The zip announces {len(members)} files with {total / 1024**3:.1f} GiB, too many or too large.",
-                path=self._archive, remedy="Unpack it yourself if you trust it, and give the folder.",
-            )  # fmt: skip
+                path=self._archive,
+                remedy="Unpack it yourself if you trust it, and give the folder.",
+            )
         for member in members:
             parts = PurePosixPath(member.filename.replace("\\", "/")).parts
             if ".." in parts or PurePosixPath(member.filename).is_absolute() or ":" in parts[0]:

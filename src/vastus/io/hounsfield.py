@@ -45,8 +45,9 @@ def as_hounsfield(
     if min(volume.shape) < MIN_VOXELS_PER_AXIS:
         raise UnsupportedScanError(
             f"The image has {volume.shape} voxels; a volume needs at least {MIN_VOXELS_PER_AXIS} along each axis.",
-            path=path, remedy="Give the whole series, not a single slice.",
-        )  # fmt: skip
+            path=path,
+            remedy="Give the whole series, not a single slice.",
+        )
     array, warnings = _without_nan(volume.array, path)
     slice_axis = 2 if slice_names is not None else axis_order(volume.affine).source[2]
     array, padded = without_padding(array, slice_axis, path)
@@ -73,8 +74,9 @@ def _without_nan(array: NDArray[Any], path: Path) -> tuple[NDArray[Any], tuple[s
     if count == array.size or _enclosed(missing):
         raise UnsupportedScanError(
             f"The image holds {count} NaN voxels, not only as padding at its border.",
-            path=path, remedy="Export or resample the CT again without gaps.",
-        )  # fmt: skip
+            path=path,
+            remedy="Export or resample the CT again without gaps.",
+        )
     filled = np.where(missing, array.dtype.type(AIR_HU), array)
     return filled, (f"{count} NaN voxels at the border of the image were read as air.",)
 

@@ -11,14 +11,35 @@ from vastus.errors import GeometryError
 
 _MOST_BYTES = 1 << 20
 _MM_OF_UNIT: Final = {
-    "mm": 1.0, "millimeter": 1.0, "millimeters": 1.0, "millimetre": 1.0, "millimetres": 1.0, "cm": 10.0,
-    "centimeter": 10.0, "centimeters": 10.0, "centimetre": 10.0, "m": 1000.0, "meter": 1000.0, "meters": 1000.0,
-    "metre": 1000.0, "um": 0.001, "µm": 0.001, "micrometer": 0.001, "micrometers": 0.001, "micron": 0.001,
-    "microns": 0.001, "micrometre": 0.001,
-}  # fmt: skip
+    "mm": 1.0,
+    "millimeter": 1.0,
+    "millimeters": 1.0,
+    "millimetre": 1.0,
+    "millimetres": 1.0,
+    "cm": 10.0,
+    "centimeter": 10.0,
+    "centimeters": 10.0,
+    "centimetre": 10.0,
+    "m": 1000.0,
+    "meter": 1000.0,
+    "meters": 1000.0,
+    "metre": 1000.0,
+    "um": 0.001,
+    "µm": 0.001,
+    "micrometer": 0.001,
+    "micrometers": 0.001,
+    "micron": 0.001,
+    "microns": 0.001,
+    "micrometre": 0.001,
+}
 _KNOWN_SPACES: Final = (
-    "left-posterior-superior", "lps", "right-anterior-superior", "ras", "left-anterior-superior", "las",
-)  # fmt: skip
+    "left-posterior-superior",
+    "lps",
+    "right-anterior-superior",
+    "ras",
+    "left-anterior-superior",
+    "las",
+)
 NO_ORIENTATION: Final = (
     "The file says no orientation ({what}): left and right, front and back, head and feet are guessed. The sides may be"
     " swapped. Export the scan again with its orientation."
@@ -96,9 +117,10 @@ def _factor(units: list[str], path: Path, warnings: tuple[str, ...]) -> tuple[fl
     factor = factors.pop() if len(factors) == 1 else None
     if factor is None:
         raise GeometryError(
-            f"The sizes are in units that are not known or differ: {', '.join(sorted(named))}.", path=path,
+            f"The sizes are in units that are not known or differ: {', '.join(sorted(named))}.",
+            path=path,
             remedy="Export it again with its sizes in mm.",
-        )  # fmt: skip
+        )
     if factor != 1.0:
         warnings += (f"The sizes were converted from {' and '.join(sorted(named))} to mm.",)
     return factor, warnings

@@ -67,8 +67,9 @@ def open_itk(path: Path, *, layers: bool) -> tuple[Any, float, tuple[str, ...]]:
     except RuntimeError as error:
         raise UnreadableScanError(
             f"The file is truncated, damaged or not of its format ({_last_line(error)}).",
-            path=path, remedy="Copy or export it again.",
-        ) from error  # fmt: skip
+            path=path,
+            remedy="Copy or export it again.",
+        ) from error
     return image, factor, warnings
 
 
@@ -116,8 +117,9 @@ def _refuse_other_than_grey_volume(reader: Any, size: tuple[int, ...], path: Pat
     if len(size) != 3:
         raise UnsupportedScanError(
             f"The image has {len(size)} dimensions {size}; one three-dimensional CT is needed.",
-            path=path, remedy="Give one volume, not a time series or a slice.",
-        )  # fmt: skip
+            path=path,
+            remedy="Give one volume, not a time series or a slice.",
+        )
     if reader.GetNumberOfComponents() != 1 and not layers:
         raise UnsupportedScanError("The voxels are vectors or colours, not grey values.", path=path)
 

@@ -32,10 +32,17 @@ _SIDES: Final = {
     "unknown": "",
 }
 _OTHER_NAMES: Final = {
-    "hip": "hip_bone", "hipbone": "hip_bone", "hip bone": "hip_bone", "os coxae": "hip_bone", "psoas": "psoas",
-    "psoas major": "psoas", "tensor fascia latae": "tensor_fasciae_latae", "tfl": "tensor_fasciae_latae",
-    "obturator internus": "obturator_internus", "abdominal obliques": "abdominal_oblique",
-}  # fmt: skip
+    "hip": "hip_bone",
+    "hipbone": "hip_bone",
+    "hip bone": "hip_bone",
+    "os coxae": "hip_bone",
+    "psoas": "psoas",
+    "psoas major": "psoas",
+    "tensor fascia latae": "tensor_fasciae_latae",
+    "tfl": "tensor_fasciae_latae",
+    "obturator internus": "obturator_internus",
+    "abdominal obliques": "abdominal_oblique",
+}
 SIDELESS: Final = (
     "The label map holds only values from 1 to 29 and names none of them: they are taken as the numbers of `vastus"
     " classes`, without side. If another program numbered them (3D Slicer's export, nnU-Net), every name is wrong:"
@@ -145,9 +152,10 @@ def renamed(array: NDArray[Any], names: Mapping[int, str], present: list[int], p
     if unknown:
         shown = ", ".join(f"{v} ({names.get(v, 'without a name')})" for v in unknown[:8])
         raise LabelError(
-            f"The label map names its values, and some of these names are not known: {shown}.", path=path,
+            f"The label map names its values, and some of these names are not known: {shown}.",
+            path=path,
             remedy="Rename these segments as `vastus classes` does, with _right or _left, or delete them.",
-        )  # fmt: skip
+        )
     if all(value == label for value, label in meaning.items()):
         return array
     most = max(present)

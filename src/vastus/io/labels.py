@@ -124,8 +124,9 @@ def placed_on(labels: Volume, path: Path, scan: Volume, scan_path: Path) -> Volu
         difference = scan.difference_to(labels)
         raise GeometryError(
             f"The scan {scan_path.name} and the label map {path.name} do not lie on the same grid: {difference}.",
-            path=path, remedy="Give the labels of this very scan, or resample them onto it with nearest neighbours.",
-        )  # fmt: skip
+            path=path,
+            remedy="Give the labels of this very scan, or resample them onto it with nearest neighbours.",
+        )
     return placed
 
 

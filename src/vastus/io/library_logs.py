@@ -88,9 +88,14 @@ class LibraryLogs:
             return
 
     def _warned(
-        self, message: Warning | str, category: type[Warning], filename: str, lineno: int,
-        file: TextIO | None = None, line: str | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         self._tell(_library_of(filename), category.__name__)
 
     def _uncaught(self, kind: type[BaseException], _error: BaseException, place: TracebackType | None) -> None:

@@ -180,8 +180,9 @@ def _three_dimensions(header: Any, path: Path) -> tuple[int, int, int]:
     if len(shape) != 3:
         raise UnsupportedScanError(
             f"The image has {len(shape)} dimensions {shape}; one three-dimensional CT is needed.",
-            path=path, remedy="Give one volume, not a time series or a slice.",
-        )  # fmt: skip
+            path=path,
+            remedy="Give one volume, not a time series or a slice.",
+        )
     return shape[0], shape[1], shape[2]
 
 

@@ -108,5 +108,6 @@ def _refuse_inside(array: NDArray[Any], inside: NDArray[np.bool_], path: Path, *
         f"The values are not Hounsfield units: {int(wrong.sum())} voxels lie between {float(values.min()):g} and"
         f" {float(values.max()):g}, e.g. {float(array[place]):g} at voxel {place}, as when signed values are called"
         " unsigned or overflow.",
-        path=path, remedy=_REMEDY,
-    )  # fmt: skip
+        path=path,
+        remedy=_REMEDY,
+    )

@@ -94,9 +94,10 @@ def scan_format(path: Path) -> ScanFormat:
     if is_dicom(start):
         return ScanFormat.DICOM
     raise UnsupportedScanError(
-        "This is not a format that Vastus reads.", path=path,
+        "This is not a format that Vastus reads.",
+        path=path,
         remedy="Give NIfTI, NRRD, MetaImage, or a folder or zip of DICOM files.",
-    )  # fmt: skip
+    )
 
 
 def subject_name(path: Path) -> str:

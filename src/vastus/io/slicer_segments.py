@@ -65,8 +65,9 @@ def _merged(
         names[number] = name
     if overlapping:
         raise LabelError(
-            f"Segments overlap in {overlapping} voxels: a voxel can have one label only.", path=path,
+            f"Segments overlap in {overlapping} voxels: a voxel can have one label only.",
+            path=path,
             remedy="In 3D Slicer's Segment Editor, let 'Modify other segments' be 'Overwrite all', and mend it.",
-        )  # fmt: skip
+        )
     first = as_volume(image, factor, path)
     return ReadImage(first.with_array(merged.transpose(2, 1, 0)), warnings, names)

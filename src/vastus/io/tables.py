@@ -38,8 +38,19 @@ MEASURE_COLUMNS: Final = (SUBJECT, STRUCTURE, GROUP, SIDE, MEASURE, VALUE, UNIT,
 ``subcutaneous_fat`` or ``intermuscular_fat``; ``group`` is ``all`` for all muscles together; side may be ``both``."""
 
 LEVEL_COLUMNS: Final = (
-    SUBJECT, SIDE, LEVEL, "position_mm", "percent", "x_mm", "y_mm", "z_mm", STRUCTURE, GROUP, "area_mm2", TRUNCATED,
-)  # fmt: skip
+    SUBJECT,
+    SIDE,
+    LEVEL,
+    "position_mm",
+    "percent",
+    "x_mm",
+    "y_mm",
+    "z_mm",
+    STRUCTURE,
+    GROUP,
+    "area_mm2",
+    TRUNCATED,
+)
 """Columns of ``levels.csv``: one row an area. x, y, z are RAS+ millimetres of the point on the femur's axis."""
 
 LABELS_FILE: Final = "labels.nii.gz"

@@ -48,9 +48,16 @@ class _Of:
 
     def row(self, measure: str, value: float | None, unit: str) -> MeasureRow:
         return MeasureRow(
-            self.subject, self.structure, self.group, self.side, measure, value, unit, self.truncated,
+            self.subject,
+            self.structure,
+            self.group,
+            self.side,
+            measure,
+            value,
+            unit,
+            self.truncated,
             self.fragment,
-        )  # fmt: skip
+        )
 
 
 def measure_rows(measures: ScanMeasures, settings: MeasureSettings | None = None) -> list[MeasureRow]:
@@ -176,11 +183,18 @@ def write_level_rows(subject: str, areas: Iterable[LevelArea], path: Path) -> No
         group = _FAT if area.name.endswith("_fat") else _group_name(area.group)
         lines.append(
             [
-                subject, area.side.value, level.name, _cell(level.position_mm), _cell(level.percent),
-                *(_cell(v) for v in level.point_mm), ALL if is_group else area.name, group,
-                _cell(area.area_mm2), _flag(area.truncated),
+                subject,
+                area.side.value,
+                level.name,
+                _cell(level.position_mm),
+                _cell(level.percent),
+                *(_cell(v) for v in level.point_mm),
+                ALL if is_group else area.name,
+                group,
+                _cell(area.area_mm2),
+                _flag(area.truncated),
             ]
-        )  # fmt: skip
+        )
     _write(path, LEVEL_COLUMNS, lines)
 
 

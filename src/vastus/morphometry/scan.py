@@ -188,9 +188,15 @@ def measure_volumes(ct: Volume | None, labels: Volume, subject: str) -> list[Vol
 def _volume_row(subject: str, measured: StructureMeasures) -> VolumeRow:
     structure, mean = measured.structure, None if measured.hu is None else measured.hu.mean_hu
     return VolumeRow(
-        subject, structure.key, structure.group, measured.side, measured.volume_mm3, mean, measured.truncated,
+        subject,
+        structure.key,
+        structure.group,
+        measured.side,
+        measured.volume_mm3,
+        mean,
+        measured.truncated,
         measured.fragment,
-    )  # fmt: skip
+    )
 
 
 def _upright(ct: Volume | None, labels: Volume) -> tuple[Volume, Volume | None]:
@@ -247,9 +253,7 @@ def _structures(
                 extent = _extent(leg, profile, row, (voxel_mm3, settings.slab_mm))
         statistics = hu_statistics(tally, [row], voxel_mm3, settings)
         volume = voxels * voxel_mm3
-        result.append(
-            StructureMeasures(label.structure, label.side, volume, truncations[row].any, statistics, extent)
-        )  # fmt: skip
+        result.append(StructureMeasures(label.structure, label.side, volume, truncations[row].any, statistics, extent))
     return _with_fragments(result)
 
 
@@ -300,10 +304,13 @@ def _groups(
             rows = [int(ROW_OF_VALUE[m.structure.label_value(side)]) for m in counted]
             result.append(
                 GroupMeasures(
-                    group, side, sum(present) if present else None, partial,
+                    group,
+                    side,
+                    sum(present) if present else None,
+                    partial,
                     hu_statistics(tally, rows, voxel_mm3, settings),
                 )
-            )  # fmt: skip
+            )
     return tuple(result)
 
 
@@ -370,11 +377,16 @@ def _fat_volumes(
         muscle = float((profile.voxels[rows].sum(axis=0) * share).sum() / profile.bin_mm)
         result.append(
             FatVolumes(
-                thigh.side, thigh.from_mm, thigh.to_mm,
-                float(counts[SUBCUTANEOUS]) * voxel_mm3, thigh.cut[0] or not thigh.complete,
-                float(counts[INTERMUSCULAR]) * voxel_mm3, thigh.cut[1] or not thigh.complete, muscle * voxel_mm3,
+                thigh.side,
+                thigh.from_mm,
+                thigh.to_mm,
+                float(counts[SUBCUTANEOUS]) * voxel_mm3,
+                thigh.cut[0] or not thigh.complete,
+                float(counts[INTERMUSCULAR]) * voxel_mm3,
+                thigh.cut[1] or not thigh.complete,
+                muscle * voxel_mm3,
             )
-        )  # fmt: skip
+        )
     return result
 
 

@@ -99,9 +99,14 @@ def tally_labels(labels: NDArray[np.uint8], ct: NDArray[Any] | None) -> LabelTal
         box_first[:, axis], box_last[:, axis] = (top - high, top - low) if order.flipped[axis] else (low, high)
     n = _UNKNOWN_ROW
     return LabelTally(
-        voxels[:n], moments[:n, 0].astype(np.int64), moments[:n, 1], moments[:n, 2], histogram[:n],
-        box_first[:n], box_last[:n],
-    )  # fmt: skip
+        voxels[:n],
+        moments[:n, 0].astype(np.int64),
+        moments[:n, 1],
+        moments[:n, 2],
+        histogram[:n],
+        box_first[:n],
+        box_last[:n],
+    )
 
 
 def in_blocks(count: int, work: Callable[[int, int], Any]) -> list[Any]:

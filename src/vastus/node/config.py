@@ -139,13 +139,17 @@ def _config(given: dict[str, Any], folder: Path) -> NodeConfig:
         process["command"] = tuple(process["command"])
     config = _fill(
         NodeConfig,
-        node | {
+        node
+        | {
             "allow": tuple(_fill(Peer, peer, "allow") for peer in given.get("allow", ())),
-            "tls": tls, "destination": destination, "destination_tls": _tls(target, folder, "destination"),
+            "tls": tls,
+            "destination": destination,
+            "destination_tls": _tls(target, folder, "destination"),
             "limits": _fill(Limits, given.get("limits", {}), "limits"),
             "processing": _fill(Processing, process, "process"),
-        }, "node",
-    )  # fmt: skip
+        },
+        "node",
+    )
     _check(config)
     return config
 
@@ -163,9 +167,11 @@ def _fill(kind: Any, given: dict[str, Any], section: str) -> Any:
     for each in fields(kind):
         value = given.get(each.name)
         expected: Any = {"int": int, "float": (int, float), "str": str, "bool": bool}.get(str(each.type))
-        if value is not None and expected and (not isinstance(value, expected) or (
-            isinstance(value, bool) and expected is not bool
-        )):  # fmt: skip
+        if (
+            value is not None
+            and expected
+            and (not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool))
+        ):
             raise SettingsError(f"{section}.{each.name} is not of the right kind (it is a {each.type}).")
     try:
         return kind(**given)

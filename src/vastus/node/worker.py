@@ -22,9 +22,18 @@ from vastus.io.library_logs import LibraryLogs
 SAID: Final = "library message"
 CAN_NOT_START: Final = 78
 """Exit code (EX_CONFIG) when the network can't be loaded: no series has any part in that."""
-_OF_THE_MACHINE: Final = frozenset({
-    errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.EACCES,
-})  # fmt: skip
+_OF_THE_MACHINE: Final = frozenset(
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EIO,
+        errno.EROFS,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ESTALE,
+        errno.EACCES,
+    }
+)
 
 
 def main(arguments: list[str]) -> None:
@@ -76,14 +85,21 @@ def _answer(predictor: Any, formats: str, request: dict[str, str]) -> dict[str, 
     except VastusError as error:
         final, hindered = isinstance(error, InputError), isinstance(error, OutputError)
         return {
-            "ok": False, "error": type(error).__name__, "reason": error.problem, "final": final, "hindered": hindered,
-        }  # fmt: skip
+            "ok": False,
+            "error": type(error).__name__,
+            "reason": error.problem,
+            "final": final,
+            "hindered": hindered,
+        }
     except Exception as error:  # whatever a library raises on a strange series must not end the worker
         hindered = isinstance(error, OSError) and error.errno in _OF_THE_MACHINE
         return {
-            "ok": False, "error": type(error).__name__, "reason": "unexpected failure", "final": False,
+            "ok": False,
+            "error": type(error).__name__,
+            "reason": "unexpected failure",
+            "final": False,
             "hindered": hindered,
-        }  # fmt: skip
+        }
     return {"ok": True}
 
 

@@ -46,9 +46,13 @@ class WorkerProcess:
 
     def __init__(self, processing: Processing, tell: Tell | None = None) -> None:
         default = (
-            sys.executable, "-m", "vastus.node.worker", processing.formats, str(processing.weights or ""),
+            sys.executable,
+            "-m",
+            "vastus.node.worker",
+            processing.formats,
+            str(processing.weights or ""),
             str(processing.threads or ""),
-        )  # fmt: skip
+        )
         self._command = processing.command or default
         self._timeout_s = processing.timeout_s
         self._tell = tell or (lambda who, kind: None)
@@ -105,9 +109,14 @@ class WorkerProcess:
             guard = str(Path(__file__).with_name("guard.py"))
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", guard, str(os.getpid()), *self._command],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
-                errors="replace", umask=0o077,
-            )  # fmt: skip
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                umask=0o077,
+            )
             self._lines = queue.Queue()
             for stream, read in ((self._process.stdout, self._lines), (self._process.stderr, self._tell)):
                 reader = _read_answers if read is self._lines else _read_errors

@@ -20,9 +20,12 @@ _FAR_MM = 1e4
 
 
 def fill_between(
-    labels: Labels, slices: Sequence[int], axis: int, spacing_mm: tuple[float, float, float],
+    labels: Labels,
+    slices: Sequence[int],
+    axis: int,
+    spacing_mm: tuple[float, float, float],
     values: Iterable[int] | None = None,
-) -> Labels:  # fmt: skip
+) -> Labels:
     """Replace what lies between corrected slices.
 
     Args:

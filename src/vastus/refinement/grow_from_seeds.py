@@ -122,8 +122,14 @@ class _Forest:
             added = added[self._state[0][added] != 0]
         values = self._pad(wanted).ravel()[added]
         starts = np.concatenate([rim, added])
-        grow(self._hu.ravel(), self._state, self._lists, self._steps, starts,
-             np.concatenate([np.zeros(len(rim), np.uint8), values]))  # fmt: skip
+        grow(
+            self._hu.ravel(),
+            self._state,
+            self._lists,
+            self._steps,
+            starts,
+            np.concatenate([np.zeros(len(rim), np.uint8), values]),
+        )
 
     def values(self) -> Labels:
         """What has grown, in the shape of the region."""

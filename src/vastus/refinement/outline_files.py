@@ -164,9 +164,15 @@ def _text(value: Any) -> str:
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {
-    "start": _text, "window": _window, "background": _lines, "cuts": _lines, "undecided": _pairs,
-    "polygons": _polygons, "dropped": _keys, "settings": _settings,
-}  # fmt: skip
+    "start": _text,
+    "window": _window,
+    "background": _lines,
+    "cuts": _lines,
+    "undecided": _pairs,
+    "polygons": _polygons,
+    "dropped": _keys,
+    "settings": _settings,
+}
 
 
 def _plain(lines: Iterable[Line]) -> list[list[list[int | float]]]:

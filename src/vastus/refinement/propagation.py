@@ -63,9 +63,11 @@ class Propagated:
 
 
 def propagate(
-    hu: NDArray[Any], labels: Labels, spacing_mm: tuple[float, float, float],
+    hu: NDArray[Any],
+    labels: Labels,
+    spacing_mm: tuple[float, float, float],
     settings: PropagationSettings = PropagationSettings(),
-) -> Propagated:  # fmt: skip
+) -> Propagated:
     """Fill between drawn slices.
 
     Args:

@@ -56,10 +56,11 @@ LEG_KINDS = (
     LegKind("femur_length", "Length of the femur", "mm", 1.0, "femur"),
     LegKind("volume", "Fat under the skin of the thigh", "cm³", 1e-3, "subcutaneous_fat"),
     LegKind("volume", "Fat between the muscles of the thigh", "cm³", 1e-3, "intermuscular_fat"),
-    LegKind("posterior_to_anterior", "Volume of the posterior to the anterior group", "%", 100.0, ALL,
-            Group.POSTERIOR.value),
+    LegKind(
+        "posterior_to_anterior", "Volume of the posterior to the anterior group", "%", 100.0, ALL, Group.POSTERIOR.value
+    ),
     LegKind("thigh_muscle_to_femur", "Volume of the thigh's muscles to the femur", "1", 1.0, "femur"),
-)  # fmt: skip
+)
 EXPECTED_KIND = Kind("volume_of_expected", "Percent of expected", "%", 1.0)
 """Listed where height and mass are known."""
 MUSCLE_KINDS = (

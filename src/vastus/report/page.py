@@ -144,9 +144,12 @@ def render_page(
     leg_lines, muscle_lines = _set_out(measures) if measures else ((), ())
     lines = [line for block in blocks for line in block.lines]
     environment = Environment(
-        loader=PackageLoader("vastus.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        loader=PackageLoader("vastus.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
         undefined=StrictUndefined,
-    )  # fmt: skip
+    )
     environment.filters |= {"rgb": _rgb, "decimal": _decimal, "signed": _signed, "sentence": _sentence}
     return environment.get_template("page.html").render(
         record=record,

@@ -250,8 +250,11 @@ def _body(ct: Volume, heights: tuple[int, int]) -> Extent:
     from scipy.ndimage import label
 
     steps = _steps(ct, _SURVEY_BODY_MM)
-    whole = Extent((0, 0, heights[0]), (ct.shape[0], ct.shape[1], heights[1]),
-                   (ct.shape[0] // 2, ct.shape[1] // 2, sum(heights) // 2))  # fmt: skip
+    whole = Extent(
+        (0, 0, heights[0]),
+        (ct.shape[0], ct.shape[1], heights[1]),
+        (ct.shape[0] // 2, ct.shape[1] // 2, sum(heights) // 2),
+    )
     coarse = ct.array[:: steps[0], :: steps[1], heights[0] : heights[1] : steps[2]] > _BODY_HU
     parts, count = label(coarse)
     if count == 0:
@@ -263,8 +266,11 @@ def _body(ct: Volume, heights: tuple[int, int]) -> Extent:
         return whole
     start = [max(0, body.start[axis] - steps[axis]) for axis in range(2)]
     stop = [min(ct.shape[axis], body.stop[axis] + steps[axis]) for axis in range(2)]
-    return Extent((start[0], start[1], heights[0]), (stop[0], stop[1], heights[1]),
-                  (body.middle[0], body.middle[1], sum(heights) // 2))  # fmt: skip
+    return Extent(
+        (start[0], start[1], heights[0]),
+        (stop[0], stop[1], heights[1]),
+        (body.middle[0], body.middle[1], sum(heights) // 2),
+    )
 
 
 def _frame(ct: Volume, labelled: Extent | None) -> Extent:

@@ -18,11 +18,25 @@ _FLOOR_LARGE_MM3 = 5000.0
 _FLOOR_SMALL_MM3 = 400.0
 _LARGE = frozenset(
     (
-        "gluteus_maximus", "gluteus_medius", "vastus_lateralis", "vastus_intermedius", "vastus_medialis",
-        "rectus_femoris", "adductor_magnus", "adductor_longus", "semitendinosus", "semimembranosus", "biceps_femoris",
-        "sartorius", "iliopsoas", "iliacus", "psoas", "femur", "hip_bone",
+        "gluteus_maximus",
+        "gluteus_medius",
+        "vastus_lateralis",
+        "vastus_intermedius",
+        "vastus_medialis",
+        "rectus_femoris",
+        "adductor_magnus",
+        "adductor_longus",
+        "semitendinosus",
+        "semimembranosus",
+        "biceps_femoris",
+        "sartorius",
+        "iliopsoas",
+        "iliacus",
+        "psoas",
+        "femur",
+        "hip_bone",
     )
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, slots=True)

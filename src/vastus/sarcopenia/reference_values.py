@@ -72,15 +72,23 @@ def thigh_reference() -> Reference:
     table = tomllib.loads(text)
     groups = tuple(
         ReferenceGroup(
-            row["name"], Sex(row["sex"]), (float(row["age_years"][0]), float(row["age_years"][1])), row["n"],
+            row["name"],
+            Sex(row["sex"]),
+            (float(row["age_years"][0]), float(row["age_years"][1])),
+            row["n"],
             row["mean"],
         )
         for row in table["groups"]
-    )  # fmt: skip
+    )
     return Reference(
-        table["key"], table["measure"], table["source"], table["method"], table["population"], tuple(table["limits"]),
+        table["key"],
+        table["measure"],
+        table["source"],
+        table["method"],
+        table["population"],
+        tuple(table["limits"]),
         groups,
-    )  # fmt: skip
+    )
 
 
 def percent_of_expected(key: str, volume_mm3: float, facts: ClinicalFacts) -> float | None:
@@ -110,10 +118,17 @@ def _muscle_rows(measures: ScanMeasures, side: Side, facts: ClinicalFacts) -> li
             percent = percent_of_expected(muscle.key, found.volume_mm3, facts)
         rows.append(
             MeasureRow(
-                measures.subject, muscle.key, muscle.group.value, side.value, PERCENT_OF_EXPECTED, percent, "%",
-                found.truncated, found.fragment,
+                measures.subject,
+                muscle.key,
+                muscle.group.value,
+                side.value,
+                PERCENT_OF_EXPECTED,
+                percent,
+                "%",
+                found.truncated,
+                found.fragment,
             )
-        )  # fmt: skip
+        )
     return rows
 
 

@@ -37,11 +37,21 @@ _JOIN_HEIGHT_MM, _JOIN_RADIUS_MM = 48.0, 12.0
 """Over which height above the lower end of the long head the gap between the heads of the biceps is closed, and how far
 from both a voxel may lie to be closed in."""
 
-_CALF = frozenset((
-    "extensor_digitorum_longus", "flexor_digitorum_longus", "flexor_hallucis_longus", "gastrocnemius_lateral",
-    "gastrocnemius_medial", "peroneus_longus", "plantaris", "popliteus", "soleus", "tibialis_anterior",
-    "tibialis_posterior",
-))  # fmt: skip
+_CALF = frozenset(
+    (
+        "extensor_digitorum_longus",
+        "flexor_digitorum_longus",
+        "flexor_hallucis_longus",
+        "gastrocnemius_lateral",
+        "gastrocnemius_medial",
+        "peroneus_longus",
+        "plantaris",
+        "popliteus",
+        "soleus",
+        "tibialis_anterior",
+        "tibialis_posterior",
+    )
+)
 _OTHER_BONES = frozenset(("patella", "tibia", "fibula", "sacrum", "coccyx"))
 
 
@@ -128,8 +138,9 @@ def quantise(distance_mm: NDArray[np.float32]) -> NDArray[np.int8]:
     return np.clip(np.round(distance_mm / UNIT_MM), -127, 127).astype(np.int8)
 
 
-def part_from_mask(name: str, tissue: int, side: Side, mask: NDArray[np.bool_], origin_mm: NDArray[np.float64],
-                   *, procedural: bool) -> Part:  # fmt: skip
+def part_from_mask(
+    name: str, tissue: int, side: Side, mask: NDArray[np.bool_], origin_mm: NDArray[np.float64], *, procedural: bool
+) -> Part:
     """A part from voxels on a ``VOXEL_MM`` grid, cropped to its box and margin.
 
     Raises:
@@ -271,10 +282,15 @@ def build_atlas(folder: Path, person: PersonName) -> Atlas:
 def save_atlas(atlas: Atlas, path: Path) -> None:
     """Write an atlas as one compressed ``.npz``."""
     index = [
-        {"name": p.name, "tissue": p.tissue, "side": p.side.value, "procedural": p.procedural,
-         "origin_mm": list(map(float, p.origin_mm))}
+        {
+            "name": p.name,
+            "tissue": p.tissue,
+            "side": p.side.value,
+            "procedural": p.procedural,
+            "origin_mm": list(map(float, p.origin_mm)),
+        }
         for p in atlas.parts
-    ]  # fmt: skip
+    ]
     marks = atlas.landmarks
     head = {
         "format": 1,
@@ -295,9 +311,10 @@ def save_atlas(atlas: Atlas, path: Path) -> None:
     arrays |= {name: f.values.astype(np.float16) for name, f in (("skin", atlas.skin), ("deep", atlas.deep))}
     with atomic_path(path) as temporary:
         np.savez_compressed(
-            temporary, head=np.frombuffer(json.dumps(head).encode(), np.uint8),
+            temporary,
+            head=np.frombuffer(json.dumps(head).encode(), np.uint8),
             **arrays,
-        )  # fmt: skip
+        )
 
 
 def load_atlas(path: Path) -> Atlas:
@@ -307,10 +324,11 @@ def load_atlas(path: Path) -> Atlas:
     with np.load(path, allow_pickle=False) as data:
         head = json.loads(bytes(data["head"]))
         parts = tuple(
-            Part(p["name"], p["tissue"], Side(p["side"]), data[f"part{i:03d}"], np.array(p["origin_mm"]),
-                 p["procedural"])
+            Part(
+                p["name"], p["tissue"], Side(p["side"]), data[f"part{i:03d}"], np.array(p["origin_mm"]), p["procedural"]
+            )
             for i, p in enumerate(head["parts"])
-        )  # fmt: skip
+        )
         fields = {
             name: Field(data[name].astype(np.float32), np.array(f["origin_mm"]), f["voxel_mm"])
             for name, f in head["fields"].items()
@@ -319,6 +337,7 @@ def load_atlas(path: Path) -> Atlas:
     landmarks = Landmarks(
         {Side(k): tuple(v) for k, v in marks["head_mm"].items()},
         {Side(k): tuple(v) for k, v in marks["knee_mm"].items()},
-        marks["crest_z_mm"], marks["midline_x_mm"],
-    )  # fmt: skip
+        marks["crest_z_mm"],
+        marks["midline_x_mm"],
+    )
     return Atlas(PersonName(head["person"]), parts, landmarks, fields["skin"], fields["deep"])

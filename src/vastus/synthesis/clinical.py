@@ -114,11 +114,19 @@ _FEMALE_PART: Final = {Population.HIP_FRACTURE: 43 / 69, Population.ADULT: 0.5}
 # susceptible to age-related muscle loss ..." (Exp Gerontol, May 2023). Guessed: sartorius as the hamstrings, iliacus
 # as the psoas, the abdominal wall as the paraspinals.
 _LOSS_AT_75: Final = {
-    "sartorius": 0.19, "rectus_femoris": 0.33, "iliacus": 0.29, "iliopsoas": 0.29, "psoas": 0.29,
-}  # fmt: skip
+    "sartorius": 0.19,
+    "rectus_femoris": 0.33,
+    "iliacus": 0.29,
+    "iliopsoas": 0.29,
+    "psoas": 0.29,
+}
 _GROUP_LOSS_AT_75: Final = {
-    Group.ANTERIOR: 0.27, Group.POSTERIOR: 0.19, Group.MEDIAL: 0.13, Group.GLUTEAL: 0.15, Group.OTHER: 0.24,
-}  # fmt: skip
+    Group.ANTERIOR: 0.27,
+    Group.POSTERIOR: 0.19,
+    Group.MEDIAL: 0.13,
+    Group.GLUTEAL: 0.15,
+    Group.OTHER: 0.24,
+}
 _AGEING_STARTS, _AGEING_REFERENCE = 50.0, 75.0
 _LEAST_AGEING_FACTOR = 0.4
 _AGEING_SEX: Final = {Sex.MALE: 1.05, Sex.FEMALE: 0.95}

@@ -97,13 +97,36 @@ def _description(count: int) -> dict[str, object]:
 def _clinical_csv(people: list[tuple[str, Person, ClinicalMeasures]]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["subject", "sex", "age", "height_cm", "weight_kg", "smi_kg_m2", "grip_kg", "gait_m_s",
-                     "chair_stand_s", "fracture_side"])  # fmt: skip
+    writer.writerow(
+        [
+            "subject",
+            "sex",
+            "age",
+            "height_cm",
+            "weight_kg",
+            "smi_kg_m2",
+            "grip_kg",
+            "gait_m_s",
+            "chair_stand_s",
+            "fracture_side",
+        ]
+    )
     for name, person, measures in people:
         side = "" if person.fracture_side is Side.UNKNOWN else person.fracture_side.value
-        writer.writerow([name, person.sex.value, round(person.age_years), round(person.height_cm, 1),
-                         round(person.weight_kg, 1), round(measures.smi_kg_m2, 2), round(measures.grip_kg, 1),
-                         round(measures.gait_m_s, 2), round(measures.chair_stand_s, 1), side])  # fmt: skip
+        writer.writerow(
+            [
+                name,
+                person.sex.value,
+                round(person.age_years),
+                round(person.height_cm, 1),
+                round(person.weight_kg, 1),
+                round(measures.smi_kg_m2, 2),
+                round(measures.grip_kg, 1),
+                round(measures.gait_m_s, 2),
+                round(measures.chair_stand_s, 1),
+                side,
+            ]
+        )
     return stream.getvalue()
 
 
@@ -111,5 +134,6 @@ def _true_rows(name: str, body: Body) -> list[VolumeRow]:
     known = {(BY_VALUE[v].structure.key, BY_VALUE[v].side): mm3 for v, mm3 in body.volumes_mm3.items()}
     return [
         VolumeRow(name, s.key, s.group, side, known.get((s.key, side)), None, False)
-        for side in SIDES for s in STRUCTURES
-    ]  # fmt: skip
+        for side in SIDES
+        for s in STRUCTURES
+    ]

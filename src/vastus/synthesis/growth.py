@@ -128,10 +128,21 @@ def nearest_parts(
         voxel inside a fixed part has only that one.
     """
     return find_nearest(
-        packed.values, packed.starts, packed.shapes, packed.origins, packed.voxels, packed.ranks,
-        node_map.source_mm, node_map.stretch, node_map.origin_mm.astype(np.float32), grid.origin_mm.astype(np.float32),
-        np.array(grid.spacing_mm, np.float32), np.array(grid.shape), slope.slope, slope.centre_z_mm,
-    )  # fmt: skip
+        packed.values,
+        packed.starts,
+        packed.shapes,
+        packed.origins,
+        packed.voxels,
+        packed.ranks,
+        node_map.source_mm,
+        node_map.stretch,
+        node_map.origin_mm.astype(np.float32),
+        grid.origin_mm.astype(np.float32),
+        np.array(grid.spacing_mm, np.float32),
+        np.array(grid.shape),
+        slope.slope,
+        slope.centre_z_mm,
+    )
 
 
 def paint(
@@ -143,11 +154,22 @@ def paint(
         part number (``NO_PART``: none) and its depth: distance minus offset in ``UNIT_MM``, negative inside.
     """
     return paint_winners(
-        packed.values, packed.starts, packed.shapes, packed.origins, packed.voxels, packed.ranks,
-        node_map.source_mm, node_map.stretch, node_map.origin_mm.astype(np.float32), grid.origin_mm.astype(np.float32),
-        np.array(grid.spacing_mm, np.float32), np.array(grid.shape), offsets.middle_mm, offsets.slope,
+        packed.values,
+        packed.starts,
+        packed.shapes,
+        packed.origins,
+        packed.voxels,
+        packed.ranks,
+        node_map.source_mm,
+        node_map.stretch,
+        node_map.origin_mm.astype(np.float32),
+        grid.origin_mm.astype(np.float32),
+        np.array(grid.spacing_mm, np.float32),
+        np.array(grid.shape),
+        offsets.middle_mm,
+        offsets.slope,
         offsets.centre_z_mm,
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

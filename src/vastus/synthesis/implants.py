@@ -38,8 +38,10 @@ def implant_parts(implant: Implant, atlas: Atlas, side: Side) -> Iterator[Part]:
     rods: list[Rod] = []
     if implant is Implant.SCREWS:
         spread = np.cross(neck, [0.0, 1.0, 0.0])
-        rods = [(shaft + out * 6 + d * spread + e * np.array([0, 1.0, 0]), head + d * spread + neck * 8, 3.5)
-                for d, e in ((-7.0, 0.0), (6.0, 5.0), (6.0, -5.0))]  # fmt: skip
+        rods = [
+            (shaft + out * 6 + d * spread + e * np.array([0, 1.0, 0]), head + d * spread + neck * 8, 3.5)
+            for d, e in ((-7.0, 0.0), (6.0, 5.0), (6.0, -5.0))
+        ]
     elif implant is Implant.NAIL:
         rods = [(shaft + up * 45, shaft - up * 150, 5.5), (shaft - up * 8 + out * 8, head + neck * 10, 5.2)]
     elif implant in (Implant.HALF_PROSTHESIS, Implant.TOTAL_PROSTHESIS):

@@ -1,9 +1,9 @@
 """How much fat lies where two muscles touch.
 
 Real muscles are not all told apart alike: sartorius and gracilis lie in fat, the vasti grow into each other. The table
-holds what `benchmarks/muscle_boundary_visibility.py` measured on 31 real CT scans of thighs, pair by pair: by how much the darkest
-place within 3 mm of a border is darker than that around a place deep inside a muscle, the median of the patients. Pairs
-seen in fewer than eight patients get the median of their kind: of one group, or of two.
+holds what `benchmarks/muscle_boundary_visibility.py` measured on 31 real CT scans of thighs, pair by pair: by how much
+the darkest place within 3 mm of a border is darker than that around a place deep inside a muscle, the median of the
+patients. Pairs seen in fewer than eight patients get the median of their kind: of one group, or of two.
 """
 
 from __future__ import annotations

@@ -86,9 +86,7 @@ def add_procedural(
     scene = _scene(parts, marks, low, shape, skin)
     made = list(_procedural_parts(scene, parts))
     skin_mm = _signed(skin)
-    return Atlas(
-        person, (*parts, *made), marks, Field(skin_mm, low, GRID_MM), Field(scene.deep_mm, low, GRID_MM)
-    )  # fmt: skip
+    return Atlas(person, (*parts, *made), marks, Field(skin_mm, low, GRID_MM), Field(scene.deep_mm, low, GRID_MM))
 
 
 def _signed(mask: Mask) -> NDArray[np.float32]:
@@ -124,8 +122,14 @@ def _paint(parts: Iterator[Part] | list[Part], low: NDArray[np.float64], shape: 
     return result
 
 
-def _skin_on_grid(skin: Mask, origin: NDArray[np.float64], low: NDArray[np.float64], shape: tuple[int, int, int],
-                  parts: list[Part], knee_z: float) -> Mask:  # fmt: skip
+def _skin_on_grid(
+    skin: Mask,
+    origin: NDArray[np.float64],
+    low: NDArray[np.float64],
+    shape: tuple[int, int, int],
+    parts: list[Part],
+    knee_z: float,
+) -> Mask:
     result = np.zeros(shape, bool)
     step = round(GRID_MM / VOXEL_MM)
     start = np.round((origin - low) / VOXEL_MM).astype(int)
@@ -261,11 +265,21 @@ def _back_muscles(scene: _Scene, parts: list[Part]) -> Made:
         behind = (scene.y < front) & (scene.y > front - depth) & scene.deep & (scene.z > low_end)
         yield "multifidus", BY_KEY["multifidus"].class_id, side, behind & (out > 3) & (out < 6 + 22 * taper), False
         erector = (scene.y < front + 4) & (scene.y > front - depth) & (out >= 6 + 22 * taper + 1.5) & (out < 75)
-        yield ("erector", int(Tissue.OTHER_MUSCLE), side,
-               erector & scene.deep & (scene.z > scene.sacrum_top_mm - 30), False)  # fmt: skip
+        yield (
+            "erector",
+            int(Tissue.OTHER_MUSCLE),
+            side,
+            erector & scene.deep & (scene.z > scene.sacrum_top_mm - 30),
+            False,
+        )
         square = ((out - 62) / 18.0) ** 2 + ((scene.y - (y_v - 16)) / 11.0) ** 2 < 1
-        yield ("quadratus_lumborum", int(Tissue.OTHER_MUSCLE), side,
-               square & scene.deep & (scene.z > scene.marks.crest_z_mm - 12), False)  # fmt: skip
+        yield (
+            "quadratus_lumborum",
+            int(Tissue.OTHER_MUSCLE),
+            side,
+            square & scene.deep & (scene.z > scene.marks.crest_z_mm - 12),
+            False,
+        )
 
 
 def _abdominal_wall(scene: _Scene, parts: list[Part]) -> Made:
@@ -280,8 +294,7 @@ def _abdominal_wall(scene: _Scene, parts: list[Part]) -> Made:
         out = scene.outwards(side)
         width = np.interp(scene.z, [head, head + 60, crest, crest + 120], [22.0, 48.0, 62.0, 70.0])
         straight = (out > 3.0) & (out < width) & (depth > 0) & (depth < 12.0) & (scene.y > centre_y + 20)
-        yield ("rectus_abdominis", BY_KEY["rectus_abdominis"].class_id, side,
-               straight & (scene.z > head + 8), False)  # fmt: skip
+        yield ("rectus_abdominis", BY_KEY["rectus_abdominis"].class_id, side, straight & (scene.z > head + 8), False)
         angle = np.degrees(np.arctan2(out, scene.y - centre_y))
         edge = np.degrees(np.arctan2(width + 6.0, 80.0))
         flank = (angle > edge) & (angle < 122.0) & (out > width + 5.0)

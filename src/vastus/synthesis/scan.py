@@ -78,8 +78,15 @@ def sample_spec(rng: np.random.Generator) -> ScanSpec:
     coverage = Coverage.HIP_TO_KNEE if rng.random() < 0.7 else list(Coverage)[int(rng.integers(1, 6))]
     leg = Side.UNKNOWN if rng.random() < 0.85 else (Side.RIGHT if rng.random() < 0.5 else Side.LEFT)
     slice_mm = float(rng.choice([1.0, 1.25, 2.0, 3.0, 5.0]))
-    return ScanSpec((plane, plane, slice_mm), None, coverage, leg, bool(rng.random() < 0.85),
-                    bool(rng.random() < 0.3), bool(rng.random() < 0.15))  # fmt: skip
+    return ScanSpec(
+        (plane, plane, slice_mm),
+        None,
+        coverage,
+        leg,
+        bool(rng.random() < 0.85),
+        bool(rng.random() < 0.3),
+        bool(rng.random() < 0.15),
+    )
 
 
 def make_scan(body: Body, spec: ScanSpec, seed: int) -> LabelledScan:

@@ -194,8 +194,21 @@ def paint_hu(
     bias, shaft, numbers, edges = paint_tables(tissue_map.grid, length_mm, look)
     starts = rng.integers(textures.size, size=(3, 3)) + np.array([0, 0, first_slice])
     reach = seam_reach(tissue_map.grid.spacing_mm)
-    return paint_tissues(tissue_map.part, tissue_map.depth, tissue_map.tissue, look.mean_hu, bias, shaft, numbers,
-                  edges, reach, textures.fibre, textures.blotch, textures.grain, starts)  # fmt: skip
+    return paint_tissues(
+        tissue_map.part,
+        tissue_map.depth,
+        tissue_map.tissue,
+        look.mean_hu,
+        bias,
+        shaft,
+        numbers,
+        edges,
+        reach,
+        textures.fibre,
+        textures.blotch,
+        textures.grain,
+        starts,
+    )
 
 
 def paint_tables(
@@ -215,10 +228,22 @@ def paint_tables(
     bias = np.where(look.infiltration > 0, np.log(share / (1 - share)) * 0.75, -99.0).astype(np.float32)
     # The bowel's mixture has unit variance, so that its quantiles are those of the normal distribution.
     low, high = (float(v) for v in ndtri([look.bowel_fat, 1 - look.gas]))
-    numbers = np.array([
-        look.fat_hu, look.skin_hu, look.septa_hu, look.fibre_contrast, -_RIM_MM, look.cortex_hu, look.spongy_hu,
-        look.marrow_hu, *look.cortex_mm, low, high,
-    ], np.float32)  # fmt: skip
+    numbers = np.array(
+        [
+            look.fat_hu,
+            look.skin_hu,
+            look.septa_hu,
+            look.fibre_contrast,
+            -_RIM_MM,
+            look.cortex_hu,
+            look.spongy_hu,
+            look.marrow_hu,
+            *look.cortex_mm,
+            low,
+            high,
+        ],
+        np.float32,
+    )
     return bias, shaft, numbers, np.minimum(look.seam * SEAMS, _MOST_FAT)
 
 

@@ -95,8 +95,10 @@ def store_body(body: Body, folder: Path, rng: np.random.Generator) -> None:
     head = {
         "parts": [[p.name, p.tissue] for p in body.parts],
         "origin_mm": [float(v) for v in body.low_mm + POOL_SPACING_MM * np.array([*low, 0])],
-        "length_mm": body.length_mm, "seed": body.plan.seed, "atlas": body.plan.atlas_index,
-    }  # fmt: skip
+        "length_mm": body.length_mm,
+        "seed": body.plan.seed,
+        "atlas": body.plan.atlas_index,
+    }
     with atomic_folder(folder) as temporary:
         np.save(temporary / "part.npy", np.ascontiguousarray(part))
         np.save(temporary / "depth.npy", np.ascontiguousarray(depth))
@@ -121,10 +123,13 @@ def load_body(folder: Path) -> StoredBody:
     """Open one body of a pool."""
     head = json.loads((folder / "body.json").read_text())
     return StoredBody(
-        np.load(folder / "part.npy", mmap_mode="r"), np.load(folder / "depth.npy", mmap_mode="r"),
-        tuple(StoredPart(n, t) for n, t in head["parts"]), np.array(head["origin_mm"]), head["length_mm"],
+        np.load(folder / "part.npy", mmap_mode="r"),
+        np.load(folder / "depth.npy", mmap_mode="r"),
+        tuple(StoredPart(n, t) for n, t in head["parts"]),
+        np.array(head["origin_mm"]),
+        head["length_mm"],
         np.load(folder / "points.npy"),
-    )  # fmt: skip
+    )
 
 
 def fill_pool(
@@ -198,8 +203,14 @@ class Pool:
             self._refresh()
         return self.bodies[int(rng.integers(len(self.bodies)))]
 
-    def _render(self, body: StoredBody, view: View, size: tuple[int, int, int], spacing_mm: tuple[float, float, float],
-                rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:  # fmt: skip
+    def _render(
+        self,
+        body: StoredBody,
+        view: View,
+        size: tuple[int, int, int],
+        spacing_mm: tuple[float, float, float],
+        rng: np.random.Generator,
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         halves, fine, tall = halves_of(size, spacing_mm)
         matrix, shift = view.in_halves(halves)
         part, depth = gather_affine(body.part, body.depth, matrix, shift, np.array(tall))
@@ -268,8 +279,12 @@ def patch_grid(body: StoredBody, view: View, fine_mm: Spacing, tall: Size) -> Gr
 
 def patch_acquisition(rng: np.random.Generator) -> Acquisition:
     """Draw the scanner setting of a patch: in the network's voxels, noise is less than in a scan's."""
-    return Acquisition(float(rng.uniform(0.3, 1.6)), float(np.exp(rng.uniform(np.log(2), np.log(18)))),
-                       float(rng.choice([0.0, rng.uniform(2, 12)])), float(rng.uniform(0, 14)))  # fmt: skip
+    return Acquisition(
+        float(rng.uniform(0.3, 1.6)),
+        float(np.exp(rng.uniform(np.log(2), np.log(18)))),
+        float(rng.choice([0.0, rng.uniform(2, 12)])),
+        float(rng.uniform(0, 14)),
+    )
 
 
 def open_pool(folder: Path) -> Pool:
@@ -352,8 +367,13 @@ def arms_beside(body: StoredBody, rng: np.random.Generator) -> Forearms | None:
     return sample_forearms((float(x[0]), float(x[1])), wrists_mm, rng)
 
 
-def arms_in_reach(arms: Forearms, body: StoredBody, matrix: NDArray[np.float32], shift: NDArray[np.float32],
-                  size: tuple[int, int, int]) -> bool:  # fmt: skip
+def arms_in_reach(
+    arms: Forearms,
+    body: StoredBody,
+    matrix: NDArray[np.float32],
+    shift: NDArray[np.float32],
+    size: tuple[int, int, int],
+) -> bool:
     """Whether a patch may show a forearm, judged by its corners."""
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in size], indexing="ij")).reshape(3, -1)
     x, _, z = body.origin_mm[:, None] + POOL_SPACING_MM * (matrix @ corners + shift[:, None])

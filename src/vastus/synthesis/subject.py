@@ -30,7 +30,7 @@ from vastus.synthesis.growth import (
     pack,
     paint,
     whole_parts,
-)  # fmt: skip
+)
 from vastus.synthesis.implants import Implant, implant_parts
 from vastus.synthesis.kernels import NODE_MM
 from vastus.synthesis.muscle_variation import Belly, nearer, sample_bellies, with_bellies
@@ -210,8 +210,11 @@ def sample_plan(seed: int, atlases: Sequence[Atlas], variety: Variety = Variety.
         {side: float(np.clip(rng.normal(0, 5.0 if wide else 4.0), -13, 13)) for side in SIDES},
     )
     fat = float(np.clip(np.exp(rng.normal(np.log(13 + 0.6 * (person.bmi_kg_m2 - 24)), 0.45)), 2, 60))
-    implants = {side: Implant(rng.choice([i.value for i in Implant if i is not Implant.NONE]))
-                for side in SIDES if rng.random() < (0.08 if wide else 0.03)}  # fmt: skip
+    implants = {
+        side: Implant(rng.choice([i.value for i in Implant if i is not Implant.NONE]))
+        for side in SIDES
+        if rng.random() < (0.08 if wide else 0.03)
+    }
     share = float(rng.choice([0.0, rng.uniform(0, 0.8)]))
     bellies = sample_bellies(rng, 1.0 if wide else 0.5)
     # A person has it on both sides or on none. On real CT the seam is faint in half of the patients.
@@ -228,20 +231,27 @@ def _wider(targets: dict[tuple[str, Side], float], rng: np.random.Generator) -> 
     group = {g: np.exp(rng.normal(0, 0.15)) for g in Group}
     own = {k: np.exp(rng.normal(0, 0.12)) for k, _ in targets}
     side = {s: np.exp(rng.normal(0, 0.08)) for s in SIDES}
-    return {(k, s): v * float(np.clip(whole * group[BY_KEY[k].group] * own[k] * side[s], 0.33, 1.5))
-            for (k, s), v in targets.items()}  # fmt: skip
+    return {
+        (k, s): v * float(np.clip(whole * group[BY_KEY[k].group] * own[k] * side[s], 0.33, 1.5))
+        for (k, s), v in targets.items()
+    }
 
 
 def _pose(rng: np.random.Generator, *, wide: bool) -> Pose:
     big = 1.0 if wide else 0.5
     flexion = rng.normal(3, 5 * big) + (rng.uniform(10, 28) if rng.random() < 0.12 * big else 0)
     knee = abs(rng.normal(0, 5)) + max(0.0, flexion) * 1.2
-    return Pose(float(np.clip(flexion, -10, 32)), float(np.clip(rng.normal(2, 4 * big), -7, 13)),
-                float(np.clip(rng.normal(0, 9 * big), -25, 25)), float(min(knee, 45)))  # fmt: skip
+    return Pose(
+        float(np.clip(flexion, -10, 32)),
+        float(np.clip(rng.normal(2, 4 * big), -7, 13)),
+        float(np.clip(rng.normal(0, 9 * big), -25, 25)),
+        float(min(knee, 45)),
+    )
 
 
-def _compartments(atlas: Atlas, source: Side, target: Side, targets: dict[tuple[str, Side], float],
-                  enlarged: float) -> tuple[float, float]:  # fmt: skip
+def _compartments(
+    atlas: Atlas, source: Side, target: Side, targets: dict[tuple[str, Side], float], enlarged: float
+) -> tuple[float, float]:
     """Root of wanted over present volume, for the thigh's three groups together and for the gluteal group.
 
     Args:
@@ -268,8 +278,10 @@ def _girth(compartments: tuple[float, float], common: float, rng: np.random.Gene
     thigh, gluteal = compartments
     hip = 1.0 + 0.7 * (gluteal - 1.0)
     low, middle = thigh * np.exp(rng.normal(0, 0.06, 2))
-    ripple = ((float(rng.uniform(0, 0.08)), float(rng.uniform(-np.pi, np.pi))),
-              (float(rng.uniform(0, 0.07)), float(rng.uniform(-np.pi, np.pi))))  # fmt: skip
+    ripple = (
+        (float(rng.uniform(0, 0.08)), float(rng.uniform(-np.pi, np.pi))),
+        (float(rng.uniform(0, 0.07)), float(rng.uniform(-np.pi, np.pi))),
+    )
     at_knee, at_middle = float(1 + 0.75 * (low - 1)) * common, float(middle) * common
     return Girth((at_knee, at_middle, hip * (0.5 + 0.5 * common), 1 + 0.6 * (hip - 1)), ripple)
 

@@ -39,8 +39,9 @@ def sample_couch(row: int | None, rng: np.random.Generator) -> Couch | None:
         return None
     top = int(row - rng.integers(1, 5))
     bottom = top - int(rng.integers(4, 16))
-    return Couch(top, bottom, float(rng.uniform(-500, 150)), float(rng.uniform(-500, 150)),
-                 float(rng.uniform(-990, -850)))  # fmt: skip
+    return Couch(
+        top, bottom, float(rng.uniform(-500, 150)), float(rng.uniform(-500, 150)), float(rng.uniform(-990, -850))
+    )
 
 
 def draw_couch(hu: Any, air: Any, couch: Couch) -> None:
@@ -115,8 +116,11 @@ def sample_forearms(edges_mm: tuple[float, float], from_z_mm: float, rng: np.ran
 
 
 _ARM: tuple[tuple[float, float, float, float], ...] = (
-    (0.0, 0.0, 0.0, -100.0), (0.0, 0.0, -6.0, 50.0), (-8.0, 3.0, 6.5, 700.0), (9.0, -3.0, 6.0, 700.0),
-)  # fmt: skip
+    (0.0, 0.0, 0.0, -100.0),
+    (0.0, 0.0, -6.0, 50.0),
+    (-8.0, 3.0, 6.5, 700.0),
+    (9.0, -3.0, 6.0, 700.0),
+)
 """Fat, muscle, radius, ulna: place in the arm, size in mm (up to 0: less than the arm's radius), HU."""
 
 

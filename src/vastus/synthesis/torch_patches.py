@@ -80,8 +80,9 @@ class _Tiles:
 
     def take(self, tile: Tensor, start: NDArray[np.int64], shape: Size) -> Tensor:
         """A piece of a texture, repeated where it is larger than the tile."""
-        index = [torch.arange(int(s), int(s) + n, device=tile.device) % self.size
-                 for s, n in zip(start, shape, strict=True)]  # fmt: skip
+        index = [
+            torch.arange(int(s), int(s) + n, device=tile.device) % self.size for s, n in zip(start, shape, strict=True)
+        ]
         return tile[index[0][:, None, None], index[1][None, :, None], index[2][None, None, :]]
 
 
@@ -146,8 +147,10 @@ class TorchPool:
             self._bodies.move_to_end(path)
             return self._bodies[path]
         stored = load_body(path)
-        body = _Resident(stored, *(torch.from_numpy(np.array(a)).to(self.device)
-                                   for a in (stored.part, stored.depth, stored.tissues)))  # fmt: skip
+        body = _Resident(
+            stored,
+            *(torch.from_numpy(np.array(a)).to(self.device) for a in (stored.part, stored.depth, stored.tissues)),
+        )
         self._bodies[path] = body
         while len(self._bodies) > 1 and sum(b.size_bytes for b in self._bodies.values()) > self._most_bytes:
             self._bodies.popitem(last=False)
@@ -189,8 +192,7 @@ def _gather(
         inside &= (at >= 0) & (at < shape[axis])
         flat = flat * shape[axis] + at
     flat = torch.where(inside, flat, 0)
-    return (torch.where(inside, body.part.view(-1)[flat], NO_PART),
-            torch.where(inside, body.depth.view(-1)[flat], 127))  # fmt: skip
+    return (torch.where(inside, body.part.view(-1)[flat], NO_PART), torch.where(inside, body.depth.view(-1)[flat], 127))
 
 
 def _paint(where: _Map, length_mm: float, look: Look, tiles: _Tiles, starts: NDArray[np.int64]) -> Tensor:
@@ -254,8 +256,14 @@ def _moved(values: Tensor, step: tuple[int, int]) -> Tensor:
     return result
 
 
-def _surround(hu: Tensor, air: Tensor, body: StoredBody, place: tuple[NDArray[np.float32], NDArray[np.float32]],
-              fine_mm: Spacing, rng: np.random.Generator) -> None:  # fmt: skip
+def _surround(
+    hu: Tensor,
+    air: Tensor,
+    body: StoredBody,
+    place: tuple[NDArray[np.float32], NDArray[np.float32]],
+    fine_mm: Spacing,
+    rng: np.random.Generator,
+) -> None:
     """Couch, cloth and forearms, as in ``stream.Pool`` (in place)."""
     tall = (hu.shape[0], hu.shape[1], hu.shape[2])
     if rng.random() < COUCH:
@@ -274,13 +282,21 @@ def _surround(hu: Tensor, air: Tensor, body: StoredBody, place: tuple[NDArray[np
     arms = arms_beside(body, rng) if rng.random() < ARMS else None
     if arms is not None and arms_in_reach(arms, body, *place, tall):
         i, j, k = _axes(tall, hu.device)
-        at = [(float(o) + POOL_SPACING_MM * (float(m[0]) * i + float(m[1]) * j + float(m[2]) * k + float(s))).float()
-              for o, m, s in zip(body.origin_mm, *place, strict=True)]  # fmt: skip
+        at = [
+            (float(o) + POOL_SPACING_MM * (float(m[0]) * i + float(m[1]) * j + float(m[2]) * k + float(s))).float()
+            for o, m, s in zip(body.origin_mm, *place, strict=True)
+        ]
         draw_forearms(hu, air, arms, (at[0], at[1], at[2]))
 
 
-def _acquire(image: Tensor, tissue: Tensor, spacing_mm: Spacing, acquisition: Acquisition, tiles: _Tiles,
-             rng: np.random.Generator) -> Tensor:  # fmt: skip
+def _acquire(
+    image: Tensor,
+    tissue: Tensor,
+    spacing_mm: Spacing,
+    acquisition: Acquisition,
+    tiles: _Tiles,
+    rng: np.random.Generator,
+) -> Tensor:
     """See ``scanner.acquire``."""
     shape = (image.shape[0], image.shape[1], image.shape[2])
     for axis in range(2):

@@ -70,9 +70,15 @@ def take(array: NDArray[np.generic], cut: Cut, window: tuple[int, int, int], *, 
     part = np.asarray(array[low[0] : high[0], low[1] : high[1], low[2] : high[2]])
     working = part.astype(np.float32) if order else part
     return affine_transform(
-        working, cut.matrix, offset=cut.offset - low, output_shape=window, order=order, mode="constant", cval=outside,
+        working,
+        cut.matrix,
+        offset=cut.offset - low,
+        output_shape=window,
+        order=order,
+        mode="constant",
+        cval=outside,
         prefilter=False,
-    )  # fmt: skip
+    )
 
 
 def cut_field(window: tuple[int, int, int], rng: np.random.Generator) -> NDArray[np.bool_]:

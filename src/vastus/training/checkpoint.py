@@ -54,8 +54,9 @@ def save_state(state: TrainState, run: Path) -> None:
         # torch reports a failed write as RuntimeError, whatever the cause.
         raise TrainingError(
             f"The checkpoint can't be written ({error}); the one before is untouched.",
-            path=path, remedy="Free space on the disk and run the same command again: it resumes.",
-        ) from error  # fmt: skip
+            path=path,
+            remedy="Free space on the disk and run the same command again: it resumes.",
+        ) from error
 
 
 def load_state(run: Path) -> TrainState | None:
@@ -71,5 +72,6 @@ def load_state(run: Path) -> TrainState | None:
     except Exception as error:
         raise TrainingError(
             f"The checkpoint is damaged or of another version ({type(error).__name__}).",
-            path=path, remedy="Start in another folder, or remove the file to start anew.",
-        ) from error  # fmt: skip
+            path=path,
+            remedy="Start in another folder, or remove the file to start anew.",
+        ) from error

@@ -232,8 +232,9 @@ def _merged_names(description: dict[str, Any], problems: list[str]) -> dict[str,
             merged[name] = keys
     problems += [
         f"{DATASET_FILE}: merged {name!r} has no value among the labels"
-        for name in merged if name not in description.get("labels", {})
-    ]  # fmt: skip
+        for name in merged
+        if name not in description.get("labels", {})
+    ]
     return merged
 
 

@@ -97,10 +97,12 @@ def export_run(run: Path, bundle: Path, facts: CardFacts, *, licence: str) -> Ex
         info = BundleInfo(
             name=facts.name,
             network=NetworkSpec(config.network, network_entry(config.network).arguments | config.network_arguments),
-            preprocessing=config.settings, classes=config.classes, trained_on=facts.trained_on,
+            preprocessing=config.settings,
+            classes=config.classes,
+            trained_on=facts.trained_on,
             metrics=facts.metrics or {},
             precisions=(Precision.FP32, Precision.BF16) if facts.bf16_checked else (Precision.FP32,),
-        )  # fmt: skip
+        )
         card = model_card(info, config, state, facts, parameter_count(network), difference)
         written = write_bundle_files(folder, info, card=card, licence=licence, inference=_monai_entries(config))
     return ExportResult(written, difference)
@@ -109,9 +111,11 @@ def export_run(run: Path, bundle: Path, facts: CardFacts, *, licence: str) -> Ex
 def rounded_network(config: TrainConfig, state: TrainState) -> tuple[nn.Module, dict[str, Tensor]]:
     """The averaged network with its weights rounded to float16, in evaluation mode, and those weights."""
     network = build_network(
-        config.network, class_count=config.class_count, window_size=config.settings.window_size,
+        config.network,
+        class_count=config.class_count,
+        window_size=config.settings.window_size,
         arguments=config.network_arguments,
-    )  # fmt: skip
+    )
     tensors = {
         name: (t.half() if t.is_floating_point() else t).contiguous().clone() for name, t in state.average.items()
     }
@@ -131,9 +135,14 @@ def onnx_model(network: nn.Module, window_size: tuple[int, int, int]) -> ModelPr
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            network, (example,), dynamo=True, input_names=["image"], output_names=["logits"],
-            dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=64)},), verbose=False,
-        )  # fmt: skip
+            network,
+            (example,),
+            dynamo=True,
+            input_names=["image"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=64)},),
+            verbose=False,
+        )
     assert program is not None
     program.optimize()
     model: ModelProto = program.model_proto

@@ -71,9 +71,12 @@ def batches(
         return rendered_batches(source, place, first_step=first_step, device=device)
     background = {"prefetch_factor": _AHEAD, "multiprocessing_context": "spawn"} if workers else {}
     return torch.utils.data.DataLoader(
-        _Windows(source), batch_sampler=_Steps(place, first_step), num_workers=workers,
-        worker_init_fn=_one_thread if workers else None, **background,  # type: ignore[arg-type]
-    )  # fmt: skip
+        _Windows(source),
+        batch_sampler=_Steps(place, first_step),
+        num_workers=workers,
+        worker_init_fn=_one_thread if workers else None,
+        **background,  # type: ignore[arg-type]
+    )
 
 
 def rendered_batches(

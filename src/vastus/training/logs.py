@@ -120,9 +120,14 @@ def _progress_bar() -> Any:
     )
 
     return Progress(
-        BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn(), TextColumn("left"),
-        TimeRemainingColumn(), console=Console(stderr=True),
-    )  # fmt: skip
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
 
 
 def _start_csv(path: Path, header: list[str], from_step: int) -> None:

@@ -35,8 +35,14 @@ LOCK_FILE = "lock"
 _PRIOR_WINDOWS = 16
 # What may differ when a run is continued: its length, and what only says when something is written.
 _FREE_TO_CHANGE = {
-    "steps", "minutes", "checkpoint_steps", "checkpoint_seconds", "validation_steps", "validation_patches", "log_steps",
-}  # fmt: skip
+    "steps",
+    "minutes",
+    "checkpoint_steps",
+    "checkpoint_seconds",
+    "validation_steps",
+    "validation_patches",
+    "log_steps",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +159,11 @@ class _Trainer:
         self.half = config.bf16 and has_bf16(team.device)
         torch.manual_seed(config.seed)
         self.network = build_network(
-            config.network, class_count=config.class_count, window_size=config.settings.window_size,
+            config.network,
+            class_count=config.class_count,
+            window_size=config.settings.window_size,
             arguments=config.network_arguments,
-        ).to(team.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # fmt: skip
+        ).to(team.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.step = 0
         self.seconds = 0.0
         self.classes_seen = np.zeros(config.class_count, dtype=np.int64)
@@ -173,9 +181,12 @@ class _Trainer:
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         config = self.config
         self.optimiser = build_optimiser(
-            self.network, name=config.optimiser, learning_rate=config.learning_rate,
-            weight_decay=config.weight_decay, class_parameters=self.entry.class_parameters,
-        )  # fmt: skip
+            self.network,
+            name=config.optimiser,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+            class_parameters=self.entry.class_parameters,
+        )
         if state is not None:
             self._take_up(state)
 
@@ -192,11 +203,17 @@ class _Trainer:
         if self.team.rank == 0:
             save_state(
                 TrainState(
-                    self.step, self.seconds, self.network.state_dict(), self.average.state_dict(),
-                    self.optimiser.state_dict(), torch.get_rng_state(), self.classes_seen.tolist(), self.best_dice,
+                    self.step,
+                    self.seconds,
+                    self.network.state_dict(),
+                    self.average.state_dict(),
+                    self.optimiser.state_dict(),
+                    torch.get_rng_state(),
+                    self.classes_seen.tolist(),
+                    self.best_dice,
                 ),
                 self.run,
-            )  # fmt: skip
+            )
 
     def share(self, seconds: float) -> float:
         """Share of the run that is over, by whichever limit is nearer."""
@@ -220,9 +237,11 @@ class _Trainer:
             clock = _Clock(config.log_steps)
             last_save = time.monotonic()
             data: Iterator[tuple[Tensor, Tensor]]
-            data = iter(()) if self.share(before) >= 1.0 else iter(
-                batches(source, place, first_step=self.step, workers=options.workers, device=team.device)
-            )  # fmt: skip
+            data = (
+                iter(())
+                if self.share(before) >= 1.0
+                else iter(batches(source, place, first_step=self.step, workers=options.workers, device=team.device))
+            )
             while (share := team.agree(self.share(self.seconds))) < 1.0:
                 clock.begin()
                 image, labels = next(data)
@@ -249,9 +268,7 @@ class _Trainer:
 
     def _step(self, model: nn.Module, image: Tensor, labels: Tensor, share: float) -> tuple[float, float]:
         config = self.config
-        set_learning_rate(
-            self.optimiser, schedule_factor(share, warmup=config.warmup, final=config.final_rate)
-        )  # fmt: skip
+        set_learning_rate(self.optimiser, schedule_factor(share, warmup=config.warmup, final=config.final_rate))
         model.train()
         image = image.contiguous(memory_format=torch.channels_last_3d)
         coarse_only = self.entry.auxiliary and self.step % config.head_every != 0
@@ -418,8 +435,9 @@ def _settle_config(config: TrainConfig, run: Path) -> None:
     if odd:
         raise SettingsError(
             f"The folder holds a run with other settings ({', '.join(odd)}).",
-            path=run, remedy="Choose another folder with -o, or give the settings of the run to continue it.",
-        )  # fmt: skip
+            path=run,
+            remedy="Choose another folder with -o, or give the settings of the run to continue it.",
+        )
     if saved != config:
         save_config(config, path)
 

@@ -89,29 +89,53 @@ def _resunet_divisor(arguments: dict[str, Any]) -> tuple[int, int, int]:
 
 
 _VIT_BASE = {
-    "feature_size": 16, "hidden_size": 768, "mlp_dim": 3072, "num_heads": 12,
-    "proj_type": "perceptron", "norm_name": "instance", "res_block": True, "dropout_rate": 0.0,
-}  # fmt: skip
+    "feature_size": 16,
+    "hidden_size": 768,
+    "mlp_dim": 3072,
+    "num_heads": 12,
+    "proj_type": "perceptron",
+    "norm_name": "instance",
+    "res_block": True,
+    "dropout_rate": 0.0,
+}
 _ENTRIES = (
     NetworkEntry(
-        "resunet", "residual U-Net with a strided stem, the default: made for speed on a CPU", _resunet, FAST_SETTINGS,
-        class_parameters=("auxiliary.", "logits."), divisor=_resunet_divisor, auxiliary=True,
+        "resunet",
+        "residual U-Net with a strided stem, the default: made for speed on a CPU",
+        _resunet,
+        FAST_SETTINGS,
+        class_parameters=("auxiliary.", "logits."),
+        divisor=_resunet_divisor,
+        auxiliary=True,
     ),
     NetworkEntry(
-        "unetr", "UNETR with a ViT-B/16 encoder, as in the paper", _unetr, PAPER_SETTINGS,
-        class_parameters=("out.",), divisor=_patch_divisor, arguments=_VIT_BASE,
+        "unetr",
+        "UNETR with a ViT-B/16 encoder, as in the paper",
+        _unetr,
+        PAPER_SETTINGS,
+        class_parameters=("out.",),
+        divisor=_patch_divisor,
+        arguments=_VIT_BASE,
     ),
     NetworkEntry(
-        "unetr_small", "UNETR with hidden size 144", _unetr, PAPER_SETTINGS,
-        class_parameters=("out.",), divisor=_patch_divisor,
+        "unetr_small",
+        "UNETR with hidden size 144",
+        _unetr,
+        PAPER_SETTINGS,
+        class_parameters=("out.",),
+        divisor=_patch_divisor,
         arguments=_VIT_BASE | {"hidden_size": 144, "mlp_dim": 576, "num_heads": 6},
     ),
     NetworkEntry(
-        "unet", "3D U-Net with 16 to 256 features, the paper's baseline", _unet, PAPER_SETTINGS,
-        class_parameters=("model.2.",), divisor=_unet_divisor,
+        "unet",
+        "3D U-Net with 16 to 256 features, the paper's baseline",
+        _unet,
+        PAPER_SETTINGS,
+        class_parameters=("model.2.",),
+        divisor=_unet_divisor,
         arguments={"channels": (16, 32, 64, 128, 256), "strides": (2, 2, 2, 2), "num_res_units": 2, "norm": "instance"},
     ),
-)  # fmt: skip
+)
 NETWORKS: dict[str, NetworkEntry] = {entry.name: entry for entry in _ENTRIES}
 DEFAULT_NETWORK = "resunet"
 

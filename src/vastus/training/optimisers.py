@@ -35,8 +35,13 @@ class Muon(torch.optim.Optimizer):
 
     def __init__(self, groups: Iterable[dict[str, Any]]) -> None:
         defaults = {
-            "lr": 0.02, "weight_decay": 0.0, "momentum": 0.95, "adam": False, "betas": (0.9, 0.99), "eps": 1e-8,
-        }  # fmt: skip
+            "lr": 0.02,
+            "weight_decay": 0.0,
+            "momentum": 0.95,
+            "adam": False,
+            "betas": (0.9, 0.99),
+            "eps": 1e-8,
+        }
         super().__init__(groups, defaults)
 
     @torch.no_grad()

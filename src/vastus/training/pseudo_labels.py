@@ -223,9 +223,13 @@ def pseudo_label(case: PseudoCase, segment: Segment, trust: Trust) -> Volume:
 
 
 def write_pseudo_set(
-    cases: Sequence[Callable[[], PseudoCase]], segment: Segment, folder: Path, *, trust: Trust,
+    cases: Sequence[Callable[[], PseudoCase]],
+    segment: Segment,
+    folder: Path,
+    *,
+    trust: Trust,
     tell: Callable[[str], None] = lambda _: None,
-) -> None:  # fmt: skip
+) -> None:
     """Write a data set in nnU-Net layout that ``vastus train --data`` takes.
 
     Args:

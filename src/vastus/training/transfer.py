@@ -101,13 +101,16 @@ def initial_weights(given: TrainedWeights, config: TrainConfig) -> dict[str, Ten
     if given.network != config.network:
         raise SettingsError(
             f"The weights belong to the network {given.network!r}, the run trains {config.network!r}.",
-            path=given.path, remedy=f"Use --network {given.network}.",
-        )  # fmt: skip
+            path=given.path,
+            remedy=f"Use --network {given.network}.",
+        )
     torch.manual_seed(config.seed)
     fresh = build_network(
-        config.network, class_count=config.class_count, window_size=config.settings.window_size,
+        config.network,
+        class_count=config.class_count,
+        window_size=config.settings.window_size,
         arguments=config.network_arguments,
-    ).state_dict()  # fmt: skip
+    ).state_dict()
     prefixes = network_entry(config.network).class_parameters
     return fit_weights(given.tensors, fresh, given.classes, config.classes, prefixes)
 
@@ -150,9 +153,10 @@ def _fit_rows(source: Tensor, target: Tensor, n_given: int, n_new: int, pairs: l
             wanted = (*fitted.shape[:axis], n_new, *fitted.shape[axis + 1 :])
             moved = target.clone() if wanted == tuple(target.shape) else torch.zeros(wanted)
             moved.index_copy_(
-                axis, torch.tensor([new for new, _ in pairs], dtype=torch.long),
+                axis,
+                torch.tensor([new for new, _ in pairs], dtype=torch.long),
                 fitted.index_select(axis, torch.tensor([old for _, old in pairs], dtype=torch.long)),
-            )  # fmt: skip
+            )
             fitted = moved
     if fitted.shape != target.shape:
         raise SettingsError(f"A logit layer of shape {tuple(source.shape)} can't be fitted to {tuple(target.shape)}.")

@@ -34,11 +34,29 @@ class PlantedReview:
 
     def rows(self) -> list[dict[str, Any]]:
         rows = [
-            {"id": "a1", "case": "ras", "value": FEMUR_RIGHT, "kind": "island", "score": 2.5, "text": "3 pieces",
-             "slice": 20, "point_mm": [105.0, 5.0, 226.0], "has_proposal": True},
-            {"id": "b2", "case": "lps", "value": 101, "kind": "unusual volume", "score": 1.2, "text": "40 % more",
-             "slice": 3, "point_mm": [60.0, 0.0, 30.0], "has_proposal": False},
-        ]  # fmt: skip
+            {
+                "id": "a1",
+                "case": "ras",
+                "value": FEMUR_RIGHT,
+                "kind": "island",
+                "score": 2.5,
+                "text": "3 pieces",
+                "slice": 20,
+                "point_mm": [105.0, 5.0, 226.0],
+                "has_proposal": True,
+            },
+            {
+                "id": "b2",
+                "case": "lps",
+                "value": 101,
+                "kind": "unusual volume",
+                "score": 1.2,
+                "text": "40 % more",
+                "slice": 3,
+                "point_mm": [60.0, 0.0, 30.0],
+                "has_proposal": False,
+            },
+        ]
         return [row | {"state": self.states[str(row["id"])]} for row in rows]
 
     def picture(self, finding_id: str) -> Path:
@@ -77,8 +95,9 @@ def test_accept_and_reject(server: Running, review: PlantedReview, open_viewer: 
     # As a function: a bare expression is evaluated in the page again and again, which its security policy forbids.
     viewer.page.wait_for_function("() => document.querySelector('#findings img').naturalWidth === 120")
     assert viewer.page.locator("#findings h3").all_inner_texts() == [
-        "Femur, right: Island", "Sartorius, right: Unusual volume",
-    ]  # fmt: skip
+        "Femur, right: Island",
+        "Sartorius, right: Unusual volume",
+    ]
     viewer.page.click(".finding[data-id=a1] button:has-text('Open')")
     assert viewer.place["voxel"][2] == 20
     assert viewer.text("#selected strong") == "Femur"

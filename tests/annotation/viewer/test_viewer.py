@@ -120,9 +120,28 @@ def test_every_control_is_reached_by_tab_and_shows_it(open_viewer: Open) -> None
             break
         reached[name] = ringed
     wanted = {
-        "next", "strategy", "find-case", "tab-cases", "window", "low", "high", "opacity", "outline", "uncertainty",
-        "size", "keep-others", "limit-hu", "save", "planes", "find", "show-all", "show-none", "help", "axial", "move",
-    }  # fmt: skip
+        "next",
+        "strategy",
+        "find-case",
+        "tab-cases",
+        "window",
+        "low",
+        "high",
+        "opacity",
+        "outline",
+        "uncertainty",
+        "size",
+        "keep-others",
+        "limit-hu",
+        "save",
+        "planes",
+        "find",
+        "show-all",
+        "show-none",
+        "help",
+        "axial",
+        "move",
+    }
     assert wanted <= set(reached)
     assert [name for name, ringed in reached.items() if not ringed] == []
 

@@ -18,7 +18,7 @@ AUTHOR_HEADER: Final = "x-vastus-author"
 LOCAL_USER: Final = "local"
 
 
-def workshop_of(request: Request) -> Project:
+def project_of(request: Request) -> Project:
     """The project that this server serves."""
     project: Project = request.app.state.project
     return project
@@ -60,7 +60,7 @@ async def user_of(request: Request) -> str:
     Raises:
         NotSignedInError: accounts are in use, and no valid token was sent.
     """
-    accounts = workshop_of(request).accounts
+    accounts = project_of(request).accounts
     if accounts is None:
         named = request.headers.get(AUTHOR_HEADER)
         return checked_name(named, "user") if named else LOCAL_USER
@@ -77,9 +77,9 @@ class Caller:
 
 async def caller_of(request: Request, user: Annotated[str, Depends(user_of)]) -> Caller:
     """Both at once."""
-    return Caller(workshop_of(request), user)
+    return Caller(project_of(request), user)
 
 
 By = Annotated[Caller, Depends(caller_of)]
 User = Annotated[str, Depends(user_of)]
-CurrentProject = Annotated[Project, Depends(workshop_of)]
+CurrentProject = Annotated[Project, Depends(project_of)]

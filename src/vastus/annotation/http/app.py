@@ -37,9 +37,13 @@ def create_app(project: Project) -> FastAPI:
 
     # The interactive documentation of FastAPI loads scripts from elsewhere: it is off. /openapi.json is there.
     app = FastAPI(
-        title="Vastus annotation server", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan,
+        title="Vastus annotation server",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
         redirect_slashes=False,
-    )  # fmt: skip
+    )
     app.state.project = project
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)

@@ -43,15 +43,17 @@ _IN_MEMORY: Final = ("/activelearning", "/train", "/api/train", "/api/models", "
 """Routes that read a whole body into memory: what they are sent is a few words."""
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _HEADERS: Final = (
-    (b"content-security-policy",
-     b"default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; style-src 'self' "
-     b"'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self' blob: data:; object-src 'none'; "
-     b"base-uri 'none'; form-action 'self'; frame-ancestors 'none'"),
+    (
+        b"content-security-policy",
+        b"default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; style-src 'self' "
+        b"'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self' blob: data:; object-src 'none'; "
+        b"base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    ),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
-)  # fmt: skip
+)
 
 
 class BodyRefused(HTTPException):
@@ -258,6 +260,7 @@ async def _answer(error: Refusal, send: Send) -> None:
 def error_body(error: Exception) -> dict[str, Any]:
     """What a client gets for an error: its name, what is wrong, what to do. No path of this machine."""
     return {
-        "error": type(error).__name__, "detail": getattr(error, "problem", str(error)),
+        "error": type(error).__name__,
+        "detail": getattr(error, "problem", str(error)),
         "remedy": getattr(error, "remedy", None),
-    }  # fmt: skip
+    }

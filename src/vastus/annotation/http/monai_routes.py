@@ -93,12 +93,19 @@ def info(project: CurrentProject) -> dict[str, Any]:
     entries = project.registry.entries()
     for entry in sorted(entries, key=lambda e: not e.selected):
         models[entry.name] = {
-            "type": "segmentation", "labels": SIDED, "dimension": 3, "description": entry.trained_on, "config": {},
-        }  # fmt: skip
+            "type": "segmentation",
+            "labels": SIDED,
+            "dimension": 3,
+            "description": entry.trained_on,
+            "config": {},
+        }
     models[GROW_MODEL] = {
-        "type": "scribbles", "labels": SIDED, "dimension": 3, "config": {},
+        "type": "scribbles",
+        "labels": SIDED,
+        "dimension": 3,
+        "config": {},
         "description": "Grow from seeds: every voxel takes the value of the stroke it is best connected to",
-    }  # fmt: skip
+    }
     selected = next((e for e in entries if e.selected), None)
     trainer = {"description": "Continue the selected model on the final labels", "config": {"minutes": 30}}
     stats: dict[str, Any] = {}
@@ -106,11 +113,18 @@ def info(project: CurrentProject) -> dict[str, Any]:
         dice = next((value for name, value in selected.metrics.items() if "dice" in name.lower()), 0.0)
         stats[TRAINER] = {"best_metric": dice, "model": selected.name}
     return {
-        "name": APP_NAME, "description": "Muscles and bones of hip and thigh in CT", "version": __version__,
-        "labels": list(SIDED), "models": models, "trainers": {TRAINER: trainer},
-        "strategies": {s.value: {"description": text} for s, text in _STRATEGIES.items()}, "scoring": {},
-        "train_stats": stats, "datastore": _stats(project), "config": {},
-    }  # fmt: skip
+        "name": APP_NAME,
+        "description": "Muscles and bones of hip and thigh in CT",
+        "version": __version__,
+        "labels": list(SIDED),
+        "models": models,
+        "trainers": {TRAINER: trainer},
+        "strategies": {s.value: {"description": text} for s, text in _STRATEGIES.items()},
+        "scoring": {},
+        "train_stats": stats,
+        "datastore": _stats(project),
+        "config": {},
+    }
 
 
 @router.get("/datastore/")
@@ -167,9 +181,13 @@ def image_info(project: CurrentProject, image: str) -> dict[str, Any]:
 @router.put("/datastore/label")
 @router.put("/datastore/label/", include_in_schema=False)
 def put_label(
-    project: CurrentProject, user: User, image: str, label: Annotated[UploadFile, File()], tag: str = "",
+    project: CurrentProject,
+    user: User,
+    image: str,
+    label: Annotated[UploadFile, File()],
+    tag: str = "",
     params: Annotated[str, Form()] = "{}",
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Save a label map as a new version; without a tag it is final."""
     values = _table(params)
     tag = checked_name(tag, "tag") if tag else FINAL_TAG
@@ -205,9 +223,11 @@ def label_info(project: CurrentProject, label: str, tag: str = FINAL_TAG) -> dic
 @router.put("/session/")
 @router.put("/session", include_in_schema=False)
 def open_session(
-    project: CurrentProject, user: User, files: Annotated[list[UploadFile], File()],
+    project: CurrentProject,
+    user: User,
+    files: Annotated[list[UploadFile], File()],
     expiry: Annotated[int, Query(ge=0, le=LONGEST_SECONDS)] = 0,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Send an image once, to ask about it several times. Several files: the slices of one DICOM series."""
     with received_file(files[0], project.layout.temporary) as path:
         scan = _scan_of(path, project) if len(files) == 1 else _series_of(files, project)
@@ -237,9 +257,13 @@ def close_session(project: CurrentProject, user: User, session_id: str) -> dict[
 @router.post("/infer/{model}")
 @router.post("/infer/{model}/", include_in_schema=False)
 async def infer(
-    by: By, model: str, query: Annotated[InferQuery, Query()], params: Annotated[str, Form()] = "{}",
-    label: Annotated[UploadFile | None, File()] = None, file: Annotated[UploadFile | None, File()] = None,
-) -> Response:  # fmt: skip
+    by: By,
+    model: str,
+    query: Annotated[InferQuery, Query()],
+    params: Annotated[str, Form()] = "{}",
+    label: Annotated[UploadFile | None, File()] = None,
+    file: Annotated[UploadFile | None, File()] = None,
+) -> Response:
     """Label a case, an uploaded image, or that of a session; ``params`` and ``image`` as multipart/form-data."""
     project, user, form = by.project, by.user, InferForm(label, file)
     values = _table(params)
@@ -286,9 +310,15 @@ def next_case(
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     # No path: a client on the same machine would open the file itself, and a DICOM folder it could not open at all.
     return {
-        "id": case_id, "name": f"{case_id}.nii.gz", "path": "", "weight": score, "ts": int(time.time()),
-        "checksum": f"SHA256:{digest}", "url": f"/datastore/image?image={case_id}", "strategy": chosen.value,
-    }  # fmt: skip
+        "id": case_id,
+        "name": f"{case_id}.nii.gz",
+        "path": "",
+        "weight": score,
+        "ts": int(time.time()),
+        "checksum": f"SHA256:{digest}",
+        "url": f"/datastore/image?image={case_id}",
+        "strategy": chosen.value,
+    }
 
 
 @router.get("/train/")
@@ -497,5 +527,10 @@ def _entry(project: Project, case_id: str) -> dict[str, Any]:
 
 def _label_info(project: Project, version: Version) -> dict[str, Any]:
     names = project.names_in(version)
-    return {"ts": version.created, "name": f"{version.case_id}.nii.gz", "version": version.number,
-            "author": version.author, "params": {"label_names": dict(names)}}  # fmt: skip
+    return {
+        "ts": version.created,
+        "name": f"{version.case_id}.nii.gz",
+        "version": version.number,
+        "author": version.author,
+        "params": {"label_names": dict(names)},
+    }

@@ -81,8 +81,12 @@ def _draw(by: By, case_id: str, index: int, spec: Outline, query: DrawQuery) -> 
         labels[:] = to_ras(project.label_map(before)).array
     labels[:, :, index] = _on_side(drawn.labels, query.side)
     draft = Draft(
-        Kind.TOOL, by.user, parent, f"slice {index} drawn", outlines=kept | {index: outline_text(spec)},
-    )  # fmt: skip
+        Kind.TOOL,
+        by.user,
+        parent,
+        f"slice {index} drawn",
+        outlines=kept | {index: outline_text(spec)},
+    )
     whole = Volume(from_ras(labels, scan).array, scan.affine)
     return drawn, project.save(case_id, draft, whole)
 

@@ -22,9 +22,11 @@ _FIRST_WAIT_SECONDS = 20.0
 
 @router.get("/ranking")
 def ranking(
-    project: CurrentProject, response: Response, strategy: Strategy = Strategy.UNCERTAINTY,
+    project: CurrentProject,
+    response: Response,
+    strategy: Strategy = Strategy.UNCERTAINTY,
     seed: Annotated[int, Query(ge=0, lt=2**32)] = 0,
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[dict[str, Any]]:
     """Cases that nobody has corrected yet, the one to take first in front.
 
     What the order needs and is not known yet is computed in the background; those cases come last. The header

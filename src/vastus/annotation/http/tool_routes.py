@@ -33,9 +33,10 @@ _COMPARING = (Tool.BETWEEN_SLICES, Tool.FIX, Tool.GROW)
 
 _BODY = {
     "requestBody": {
-        "required": False, "content": {"application/gzip": {"schema": {"type": "string", "format": "binary"}}}
+        "required": False,
+        "content": {"application/gzip": {"schema": {"type": "string", "format": "binary"}}},
     }
-}  # fmt: skip
+}
 
 
 class ToolQuery(BaseModel):
@@ -111,11 +112,15 @@ class Preview:
         """For a client, volumes in mL."""
         rows = [
             {
-                "value": c.value, "name": display_name(BY_VALUE[c.value]) if c.value in BY_VALUE else "",
-                "before_ml": round(c.before_ml, 2), "after_ml": round(c.after_ml, 2),
-                "gained_ml": round(c.gained_ml, 2), "lost_ml": round(c.lost_ml, 2),
-            } for c in self.changes
-        ]  # fmt: skip
+                "value": c.value,
+                "name": display_name(BY_VALUE[c.value]) if c.value in BY_VALUE else "",
+                "before_ml": round(c.before_ml, 2),
+                "after_ml": round(c.after_ml, 2),
+                "gained_ml": round(c.gained_ml, 2),
+                "lost_ml": round(c.lost_ml, 2),
+            }
+            for c in self.changes
+        ]
         return {"note": self.note, "changes": rows}
 
 

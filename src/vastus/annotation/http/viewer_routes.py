@@ -60,13 +60,19 @@ def cases(project: CurrentProject) -> list[dict[str, Any]]:
         grid = project.cases.grid(case.id)
         current = currents.get(case.id)
         lock = locks.get(case.id)
-        rows.append({
-            "id": case.id, "name": case.id, "shape": None if grid is None else list(grid.shape),
-            "spacing_mm": None if grid is None else spacing_of(grid),
-            "state": (current.state if current else CaseState.UNLABELLED).value,
-            "versions": current.number if current else 0, "locked_by": lock.holder if lock else None,
-            "score": scores.get(case.id), "problem": project.cases.problem(case.id),
-        })  # fmt: skip
+        rows.append(
+            {
+                "id": case.id,
+                "name": case.id,
+                "shape": None if grid is None else list(grid.shape),
+                "spacing_mm": None if grid is None else spacing_of(grid),
+                "state": (current.state if current else CaseState.UNLABELLED).value,
+                "versions": current.number if current else 0,
+                "locked_by": lock.holder if lock else None,
+                "score": scores.get(case.id),
+                "problem": project.cases.problem(case.id),
+            }
+        )
     return rows
 
 
@@ -89,9 +95,11 @@ def labels(case_id: str, version: int, project: CurrentProject) -> FileResponse:
     project.cases.get(case_id)
     found = project.store.version(case_id, version)
     return FileResponse(
-        project.store.file(found), media_type=NIFTI_GZ, filename=f"{case_id}-{version}.nii.gz",
+        project.store.file(found),
+        media_type=NIFTI_GZ,
+        filename=f"{case_id}-{version}.nii.gz",
         headers={"x-vastus-sha256": found.sha256},
-    )  # fmt: skip
+    )
 
 
 _LABEL_BODY = {
@@ -160,10 +168,15 @@ async def infer(case_id: str, user: User, project: CurrentProject, model: str | 
 def models(project: CurrentProject) -> list[dict[str, Any]]:
     """The networks that can be chosen, the newest last."""
     return [
-        {"name": entry.name, "selected": entry.selected, "created": entry.created, "metrics": dict(entry.metrics),
-         "description": entry.trained_on}
+        {
+            "name": entry.name,
+            "selected": entry.selected,
+            "created": entry.created,
+            "metrics": dict(entry.metrics),
+            "description": entry.trained_on,
+        }
         for entry in project.registry.entries()
-    ]  # fmt: skip
+    ]
 
 
 @router.post("/models/{name}/select")
@@ -195,10 +208,16 @@ def stop_training(project: CurrentProject) -> dict[str, Any]:
 def version_row(version: Version) -> dict[str, Any]:
     """A version as clients get it."""
     return {
-        "version": version.number, "kind": version.kind.value, "author": version.author, "created": version.created,
-        "parent": version.parent, "equals": version.equals, "note": version.note, "tag": version.tag,
+        "version": version.number,
+        "kind": version.kind.value,
+        "author": version.author,
+        "created": version.created,
+        "parent": version.parent,
+        "equals": version.equals,
+        "note": version.note,
+        "tag": version.tag,
         "sha256": version.sha256,
-    }  # fmt: skip
+    }
 
 
 def grid_of(project: Project, case_id: str) -> Grid:
@@ -228,9 +247,13 @@ def volume_rows(project: Project, version: Version) -> list[dict[str, Any]]:
     for row, label in enumerate(LABELS):
         count, with_hu = int(tally.voxels[row]), int(tally.hu_voxels[row])
         if count:
-            rows.append({
-                "value": label.value, "name": label.structure.english, "side": label.side.value,
-                "volume_ml": round(count * found.voxel_volume_mm3 / 1000.0, 3),
-                "mean_hu": round(float(tally.hu_sum[row]) / with_hu, 2) if with_hu else None,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "value": label.value,
+                    "name": label.structure.english,
+                    "side": label.side.value,
+                    "volume_ml": round(count * found.voxel_volume_mm3 / 1000.0, 3),
+                    "mean_hu": round(float(tally.hu_sum[row]) / with_hu, 2) if with_hu else None,
+                }
+            )
     return rows

@@ -95,11 +95,15 @@ class ModelRegistry:
         selected = self._selected_of(bundles)
         return [
             ModelEntry(
-                name, name == selected, _time_of(bundle.folder / INFO_FILE), dict(bundle.info.metrics),
-                bundle.info.trained_on, bundle.info.classes,
+                name,
+                name == selected,
+                _time_of(bundle.folder / INFO_FILE),
+                dict(bundle.info.metrics),
+                bundle.info.trained_on,
+                bundle.info.classes,
             )
             for name, bundle in bundles.items()
-        ]  # fmt: skip
+        ]
 
     def _selected_of(self, bundles: dict[str, Bundle]) -> str | None:
         chosen = self._store.setting(_SELECTED)

@@ -111,12 +111,20 @@ class Task:
         last = _last_row(self.run / _LOG_FILE)
         validation = _last_row(self.run / _VALIDATION_FILE)
         return {
-            "id": self.id, "status": self.state.value, "request": self.request, "start_ts": self.started,
-            "end_ts": self.ended, "details": list(self.lines), "result": self._result(), "model": self.name,
-            "running": self.state is TaskState.RUNNING, "progress": _float(last.get("share")),
-            "step": int(last["step"]) if last.get("step", "").isdigit() else None, "loss": _float(last.get("loss")),
+            "id": self.id,
+            "status": self.state.value,
+            "request": self.request,
+            "start_ts": self.started,
+            "end_ts": self.ended,
+            "details": list(self.lines),
+            "result": self._result(),
+            "model": self.name,
+            "running": self.state is TaskState.RUNNING,
+            "progress": _float(last.get("share")),
+            "step": int(last["step"]) if last.get("step", "").isdigit() else None,
+            "loss": _float(last.get("loss")),
             "mean_dice": _float(validation.get("mean_dice")),
-        }  # fmt: skip
+        }
 
     def _result(self) -> dict[str, Any] | None:
         return {"model": self.name} if self.state is TaskState.DONE else None
@@ -234,8 +242,9 @@ class Trainer:
         return train, export
 
     def _next_name(self) -> str:
-        taken = {p.name for folder in (self._layout.runs, self._layout.models) if folder.is_dir()
-                 for p in folder.iterdir()}  # fmt: skip
+        taken = {
+            p.name for folder in (self._layout.runs, self._layout.models) if folder.is_dir() for p in folder.iterdir()
+        }
         number = 1
         while f"round-{number:03d}" in taken:
             number += 1
@@ -270,9 +279,15 @@ class Trainer:
         # The guard ends the training with the server, even when that is killed.
         guard = [sys.executable, "-m", "vastus.node.guard", str(os.getpid())]
         process = subprocess.Popen(
-            [*guard, sys.executable, "-m", "vastus", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace", start_new_session=True,
-        )  # fmt: skip
+            [*guard, sys.executable, "-m", "vastus", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+        )
         task.process = process
         if task.stopping:
             _end(process)
@@ -293,9 +308,10 @@ def run_settings(request: TrainRequest, start: Bundle | None, project: Mapping[s
     if start is not None:
         info = start.info
         values |= {
-            "network": info.network.name, "network_arguments": dict(info.network.arguments),
+            "network": info.network.name,
+            "network_arguments": dict(info.network.arguments),
             "preprocessing": info.preprocessing.to_dict(),
-        }  # fmt: skip
+        }
     if request.minutes is not None or request.steps is not None:
         values |= {"minutes": request.minutes, "steps": request.steps}
     elif values.get("minutes") is None and values.get("steps") is None:

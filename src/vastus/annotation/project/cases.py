@@ -167,8 +167,10 @@ class Cases:
         folder.mkdir(parents=True, exist_ok=True)
         write_image(scan.volume, folder / IMAGE_FILE)
         described: dict[str, Any] = {
-            "shape": list(scan.volume.shape), "affine": scan.volume.affine.tolist(), "warnings": scan.source.warnings,
-        }  # fmt: skip
+            "shape": list(scan.volume.shape),
+            "affine": scan.volume.affine.tolist(),
+            "warnings": scan.source.warnings,
+        }
         # Last: where it lies, the image is whole.
         write_text(folder / CASE_FILE, json.dumps(described, indent=2) + "\n")
 

@@ -130,8 +130,9 @@ def describe(folder: Path, order: Iterable[str]) -> None:
     description = {
         "labels": {"background": 0} | {label.name: label.value for label in LABELS} | {"ignore": UNLABELLED},
         "channel_names": {"0": "CT"},
-        "file_ending": ".nii.gz", "numTraining": len(names),
-    }  # fmt: skip
+        "file_ending": ".nii.gz",
+        "numTraining": len(names),
+    }
     write_text(folder / DATASET_FILE, json.dumps(description, indent=2) + "\n")
     if len(names) < 2:
         # Nothing can be held out yet.

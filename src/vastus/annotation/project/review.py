@@ -145,8 +145,9 @@ class Review:
             folder.mkdir(parents=True)
             cases = [
                 LabelledCase(case, self._project.cases.image_path(case), self._project.store.file(version))
-                for case, version in sorted(self._project.store.currents().items()) if now.get(case) == version.number
-            ]  # fmt: skip
+                for case, version in sorted(self._project.store.currents().items())
+                if now.get(case) == version.number
+            ]
             found = check_labels(cases, folder, CheckOptions(predict=self._prediction))
             with self._judging:
                 if newest is not None:
@@ -187,11 +188,18 @@ class Review:
 def _row(number: int, finding: Finding) -> dict[str, Any]:
     finding_id = f"{number}-{finding.id}"
     return {
-        "id": finding_id, "case": finding.case, "value": finding.value, "kind": finding.kind.value,
-        "score": finding.score, "picture": f"/api/findings/{finding_id}/picture.png", "state": finding.decision.value,
-        "text": finding.detail, "has_proposal": finding.has_proposal, "point_mm": list(finding.point_mm),
+        "id": finding_id,
+        "case": finding.case,
+        "value": finding.value,
+        "kind": finding.kind.value,
+        "score": finding.score,
+        "picture": f"/api/findings/{finding_id}/picture.png",
+        "state": finding.decision.value,
+        "text": finding.detail,
+        "has_proposal": finding.has_proposal,
+        "point_mm": list(finding.point_mm),
         "slice": finding.slice_index,
-    }  # fmt: skip
+    }
 
 
 def _carry_over(old: Path, new: Path, found: tuple[Finding, ...]) -> None:

@@ -32,9 +32,14 @@ class Session:
     def info(self) -> dict[str, Any]:
         """As MONAI Label gives it; no path of this machine."""
         return {
-            "name": self.id, "path": "", "image": self.image.name, "meta": {}, "create_ts": int(self.created),
-            "last_access_ts": int(self.used), "expiry": self.seconds,
-        }  # fmt: skip
+            "name": self.id,
+            "path": "",
+            "image": self.image.name,
+            "meta": {},
+            "create_ts": int(self.created),
+            "last_access_ts": int(self.used),
+            "expiry": self.seconds,
+        }
 
 
 class Sessions:

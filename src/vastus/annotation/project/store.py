@@ -222,10 +222,7 @@ class Store:
         """What a MONAI Label client gets for a tag: ``original`` is the newest of a model, ``final`` see ``final``."""
         if tag == FINAL_TAG:
             return self.final(case_id)
-        found = [
-            v for v in self.versions(case_id)
-            if v.tag == tag or (tag == ORIGINAL_TAG and v.kind is Kind.MODEL)
-        ]  # fmt: skip
+        found = [v for v in self.versions(case_id) if v.tag == tag or (tag == ORIGINAL_TAG and v.kind is Kind.MODEL)]
         return found[-1] if found else None
 
     def save(self, case_id: str, draft: Draft, write: Callable[[Path], None]) -> Version:
@@ -268,10 +265,19 @@ class Store:
                         )
                     equals = draft.parent
                 version = Version(
-                    case_id, number, draft.kind, draft.kind, draft.author, _now(), parent, equals, draft.note,
+                    case_id,
+                    number,
+                    draft.kind,
+                    draft.kind,
+                    draft.author,
+                    _now(),
+                    parent,
+                    equals,
+                    draft.note,
                     draft.tag,
-                    f"{number:06d}.nii.gz", digest,
-                )  # fmt: skip
+                    f"{number:06d}.nii.gz",
+                    digest,
+                )
                 # A file of this number without a row is what a killed process left: it is replaced.
                 temporary.replace(folder / version.file)
                 _flush(folder)
@@ -296,9 +302,15 @@ class Store:
                 raise NothingToUndoError("There is nothing to undo: the current version has no parent.")
             back = _one(connection, case_id, current.parent)
             version = replace(
-                back, number=current.number + 1, kind=Kind.UNDO, author=author, created=_now(), parent=back.parent,
-                equals=back.number, note=f"undoes version {current.number}",
-            )  # fmt: skip
+                back,
+                number=current.number + 1,
+                kind=Kind.UNDO,
+                author=author,
+                created=_now(),
+                parent=back.parent,
+                equals=back.number,
+                note=f"undoes version {current.number}",
+            )
             _insert(connection, version)
             return version
 
@@ -384,9 +396,19 @@ def _one(connection: sqlite3.Connection, case_id: str, number: int) -> Version:
 
 def _insert(connection: sqlite3.Connection, version: Version) -> None:
     values = (
-        version.case_id, version.number, version.kind.value, version.made_by.value, version.author, version.created,
-        version.parent, version.equals, version.note, version.tag, version.file, version.sha256,
-    )  # fmt: skip
+        version.case_id,
+        version.number,
+        version.kind.value,
+        version.made_by.value,
+        version.author,
+        version.created,
+        version.parent,
+        version.equals,
+        version.note,
+        version.tag,
+        version.file,
+        version.sha256,
+    )
     connection.execute(f"INSERT INTO versions ({_COLUMNS}) VALUES ({','.join('?' * len(values))})", values)
 
 

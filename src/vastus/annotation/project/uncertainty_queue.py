@@ -48,7 +48,7 @@ class CaseUncertainty:
         return [
             {"value": value, "name": display_name(BY_VALUE[value]), "uncertainty": round(share, 4)}
             for value, share in sorted(self.by_value.items(), key=lambda item: -item[1])
-        ]  # fmt: skip
+        ]
 
 
 class UncertaintyQueue:
@@ -154,8 +154,10 @@ class UncertaintyQueue:
         name = bundle.folder.name
         target = self._folder(case_id, name)
         facts = {
-            "score": found.score, "by_value": {str(v): s for v, s in found.by_value.items()}, "features": features,
-        }  # fmt: skip
+            "score": found.score,
+            "by_value": {str(v): s for v, s in found.by_value.items()},
+            "features": features,
+        }
         if not target.is_dir():
             with atomic_folder(target) as folder:
                 write_image(found.voxels, folder / _MAP_FILE)

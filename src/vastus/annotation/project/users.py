@@ -90,9 +90,10 @@ def read_users(path: Path) -> dict[str, PasswordHash]:
         users = {checked_name(str(name), "user"): PasswordHash.from_text(str(text)) for name, text in values.items()}
     except (OSError, ValueError, AttributeError) as error:
         raise SettingsError(
-            f"The users file can't be read ({type(error).__name__}).", path=path,
+            f"The users file can't be read ({type(error).__name__}).",
+            path=path,
             remedy="Make one: vastus annotate --add-user NAME --users FILE",
-        ) from error  # fmt: skip
+        ) from error
     if not users:
         raise SettingsError("The users file names nobody.", path=path)
     return users
