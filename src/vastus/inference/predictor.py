@@ -9,22 +9,17 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vastus.anatomy import BY_KEY
 from vastus.errors import SettingsError
 from vastus.inference.body_lie import said_of_lie
 from vastus.inference.bundle import Bundle
 from vastus.inference.choices import RuntimeOptions
 from vastus.inference.confidence import Confidence, find_confidence
-from vastus.inference.islands import dissolve, find_parts, islands
-from vastus.inference.pelvis import below_pelvis, said_below, said_without_bones
-from vastus.inference.restore import restore
+from vastus.inference.finish import channel_of_label, clean, on_scan_grid
 from vastus.inference.runtime import Runtime, open_runtime, thread_count
-from vastus.inference.sides import tell_sides
 from vastus.inference.stitch import ScoreMap, Stitcher
-from vastus.inference.windows import LEAN_HU, WindowPlan, lean_region, pad_to_window, plan_windows
-from vastus.preprocessing import FloatImage, Preprocessed, normalise_hu, preprocess
+from vastus.inference.windows import WindowPlan, pad_to_window, plan_of
+from vastus.preprocessing import FloatImage, Preprocessed, preprocess
 from vastus.resampling import resample_box
 from vastus.volume import Volume, to_ras
 
@@ -107,7 +102,7 @@ class Predictor:
             UnsupportedScanError: no body in it.
         """
         tell = on_progress or (lambda _: None)
-        clock = _Clock()
+        clock, classes = _Clock(), self.bundle.info.classes
         with compute_threads(self.threads):
             tell(Progress(Stage.PREPROCESS))
             with clock.of(Stage.PREPROCESS.value):
@@ -116,22 +111,18 @@ class Predictor:
                 scores, windows = self._predict(seen, tell, clock)
             tell(Progress(Stage.CLEAN))
             with clock.of(Stage.CLEAN.value):
-                labels, warnings = self._clean(scores, seen)
-                confidence = find_confidence(labels, self._channel_of_label(), scores)
+                labels, warnings = clean(scores, seen, classes)
+                confidence = find_confidence(labels, channel_of_label(classes), scores)
             tell(Progress(Stage.RESTORE))
             with clock.of(Stage.RESTORE.value):
-                full = np.zeros(scan.array.shape, np.uint8, order="F" if _is_f_ordered(scan) else "C")
-                box = tuple(slice(a, b) for a, b in zip(seen.box_start, seen.box_stop, strict=True))
-                restore(labels, self._channel_of_label(), scores, to_ras(scan.with_array(full)).array[box])
-                warnings = (*said_of_lie(to_ras(scan.with_array(full)), to_ras(scan)), *warnings)
-        return Segmentation(scan.with_array(full), warnings, clock.seconds, windows, self.device, confidence)
+                full = on_scan_grid(labels, scores, seen, classes, scan)
+                warnings = (*said_of_lie(to_ras(full), to_ras(scan)), *warnings)
+        return Segmentation(full, warnings, clock.seconds, windows, self.device, confidence)
 
     def _predict(self, seen: Preprocessed, tell: OnProgress, clock: _Clock) -> tuple[ScoreMap, int]:
         window = self.bundle.info.preprocessing.window_size
         image = pad_to_window(seen.image, window)
-        lean = seen.image > normalise_hu(np.array([LEAN_HU]), self.bundle.info.preprocessing)
-        region = lean_region(lean, seen.body, self.bundle.info.preprocessing.spacing_mm)
-        plan = plan_windows(pad_to_window(region, window), window, self.overlap)
+        plan = plan_of(seen, self.bundle.info.preprocessing, self.overlap)
         stitcher = Stitcher(image.shape, len(self.bundle.info.classes), plan)
         results = self._runtime.run(_cut(image, plan))
         done = 0
@@ -148,26 +139,6 @@ class Predictor:
         with clock.of("stitch"):
             return stitcher.result(), len(plan)
 
-    def _clean(self, scores: ScoreMap, seen: Preprocessed) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-        x, y, z = seen.image.shape
-        ids = np.array(self.bundle.info.class_ids, np.uint8)
-        classes = np.take(ids, scores.channels[:x, :y, :z])
-        sided = tell_sides(classes, seen.affine)
-        voxel_mm3 = abs(float(np.linalg.det(seen.affine[:3, :3])))
-        parts = find_parts(sided.labels)
-        below = below_pelvis(parts, seen.affine, voxel_mm3)
-        labels = dissolve(sided.labels, parts, below | islands(parts, voxel_mm3, below))
-        told = (*said_below(parts, below, voxel_mm3), *said_without_bones(parts, voxel_mm3))
-        return labels, (*sided.warnings, *told)
-
-    def _channel_of_label(self) -> NDArray[np.int64]:
-        """Output channel of each of the 256 label values; background's for those that do not occur."""
-        channel = np.zeros(256, np.int64)
-        for number, key in enumerate(self.bundle.info.classes[1:], start=1):
-            class_id = BY_KEY[key].class_id
-            channel[[class_id, 100 + class_id, 200 + class_id]] = number
-        return channel
-
 
 def load_ahead() -> None:
     """Load what every scan needs (libraries, compiled loops): to be called while a network or a scan is being read."""
@@ -182,11 +153,6 @@ def _cut(image: FloatImage, plan: WindowPlan) -> Iterator[FloatImage]:
     for layer in plan.layers:
         for x, y in layer.starts:
             yield np.ascontiguousarray(image[x : x + a, y : y + b, layer.z : layer.z + c])
-
-
-def _is_f_ordered(scan: Volume) -> bool:
-    strides = np.abs(scan.array.strides)
-    return bool(strides[0] <= strides[2])
 
 
 @contextmanager
