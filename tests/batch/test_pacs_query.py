@@ -20,7 +20,8 @@ from toy_bundle import write_toy_bundle
 from vastus.batch.pacs_inputs import find_studies
 from vastus.batch.runner import BatchRequest, OpenBatch
 from vastus.batch.task import State
-from vastus.dicom.pacs import open_pacs, parse_address
+from vastus.dicom.pacs import open_pacs
+from vastus.dicom.pacs_address import parse_address
 from vastus.errors import PacsError
 
 # Study, date, modality.

@@ -17,7 +17,8 @@ from toy_bundle import write_toy_bundle
 from vastus.cli.main import app
 from vastus.dicom.network import keep_responses
 from vastus.dicom.outputs import DicomContent, DicomFormat, write_dicom
-from vastus.dicom.pacs import fetch_study, file_name, is_pacs, is_uid, open_pacs, parse_address, store_checked
+from vastus.dicom.pacs import fetch_study, open_pacs, store_checked
+from vastus.dicom.pacs_address import file_name, is_pacs, is_uid, parse_address
 from vastus.errors import PacsError, SettingsError
 from vastus.io.scans import read_scan
 

@@ -24,7 +24,7 @@ import pytest
 
 from node_parts import note_of, running_destination, send, small_series, stub_command
 from orthanc_server import free_port
-from vastus.dicom.pacs import parse_address
+from vastus.dicom.pacs_address import parse_address
 from vastus.dicom.tls import TlsFiles
 from vastus.errors import SettingsError
 from vastus.node.config import Limits, NodeConfig, Peer, Processing

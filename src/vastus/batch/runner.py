@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vastus import __version__
 from vastus.batch.archive import ArchiveTable, stored_rows
 from vastus.batch.engine import Engine
 from vastus.batch.inputs import find_scans
@@ -18,6 +17,7 @@ from vastus.batch.task import Ending, Outcome, ProcessorFactory, State, Task, na
 from vastus.batch.worker import clear_leftovers
 from vastus.errors import OutputError
 from vastus.io.atomic import ensure_folder
+from vastus.version import __version__
 
 
 @dataclass(frozen=True, slots=True)

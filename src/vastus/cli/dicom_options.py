@@ -16,7 +16,7 @@ from vastus.errors import SettingsError, VastusError
 
 if TYPE_CHECKING:
     from vastus.dicom.outputs import DicomFormat
-    from vastus.dicom.pacs import PacsAddress
+    from vastus.dicom.pacs_address import PacsAddress
     from vastus.io.scans import Scan
     from vastus.pipeline import SegmentedScan
 
@@ -78,7 +78,7 @@ def dicom_work(formats: str | None, send_to: str | None, inputs: Sequence[Path])
             raise SettingsError("--send-to needs -f: only DICOM results can be sent.")
         return DicomWork()
     from vastus.dicom.outputs import parse_formats
-    from vastus.dicom.pacs import parse_address
+    from vastus.dicom.pacs_address import parse_address
     from vastus.dicom.source import refuse_unless_dicom
     from vastus.io.scans import ScanSource, scan_format, subject_name
 
@@ -101,7 +101,8 @@ def fetched(inputs: Sequence[Path]) -> Iterator[list[Path]]:
     Raises:
         PacsError: no answer, or no such study.
     """
-    from vastus.dicom.pacs import fetch_study, is_pacs, parse_address
+    from vastus.dicom.pacs import fetch_study
+    from vastus.dicom.pacs_address import is_pacs, parse_address
 
     if not any(is_pacs(str(path)) for path in inputs):
         yield list(inputs)

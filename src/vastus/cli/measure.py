@@ -116,7 +116,7 @@ def _write(
 
 
 def _summary(found: ScanMeasures, settings: MeasureSettings, diagnosis: Diagnosis | None, note: str) -> dict[str, Any]:
-    from vastus import __version__
+    from vastus.version import __version__
 
     record: dict[str, Any] = {
         "subject": found.subject,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vastus import __version__
 from vastus.dicom.codes import (
     ANATOMICAL_STRUCTURE,
     AREA,
@@ -31,6 +30,7 @@ from vastus.dicom.objects import DEVICE_UID, MANUFACTURER, MODEL, Algorithm, con
 from vastus.dicom.source import LabelledSeries
 from vastus.errors import LabelError
 from vastus.io.csv_tables import VolumeRow
+from vastus.version import __version__
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vastus import __version__
 from vastus.anatomy import BY_KEY, Group
 from vastus.evaluation import metrics as m
 from vastus.evaluation.drawn import ALL, AREA_ABSOLUTE_PERCENT, AREA_SIGNED_PERCENT
@@ -29,6 +28,7 @@ from vastus.evaluation.summary import (
 )
 from vastus.io.atomic import ensure_folder, write_text
 from vastus.io.tables import SIDE, STRUCTURE
+from vastus.version import __version__
 
 if TYPE_CHECKING:
     import pandas as pd

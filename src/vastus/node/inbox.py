@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vastus.dicom.pacs import file_name
+from vastus.dicom.pacs_address import file_name
 from vastus.node.queue import Job, Queue, State
 
 _PART = ".part"

@@ -23,13 +23,9 @@ from vastus.anatomy import BACKGROUND_ID, BY_KEY, STRUCTURES, Side
 from vastus.errors import MissingInputError, TrainingError, VastusError
 from vastus.io.label_names import value_of
 from vastus.io.labels import read_named_image
+from vastus.io.nnunet_layout import CHANNEL, DATASET_FILE, FILE_ENDING, IGNORE_NAME, IMAGES, LABELS, case_of
 from vastus.training.losses import IGNORE
 from vastus.volume import Volume
-
-DATASET_FILE = "dataset.json"
-IMAGES, LABELS = "imagesTr", "labelsTr"
-_CHANNEL = "_0000"
-_IGNORE_NAME = "ignore"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,18 +182,18 @@ def _read(folder: Path) -> tuple[Dataset, list[str]]:
         raise MissingInputError("There is no such data set.", path=folder)
     problems: list[str] = []
     description = _description(folder, problems)
-    ending = str(description.get("file_ending", ".nii.gz"))
+    ending = str(description.get("file_ending", FILE_ENDING))
     merged_names = _merged_names(description, problems)
     values, merged, ignore = _values(description, merged_names, problems)
     images = _files(folder / IMAGES, ending)
     labels = _files(folder / LABELS, ending)
     if not images and not labels:
         raise MissingInputError(
-            f"No cases: looked for {IMAGES}/*{_CHANNEL}{ending} and {LABELS}/*{ending}.", path=folder
+            f"No cases: looked for {IMAGES}/*{CHANNEL}{ending} and {LABELS}/*{ending}.", path=folder
         )
-    others = sorted(name for name in images if not name.endswith(_CHANNEL))
-    problems += [f"{IMAGES}/{name}{ending}: must end in {_CHANNEL}{ending}, one channel" for name in others]
-    named = {name.removesuffix(_CHANNEL): path for name, path in images.items() if name.endswith(_CHANNEL)}
+    others = sorted(name for name in images if not name.endswith(CHANNEL))
+    problems += [f"{IMAGES}/{name}{ending}: must end in {CHANNEL}{ending}, one channel" for name in others]
+    named = {case_of(name): path for name, path in images.items() if name.endswith(CHANNEL)}
     problems += [f"{name}: an image without labels" for name in sorted(named.keys() - labels.keys())]
     problems += [f"{name}: labels without an image" for name in sorted(labels.keys() - named.keys())]
     cases = tuple(Case(name, named[name], labels[name]) for name in sorted(named.keys() & labels.keys()))
@@ -250,7 +246,7 @@ def _values(
         elif name == "background":
             if value != 0:
                 problems.append(f"{DATASET_FILE}: the background must be 0, not {value}")
-        elif name == _IGNORE_NAME:
+        elif name == IGNORE_NAME:
             ignore = value
         elif value in values or value in merged or value == 0:
             problems.append(f"{DATASET_FILE}: the value {value} has two names")

@@ -8,7 +8,6 @@ thighs touch, specks, soft tissue that was passed over, and whatever lies near a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,8 @@ from numpy.typing import NDArray
 from vastus.anatomy import BACKGROUND_ID, STRUCTURES, Group
 from vastus.errors import GeometryError, SettingsError
 from vastus.inference.islands import find_parts
-from vastus.io.atomic import ensure_folder, write_text
-from vastus.training.dataset import DATASET_FILE, IMAGES, LABELS
+from vastus.io.atomic import ensure_folder
+from vastus.io.nnunet_layout import IMAGES, LABELS, image_name, labels_name, write_description
 from vastus.training.losses import IGNORE
 from vastus.training.renaming import renamed
 from vastus.volume import Volume, from_ras, to_ras
@@ -244,22 +243,17 @@ def write_pseudo_set(
     images, maps = ensure_folder(folder / IMAGES), ensure_folder(folder / LABELS)
     for read in cases:
         case = read()
-        target = maps / f"{case.name}.nii.gz"
+        target = maps / labels_name(case.name)
         if not target.is_file():
             labels = pseudo_label(case, segment, trust)
-            write_image(case.scan, images / f"{case.name}_0000.nii.gz")
+            write_image(case.scan, images / image_name(case.name))
             write_image(labels, target)
             known = labels.array != IGNORE
             named = known & (labels.array != BACKGROUND_ID)
             tell(f"{case.name}: {known.mean():.0%} of the voxels labelled, {named.mean():.0%} with a structure")
-    description = {
-        "channel_names": {"0": "CT"},
-        "labels": {"background": BACKGROUND_ID} | {s.key: s.class_id for s in STRUCTURES} | {"ignore": IGNORE},
-        "numTraining": len(cases),
-        "file_ending": ".nii.gz",
-        "description": "Pseudo-labels: a network's own output where several views agree. Not for evaluation.",
-    }
-    write_text(folder / DATASET_FILE, json.dumps(description, indent=2) + "\n")
+    notes = {"description": "Pseudo-labels: a network's own output where several views agree. Not for evaluation."}
+    values = {s.key: s.class_id for s in STRUCTURES}
+    write_description(folder, values, len(cases), ignore=IGNORE, notes=notes)
 
 
 def _disc(radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:

@@ -22,7 +22,6 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Res
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from vastus import __version__
 from vastus.anatomy import LABELS, SIDES
 from vastus.annotation.http.access import LOCAL_USER, By, CurrentProject, User, user_of
 from vastus.annotation.http.viewer_routes import NIFTI_GZ, grid_of, version_row
@@ -47,9 +46,11 @@ from vastus.annotation.uploads.receiving import received_file
 from vastus.curation.ranking import Strategy
 from vastus.errors import InputError
 from vastus.io.labels import write_labels
+from vastus.io.nnunet_layout import image_name, labels_name
 from vastus.io.scan_types import Grid
 from vastus.io.scans import read_scan
 from vastus.refinement.grow_from_seeds import BACKGROUND_SEED
+from vastus.version import __version__
 from vastus.volume import Volume
 
 router = APIRouter(dependencies=[Depends(user_of)], tags=["MONAI Label"])
@@ -139,7 +140,7 @@ def datastore(project: CurrentProject, output: str = "stats") -> Any:
         }
     if output == "train":
         found = project.labels.finals()
-        return [{"image": f"{f.case_id}_0000.nii.gz", "label": f"{f.case_id}.nii.gz"} for f in found]
+        return [{"image": image_name(f.case_id), "label": labels_name(f.case_id)} for f in found]
     return _stats(project)
 
 
