@@ -12,6 +12,7 @@ FLOORS: dict[str, int] = {
     "anatomy": 0,
     "errors": 0,
     "version": 0,
+    "display_windows": 0,
     "volume": 1,
     "resampling": 1,
     "multiple_tests": 1,

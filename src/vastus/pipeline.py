@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from vastus.sarcopenia import ClinicalFacts
 
 RECORD_VERSION: Final = 1
+HU_WINDOW: Final = "network_hu_window"
 _LIBRARIES: Final = ("numpy", "numba", "openvino", "onnxruntime", "torch", "SimpleITK", "pydicom")
 
 
@@ -229,6 +230,7 @@ def write_scan_page(path: Path, ct: Volume, labels: Volume, measured: MeasuredSc
         versions=record["versions"],
         warnings=tuple(record["warnings"]),
         context=measured.context,
+        network_hu=tuple(record[HU_WINDOW]) if HU_WINDOW in record else None,  # records of older runs lack it
     )
     write_page(path, ct, labels, measured.volumes, about, measured.rows)
 
@@ -247,6 +249,7 @@ def _details(predictor: Predictor, scan: Scan, segmentation: Segmentation, subje
         },
         "weights": {"name": info.name, "sha256": predictor.bundle.digest, "trained_on": info.trained_on},
         "network_spacing_mm": list(info.preprocessing.spacing_mm),
+        HU_WINDOW: list(info.preprocessing.hu_window),
         "overlap": predictor.overlap,
         "windows": segmentation.windows,
         CONFIDENCE: segmentation.confidence.to_dict(),

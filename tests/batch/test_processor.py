@@ -44,9 +44,7 @@ def test_the_page_of_a_scan_shows_the_measures_of_its_table(
     in_table = {line.split(",")[4] for line in lines}
     assert {row.measure for row in page.measures} == in_table
     assert {name for name in in_table if name.startswith("p") and name.endswith("_hu")} == {"p50_hu"}
-    assert [row.structure for row in page.volumes] == [
-        row.structure for row in read_volume_rows(folder / VOLUMES_FILE)
-    ]
+    assert [row.structure for row in page.volumes] == [row.structure for row in read_volume_rows(folder / VOLUMES_FILE)]
 
 
 def _task(folder: Path, output: Path, work: Work) -> Task:
