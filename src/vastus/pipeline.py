@@ -26,7 +26,16 @@ from vastus.io.csv_tables import VolumeRow
 from vastus.io.labels import write_labels
 from vastus.io.prefetch import Prefetch
 from vastus.io.scans import Scan, ScanFormat, read_scan
-from vastus.io.tables import CONFIDENCE, LABELS_FILE, LEVELS_FILE, MEASURES_FILE, PAGE_FILE, RECORD_FILE, VOLUMES_FILE
+from vastus.io.tables import (
+    CONFIDENCE,
+    FURTHER_FILES,
+    LABELS_FILE,
+    LEVELS_FILE,
+    MEASURES_FILE,
+    PAGE_FILE,
+    RECORD_FILE,
+    VOLUMES_FILE,
+)
 from vastus.version import __version__
 from vastus.volume import Volume
 
@@ -50,6 +59,7 @@ class SegmentedScan:
         segmentation: labels on the grid of the scan, warnings, times.
         rows: the rows of ``volumes.csv``.
         record: what ``run.json`` says.
+        measured: the measures, of which the tables were made.
     """
 
     folder: Path
@@ -57,6 +67,7 @@ class SegmentedScan:
     segmentation: Segmentation
     rows: tuple[VolumeRow, ...]
     record: Mapping[str, Any]
+    measured: MeasuredScan
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +179,7 @@ def segment_to_folder(
         record = details | {"seconds": _rounded(seconds | {"total": time.perf_counter() - start})}
         (staging / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         _move(staging, request.folder)
-        return SegmentedScan(request.folder, scan, segmentation, measured.volumes, record)
+        return SegmentedScan(request.folder, scan, segmentation, measured.volumes, record, measured)
 
 
 @contextmanager
@@ -273,7 +284,8 @@ def versions() -> dict[str, str]:
 
 def _move(staging: Path, folder: Path) -> None:
     """Put finished files in place; an older record goes first, so that no mixture ever carries one."""
-    (folder / RECORD_FILE).unlink(missing_ok=True)
+    for name in (RECORD_FILE, *FURTHER_FILES):
+        (folder / name).unlink(missing_ok=True)
     for name in (LABELS_FILE, VOLUMES_FILE, MEASURES_FILE, LEVELS_FILE, PAGE_FILE, RECORD_FILE):
         if (staging / name).exists():
             (staging / name).replace(folder / name)

@@ -61,3 +61,7 @@ CONFIDENCE_FILE: Final = "confidence.csv"
 MEASURES_RECORD_FILE: Final = "measures.json"
 RECORD_FILE: Final = "run.json"
 PAGE_FILE: Final = "report.html"
+SEGMENTS_FILE: Final = "labels.seg.nrrd"
+WORKBOOK_FILE: Final = "results.xlsx"
+FURTHER_FILES: Final = (SEGMENTS_FILE, WORKBOOK_FILE)
+"""Only where they were asked for; an older run's do not belong to new labels."""

@@ -15,7 +15,6 @@ from vastus.io.atomic import atomic_path
 
 DICTIONARY: Final = "dictionary"
 """Name of the sheet that explains the columns of the others."""
-WORKBOOK_FILE: Final = "results.xlsx"
 
 _MOST_ROWS = 1_048_575
 """Of a sheet, below its header: Excel reads no more."""
