@@ -16,7 +16,8 @@ import dicom_factory as factory
 from labelled_dicom import FULL_HEADER, SHAPE, content_of, label_values
 from vastus.anatomy import BY_KEY
 from vastus.dicom import formats
-from vastus.dicom.outputs import DicomContent, parse_formats, write_dicom
+from vastus.dicom.draft import DicomContent
+from vastus.dicom.outputs import parse_formats, write_dicom
 from vastus.errors import GeometryError, LabelError, OutputError, SettingsError, UnsupportedScanError
 from vastus.io.scans import read_scan
 from vastus.terminology import structure_code

@@ -16,8 +16,9 @@ from orthanc_server import PASSWORD, USER, Orthanc, running_orthanc
 from toy_bundle import write_toy_bundle
 from vastus.cli.main import app
 from vastus.dicom import formats
+from vastus.dicom.draft import DicomContent
 from vastus.dicom.network import keep_responses
-from vastus.dicom.outputs import DicomContent, DicomFormat, write_dicom
+from vastus.dicom.outputs import DicomFormat, write_dicom
 from vastus.dicom.pacs import fetch_study, open_pacs, store_checked
 from vastus.dicom.pacs_address import file_name, is_pacs, is_uid, parse_address
 from vastus.errors import PacsError, SettingsError

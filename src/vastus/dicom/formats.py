@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from vastus.io.output_format import OutputFormat
 
 if TYPE_CHECKING:
-    from vastus.dicom.outputs import DicomDraft
+    from vastus.dicom.draft import DicomDraft
 
 _HIGHDICOM: Final = ("Writing DICOM SEG and SR", ("highdicom",))
 
