@@ -10,9 +10,10 @@ from typer.testing import CliRunner
 from toy_bundle import CLASS_STEP_HU, PAINTED, write_toy_bundle
 from vastus.cli.main import app
 from vastus.errors import MissingExtraError, SettingsError
-from vastus.formats.table import OUTPUT_FORMATS, has_dicom
+from vastus.formats.table import OUTPUT_FORMATS, PLAIN_FORMATS, has_dicom
 from vastus.io.labels import read_labels
 from vastus.io.output_format import OutputFormat, choose_formats, in_words
+from vastus.io.tables import FURTHER_FILES
 from vastus.synthesis.phantom import make_phantom
 
 
@@ -29,10 +30,14 @@ def test_names_are_unique_and_every_one_can_be_chosen_alone() -> None:
 
 
 def test_a_new_format_is_one_entry() -> None:
-    made = OutputFormat("txt", "plain text", lambda _: ("a.txt",))
+    made = OutputFormat("txt", "plain text", ("a.txt",), lambda _: None)
     table = (*OUTPUT_FORMATS, made)
     assert choose_formats("xlsx, TXT", table)[1] is made
     assert in_words(table).endswith("txt (plain text)")
+
+
+def test_a_new_run_removes_what_an_older_one_was_asked_for() -> None:
+    assert {name for entry in PLAIN_FORMATS for name in entry.files} == set(FURTHER_FILES)
 
 
 def test_what_is_unknown_or_excluded_or_not_installed_is_refused() -> None:
@@ -40,7 +45,7 @@ def test_what_is_unknown_or_excluded_or_not_installed_is_refused() -> None:
         choose_formats("xlsx,docx", OUTPUT_FORMATS)
     with pytest.raises(SettingsError, match="not both"):
         choose_formats("dicom-seg,dicom-labelmap", OUTPUT_FORMATS)
-    lacking = OutputFormat("x", "needs more", lambda _: (), needs=("This", ("no_such_module_at_all",)))
+    lacking = OutputFormat("x", "needs more", (), lambda _: None, needs=("This", ("no_such_module_at_all",)))
     with pytest.raises(MissingExtraError):
         choose_formats("x", (lacking,))
 

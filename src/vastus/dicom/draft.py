@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from vastus.dicom.objects import Algorithm
 from vastus.dicom.seg import SegKind, write_seg
 from vastus.dicom.source import LabelledSeries
 from vastus.io.csv_tables import VolumeRow
 from vastus.io.scan_types import Scan
+from vastus.io.tables import SEG_FILE
 from vastus.volume import Volume
 
 if TYPE_CHECKING:
     from pydicom import Dataset
-
-SEG_FILE: Final = "seg.dcm"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,15 +44,9 @@ class DicomDraft:
         self._folder = folder
         self._seg: Dataset | None = None
 
-    def segment(self, kind: SegKind) -> str:
-        """Write the segmentation; returns the name of its file."""
+    def segment(self, kind: SegKind) -> None:
+        """Write the segmentation."""
         self._seg = write_seg(self.series, self.content.algorithm, self._folder / SEG_FILE, kind)
-        return SEG_FILE
-
-    @property
-    def segmentation_files(self) -> tuple[str, ...]:
-        """Name of the file of the segmentation, if it was written."""
-        return () if self._seg is None else (SEG_FILE,)
 
     @property
     def segmentation(self) -> Dataset:
@@ -63,7 +56,6 @@ class DicomDraft:
         assert self._seg is not None
         return self._seg
 
-    def save(self, name: str, dataset: Dataset) -> tuple[str, ...]:
-        """Write one object; returns the name of its file."""
+    def save(self, name: str, dataset: Dataset) -> None:
+        """Write one object."""
         dataset.save_as(self._folder / name, enforce_file_format=True)
-        return (name,)

@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from vastus.dicom.draft import SEG_FILE, DicomContent, DicomDraft
+from vastus.dicom.draft import DicomContent, DicomDraft
 from vastus.dicom.formats import DICOM_FORMATS
 from vastus.dicom.objects import Algorithm
 from vastus.dicom.source import labelled_series
 from vastus.errors import OutputError
 from vastus.io.atomic import atomic_folder
 from vastus.io.output_format import OutputFormat, choose_formats
+from vastus.io.tables import DICOM_FOLDER
 
 if TYPE_CHECKING:
     from vastus.pipeline import SegmentedScan
 
-DICOM_FOLDER: Final = "dicom"
-_OUR_FILES: Final = frozenset({SEG_FILE, "sr.dcm", "rtstruct.dcm", "report.dcm"})
+_OUR_FILES: Final = frozenset(name for entry in DICOM_FORMATS for name in entry.files)
 DicomFormat: TypeAlias = OutputFormat[DicomDraft]
 
 
@@ -74,6 +74,8 @@ def write_dicom_of(done: SegmentedScan, formats: Sequence[DicomFormat]) -> tuple
 
 
 def _write(draft: DicomDraft, formats: Sequence[DicomFormat]) -> tuple[str, ...]:
-    """Write formats in the order of the table; returns the names of all files, the segmentation first."""
-    made = [name for entry in DICOM_FORMATS if entry in formats for name in entry.write(draft)]
-    return tuple(dict.fromkeys([*draft.segmentation_files, *made]))
+    """Write formats in the order of the table; returns the names of the files, the segmentation first."""
+    chosen = [entry for entry in DICOM_FORMATS if entry in formats]
+    for entry in chosen:
+        entry.write(draft)
+    return tuple(dict.fromkeys(name for entry in chosen for name in entry.files))

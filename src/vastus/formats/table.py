@@ -17,23 +17,21 @@ if TYPE_CHECKING:
     from vastus.pipeline import SegmentedScan
 
 
-def _write_segments(done: SegmentedScan) -> tuple[str, ...]:
+def _write_segments(done: SegmentedScan) -> None:
     from vastus.io.labels import write_labels
 
     write_labels(done.segmentation.labels, done.folder / SEGMENTS_FILE)
-    return (SEGMENTS_FILE,)
 
 
-def _write_workbook(done: SegmentedScan) -> tuple[str, ...]:
+def _write_workbook(done: SegmentedScan) -> None:
     from vastus.formats.scan_workbook import write_scan_workbook
 
     write_scan_workbook(done.folder / WORKBOOK_FILE, done.measured, done.record)
-    return (WORKBOOK_FILE,)
 
 
 PLAIN_FORMATS: Final = (
-    OutputFormat("seg.nrrd", "segmentation for 3D Slicer, with names and colours", _write_segments),
-    OutputFormat("xlsx", "all results as an Excel workbook", _write_workbook),
+    OutputFormat("seg.nrrd", "segmentation for 3D Slicer, with names and colours", (SEGMENTS_FILE,), _write_segments),
+    OutputFormat("xlsx", "all results as an Excel workbook", (WORKBOOK_FILE,), _write_workbook),
 )
 """Of a scan in any format, beside its other results."""
 
@@ -66,4 +64,6 @@ def write_formats(done: SegmentedScan, chosen: Sequence[OutputFormat[Any]]) -> t
 
         paths = write_dicom_of(done, dicom)
     plain = [entry for entry in PLAIN_FORMATS if entry in chosen]
-    return (*paths, *(done.folder / name for entry in plain for name in entry.write(done)))
+    for entry in plain:
+        entry.write(done)
+    return (*paths, *(done.folder / name for entry in plain for name in entry.files))

@@ -19,14 +19,16 @@ class OutputFormat(Generic[Content]):
     Attributes:
         name: on the command line.
         summary: for the help text, without the name.
-        write: makes it and returns the names of the files; imports what it needs when it is called.
+        files: names of what it writes.
+        write: writes them; imports what it needs when it is called.
         needs: feature (for the message) and modules that must be installed.
         excludes: names of formats that can't be chosen beside this one, with the reason.
     """
 
     name: str
     summary: str
-    write: Callable[[Content], tuple[str, ...]]
+    files: tuple[str, ...]
+    write: Callable[[Content], None]
     needs: tuple[str, tuple[str, ...]] | None = None
     excludes: tuple[tuple[str, str], ...] = ()
 
