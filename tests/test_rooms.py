@@ -20,6 +20,7 @@ FLOORS: dict[str, int] = {
     "multiple_tests": 1,
     "muscle_volumes": 1,
     "terminology": 1,
+    "sex": 1,
     "io": 2,
     "preprocessing": 2,
     "inference": 3,

@@ -115,7 +115,7 @@ def _clinical_csv(people: list[tuple[str, Person, ClinicalMeasures]]) -> str:
         writer.writerow(
             [
                 name,
-                person.sex.value,
+                person.sex.word,
                 round(person.age_years),
                 round(person.height_cm, 1),
                 round(person.weight_kg, 1),

@@ -25,7 +25,7 @@ from vastus.training.renaming import renamed
 from vastus.volume import Volume, from_ras, to_ras
 
 SOFT_TISSUE_HU = (-20.0, 150.0)
-AIR_HU = -400.0
+MOST_AIR_HU = -400.0
 SHEET_MM = 6.0
 """Soft tissue thinner than this that reaches the air is skin."""
 SPECK_MM3 = 2000.0
@@ -40,14 +40,14 @@ Segment = Callable[[Volume], Volume]
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class ImageVariant:
     """One way to look at a scan: in a mirror, and with voxels said to be ``zoom`` times as large."""
 
     mirror: bool
     zoom: float
 
 
-VIEWS = tuple(View(mirror, zoom) for zoom in (1.0, 0.93, 1.07) for mirror in (False, True))
+IMAGE_VARIANTS = tuple(ImageVariant(mirror, zoom) for zoom in (1.0, 0.93, 1.07) for mirror in (False, True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,9 @@ class PseudoCase:
     outlines: Volume | None = None
 
 
-def vote(scan: Volume, segment: Segment, views: Sequence[View] = VIEWS) -> tuple[Classes, NDArray[np.float32]]:
+def vote(
+    scan: Volume, segment: Segment, views: Sequence[ImageVariant] = IMAGE_VARIANTS
+) -> tuple[Classes, NDArray[np.float32]]:
     """Class ids that most views give, and the share of the views that do; axes of ``to_ras``.
 
     Of classes with equally many votes the one with the smaller id is given; its share tells that it is no majority.
@@ -82,7 +84,7 @@ def vote(scan: Volume, segment: Segment, views: Sequence[View] = VIEWS) -> tuple
     return winner, (count / len(views)).astype(np.float32)
 
 
-def _classes_seen(scan: Volume, segment: Segment, view: View) -> Classes:
+def _classes_seen(scan: Volume, segment: Segment, view: ImageVariant) -> Classes:
     upright = to_ras(scan)
     array = upright.array[::-1] if view.mirror else upright.array
     affine = upright.affine.copy()
@@ -109,7 +111,7 @@ def skin(ct: Volume) -> Mask:
     near_air = _disc(SHEET_MM, ct.spacing_mm)
     found = np.zeros(soft.shape, bool)
     for k in range(soft.shape[2]):
-        air = ct.array[:, :, k] < AIR_HU
+        air = ct.array[:, :, k] < MOST_AIR_HU
         if not air.any() or not soft[:, :, k].any():
             continue
         # A border of soft tissue around the slice: what the edge of the scan cuts is not thin.
