@@ -2,18 +2,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import nibabel as nib
-import numpy as np
 import pytest
 
-from toy_bundle import CLASS_STEP_HU, PAINTED, write_toy_bundle
+from toy_bundle import write_painted_scan, write_toy_bundle
 from vastus.batch.processor import Extras, SegmentFactory
 from vastus.batch.task import Task, Work
 from vastus.inference.choices import Device, RuntimeOptions
 from vastus.io.csv_tables import read_volume_rows
 from vastus.io.tables import MEASURES_FILE, VOLUMES_FILE
 from vastus.morphometry.settings import MeasureSettings
-from vastus.synthesis.phantom import make_phantom
 
 MEDIAN_ONLY = MeasureSettings(percentiles=(50.0,))
 
@@ -22,9 +19,7 @@ MEDIAN_ONLY = MeasureSettings(percentiles=(50.0,))
 def test_the_page_of_a_scan_shows_the_measures_of_its_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Work
 ) -> None:
-    phantom = make_phantom(PAINTED.spacing_mm, z_range_mm=(200.0, 342.0), noise_hu=0)
-    painted = (phantom.labels.array % 100) * CLASS_STEP_HU
-    nib.save(nib.Nifti1Image(painted.astype(np.int16), phantom.ct.affine), tmp_path / "ct.nii.gz")
+    write_painted_scan(tmp_path / "ct.nii.gz")
     shown: list[SimpleNamespace] = []
 
     def keep(_path: Path, _ct: Any, _labels: Any, rows: Any, _record: Any, measures: Any) -> None:
@@ -48,4 +43,4 @@ def test_the_page_of_a_scan_shows_the_measures_of_its_table(
 
 
 def _task(folder: Path, output: Path, work: Work) -> Task:
-    return Task(1, folder / "ct.nii.gz", "p1", output, work, None)
+    return Task(1, "a1", "p1", folder / "ct.nii.gz", None, output, work)

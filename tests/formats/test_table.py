@@ -2,19 +2,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from toy_bundle import CLASS_STEP_HU, PAINTED, write_toy_bundle
+from toy_bundle import write_painted_scan, write_toy_bundle
 from vastus.cli.main import app
 from vastus.errors import MissingExtraError, SettingsError
 from vastus.formats.table import OUTPUT_FORMATS, PLAIN_FORMATS, has_dicom
 from vastus.io.labels import read_labels
 from vastus.io.output_format import OutputFormat, choose_formats, in_words
 from vastus.io.tables import FURTHER_FILES
-from vastus.synthesis.phantom import make_phantom
 
 
 def test_the_help_names_every_format() -> None:
@@ -62,9 +60,7 @@ def test_plain_formats_can_not_be_sent(tmp_path: Path) -> None:
 
 
 def test_a_nifti_scan_gets_them_and_an_older_run_leaves_none(tmp_path: Path) -> None:
-    phantom = make_phantom(PAINTED.spacing_mm, z_range_mm=(200.0, 342.0), noise_hu=0)
-    painted = (phantom.labels.array % 100) * CLASS_STEP_HU
-    nib.save(nib.Nifti1Image(painted.astype(np.int16), phantom.ct.affine), tmp_path / "ct.nii.gz")
+    write_painted_scan(tmp_path / "ct.nii.gz")
     weights = write_toy_bundle(tmp_path / "weights").folder
     command = ["segment", str(tmp_path / "ct.nii.gz"), "-o", str(tmp_path / "out"), "--weights", str(weights)]
     first = CliRunner().invoke(app, [*command, "-t", "1", "-f", "seg.nrrd,xlsx"], catch_exceptions=False)
