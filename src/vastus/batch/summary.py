@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from vastus.batch.ledger import SCANS_FOLDER, Ledger
 from vastus.batch.review import Reason, ScanToReview, findings, read_archive
-from vastus.batch.task import State
+from vastus.batch.task import ScanState
 from vastus.io.atomic import write_text
 from vastus.io.tables import PAGE_FILE, SUBJECT, VOLUMES_FILE
 
@@ -56,7 +56,7 @@ def write_summary(ledger: Ledger) -> int:
     for row in ledger.rows():
         n = place.get(row["name"])
         warned = tuple(ScanToReview(Reason.WARNING, text, 0.5) for text in json.loads(row["warnings"] or "[]"))
-        if n is None or row["state"] != State.DONE.value:
+        if n is None or row["state"] != ScanState.DONE.value:
             lines.append(ScanLine(row["name"], row["state"], None, None, 0, 0, (), row["error"] or "", row["seconds"]))
             continue
         right, left = (None if math.isnan(value) else round(float(value) * _ML, 1) for value in thigh[n])
@@ -91,7 +91,7 @@ def write_summary(ledger: Ledger) -> int:
     failed = [
         (row["name"], row["path"], row["series"] or "", row["state"], row["attempts"], row["error"], row["message"])
         for row in ledger.rows()
-        if row["state"] in (State.REFUSED.value, State.SET_ASIDE.value, State.WAITING.value)
+        if row["state"] in (ScanState.REFUSED.value, ScanState.SET_ASIDE.value, ScanState.WAITING.value)
     ]
     _write_csv(
         ledger.folder / FAILED_FILE, (SUBJECT, "path", "series", "state", "attempts", "error", "message"), failed

@@ -131,14 +131,14 @@ def _one(
     on_done: Callable[[SegmentedScan], None] = lambda _: None,
 ) -> SegmentedScan:
     """Segment one scan and write its results; ``on_done`` is told before DICOM results are written and sent."""
-    from vastus.inference.predictor import Stage
+    from vastus.inference.predictor import SegmentStage
     from vastus.pipeline import segment_to_folder
 
     with _progress(request.path.name, predictor.threads) as (on_scan, show):
 
         def on_progress(progress: Progress) -> None:
             show(progress)
-            if progress.stage is Stage.CLEAN:
+            if progress.stage is SegmentStage.CLEAN:
                 after_network()
 
         def read() -> Scan:

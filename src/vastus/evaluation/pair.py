@@ -13,7 +13,7 @@ from vastus.evaluation.scan import joint_histogram, paired_maps
 from vastus.evaluation.surface import DEFAULT_TOLERANCE_MM, label_surface_distances
 from vastus.evaluation.table import (
     SCORE_COLUMNS,
-    Frame,
+    ScoreContext,
     ScoreSettings,
     is_partly_labelled,
     labels_to_score,
@@ -63,7 +63,7 @@ def score_pair(prediction: Volume, reference: Volume, settings: ScoreSettings) -
     histogram = joint_histogram(maps)
     labels = labels_to_score(histogram)
     surfaces = dict(label_surface_distances(maps))
-    frame = Frame(reference.voxel_volume_mm3, _diagonal_mm(reference), settings)
+    frame = ScoreContext(reference.voxel_volume_mm3, _diagonal_mm(reference), settings)
     rows = [
         score_row(label, label_overlap(histogram, label.value), surfaces.get(label.value), frame) for label in labels
     ]

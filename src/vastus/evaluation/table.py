@@ -59,7 +59,7 @@ def is_partly_labelled(labels: Volume) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class ScoreContext:
     """What turns voxels into mm3, the bound of every distance, and the settings."""
 
     voxel_volume_mm3: float
@@ -67,7 +67,9 @@ class Frame:
     settings: ScoreSettings
 
 
-def score_row(label: Label, counts: OverlapCounts, surface: SurfaceDistances | None, frame: Frame) -> dict[str, Any]:
+def score_row(
+    label: Label, counts: OverlapCounts, surface: SurfaceDistances | None, frame: ScoreContext
+) -> dict[str, Any]:
     """One row of ``SCORE_COLUMNS``; ``surface`` is None where a mask is empty."""
     presence = presence_of(counts.prediction, counts.reference)
     row: dict[str, Any] = {
@@ -104,7 +106,7 @@ def distance_cells(surface: SurfaceDistances, tolerance_mm: float) -> dict[str, 
     }
 
 
-def _empty_cells(presence: Presence, frame: Frame) -> dict[str, float]:
+def _empty_cells(presence: Presence, frame: ScoreContext) -> dict[str, float]:
     scores = empty_scores(frame.settings.policy, presence, frame.diagonal_mm)
     cells = {metric.column: scores.overlap for metric in m.OVERLAPS}
     cells |= {metric.column: scores.distance_mm for metric in m.DISTANCES}

@@ -29,7 +29,7 @@ from vastus.resampling import resample_box
 from vastus.volume import Volume, to_ras
 
 
-class Stage(Enum):
+class SegmentStage(Enum):
     """The steps of a segmentation, in order."""
 
     PREPROCESS = "preprocess"
@@ -42,7 +42,7 @@ class Stage(Enum):
 class Progress:
     """Where a segmentation stands: ``done`` of ``total`` windows while in the network stage."""
 
-    stage: Stage
+    stage: SegmentStage
     done: int = 0
     total: int = 0
 
@@ -109,17 +109,17 @@ class Predictor:
         tell = on_progress or (lambda _: None)
         clock = _Clock()
         with compute_threads(self.threads):
-            tell(Progress(Stage.PREPROCESS))
-            with clock.of(Stage.PREPROCESS.value):
+            tell(Progress(SegmentStage.PREPROCESS))
+            with clock.of(SegmentStage.PREPROCESS.value):
                 seen = preprocess(scan, self.bundle.info.preprocessing)
-            with clock.of(Stage.NETWORK.value):
+            with clock.of(SegmentStage.NETWORK.value):
                 scores, windows = self._predict(seen, tell, clock)
-            tell(Progress(Stage.CLEAN))
-            with clock.of(Stage.CLEAN.value):
+            tell(Progress(SegmentStage.CLEAN))
+            with clock.of(SegmentStage.CLEAN.value):
                 labels, warnings = self._clean(scores, seen)
                 confidence = find_confidence(labels, self._channel_of_label(), scores)
-            tell(Progress(Stage.RESTORE))
-            with clock.of(Stage.RESTORE.value):
+            tell(Progress(SegmentStage.RESTORE))
+            with clock.of(SegmentStage.RESTORE.value):
                 full = np.zeros(scan.array.shape, np.uint8, order="F" if _is_f_ordered(scan) else "C")
                 box = tuple(slice(a, b) for a, b in zip(seen.box_start, seen.box_stop, strict=True))
                 restore(labels, self._channel_of_label(), scores, to_ras(scan.with_array(full)).array[box])
@@ -135,7 +135,7 @@ class Predictor:
         stitcher = Stitcher(image.shape, len(self.bundle.info.classes), plan)
         results = self._runtime.run(_cut(image, plan))
         done = 0
-        tell(Progress(Stage.NETWORK, 0, len(plan)))
+        tell(Progress(SegmentStage.NETWORK, 0, len(plan)))
         for layer in plan.layers:
             with clock.of("stitch"):
                 stitcher.finish_below(layer.z)
@@ -144,7 +144,7 @@ class Predictor:
                 with clock.of("stitch"):
                     stitcher.add(scores, x, y, layer.z)
                 done += 1
-                tell(Progress(Stage.NETWORK, done, len(plan)))
+                tell(Progress(SegmentStage.NETWORK, done, len(plan)))
         with clock.of("stitch"):
             return stitcher.result(), len(plan)
 

@@ -417,7 +417,7 @@ def sample_lesion(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sheet:
+class TableSheet:
     """A curved sheet of skin in fat: where two thighs touch, or the skin folds.
 
     Attributes:
@@ -444,7 +444,7 @@ class Sheet:
 
 def sample_sheet(
     shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], rng: np.random.Generator
-) -> Sheet | None:
+) -> TableSheet | None:
     """Three patches in ten have such a sheet, mostly sagittal; it is drawn in fat only and carries no class."""
     if rng.random() > 0.3:
         return None
@@ -453,4 +453,4 @@ def sample_sheet(
     normal /= np.linalg.norm(normal)
     bend = rng.normal(0, 1.5e-3, 2) * spacing[1:] ** 2
     centre = rng.uniform(0.05, 0.95, 3) * np.array(shape)
-    return Sheet(centre, normal * spacing, bend, float(rng.uniform(1.0, 3.0)), float(rng.uniform(-30, 60)))
+    return TableSheet(centre, normal * spacing, bend, float(rng.uniform(1.0, 3.0)), float(rng.uniform(-30, 60)))

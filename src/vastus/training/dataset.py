@@ -29,7 +29,7 @@ from vastus.volume import Volume
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class TrainingCase:
     """One labelled scan."""
 
     name: str
@@ -46,7 +46,7 @@ class MergedLabel:
 
 
 @dataclass(frozen=True, slots=True)
-class Dataset:
+class TrainingSet:
     """A data set as its files say.
 
     Attributes:
@@ -58,7 +58,7 @@ class Dataset:
     """
 
     folder: Path
-    cases: tuple[Case, ...]
+    cases: tuple[TrainingCase, ...]
     values: dict[int, tuple[str, Side]]
     ignore_value: int | None
     merged: dict[int, MergedLabel] = field(default_factory=dict)
@@ -115,7 +115,7 @@ class DatasetReport:
     notices: tuple[str, ...]
 
 
-def read_dataset(folder: Path) -> Dataset:
+def read_dataset(folder: Path) -> TrainingSet:
     """Read the description and the list of cases; nothing is opened but ``dataset.json``.
 
     Raises:
@@ -150,14 +150,14 @@ def check_dataset(folder: Path) -> DatasetReport:
     return DatasetReport(tuple(problems), tuple(notices))
 
 
-def require_sound(folder: Path) -> tuple[Dataset, tuple[str, ...]]:
+def require_sound(folder: Path) -> tuple[TrainingSet, tuple[str, ...]]:
     """The data set and the notices, or one ``TrainingError`` that lists every problem."""
     report = check_dataset(folder)
     _refuse(list(report.problems), folder)
     return read_dataset(folder), report.notices
 
 
-def read_pair(case: Case) -> tuple[Volume, Volume]:
+def read_pair(case: TrainingCase) -> tuple[Volume, Volume]:
     """CT in HU and label map with the data set's own values, on one grid.
 
     Raises:
@@ -177,7 +177,7 @@ def _refuse(problems: list[str], folder: Path) -> None:
         raise TrainingError(f"The data set has {len(problems)} problem(s):\n{listed}\n", path=folder)
 
 
-def _read(folder: Path) -> tuple[Dataset, list[str]]:
+def _read(folder: Path) -> tuple[TrainingSet, list[str]]:
     if not folder.is_dir():
         raise MissingInputError("There is no such data set.", path=folder)
     problems: list[str] = []
@@ -196,8 +196,8 @@ def _read(folder: Path) -> tuple[Dataset, list[str]]:
     named = {case_of(name): path for name, path in images.items() if name.endswith(CHANNEL)}
     problems += [f"{name}: an image without labels" for name in sorted(named.keys() - labels.keys())]
     problems += [f"{name}: labels without an image" for name in sorted(labels.keys() - named.keys())]
-    cases = tuple(Case(name, named[name], labels[name]) for name in sorted(named.keys() & labels.keys()))
-    return Dataset(folder, cases, values, ignore, merged), problems
+    cases = tuple(TrainingCase(name, named[name], labels[name]) for name in sorted(named.keys() & labels.keys()))
+    return TrainingSet(folder, cases, values, ignore, merged), problems
 
 
 def _description(folder: Path, problems: list[str]) -> dict[str, Any]:
@@ -275,7 +275,7 @@ def _files(folder: Path, ending: str) -> dict[str, Path]:
     return {p.name.removesuffix(ending): p for p in sorted(folder.iterdir()) if p.name.endswith(ending)}
 
 
-def _check_case(case: Case, dataset: Dataset) -> tuple[list[str], set[int]]:
+def _check_case(case: TrainingCase, dataset: TrainingSet) -> tuple[list[str], set[int]]:
     try:
         _, labels = read_pair(case)
         said = read_named_image(case.labels).names
@@ -291,7 +291,7 @@ def _check_case(case: Case, dataset: Dataset) -> tuple[list[str], set[int]]:
     return _contradicted_names(case, dataset, {v: said[v] for v in values if v and v in said}), values
 
 
-def _contradicted_names(case: Case, dataset: Dataset, said: Mapping[int, str]) -> list[str]:
+def _contradicted_names(case: TrainingCase, dataset: TrainingSet, said: Mapping[int, str]) -> list[str]:
     """Values whose name in the file's own header is another one than the data set's."""
     problems = []
     for value, name in said.items():
