@@ -1,9 +1,12 @@
 """Some facts have one home: nobody else writes them down."""
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from vastus.version import __version__
 
 PACKAGE = Path(__file__).parents[1] / "src" / "vastus"
 HOMES = {
@@ -44,3 +47,10 @@ def test_a_fact_stands_in_its_home_only(home: str) -> None:
         if path != PACKAGE / home
     }
     assert {name: said for name, said in found.items() if said} == {}
+
+
+def test_package_and_citation_say_the_version_of_the_program() -> None:
+    root = PACKAGE.parents[1]
+    package = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert package == __version__
+    assert f"\nversion: {__version__}\n" in (root / "CITATION.cff").read_text(encoding="utf-8")
