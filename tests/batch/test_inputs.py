@@ -7,8 +7,9 @@ import pytest
 
 from dicom_factory import MR, series, write_series
 from vastus.batch import pacs_inputs
-from vastus.batch.inputs import clean_name, find_scans, scan_name
+from vastus.batch.inputs import find_scans
 from vastus.batch.ledger import FoundScan
+from vastus.batch.scan_names import clean_name, scan_name
 from vastus.errors import MissingInputError, SettingsError, UnreachablePacsError
 from vastus.io.scans import read_scan
 

@@ -9,9 +9,10 @@ from vastus.anatomy import BY_KEY, UNLABELLED, Side
 from vastus.errors import LabelError
 from vastus.evaluation.drawn import drawn_slices, score_drawn, summarise_sections
 from vastus.evaluation.files import write_evaluation
+from vastus.evaluation.pair import evaluate_pair
 from vastus.evaluation.policy import EmptyPolicy
 from vastus.evaluation.runner import Rater, RunSettings, evaluate
-from vastus.evaluation.table import ScoreSettings, evaluate_pair
+from vastus.evaluation.table import ScoreSettings
 from vastus.io.labels import read_labels, write_labels
 from vastus.volume import Volume
 

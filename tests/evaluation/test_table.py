@@ -9,9 +9,10 @@ from vastus.anatomy import BY_KEY, Side
 from vastus.errors import GeometryError, LabelError, SettingsError
 from vastus.evaluation import metrics as m
 from vastus.evaluation.overlap import count_overlap
+from vastus.evaluation.pair import evaluate_pair, score_pair
 from vastus.evaluation.policy import EmptyPolicy
 from vastus.evaluation.surface import surface_distances
-from vastus.evaluation.table import SCORE_COLUMNS, ScoreSettings, evaluate_pair, score_pair
+from vastus.evaluation.table import SCORE_COLUMNS, ScoreSettings
 from vastus.synthesis.phantom import make_phantom
 from vastus.volume import Volume
 

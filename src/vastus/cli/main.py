@@ -9,7 +9,6 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from vastus import __version__
 from vastus.cli import (
     annotate,
     batch,
@@ -30,6 +29,7 @@ from vastus.cli import (
     train,
 )
 from vastus.errors import VastusError
+from vastus.version import __version__
 
 app = typer.Typer(
     name="vastus",

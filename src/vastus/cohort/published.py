@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from vastus.anatomy import MUSCLES, SIDES, Group, structures_of
 from vastus.cohort import columns
-from vastus.cohort.dataset import STATUS, Dataset, facts_of_row
+from vastus.cohort.dataset import STATUS, StudyData, facts_of_row
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +34,7 @@ class Published:
     muscles: pd.DataFrame
 
 
-def published_values(dataset: Dataset) -> Published:
+def published_values(dataset: StudyData) -> Published:
     """Compare the people of a dataset with ``vastus.sarcopenia.reference_values``."""
     import pandas as pd
 

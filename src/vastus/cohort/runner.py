@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vastus import __version__
 from vastus.cohort.clinical_table import read_clinical_table
 from vastus.cohort.example import EXAMPLE_NOTE, is_example
 from vastus.cohort.page import render_page
@@ -21,6 +20,7 @@ from vastus.errors import SettingsError
 from vastus.io import tables
 from vastus.io.atomic import atomic_path, ensure_folder, write_text
 from vastus.sarcopenia import criteria_names, load_criteria
+from vastus.version import __version__
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-AIR_HU: Final = -250.0
+LEAST_TISSUE_HU: Final = -250.0
 """No tissue is less dense."""
 
 
@@ -100,7 +100,7 @@ def _uncertainty_queue(labels, model, hu, row_of, counts):  # type: ignore[no-un
                             here, there = float(hu[i, j, k]), float(hu[x, y, z])
                             inside, outside = (there, here) if own == 0 else (here, there)
                             # What lies on the skin of a thin person is no wrong boundary.
-                            if outside > AIR_HU:
+                            if outside > LEAST_TISSUE_HU:
                                 outwards[own + other, 0] += 1
                                 outwards[own + other, 1] += inside
                                 outwards[own + other, 2] += outside

@@ -34,12 +34,12 @@ from vastus.curation.suspicion import FindingKind, Suspicion
 from vastus.errors import GeometryError, MissingInputError
 from vastus.io.atomic import ensure_folder
 from vastus.io.labels import LABEL_SUFFIXES, read_labels_on
+from vastus.io.nnunet_layout import IMAGES, LABELS, case_of, image_name, labels_name
 from vastus.io.scans import read_scan
 from vastus.volume import Volume, from_ras, place_on, to_ras
 
-IMAGE_FOLDERS: Final = ("imagesTr", "images")
-LABEL_FOLDERS: Final = ("labelsTr", "labels")
-_CHANNEL = "_0000"
+IMAGE_FOLDERS: Final = (IMAGES, "images")
+LABEL_FOLDERS: Final = (LABELS, "labels")
 
 # When several detectors find the same structure, this order names the finding: what says most about the error first.
 _TELLING = tuple(FindingKind)
@@ -92,7 +92,7 @@ def find_cases(folder: Path) -> tuple[LabelledCase, ...]:
     """
     for images, labels in zip(IMAGE_FOLDERS, LABEL_FOLDERS, strict=True):
         if (folder / images).is_dir() and (folder / labels).is_dir():
-            scans = {_stem(p).removesuffix(_CHANNEL): p for p in sorted((folder / images).iterdir()) if _stem(p)}
+            scans = {case_of(_stem(p)): p for p in sorted((folder / images).iterdir()) if _stem(p)}
             cases = [
                 LabelledCase(_stem(p), scans[_stem(p)], p)
                 for p in sorted((folder / labels).iterdir())
@@ -101,7 +101,9 @@ def find_cases(folder: Path) -> tuple[LabelledCase, ...]:
             if cases:
                 return tuple(cases)
     raise MissingInputError(
-        "No labelled scans here.", path=folder, remedy="Expected imagesTr/case_0000.nii.gz and labelsTr/case.nii.gz."
+        "No labelled scans here.",
+        path=folder,
+        remedy=f"Expected {IMAGES}/{image_name('case')} and {LABELS}/{labels_name('case')}.",
     )
 
 

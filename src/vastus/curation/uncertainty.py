@@ -53,7 +53,7 @@ class UncertaintySettings:
             raise SettingsError(f"Between 1 and 8 variations can be made, not {self.variations}.")
 
 
-class Segments(Protocol):
+class Segmenter(Protocol):
     """What is asked of a predictor; ``inference.predictor.Predictor`` is one."""
 
     def segment(self, scan: Volume) -> Any:
@@ -80,7 +80,7 @@ class Uncertainty:
 
 
 def estimate_uncertainty(
-    predictor: Segments,
+    predictor: Segmenter,
     scan: Volume,
     settings: UncertaintySettings = UncertaintySettings(),
     on_progress: Callable[[int, int], None] | None = None,
@@ -170,7 +170,7 @@ def _counts(labels: NDArray[np.uint8]) -> NDArray[np.int64]:
     return np.bincount(labels.ravel(order="K"), minlength=256)
 
 
-def _varied(predictor: Segments, scan: Volume, number: int, settings: UncertaintySettings) -> NDArray[np.uint8]:
+def _varied(predictor: Segmenter, scan: Volume, number: int, settings: UncertaintySettings) -> NDArray[np.uint8]:
     """Labels of one variation, brought back to the scan's own grid."""
     upright = to_ras(scan)
     array = upright.array

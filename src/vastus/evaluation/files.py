@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vastus import __version__
 from vastus.anatomy import BY_KEY, Group
 from vastus.evaluation import metrics as m
 from vastus.evaluation.drawn import ALL, AREA_ABSOLUTE_PERCENT, AREA_SIGNED_PERCENT
@@ -25,11 +24,12 @@ from vastus.evaluation.summary import (
     OVER,
     REFERENCE_NAME,
     SECOND,
-    Level,
     Over,
+    SummaryLevel,
 )
 from vastus.io.atomic import ensure_folder, write_text
 from vastus.io.tables import SIDE, STRUCTURE
+from vastus.version import __version__
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -192,7 +192,7 @@ def _model_table(evaluation: Evaluation, model: str) -> Iterator[str]:
         cells = [_mean_sd(over_cases.loc[metric.column], metric) for metric in _SHOWN]
         cells += [_number(found["pearson_r"], 3), _icc_cell(found)]
         yield f"| {_title(level, name)} | " + " | ".join(cells) + f" | {_counts(over_cases.iloc[0])} |"
-        if level == Level.WHOLE.value:
+        if level == SummaryLevel.WHOLE.value:
             over_classes = rows[rows[OVER] == Over.CLASSES.value].set_index(METRIC)
             cells = [_mean_sd(over_classes.loc[metric.column], metric) for metric in _SHOWN] + ["", "", ""]
             yield f"| {_title(level, name)}, SD over classes | " + " | ".join(cells) + " |"
@@ -224,9 +224,9 @@ def _section_title(level: str, structure: str) -> str:
 
 
 def _title(level: str, name: str) -> str:
-    if level == Level.STRUCTURE.value:
+    if level == SummaryLevel.STRUCTURE.value:
         return BY_KEY[name].english
-    if level == Level.GROUP.value:
+    if level == SummaryLevel.GROUP.value:
         return "**Bone**" if name == Group.BONE.value else f"**{name.capitalize()} group**"
     return {"muscles": "**All muscles**", "bones": "**All bones**", "foreground": "**Foreground**"}[name]
 

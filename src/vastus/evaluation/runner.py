@@ -11,8 +11,10 @@ from vastus.errors import GeometryError, MissingInputError, SettingsError
 from vastus.evaluation import metrics as m
 from vastus.evaluation.comparison import compare_models
 from vastus.evaluation.drawn import SECTION_COLUMNS, score_drawn, summarise_sections
+from vastus.evaluation.pair import score_pair
 from vastus.evaluation.summary import REFERENCE_NAME, agreement_of, summarise
-from vastus.evaluation.table import SCORE_COLUMNS, ScoreSettings, is_partly_labelled, score_pair
+from vastus.evaluation.table import SCORE_COLUMNS, ScoreSettings, is_partly_labelled
+from vastus.io.nnunet_layout import case_of
 from vastus.io.tables import LABELS_FILE, SUBJECT
 from vastus.volume import Volume, place_on, resample_like, to_ras
 
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCORED_COLUMNS = (SUBJECT, m.MODEL, *SCORE_COLUMNS)
-_CHANNEL = "_0000"
 DEFAULT_NAMES = ("prediction", "second")
 
 
@@ -171,7 +172,7 @@ def matched_cases(raters: tuple[Rater, ...], reference: Path) -> Iterator[tuple[
 
 def _named_as(truths: Mapping[str, Path], files: dict[str, Path]) -> dict[str, Path]:
     """Predictions made from ``imagesTr/CASE_0000.nii.gz`` (nnU-Net's name of a scan) belong to the reference CASE."""
-    renamed = {name.removesuffix(_CHANNEL): path for name, path in files.items() if name.endswith(_CHANNEL)}
+    renamed = {case_of(name): path for name, path in files.items() if case_of(name) != name}
     return {name: path for name, path in renamed.items() if name in truths} | files
 
 

@@ -32,7 +32,7 @@ REFERENCE_NAME = "reference"
 BOTH_SIDES = "both"
 
 
-class Level(Enum):
+class SummaryLevel(Enum):
     """What a row of a summary is about."""
 
     STRUCTURE = "structure"
@@ -51,7 +51,7 @@ class Over(Enum):
 class Slice:
     """Some rows of a table of scores: structures, and one side or both."""
 
-    level: Level
+    level: SummaryLevel
     name: str
     keys: tuple[str, ...]
     side: str = BOTH_SIDES
@@ -70,12 +70,12 @@ def slices(table: pd.DataFrame) -> Iterator[Slice]:
     for structure in STRUCTURES:
         if len(sides) > 1:
             for side in sides:
-                yield Slice(Level.STRUCTURE, structure.key, (structure.key,), side)
-        yield Slice(Level.STRUCTURE, structure.key, (structure.key,))
+                yield Slice(SummaryLevel.STRUCTURE, structure.key, (structure.key,), side)
+        yield Slice(SummaryLevel.STRUCTURE, structure.key, (structure.key,))
     for group in Group:
-        yield Slice(Level.GROUP, group.value, tuple(s.key for s in structures_of(group)))
+        yield Slice(SummaryLevel.GROUP, group.value, tuple(s.key for s in structures_of(group)))
     for name, members in (("muscles", MUSCLES), ("bones", BONES), ("foreground", STRUCTURES)):
-        yield Slice(Level.WHOLE, name, tuple(s.key for s in members))
+        yield Slice(SummaryLevel.WHOLE, name, tuple(s.key for s in members))
 
 
 def summarise(scores: pd.DataFrame) -> pd.DataFrame:
@@ -105,7 +105,7 @@ def _summary_rows(model: str, part: Slice, chosen: pd.DataFrame) -> Iterator[dic
     head = {m.MODEL: model, LEVEL: part.level.value, NAME: part.name, SIDE: part.side}
     over_columns = {Over.CASES: SUBJECT, Over.CLASSES: STRUCTURE}
     for over, column in over_columns.items():
-        if over is Over.CLASSES and part.level is Level.STRUCTURE:
+        if over is Over.CLASSES and part.level is SummaryLevel.STRUCTURE:
             continue
         averaged = chosen.groupby(column, sort=False)[list(m.METRIC_COLUMNS)].mean()
         for metric in m.METRIC_COLUMNS:

@@ -18,11 +18,11 @@ from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from vastus import __version__
 from vastus.anatomy import BACKGROUND_ID, BY_KEY
 from vastus.errors import BundleError, SettingsError
 from vastus.io.atomic import write_text
 from vastus.preprocessing import PreprocessingSettings
+from vastus.version import __version__
 
 FORMAT_VERSION: Final = 1
 INFO_FILE: Final = "configs/vastus.json"

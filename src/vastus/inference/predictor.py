@@ -24,7 +24,7 @@ from vastus.resampling import resample_box
 from vastus.volume import Volume, to_ras
 
 
-class Stage(Enum):
+class SegmentStage(Enum):
     """The steps of a segmentation, in order."""
 
     PREPROCESS = "preprocess"
@@ -37,7 +37,7 @@ class Stage(Enum):
 class Progress:
     """Where a segmentation stands: ``done`` of ``total`` windows while in the network stage."""
 
-    stage: Stage
+    stage: SegmentStage
     done: int = 0
     total: int = 0
 
@@ -104,17 +104,17 @@ class Predictor:
         tell = on_progress or (lambda _: None)
         clock, classes = _Clock(), self.bundle.info.classes
         with compute_threads(self.threads):
-            tell(Progress(Stage.PREPROCESS))
-            with clock.of(Stage.PREPROCESS.value):
+            tell(Progress(SegmentStage.PREPROCESS))
+            with clock.of(SegmentStage.PREPROCESS.value):
                 seen = preprocess(scan, self.bundle.info.preprocessing)
-            with clock.of(Stage.NETWORK.value):
+            with clock.of(SegmentStage.NETWORK.value):
                 scores, windows = self._predict(seen, tell, clock)
-            tell(Progress(Stage.CLEAN))
-            with clock.of(Stage.CLEAN.value):
+            tell(Progress(SegmentStage.CLEAN))
+            with clock.of(SegmentStage.CLEAN.value):
                 labels, warnings = clean(scores, seen, classes)
                 confidence = find_confidence(labels, channel_of_label(classes), scores)
-            tell(Progress(Stage.RESTORE))
-            with clock.of(Stage.RESTORE.value):
+            tell(Progress(SegmentStage.RESTORE))
+            with clock.of(SegmentStage.RESTORE.value):
                 full = on_scan_grid(labels, scores, seen, classes, scan)
                 warnings = (*said_of_lie(to_ras(full), to_ras(scan)), *warnings)
         return Segmentation(full, warnings, clock.seconds, windows, self.device, confidence)
@@ -126,7 +126,7 @@ class Predictor:
         stitcher = Stitcher(image.shape, len(self.bundle.info.classes), plan)
         results = self._runtime.run(_cut(image, plan))
         done = 0
-        tell(Progress(Stage.NETWORK, 0, len(plan)))
+        tell(Progress(SegmentStage.NETWORK, 0, len(plan)))
         for layer in plan.layers:
             with clock.of("stitch"):
                 stitcher.finish_below(layer.z)
@@ -135,7 +135,7 @@ class Predictor:
                 with clock.of("stitch"):
                     stitcher.add(scores, x, y, layer.z)
                 done += 1
-                tell(Progress(Stage.NETWORK, done, len(plan)))
+                tell(Progress(SegmentStage.NETWORK, done, len(plan)))
         with clock.of("stitch"):
             return stitcher.result(), len(plan)
 

@@ -17,7 +17,7 @@ import numpy as np
 from vastus.errors import BundleError, MissingExtraError
 from vastus.inference.bundle import SAFETENSORS_FILE, Bundle, Precision
 from vastus.inference.choices import Device
-from vastus.inference.runtime import processor_name
+from vastus.inference.processor import processor_name
 from vastus.inference.stitch import Scores
 from vastus.preprocessing import FloatImage
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from vastus.anatomy import LABELS, Side
 from vastus.errors import LabelError
+from vastus.io.nnunet_layout import DATASET_FILE
 
-DATASET_FILE: Final = "dataset.json"
 _BACKGROUND: Final = frozenset(
     {"background", "backgroundscribbles", "foregroundscribbles", "clear label", "???", "exterior"}
 )

@@ -16,11 +16,11 @@ from vastus.io.dicom_files import HEAD_BYTES, is_dicom
 from vastus.io.hounsfield import as_hounsfield
 from vastus.io.itk_images import META_IMAGE_SUFFIXES, NRRD_SUFFIXES, read_itk_image
 from vastus.io.nifti import NIFTI_SUFFIXES, read_nifti_image
-from vastus.io.scan_types import Grid, Scan, ScanFormat, ScanSource
+from vastus.io.scan_types import Scan, ScanFormat, ScanSource
 from vastus.io.voxel_sizes import refuse_impossible_sizes
 from vastus.volume import Volume
 
-__all__ = ["Grid", "Scan", "ScanFormat", "ScanSource", "read_scan", "scan_format", "subject_name"]
+__all__ = ["Scan", "ScanFormat", "ScanSource", "read_scan", "scan_format", "subject_name"]
 
 _SHEAR_LIMIT_DEGREES = 1.0
 _SUFFIXES = {

@@ -14,7 +14,7 @@ from vastus.errors import SettingsError
 
 _FARTHEST_VOXELS = 50
 Point = tuple[float, float]
-Line = tuple[Point, ...]
+Polyline = tuple[Point, ...]
 """A stroke: one point, or two and more that are joined."""
 Window = tuple[int, int, int, int]
 """First i, last i + 1, first j, last j + 1."""
@@ -32,7 +32,7 @@ class Strokes:
     """
 
     key: str
-    lines: tuple[Line, ...]
+    lines: tuple[Polyline, ...]
     confidence: int = 3
     opening_voxels: int | None = None
 
@@ -57,7 +57,7 @@ class Polygon:
     """A verdict by hand: ``label`` (class id, 0 for none, ``UNLABELLED``) inside a polygon of three or more points."""
 
     label: int
-    points: Line
+    points: Polyline
 
     def __post_init__(self) -> None:
         """Refuse another label, or fewer than three points."""
@@ -132,8 +132,8 @@ class Outline:
     """
 
     strokes: tuple[Strokes, ...]
-    background: tuple[Line, ...] = ()
-    cuts: tuple[Line, ...] = ()
+    background: tuple[Polyline, ...] = ()
+    cuts: tuple[Polyline, ...] = ()
     undecided: tuple[tuple[str, str], ...] = ()
     polygons: tuple[Polygon, ...] = ()
     dropped: tuple[str, ...] = ()

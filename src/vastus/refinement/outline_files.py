@@ -11,7 +11,7 @@ from typing import Any, Final
 from vastus.anatomy import BACKGROUND_ID, BY_ID, BY_KEY, UNLABELLED
 from vastus.errors import MissingInputError, SettingsError
 from vastus.io.atomic import write_text
-from vastus.refinement.outline import Line, Outline, OutlineSettings, Polygon, Strokes
+from vastus.refinement.outline import Outline, OutlineSettings, Polygon, Polyline, Strokes
 
 FORMAT: Final = "vastus-outline-1"
 _NONE, _UNLABELLED = "none", "unlabelled"
@@ -131,11 +131,11 @@ def _settings(value: Any) -> OutlineSettings:
     return OutlineSettings(**value)
 
 
-def _lines(value: Any) -> tuple[Line, ...]:
+def _lines(value: Any) -> tuple[Polyline, ...]:
     return tuple(_line(points) for points in value)
 
 
-def _line(points: Any) -> Line:
+def _line(points: Any) -> Polyline:
     return tuple((_number(i), _number(j)) for i, j in points)
 
 
@@ -175,7 +175,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def _plain(lines: Iterable[Line]) -> list[list[list[int | float]]]:
+def _plain(lines: Iterable[Polyline]) -> list[list[list[int | float]]]:
     return [[[int(c) if float(c).is_integer() else c for c in point] for point in line] for line in lines]
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vastus.anatomy import BY_ID, Group, structures_of
+from vastus.display_windows import MUSCLE, SOFT_TISSUE
 from vastus.io.atomic import write_text
 from vastus.io.csv_tables import VolumeRow
-from vastus.preprocessing import PreprocessingSettings
 from vastus.report.lines import Block, Line, set_out
-from vastus.report.pictures import SOFT_TISSUE_HU, Picture, encode_grey, encode_overlay, narrower, take_picture
+from vastus.report.pictures import Picture, encode_grey, encode_overlay, narrower, take_picture
 from vastus.report.planes import Plane, View, axial_planes, coronal_planes, make_scene, sagittal_planes
 from vastus.volume import Volume
 
@@ -50,6 +50,7 @@ class PageRecord:
         seconds: wall time of each stage.
         versions: program and library versions.
         warnings: shown on top of the page.
+        network_hu: darkest and brightest HU that the network tells apart, from its bundle; None where no network ran.
         context: what published values say of this person's, with source and limits; below the measures.
     """
 
@@ -62,6 +63,7 @@ class PageRecord:
     versions: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     context: tuple[str, ...] = ()
+    network_hu: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +158,8 @@ def render_page(
         axial=axial,
         upright=upright,
         levels_by_femur=bool(axial and "%" in axial[0].title),
-        window_hu=SOFT_TISSUE_HU,
-        muscle_window=narrower(PreprocessingSettings().hu_window),
+        window_hu=SOFT_TISSUE.hu,
+        muscle_window=narrower(MUSCLE.hu),
         blocks=blocks,
         bars=_bars(blocks),
         found=_found(lines),

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.anatomy import CLASS_COUNT, LABELS, STRUCTURES
+from vastus.display_windows import SOFT_TISSUE
 from vastus.report.planes import Plane, Scene, View
 
-SOFT_TISSUE_HU = (-160.0, 240.0)
 """The grey window of every picture: black and white end in HU."""
 FILL_OPACITY = 0.42
 """Opacity of a structure's area; its outline is opaque, in the colour of the anatomy table."""
@@ -96,14 +96,14 @@ def take_picture(scene: Scene, plane: Plane, *, longest_px: int, finest_mm: floa
 
 
 def _window(hu: NDArray[np.generic]) -> GreyPixels:
-    low, high = SOFT_TISSUE_HU
+    low, high = SOFT_TISSUE.hu
     scaled = (np.asarray(hu, dtype=np.float32) - low) * (255.0 / (high - low))
     return np.clip(np.round(scaled), 0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
 class GreyStretch:
-    """A narrower window shown by stretching the greys of ``SOFT_TISSUE_HU`` in the browser.
+    """A narrower window shown by stretching the greys of ``display_windows.SOFT_TISSUE`` in the browser.
 
     A pixel v (0 to 1) becomes ``contrast * (brightness * v) + (1 - contrast) / 2``, clipped: the two CSS filters.
     """
@@ -120,7 +120,7 @@ class GreyStretch:
 
 def narrower(hu: tuple[float, float]) -> GreyStretch:
     """The stretch that shows a window (black and white end in HU) that lies inside the soft-tissue window."""
-    low, high = SOFT_TISSUE_HU
+    low, high = SOFT_TISSUE.hu
     width = hu[1] - hu[0]
     contrast = 1.0 - 2.0 * (low - hu[0]) / width
     return GreyStretch(hu, (high - low) / width / contrast, contrast)

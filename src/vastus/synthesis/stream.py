@@ -149,7 +149,7 @@ def fill_pool(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class View:
+class WindowPlace:
     """Where a patch lies in a body: ``body index = matrix @ (patch voxel) + shift``, and the scan's limits.
 
     ``low`` and ``high`` bound, in patch voxels, what the scan covers; outside there is no image.
@@ -206,7 +206,7 @@ class Pool:
     def _render(
         self,
         body: StoredBody,
-        view: View,
+        view: WindowPlace,
         size: tuple[int, int, int],
         spacing_mm: tuple[float, float, float],
         rng: np.random.Generator,
@@ -271,7 +271,7 @@ def halves_of(size: Size, spacing_mm: Spacing) -> tuple[int, Spacing, Size]:
     return halves, (spacing_mm[0], spacing_mm[1], spacing_mm[2] / halves), (size[0], size[1], size[2] * halves)
 
 
-def patch_grid(body: StoredBody, view: View, fine_mm: Spacing, tall: Size) -> Grid:
+def patch_grid(body: StoredBody, view: WindowPlace, fine_mm: Spacing, tall: Size) -> Grid:
     """Where a patch lies: only the height counts, which says what part of the bone it shows."""
     height = POOL_SPACING_MM * (view.shift[2] + view.matrix[2] @ np.array([tall[0] / 2, tall[1] / 2, 0]))
     return Grid(np.array([0, 0, body.origin_mm[2] + height]), fine_mm, tall)
@@ -294,7 +294,7 @@ def open_pool(folder: Path) -> Pool:
 
 def sample_view(
     body: StoredBody, size: tuple[int, int, int], spacing_mm: tuple[float, float, float], rng: np.random.Generator
-) -> View:
+) -> WindowPlace:
     """Choose centre, rotation, size and the scan's limits of one patch.
 
     Six in ten patches are centred near a voxel of a random class, so that small muscles are seen; the others anywhere.
@@ -330,7 +330,7 @@ def sample_view(
     ]
     low[2] = int(np.clip(max(low[2], math.ceil(ends[0]) + 2), 0, size[2] - 4))
     high[2] = int(np.clip(min(high[2], math.floor(ends[1]) - 1), low[2] + 2, size[2]))
-    return View(matrix.astype(np.float32), shift.astype(np.float32), low, high)
+    return WindowPlace(matrix.astype(np.float32), shift.astype(np.float32), low, high)
 
 
 def _place_in_body(body: StoredBody, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -417,7 +417,7 @@ def sample_lesion(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sheet:
+class TableSheet:
     """A curved sheet of skin in fat: where two thighs touch, or the skin folds.
 
     Attributes:
@@ -444,7 +444,7 @@ class Sheet:
 
 def sample_sheet(
     shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], rng: np.random.Generator
-) -> Sheet | None:
+) -> TableSheet | None:
     """Three patches in ten have such a sheet, mostly sagittal; it is drawn in fat only and carries no class."""
     if rng.random() > 0.3:
         return None
@@ -453,4 +453,4 @@ def sample_sheet(
     normal /= np.linalg.norm(normal)
     bend = rng.normal(0, 1.5e-3, 2) * spacing[1:] ** 2
     centre = rng.uniform(0.05, 0.95, 3) * np.array(shape)
-    return Sheet(centre, normal * spacing, bend, float(rng.uniform(1.0, 3.0)), float(rng.uniform(-30, 60)))
+    return TableSheet(centre, normal * spacing, bend, float(rng.uniform(1.0, 3.0)), float(rng.uniform(-30, 60)))

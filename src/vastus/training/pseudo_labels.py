@@ -8,7 +8,6 @@ thighs touch, specks, soft tissue that was passed over, and whatever lies near a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +18,14 @@ from numpy.typing import NDArray
 from vastus.anatomy import BACKGROUND_ID, STRUCTURES, Group
 from vastus.errors import GeometryError, SettingsError
 from vastus.inference.islands import find_parts
-from vastus.io.atomic import ensure_folder, write_text
-from vastus.training.dataset import DATASET_FILE, IMAGES, LABELS
+from vastus.io.atomic import ensure_folder
+from vastus.io.nnunet_layout import IMAGES, LABELS, image_name, labels_name, write_description
 from vastus.training.losses import IGNORE
 from vastus.training.renaming import renamed
 from vastus.volume import Volume, from_ras, to_ras
 
 SOFT_TISSUE_HU = (-20.0, 150.0)
-AIR_HU = -400.0
+MOST_AIR_HU = -400.0
 SHEET_MM = 6.0
 """Soft tissue thinner than this that reaches the air is skin."""
 SPECK_MM3 = 2000.0
@@ -41,14 +40,14 @@ Segment = Callable[[Volume], Volume]
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class ImageVariant:
     """One way to look at a scan: in a mirror, and with voxels said to be ``zoom`` times as large."""
 
     mirror: bool
     zoom: float
 
 
-VIEWS = tuple(View(mirror, zoom) for zoom in (1.0, 0.93, 1.07) for mirror in (False, True))
+IMAGE_VARIANTS = tuple(ImageVariant(mirror, zoom) for zoom in (1.0, 0.93, 1.07) for mirror in (False, True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,9 @@ class PseudoCase:
     outlines: Volume | None = None
 
 
-def vote(scan: Volume, segment: Segment, views: Sequence[View] = VIEWS) -> tuple[Classes, NDArray[np.float32]]:
+def vote(
+    scan: Volume, segment: Segment, views: Sequence[ImageVariant] = IMAGE_VARIANTS
+) -> tuple[Classes, NDArray[np.float32]]:
     """Class ids that most views give, and the share of the views that do; axes of ``to_ras``.
 
     Of classes with equally many votes the one with the smaller id is given; its share tells that it is no majority.
@@ -83,7 +84,7 @@ def vote(scan: Volume, segment: Segment, views: Sequence[View] = VIEWS) -> tuple
     return winner, (count / len(views)).astype(np.float32)
 
 
-def _classes_seen(scan: Volume, segment: Segment, view: View) -> Classes:
+def _classes_seen(scan: Volume, segment: Segment, view: ImageVariant) -> Classes:
     upright = to_ras(scan)
     array = upright.array[::-1] if view.mirror else upright.array
     affine = upright.affine.copy()
@@ -110,7 +111,7 @@ def skin(ct: Volume) -> Mask:
     near_air = _disc(SHEET_MM, ct.spacing_mm)
     found = np.zeros(soft.shape, bool)
     for k in range(soft.shape[2]):
-        air = ct.array[:, :, k] < AIR_HU
+        air = ct.array[:, :, k] < MOST_AIR_HU
         if not air.any() or not soft[:, :, k].any():
             continue
         # A border of soft tissue around the slice: what the edge of the scan cuts is not thin.
@@ -244,22 +245,17 @@ def write_pseudo_set(
     images, maps = ensure_folder(folder / IMAGES), ensure_folder(folder / LABELS)
     for read in cases:
         case = read()
-        target = maps / f"{case.name}.nii.gz"
+        target = maps / labels_name(case.name)
         if not target.is_file():
             labels = pseudo_label(case, segment, trust)
-            write_image(case.scan, images / f"{case.name}_0000.nii.gz")
+            write_image(case.scan, images / image_name(case.name))
             write_image(labels, target)
             known = labels.array != IGNORE
             named = known & (labels.array != BACKGROUND_ID)
             tell(f"{case.name}: {known.mean():.0%} of the voxels labelled, {named.mean():.0%} with a structure")
-    description = {
-        "channel_names": {"0": "CT"},
-        "labels": {"background": BACKGROUND_ID} | {s.key: s.class_id for s in STRUCTURES} | {"ignore": IGNORE},
-        "numTraining": len(cases),
-        "file_ending": ".nii.gz",
-        "description": "Pseudo-labels: a network's own output where several views agree. Not for evaluation.",
-    }
-    write_text(folder / DATASET_FILE, json.dumps(description, indent=2) + "\n")
+    notes = {"description": "Pseudo-labels: a network's own output where several views agree. Not for evaluation."}
+    values = {s.key: s.class_id for s in STRUCTURES}
+    write_description(folder, values, len(cases), ignore=IGNORE, notes=notes)
 
 
 def _disc(radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:

@@ -15,7 +15,6 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from vastus import __version__
 from vastus.annotation.http import auth_routes, monai_routes, outline_routes, review_routes, tool_routes, viewer_routes
 from vastus.annotation.http.access import refuse_strangers
 from vastus.annotation.http.middleware import BodyRefused, Guard, GuardSettings, error_body
@@ -23,6 +22,7 @@ from vastus.annotation.logs import LOG
 from vastus.annotation.project.project import Project
 from vastus.annotation.refusals import BadRequestError, NotSignedInError, status_of
 from vastus.errors import OutputError, VastusError
+from vastus.version import __version__
 
 VIEWER: Final = Path(__file__).parents[1] / "viewer"
 

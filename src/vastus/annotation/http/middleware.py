@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
 
+from vastus.annotation.hosts import LOOPBACK_HOSTS
 from vastus.annotation.refusals import (
     BadRequestError,
     ForeignOriginError,
@@ -30,7 +31,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 LINGER_S: Final = 10.0
 """How long the rest of a body is read, and thrown away, after its answer went out."""
 PATIENCE_S: Final = 30.0

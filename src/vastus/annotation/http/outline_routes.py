@@ -16,7 +16,7 @@ from vastus.annotation.http.access import By, CurrentProject, user_of
 from vastus.annotation.http.viewer_routes import version_row
 from vastus.annotation.project.store import Draft, Kind, Version
 from vastus.annotation.refusals import BadRequestError, TooLargeError
-from vastus.refinement.outline import Line, Outline
+from vastus.refinement.outline import Outline, Polyline
 from vastus.refinement.outline_files import outline_text, parse_outline
 from vastus.refinement.outlining import Outlined, outline_slice
 from vastus.volume import Volume, from_ras, to_ras
@@ -97,7 +97,7 @@ def _on_side(classes: NDArray[np.uint8], side: Side) -> NDArray[np.uint8]:
     return np.where(structure, classes + np.uint8(side.offset), classes).astype(np.uint8)
 
 
-def _lines(spec: Outline) -> list[Line]:
+def _lines(spec: Outline) -> list[Polyline]:
     lines = [line for strokes in spec.strokes for line in strokes.lines]
     return [*lines, *spec.background, *spec.cuts, *(p.points for p in spec.polygons)]
 

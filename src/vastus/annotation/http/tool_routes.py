@@ -17,7 +17,7 @@ from vastus.anatomy import BY_VALUE
 from vastus.annotation.http.access import By, user_of
 from vastus.annotation.http.viewer_routes import grid_of, version_row
 from vastus.annotation.project.store import Draft, Kind, Version
-from vastus.annotation.project.toolbox import Plane, Tool, ToolOptions, Work, changes_of
+from vastus.annotation.project.toolbox import SlicePlane, Tool, ToolOptions, ToolWork, changes_of
 from vastus.annotation.refusals import BadRequestError
 from vastus.annotation.structures import display_name
 from vastus.annotation.uploads.intake import read_label_upload
@@ -44,7 +44,7 @@ class ToolQuery(BaseModel):
 
     parent: int | None = None
     value: int | None = None
-    plane: Plane = Plane.AXIAL
+    plane: SlicePlane = SlicePlane.AXIAL
     slices: str = Field(default="", max_length=40_000)
     width_mm: float = Field(default=3.0, gt=0, le=50)
     sigma_mm: float = Field(default=2.0, gt=0, le=50)
@@ -88,7 +88,7 @@ async def run_tool(
                 drawn = read_label_upload(path, grid_of(project, case_id), also=strokes)
             else:
                 drawn = project.current_labels(case_id) if found is None else found
-            given = Work(case_id, drawn, found, lambda: project.image(case_id))
+            given = ToolWork(case_id, drawn, found, lambda: project.image(case_id))
             labels, note = project.tools.run(tool, given, options)
             if query.preview:
                 return Preview(note, changes_of(given, labels))

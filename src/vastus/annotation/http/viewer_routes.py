@@ -21,7 +21,7 @@ from vastus.annotation.refusals import NotReadyError, UnknownItemError
 from vastus.annotation.structures import structure_rows
 from vastus.annotation.uploads.intake import read_label_upload
 from vastus.annotation.uploads.receiving import received_body
-from vastus.io.scan_types import Grid
+from vastus.io.scan_types import VoxelGrid
 
 router = APIRouter(prefix="/api", dependencies=[Depends(user_of)], tags=["Vastus"])
 
@@ -220,7 +220,7 @@ def version_row(version: Version) -> dict[str, Any]:
     }
 
 
-def grid_of(project: Project, case_id: str) -> Grid:
+def grid_of(project: Project, case_id: str) -> VoxelGrid:
     """The grid that labels of a case must lie on; the scan is read if that is what it takes."""
     project.cases.image_path(case_id)
     grid = project.cases.grid(case_id)
@@ -229,7 +229,7 @@ def grid_of(project: Project, case_id: str) -> Grid:
     return grid
 
 
-def spacing_of(grid: Grid) -> list[float]:
+def spacing_of(grid: VoxelGrid) -> list[float]:
     """Distance of neighbouring voxels along the axes of a grid, in mm."""
     return [round(float(s), 6) for s in np.linalg.norm(grid.affine[:3, :3], axis=0)]
 

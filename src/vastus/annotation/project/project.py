@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vastus.anatomy import LABELS
-from vastus.annotation.http.middleware import LOOPBACK_HOSTS
+from vastus.annotation.hosts import LOOPBACK_HOSTS
 from vastus.annotation.logs import LOG, LogLines
 from vastus.annotation.models.registry import Engine, ModelRegistry
 from vastus.annotation.models.trainer import Trainer, TrainerSettings

@@ -12,11 +12,14 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from vastus.anatomy import BY_VALUE
 from vastus.annotation.logs import LOG
-from vastus.annotation.project.cases import write_image
+from vastus.annotation.models.registry import Engine, ModelRegistry
+from vastus.annotation.project.cases import Cases, write_image
+from vastus.annotation.project.layout import Layout
+from vastus.annotation.project.store import CaseState, Store
 from vastus.annotation.refusals import NotReadyError
 from vastus.annotation.structures import display_name
 from vastus.curation.ranking import Candidate, Ranked, Strategy, case_features, rank_cases
@@ -24,13 +27,35 @@ from vastus.curation.uncertainty import Uncertainty, estimate_uncertainty
 from vastus.errors import VastusError
 from vastus.inference.bundle import Bundle
 from vastus.io.atomic import atomic_folder
+from vastus.volume import Volume
 
 if TYPE_CHECKING:
-    from vastus.annotation.project.project import Project
     from vastus.inference.predictor import Predictor
 
 _MAP_FILE: Final = "uncertainty.nii.gz"
 _FACTS_FILE: Final = "uncertainty.json"
+
+
+class QueuedProject(Protocol):
+    """What the queue needs of the project whose cases it ranks."""
+
+    layout: Layout
+    cases: Cases
+    store: Store
+    registry: ModelRegistry
+    engine: Engine
+
+    def image(self, case_id: str) -> Volume:
+        """Read the voxels of a case."""
+        ...
+
+    def states(self) -> dict[str, CaseState]:
+        """Say how far each case is."""
+        ...
+
+    def to_correct(self) -> list[str]:
+        """List the cases that nobody has corrected yet."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +79,7 @@ class CaseUncertainty:
 class UncertaintyQueue:
     """The uncertainties of a project."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: QueuedProject) -> None:
         self._project = project
         self._running: dict[tuple[str, str], Future[CaseUncertainty]] = {}
         self._wanted: list[str] = []

@@ -26,7 +26,7 @@ from vastus.dicom.codestreams import announced_size, rle_size
 from vastus.errors import LabelError, VastusError
 from vastus.io.itk_images import read_itk
 from vastus.io.nifti import read_nifti
-from vastus.io.scan_types import Grid
+from vastus.io.scan_types import VoxelGrid
 from vastus.volume import Volume
 
 _HEADER_ROOM: Final = 4 << 20
@@ -126,7 +126,7 @@ def read_upload(path: Path, voxel_limit: int) -> Volume:
 
 
 def read_label_upload(
-    path: Path, grid: Grid, segments: Segments | None = None, also: frozenset[int] = frozenset()
+    path: Path, grid: VoxelGrid, segments: Segments | None = None, also: frozenset[int] = frozenset()
 ) -> Volume:
     """Read a label map of a case.
 
@@ -343,7 +343,7 @@ def _refuse_unknown(unknown: list[int]) -> None:
         )
 
 
-def _on_grid(labels: NDArray[np.uint8], affine: NDArray[np.float64], grid: Grid) -> NDArray[np.uint8]:
+def _on_grid(labels: NDArray[np.uint8], affine: NDArray[np.float64], grid: VoxelGrid) -> NDArray[np.uint8]:
     """Put labels onto the grid of the case by whole voxels: flipped, transposed or cropped ones find their place."""
     to_case = np.linalg.inv(grid.affine) @ affine
     turn = np.rint(to_case[:3, :3])
