@@ -24,14 +24,13 @@ from typing import Any
 
 import numpy as np
 
-from vastus.anatomy import BACKGROUND_ID, BY_ID, BY_KEY, STRUCTURES, UNLABELLED
+from vastus.anatomy import BACKGROUND_ID, BY_ID, BY_KEY, STRUCTURES, UNLABELLED, ThighLevel
 from vastus.datasets.layout import (
     CHECKSUMS_FILE,
     INDEX_FILE,
     SPLITS_FILE,
     DrawnSlice,
     ImageRecord,
-    Level,
     Split,
     checksums_text,
     image_checksum,
@@ -233,7 +232,7 @@ def _index_rows(job: Job, rows: list[tuple[int, dict[str, Any], np.ndarray]]) ->
     for (index, spec, mask), own, usual in zip(rows, keys, levels_of(keys), strict=True):
         sure = {SHORT[key]: int(value) for key, value in spec.get("conf", {}).items()}
         unsure = tuple((key, sure[key]) for key in own if sure.get(key, 3) < 3)
-        level = Level(spec["level"]) if "level" in spec else usual
+        level = ThighLevel(spec["level"]) if "level" in spec else usual
         side = job.side or side_of(mask)
         reader = spec.get("reader", job.reader)
         start = spec.get("start") or "blank"
@@ -282,7 +281,7 @@ def by_level_table(rows: Iterable[DrawnSlice]) -> str:
     known = [row for row in rows if row.reading == 1]
     lines = ["| split | level | patients | slices | muscle sections | bone sections |", "|---|---|---:|---:|---:|---:|"]
     for split in Split:
-        for level in (*reversed(Level), None):
+        for level in (*reversed(ThighLevel), None):
             own = [r for r in known if r.split is split and (level is None or r.level is level)]
             muscles = sum(BY_KEY[key].is_muscle for r in own for key in r.structures)
             bones = sum(len(r.structures) for r in own) - muscles

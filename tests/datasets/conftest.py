@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vastus.anatomy import UNLABELLED
+from vastus.anatomy import UNLABELLED, ThighLevel
 from vastus.datasets.layout import (
     CHECKSUMS_FILE,
     INDEX_FILE,
     SPLITS_FILE,
     DrawnSlice,
     ImageRecord,
-    Level,
     OpenSet,
     Split,
     checksums_text,
@@ -74,7 +73,7 @@ def made(tmp_path: Path) -> Made:
                 DrawnSlice(
                     scan,
                     k,
-                    Level.DISTAL,
+                    ThighLevel.DISTAL,
                     "left",
                     ("sartorius", "gracilis"),
                     (("sartorius", 2),),

@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vastus.datasets.layout import Level, Split, image_checksum, levels_of, read_open_set
+from vastus.anatomy import ThighLevel
+from vastus.datasets.layout import Split, image_checksum, levels_of, read_open_set
 from vastus.errors import MissingInputError, SettingsError
 from vastus.volume import Volume, to_ras
 
@@ -73,10 +74,10 @@ def test_levels_rise_from_the_feet_and_never_fall() -> None:
         ["femur"],
     )
     assert levels_of(thigh) == (
-        Level.DISTAL,
-        Level.MIDDLE,
-        Level.MIDDLE,
-        Level.PROXIMAL,
-        Level.HIP,
-        Level.HIP,
+        ThighLevel.DISTAL,
+        ThighLevel.MIDDLE,
+        ThighLevel.MIDDLE,
+        ThighLevel.PROXIMAL,
+        ThighLevel.HIP,
+        ThighLevel.HIP,
     )

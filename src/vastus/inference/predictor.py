@@ -164,8 +164,7 @@ class Predictor:
         """Output channel of each of the 256 label values; background's for those that do not occur."""
         channel = np.zeros(256, np.int64)
         for number, key in enumerate(self.bundle.info.classes[1:], start=1):
-            class_id = BY_KEY[key].class_id
-            channel[[class_id, 100 + class_id, 200 + class_id]] = number
+            channel[list(BY_KEY[key].label_values)] = number
         return channel
 
 
