@@ -36,12 +36,12 @@ from vastus.datasets.layout import (
     image_checksum,
     index_text,
     labels_folder,
-    levels_of,
     splits_text,
     strokes_file,
     strokes_folder,
 )
 from vastus.errors import VastusError
+from vastus.evaluation.thigh_level import levels_of
 from vastus.io.atomic import write_text
 from vastus.io.labels import write_labels
 from vastus.io.scans import read_scan
@@ -306,6 +306,8 @@ def by_structure_table(rows: Iterable[DrawnSlice]) -> str:
 
 def agreement_table(output: Path) -> str:
     """First reading against the second, by structure and by level, as Markdown; a word where there is no second."""
+    import pandas as pd
+
     from vastus.evaluation.runner import Rater, RunSettings, evaluate
 
     second = output / labels_folder(2)
@@ -316,8 +318,10 @@ def agreement_table(output: Path) -> str:
         "| structure | sections | in one reading only | Dice | surface Dice (2 mm) | absolute area error (%) |",
         "|---|---:|---:|---:|---:|---:|",
     ]
-    for _, row in result.section_summary.iterrows():
-        name = "**all**" if row["structure"] == "all" else BY_KEY[row["structure"]].english
+    rows = result.section_summary
+    of_levels = rows[(rows["level"] != "all") & (rows["structure"] == "all")]
+    for _, row in pd.concat([rows[rows["level"] == "all"], of_levels]).iterrows():
+        name = BY_KEY[row["structure"]].english if row["structure"] != "all" else f"**{row['level']}**"
         alone = row["missed"] + row["invented"]
         lines.append(
             f"| {name} | {row['sections']} | {alone} | {row['dice_mean']:.3f} | {row['surface_dice_mean']:.3f} | "

@@ -57,20 +57,6 @@ class Split(Enum):
     TEST = "test"
 
 
-def levels_of(structures: Iterable[Iterable[str]]) -> tuple[ThighLevel, ...]:
-    """Levels of the slices of one scan, given the structures in each, from the feet upwards.
-
-    The highest mark among the structures counts (``anatomy.Structure.lowest_level``), and no slice lies lower than one
-    below it.
-    """
-    order = tuple(ThighLevel)
-    highest, found = 0, []
-    for keys in structures:
-        highest = max([highest, *(order.index(BY_KEY[key].lowest_level or ThighLevel.DISTAL) for key in keys)])
-        found.append(order[highest])
-    return tuple(found)
-
-
 @dataclass(frozen=True, slots=True)
 class DrawnSlice:
     """One row of the index.
