@@ -124,7 +124,7 @@ def tissue_of(name: str | int, path: Path) -> int:
     if isinstance(name, int):
         if 0 <= name < _FIRST_TISSUE:
             return name
-        if name - _FIRST_TISSUE < len(_FIRST_NUMBERED):
+        if 0 <= name - _FIRST_TISSUE < len(_FIRST_NUMBERED):
             return int(_FIRST_NUMBERED[name - _FIRST_TISSUE])
     elif name in BY_KEY:
         return BY_KEY[name].class_id
