@@ -46,6 +46,18 @@ class Group(Enum):
             Group.BONE: "Bones",
         }[self]
 
+    @property
+    def also(self) -> str:
+        """Other words that people look for it by, in a search."""
+        return {
+            Group.ANTERIOR: "Quadriceps and sartorius",
+            Group.MEDIAL: "Adductors",
+            Group.POSTERIOR: "Hamstrings",
+            Group.GLUTEAL: "Glutei and hip rotators",
+            Group.OTHER: "Hip flexors and trunk",
+            Group.BONE: "Skeleton",
+        }[self]
+
 
 THIGH_GROUPS: Final = (Group.ANTERIOR, Group.MEDIAL, Group.POSTERIOR)
 """The groups of the muscles of the thigh."""

@@ -48,6 +48,7 @@ def test_structures_are_those_of_the_anatomy(running: Running) -> None:
         "side": "right",
         "group": "anterior",
         "group_title": "Anterior thigh",
+        "group_also": "Quadriceps and sartorius",
         "colour": "#{:02x}{:02x}{:02x}".format(*BY_VALUE[101].structure.colour),
         "abbreviation": "SAR",
     }

@@ -28,5 +28,6 @@ def _row(label: Label) -> dict[str, Any]:
         "colour": "#{:02x}{:02x}{:02x}".format(*structure.colour),
         "group": structure.group.value,
         "group_title": structure.group.title,
+        "group_also": structure.group.also,
         "abbreviation": structure.abbreviation,
     }

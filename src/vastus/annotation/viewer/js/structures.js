@@ -168,7 +168,7 @@ export class Structures {
     const words = $("#find").value.trim().toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
     for (const row of this.rows) {
-      const text = `${row.plain} ${row.members[0].abbreviation ?? ""} ${row.members[0].group_title ?? ""}`.toLowerCase();
+      const text = `${row.plain} ${row.members[0].abbreviation ?? ""} ${row.members[0].group_title ?? ""} ${row.members[0].group_also ?? ""}`.toLowerCase();
       row.line.hidden = !words.every((word) => text.includes(word));
       shown += row.line.hidden ? 0 : 1;
     }
