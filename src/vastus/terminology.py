@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from vastus.anatomy import CODE_LEFT, CODE_RIGHT, Code, Side, Structure
+from vastus.anatomy import CODE_LEFT, CODE_RIGHT, Code, Coding, Side, Structure
+from vastus.errors import OutputError
 
 SCHEME: Final = "99VASTUS"
 SCHEME_NAME: Final = "Vastus muscle and bone structures"
@@ -16,7 +17,17 @@ ANATOMICAL_STRUCTURE: Final = Code("SCT", "91723000", "Anatomical Structure")
 
 
 def structure_code(structure: Structure) -> Code:
-    """Give the code of a structure, without its side."""
+    """Give the code of a structure, without its side.
+
+    Raises:
+        OutputError: nobody has decided yet which code the structure has.
+    """
+    if structure.snomed is Coding.UNDECIDED:
+        raise OutputError(
+            f"Nobody has decided which DICOM code {structure.english} has.",
+            remedy=f"Give the row {structure.key!r} of src/vastus/anatomy.py a `snomed`: a SNOMED CT code on which two"
+            " independent sources agree, or Coding.PRIVATE.",
+        )
     return structure.code or Code(SCHEME, _short(structure.key), structure.english)
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import SIDES, STRUCTURES, Group, Side
+from vastus.anatomy import SIDES, STRUCTURES, THIGH_GROUPS, Side
 from vastus.io.tables import CONFIDENCE, CONFIDENCE_FILE, FRAGMENT, SIDE, STRUCTURE, SUBJECT, TRUNCATED, VOLUME_MM3
 from vastus.morphometry.rows import ALL, BOTH_SIDES
 
@@ -39,7 +39,7 @@ COLUMNS: Final = tuple((s, side) for side in SIDES for s in STRUCTURES)
 _INDEX = {(s.key, side.value): n for n, (s, side) in enumerate(COLUMNS)}
 _INDEX[ALL, BOTH_SIDES] = len(COLUMNS)
 _HALF = len(STRUCTURES)
-_THIGH = np.array([s.group in (Group.ANTERIOR, Group.MEDIAL, Group.POSTERIOR) for s in STRUCTURES])
+_THIGH = np.array([s.group in THIGH_GROUPS for s in STRUCTURES])
 
 
 class Reason(Enum):

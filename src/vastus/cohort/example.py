@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vastus.anatomy import BY_KEY, SIDES, STRUCTURES, Side
+from vastus.anatomy import BY_KEY, SIDES, STRUCTURES, Region, Side
 from vastus.cohort import columns
 from vastus.io import tables
 from vastus.io.atomic import atomic_path, ensure_folder
@@ -48,7 +48,7 @@ _LOSS_CM3 = {
     (Sex.MAN, "femoral neck"): 147.2,
 }
 _FRACTURED_PART = 0.6
-_CUT_OFF = frozenset(("abdominal_oblique", "rectus_abdominis", "multifidus", "psoas"))
+_CUT_OFF = frozenset(s.key for s in STRUCTURES if s.region is Region.TRUNK)
 """Structures that a hip-to-knee scan cuts off; they get a guessed visible volume and ``truncated``."""
 _VISIBLE_CM3 = {"abdominal_oblique": 60.0, "rectus_abdominis": 45.0, "multifidus": 30.0, "psoas": 80.0}
 _BONE_CM3 = {"femur": 430.0, "hip_bone": 330.0}

@@ -65,9 +65,7 @@ def muscle_heatmap(correlations: pd.DataFrame) -> Figure:
     for group in GROUPS:
         rows = [i for i, m in enumerate(MUSCLES) if m.group is group]
         centre = (rows[0] + rows[-1]) / 2
-        axes.text(
-            1.62, centre, group.value.capitalize(), rotation=270, va="center", ha="left", fontsize=7.5, color="#555555"
-        )
+        axes.text(1.62, centre, group.title, rotation=270, va="center", ha="left", fontsize=7.5, color="#555555")
     return figure
 
 

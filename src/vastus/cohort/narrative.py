@@ -181,9 +181,7 @@ def _group_words(own: pd.DataFrame) -> str:
     groups = own[(own["kind"] == "group") & own["r"].notna()]
     if groups.empty:
         return ""
-    named = ", ".join(
-        f"{row.label.removesuffix(' group').lower()} {number(row.r)} ({format_p(row.p)})" for row in groups.itertuples()
-    )
+    named = ", ".join(f"{row.label.lower()} {number(row.r)} ({format_p(row.p)})" for row in groups.itertuples())
     return f"By group, r: {named}."
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vastus.anatomy import BY_KEY, MUSCLES, SIDES, Group, Side, structures_of
+from vastus.anatomy import BY_KEY, MUSCLE_GROUPS, MUSCLES, SIDES, Group, Side, structures_of
 from vastus.cohort.problems import Problem, ProblemKind
 from vastus.errors import ImplausibleValueError, MissingInputError, VastusError
 from vastus.io import tables
@@ -18,7 +18,7 @@ from vastus.muscle_volumes import find_fragments
 if TYPE_CHECKING:
     import pandas as pd
 
-GROUPS: tuple[Group, ...] = tuple(group for group in Group if group is not Group.BONE)
+GROUPS: tuple[Group, ...] = MUSCLE_GROUPS
 """The muscle groups that are analysed."""
 
 
@@ -125,7 +125,7 @@ FEATURES: tuple[str, ...] = (*(m.key for m in MUSCLES), *(group_column(g) for g 
 
 def feature_label(feature: str) -> str:
     """Name for people."""
-    return BY_KEY[feature].english if feature in BY_KEY else f"{feature.partition(':')[2].capitalize()} group"
+    return BY_KEY[feature].english if feature in BY_KEY else Group(feature.partition(":")[2]).title
 
 
 def _name_of(file: Path, scans: Path) -> str:

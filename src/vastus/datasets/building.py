@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vastus.anatomy import STRUCTURES, UNLABELLED
+from vastus.anatomy import STRUCTURES, UNLABELLED, ThighLevel
 from vastus.datasets.layout import INDEX_FILE, OpenSet, Split, index_text
 from vastus.datasets.matching import ImageFolder
 from vastus.errors import GeometryError, MissingInputError, OutputError, SettingsError
-from vastus.evaluation.thigh_level import ThighLevel
 from vastus.io.atomic import atomic_folder, write_text
 from vastus.io.labels import read_labels, write_labels
 from vastus.io.nnunet_layout import IMAGES, LABELS, image_path, labels_path, write_description

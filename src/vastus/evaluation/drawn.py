@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BY_VALUE, STRUCTURES, UNLABELLED, Label, Side
+from vastus.anatomy import BY_VALUE, STRUCTURES, UNLABELLED, Label, Side, ThighLevel
 from vastus.evaluation import metrics as m
 from vastus.evaluation.overlap import OverlapCounts, count_overlap
 from vastus.evaluation.policy import EmptyPolicy, Presence, presence_of
@@ -27,7 +27,7 @@ from vastus.evaluation.table import (
     refuse_skewed,
     score_row,
 )
-from vastus.evaluation.thigh_level import ThighLevel, levels_of
+from vastus.evaluation.thigh_level import levels_of
 from vastus.io.tables import SIDE, STRUCTURE
 from vastus.volume import Volume, to_ras
 

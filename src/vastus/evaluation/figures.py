@@ -216,7 +216,7 @@ def correlation_plot(scores: pd.DataFrame) -> Figure:
             axes.text(
                 0.97, 0.03, f"{empty} missed or invented, not shown", transform=axes.transAxes, ha="right", fontsize=8
             )
-    handles = [axes.plot([], [], _MARKERS[group], color=_GROUP_COLOURS[group], label=group.value)[0] for group in Group]
+    handles = [axes.plot([], [], _MARKERS[group], color=_GROUP_COLOURS[group], label=group.title)[0] for group in Group]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
     return figure
 

@@ -227,7 +227,7 @@ def _title(level: str, name: str) -> str:
     if level == SummaryLevel.STRUCTURE.value:
         return BY_KEY[name].english
     if level == SummaryLevel.GROUP.value:
-        return "**Bone**" if name == Group.BONE.value else f"**{name.capitalize()} group**"
+        return f"**{Group(name).title}**"
     return {"muscles": "**All muscles**", "bones": "**All bones**", "foreground": "**Foreground**"}[name]
 
 

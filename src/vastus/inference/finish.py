@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BY_KEY
+from vastus.anatomy import BACKGROUND_ID, BY_KEY
 from vastus.inference.islands import dissolve, find_parts, islands
 from vastus.inference.pelvis import below_pelvis, said_below, said_without_bones
 from vastus.inference.restore import restore
@@ -29,7 +29,7 @@ def clean(scores: ScoreMap, seen: Preprocessed, classes: Sequence[str]) -> tuple
         Label values, uint8, shape (X, Y, Z) of the image, and what the user should know.
     """
     x, y, z = seen.image.shape
-    ids = np.array([0, *(BY_KEY[key].class_id for key in classes[1:])], np.uint8)
+    ids = np.array([BACKGROUND_ID, *(BY_KEY[key].class_id for key in classes[1:])], np.uint8)
     sided = tell_sides(np.take(ids, scores.channels[:x, :y, :z]), seen.affine)
     voxel_mm3 = abs(float(np.linalg.det(seen.affine[:3, :3])))
     parts = find_parts(sided.labels)
@@ -43,8 +43,7 @@ def channel_of_label(classes: Sequence[str]) -> NDArray[np.int64]:
     """Output channel of each of the 256 label values; background's for those that do not occur."""
     channel = np.zeros(256, np.int64)
     for number, key in enumerate(classes[1:], start=1):
-        class_id = BY_KEY[key].class_id
-        channel[[class_id, 100 + class_id, 200 + class_id]] = number
+        channel[list(BY_KEY[key].label_values)] = number
     return channel
 
 

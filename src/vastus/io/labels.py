@@ -21,7 +21,7 @@ from vastus.volume import Volume, place_on
 
 LABEL_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".mha")
 _CHUNK = 1 << 16
-_DESCRIPTION = "Vastus labels: 100+id right, 200+id left; names in the extension"
+_DESCRIPTION = f"Vastus labels: {Side.RIGHT.offset}+id right, {Side.LEFT.offset}+id left; names in the extension"
 
 
 def write_labels(volume: Volume, path: Path | str, *, like: Path | None = None, partly: bool = False) -> None:

@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import LABELS, MUSCLES, SIDES, STRUCTURES, Group, Side, Structure, structures_of
+from vastus.anatomy import (
+    LABELS,
+    MUSCLE_GROUPS,
+    MUSCLES,
+    SIDES,
+    STRUCTURES,
+    THIGH_GROUPS,
+    Group,
+    Side,
+    Structure,
+    structures_of,
+)
 from vastus.errors import GeometryError
 from vastus.io.csv_tables import VolumeRow
 from vastus.morphometry.fat import INTERMUSCULAR, SUBCUTANEOUS, ThighFat, measure_thigh_fat
@@ -21,8 +32,6 @@ from vastus.muscle_volumes import find_fragments
 from vastus.volume import Volume, place_on, to_ras
 
 _PLATEAU = 0.999
-MUSCLE_GROUPS = tuple(group for group in Group if group is not Group.BONE)
-THIGH_GROUPS = (Group.ANTERIOR, Group.MEDIAL, Group.POSTERIOR)
 
 
 @dataclass(frozen=True, slots=True)

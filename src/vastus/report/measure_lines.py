@@ -57,7 +57,12 @@ LEG_KINDS = (
     LegKind("volume", "Fat under the skin of the thigh", "cm³", 1e-3, "subcutaneous_fat"),
     LegKind("volume", "Fat between the muscles of the thigh", "cm³", 1e-3, "intermuscular_fat"),
     LegKind(
-        "posterior_to_anterior", "Volume of the posterior to the anterior group", "%", 100.0, ALL, Group.POSTERIOR.value
+        "posterior_to_anterior",
+        f"Volume of the {Group.POSTERIOR.title.lower()} to the {Group.ANTERIOR.title.lower()}",
+        "%",
+        100.0,
+        ALL,
+        Group.POSTERIOR.value,
     ),
     LegKind("thigh_muscle_to_femur", "Volume of the thigh's muscles to the femur", "1", 1.0, "femur"),
 )

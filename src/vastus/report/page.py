@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vastus.anatomy import BY_ID, Group, structures_of
+from vastus.anatomy import BY_ID, MUSCLES, STRUCTURES, Group, structures_of
 from vastus.display_windows import MUSCLE, SOFT_TISSUE
 from vastus.io.atomic import write_text
 from vastus.io.csv_tables import VolumeRow
@@ -27,14 +27,6 @@ if TYPE_CHECKING:
 
 _AXIAL_PX = 440
 _UPRIGHT_PX = 620
-_GROUP_TITLES = {
-    Group.ANTERIOR: "Anterior thigh",
-    Group.MEDIAL: "Medial thigh",
-    Group.POSTERIOR: "Posterior thigh",
-    Group.GLUTEAL: "Gluteal region",
-    Group.OTHER: "Trunk and hip flexors",
-    Group.BONE: "Bones",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +156,9 @@ def render_page(
         bars=_bars(blocks),
         found=_found(lines),
         unsided=[line for line in lines if line.unknown.volume_cm3 is not None],
+        muscle_count=len(MUSCLES),
+        structure_count=len(STRUCTURES),
         legend=[(group, list(structures_of(group))) for group in Group],
-        titles=_GROUP_TITLES,
         leg_lines=leg_lines,
         muscle_lines=muscle_lines,
     )

@@ -16,7 +16,7 @@ from vastus.report.planes import Plane, Scene, View
 FILL_OPACITY = 0.42
 """Opacity of a structure's area; its outline is opaque, in the colour of the anatomy table."""
 
-_FIRST_OUTLINE = 32
+_FIRST_OUTLINE = max(32, CLASS_COUNT)
 _JPEG_QUALITY = 82
 
 GreyPixels = NDArray[np.uint8]

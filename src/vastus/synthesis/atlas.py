@@ -27,11 +27,14 @@ from vastus.errors import MissingInputError
 from vastus.io.atomic import atomic_path
 from vastus.synthesis.kernels import VOXEL_MM
 from vastus.synthesis.meshes import signed_distance_mm
+from vastus.synthesis.tissues import name_of, tissue_of_part
 
 UNIT_MM = 0.125
 """Distances are stored as int8 in steps of 1/8 mm, cut at +-15.9 mm."""
 MARGIN_MM = 14.0
 FEMORAL_HEAD_RADIUS_MM = 24.0
+_FORMAT = 2
+"""Files of format 1 hold numbers in place of the names of tissues, and are read, too."""
 
 
 class PersonName(Enum):
@@ -146,7 +149,7 @@ def save_atlas(atlas: Atlas, path: Path) -> None:
     index = [
         {
             "name": p.name,
-            "tissue": p.tissue,
+            "tissue": name_of(p.tissue),
             "side": p.side.value,
             "procedural": p.procedural,
             "origin_mm": list(map(float, p.origin_mm)),
@@ -155,7 +158,7 @@ def save_atlas(atlas: Atlas, path: Path) -> None:
     ]
     marks = atlas.landmarks
     head = {
-        "format": 1,
+        "format": _FORMAT,
         "person": atlas.person.value,
         "parts": index,
         "landmarks": {
@@ -180,14 +183,23 @@ def save_atlas(atlas: Atlas, path: Path) -> None:
 
 
 def load_atlas(path: Path) -> Atlas:
-    """Read what ``save_atlas`` wrote."""
+    """Read what ``save_atlas`` wrote, of this version or an older one.
+
+    Raises:
+        MissingInputError: no such file, or one with a tissue that this version does not know.
+    """
     if not path.is_file():
         raise MissingInputError("The atlas file is not there.", path=path, remedy="Make it with `vastus atlas`.")
     with np.load(path, allow_pickle=False) as data:
         head = json.loads(bytes(data["head"]))
         parts = tuple(
             Part(
-                p["name"], p["tissue"], Side(p["side"]), data[f"part{i:03d}"], np.array(p["origin_mm"]), p["procedural"]
+                p["name"],
+                tissue_of_part(p["name"], p["tissue"], path),
+                Side(p["side"]),
+                data[f"part{i:03d}"],
+                np.array(p["origin_mm"]),
+                p["procedural"],
             )
             for i, p in enumerate(head["parts"])
         )

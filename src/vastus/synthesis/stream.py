@@ -35,7 +35,7 @@ from vastus.synthesis.surroundings import (
     sample_couch,
     sample_forearms,
 )
-from vastus.synthesis.tissues import CLASS_OF_TISSUE, Tissue
+from vastus.synthesis.tissues import BONE_IDS, CLASS_OF_TISSUE, FEMUR, Tissue, any_of, name_of, tissue_of_part
 from vastus.synthesis.volume_kernels import gather_affine
 
 POOL_SPACING_MM = 2.0
@@ -93,7 +93,7 @@ def store_body(body: Body, folder: Path, rng: np.random.Generator) -> None:
     classes = CLASS_OF_TISSUE[tissue_map.tissue[box[0], box[1]]]
     points = _points_of_classes(classes, rng)
     head = {
-        "parts": [[p.name, p.tissue] for p in body.parts],
+        "parts": [[p.name, name_of(p.tissue)] for p in body.parts],
         "origin_mm": [float(v) for v in body.low_mm + POOL_SPACING_MM * np.array([*low, 0])],
         "length_mm": body.length_mm,
         "seed": body.plan.seed,
@@ -120,12 +120,17 @@ def _points_of_classes(classes: NDArray[np.uint8], rng: np.random.Generator) -> 
 
 
 def load_body(folder: Path) -> StoredBody:
-    """Open one body of a pool."""
-    head = json.loads((folder / "body.json").read_text())
+    """Open one body of a pool; those of older versions, which hold numbers for tissues, are read, too.
+
+    Raises:
+        MissingInputError: it holds a tissue that this version does not know.
+    """
+    path = folder / "body.json"
+    head = json.loads(path.read_text())
     return StoredBody(
         np.load(folder / "part.npy", mmap_mode="r"),
         np.load(folder / "depth.npy", mmap_mode="r"),
-        tuple(StoredPart(n, t) for n, t in head["parts"]),
+        tuple(StoredPart(n, tissue_of_part(n, t, path)) for n, t in head["parts"]),
         np.array(head["origin_mm"]),
         head["length_mm"],
         np.load(folder / "points.npy"),
@@ -227,7 +232,7 @@ class Pool:
         textures = self._textures[fine]
         hu = paint_hu(tissue_map, body.length_mm, sample_look(body.parts, rng), textures, rng)
         labels = CLASS_OF_TISSUE[tissues[centre]]
-        labels[tissues[centre] == Tissue.METAL] = 28
+        labels[tissues[centre] == Tissue.METAL] = FEMUR
         air = tissue_map.tissue == Tissue.AIR
         couch = sample_couch(lowest_row(tissue_map.tissue), rng) if rng.random() < COUCH else None
         if couch is not None:
@@ -245,7 +250,7 @@ class Pool:
             lesion = blob.inside(*np.ogrid[: tall[0], : tall[1], : tall[2]])
             soft = lesion & (hu > -150) & (hu < 250)
             hu[soft] = rng.uniform(0, 65) + 8 * textures.take(textures.blotch, tall, rng)[soft]
-            labels[lesion[:, :, ::halves] & (labels < 28)] = IGNORE
+            labels[lesion[:, :, ::halves] & ~any_of(labels, BONE_IDS)] = IGNORE
         hu = acquire(hu, tissue_map, patch_acquisition(rng), textures, rng)
         if halves > 1:
             hu = hu.reshape(size[0], size[1], size[2], halves).mean(axis=3)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BACKGROUND_ID, BY_KEY, STRUCTURES, Side
+from vastus.anatomy import BACKGROUND_ID, BY_KEY, STRUCTURES, Side, class_of
 from vastus.errors import MissingInputError, TrainingError, VastusError
 from vastus.io.label_names import value_of
 from vastus.io.labels import read_named_image
@@ -299,7 +299,9 @@ def _contradicted_names(case: TrainingCase, dataset: TrainingSet, said: Mapping[
         if meant is None or value not in dataset.values:
             continue
         key, side = dataset.values[value]
-        if meant % 100 != BY_KEY[key].class_id or (side is not Side.UNKNOWN and meant != BY_KEY[key].label_value(side)):
+        if class_of(meant) != BY_KEY[key].class_id or (
+            side is not Side.UNKNOWN and meant != BY_KEY[key].label_value(side)
+        ):
             problems.append(
                 f"{case.name}: value {value} is {name!r} in the header of {case.labels.name},"
                 f" but {key} in {DATASET_FILE}"

@@ -20,6 +20,7 @@ from vastus.errors import GeometryError, SettingsError
 from vastus.inference.islands import find_parts
 from vastus.io.atomic import ensure_folder
 from vastus.io.nnunet_layout import IMAGES, LABELS, image_name, labels_name, write_description
+from vastus.label_arrays import classes_of
 from vastus.training.losses import IGNORE
 from vastus.training.renaming import renamed
 from vastus.volume import Volume, from_ras, to_ras
@@ -89,8 +90,8 @@ def _classes_seen(scan: Volume, segment: Segment, view: ImageVariant) -> Classes
     array = upright.array[::-1] if view.mirror else upright.array
     affine = upright.affine.copy()
     affine[:3, :3] *= view.zoom
-    said = segment(Volume(np.ascontiguousarray(array), affine)).array % 100
-    return np.ascontiguousarray(said[::-1] if view.mirror else said, dtype=np.uint8)
+    said = classes_of(segment(Volume(np.ascontiguousarray(array), affine)).array)
+    return np.ascontiguousarray(said[::-1] if view.mirror else said)
 
 
 def settle(classes: Classes, agreement: NDArray[np.float32], least: float) -> Classes:

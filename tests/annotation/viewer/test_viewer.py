@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from annotation_server import Running
+from vastus.anatomy import LABELS
 from viewer_page import Viewer, saved_labels
 
 VASTUS_LATERALIS_RIGHT, VASTUS_LATERALIS_LEFT, FEMUR_RIGHT = 103, 203, 128
@@ -271,7 +272,7 @@ def test_solo_search_and_volumes(open_viewer: Open) -> None:
     shown = "[...Array(256).keys()].filter(v => vastus.scene.lut[4 * v + 3] > 0)"
     assert viewer.page.evaluate(shown) == [28, 128, 228, 254, 255]  # on all sides, the background seed, unlabelled
     viewer.keys("s")
-    assert len(viewer.page.evaluate(shown)) == 3 * 29 + 2
+    assert len(viewer.page.evaluate(shown)) == len(LABELS) + 2
     viewer.page.uncheck("input[aria-label='Bones, left']")
     assert {228, 229}.isdisjoint(viewer.page.evaluate(shown))
     viewer.page.fill("#find", "hamstrings")

@@ -3,14 +3,6 @@
 import { $, el, swatch } from "./dom.js";
 import { BACKGROUND_SEED, UNLABELLED } from "./workspace.js";
 
-const GROUPS = {
-  anterior: "Quadriceps and sartorius",
-  medial: "Adductors",
-  posterior: "Hamstrings",
-  gluteal: "Glutei and hip rotators",
-  other: "Hip flexors and trunk",
-  bone: "Bones",
-};
 const SIDES = ["right", "left", "unknown"]; // the last column is shown only where a label map needs it
 
 const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1);
@@ -44,7 +36,7 @@ export class Structures {
     const table = $("#structures");
     table.querySelectorAll("tbody").forEach((body) => body.remove());
     this.rows = [];
-    for (const [group, title] of Object.entries(GROUPS)) {
+    for (const [group, title] of new Map(structures.map((s) => [s.group, s.group_title]))) {
       const members = structures.filter((s) => s.group === group);
       if (members.length === 0) continue;
       const keys = [...new Set(members.map((s) => s.key.replace(/_(right|left)$/, "")))];
@@ -176,7 +168,7 @@ export class Structures {
     const words = $("#find").value.trim().toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
     for (const row of this.rows) {
-      const text = `${row.plain} ${row.members[0].abbreviation ?? ""} ${GROUPS[row.members[0].group] ?? ""}`.toLowerCase();
+      const text = `${row.plain} ${row.members[0].abbreviation ?? ""} ${row.members[0].group_title ?? ""} ${row.members[0].group_also ?? ""}`.toLowerCase();
       row.line.hidden = !words.every((word) => text.includes(word));
       shown += row.line.hidden ? 0 : 1;
     }
