@@ -86,7 +86,7 @@ class Scene:
 
 
 def make_scene(ct: Volume, labels: Volume | None) -> Scene:
-    """Turn to RAS and uncertainty_queue.
+    """Turn to RAS and look through the whole array once.
 
     Raises:
         GeometryError: the label map is not on the grid of the CT.

@@ -7,7 +7,7 @@ that both write the same labels.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -98,7 +98,7 @@ def prepare_scan(
     return batch[IMAGE].to(device=device, non_blocking=non_blocking), None, (), {SEEN: batch[SEEN]}
 
 
-class BodyWindowInferer(Inferer):  # type: ignore[misc]  # MONAI's base is untyped
+class BodyWindowInferer(Inferer):
     """Sliding windows where there is a body, stitched as ``vastus segment`` stitches them."""
 
     def __init__(self, settings: Mapping[str, Any], overlap: float) -> None:
@@ -107,7 +107,7 @@ class BodyWindowInferer(Inferer):  # type: ignore[misc]  # MONAI's base is untyp
         self._settings = PreprocessingSettings.from_dict(dict(settings))
         self._overlap = overlap
 
-    def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> ScoreMap:
+    def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> ScoreMap:
         """Run the network over an image (1, 1, X, Y, Z).
 
         Args:
