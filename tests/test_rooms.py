@@ -11,6 +11,7 @@ FLOORS: dict[str, int] = {
     "__init__": 9,
     "anatomy": 0,
     "errors": 0,
+    "attempts": 1,
     "volume": 1,
     "resampling": 1,
     "multiple_tests": 1,
