@@ -138,13 +138,24 @@ class HttpTarget:
             headers.append((b"transfer-encoding", b"chunked"))
         status, body = self._ask(method, path, query, headers, pieces)
         assert 200 <= status < 500 or status in (501, 503, 507), (method, path, status, body[:300])
-        assert signed_in or status >= 300 or method == "OPTIONS" or path == "/" or path.startswith(PUBLIC), (method, path)
+        assert signed_in or status >= 300 or method == "OPTIONS" or path == "/" or path.startswith(PUBLIC), (
+            method,
+            path,
+        )
         if status >= 400 and method != "HEAD" and not path.startswith("/viewer"):
             assert json.loads(body)["error"] and b"Traceback" not in body, (method, path, status, body[:300])
 
     def _body(self, choices: Choices) -> list[bytes]:
         kind = choices.below(9)
-        bodies = (b"", self._labels, FORM, b"{}", b"[" * 3000, gzip.compress(bytes(1 << 20)), zlib.compress(bytes(9999)))
+        bodies = (
+            b"",
+            self._labels,
+            FORM,
+            b"{}",
+            b"[" * 3000,
+            gzip.compress(bytes(1 << 20)),
+            zlib.compress(bytes(9999)),
+        )
         if kind < len(bodies):
             body = bodies[kind]
         elif kind == 7:

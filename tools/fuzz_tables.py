@@ -48,9 +48,39 @@ SEPARATORS = ",;\t|"
 NAMES = ("P1", "007", "김민준", "Müller", "a, b", 'say "x"', "1.10", "P 2", "é", "=1+1", "n/a", "-")
 NUMBERS = (78788.1, 12.5, 0.5, 1234567.25, -3.0, 170.0, 65.25, 1000.0, 0.001)
 HEADERS = ("subject", "sex", "age", "height_cm", "height [m]", "weight_kg", "BMI", "grip_kg", "scan", "scan_date", "")
-WORDS = ("F", "M", "f", "male", "1", "2", "여", "045Y", "45", "1.70", "170", "1,70", "2020-01-02", "02.01.2020", "", "inf")
+WORDS = (
+    "F",
+    "M",
+    "f",
+    "male",
+    "1",
+    "2",
+    "여",
+    "045Y",
+    "45",
+    "1.70",
+    "170",
+    "1,70",
+    "2020-01-02",
+    "02.01.2020",
+    "",
+    "inf",
+)
 VOLUMES = ("subject", "structure", "group", "side", "volume_mm3", "mean_hu", "truncated", "fragment")
-VOLUME_CELLS = ("P1", "sartorius", "anterior", "left", "right", "unknown", "78788.1", "78,788", "inf", "nan", "true", "")
+VOLUME_CELLS = (
+    "P1",
+    "sartorius",
+    "anterior",
+    "left",
+    "right",
+    "unknown",
+    "78788.1",
+    "78,788",
+    "inf",
+    "nan",
+    "true",
+    "",
+)
 
 
 def known_table(choices: Choices) -> tuple[list[list[str]], list[float]]:

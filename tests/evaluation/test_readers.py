@@ -41,7 +41,9 @@ def scored(folder: Path, missing: MissingCells = MissingCells.REFUSE, warn: list
 
 
 def row_of(table, readers: int):
-    return table[(table["name"] == "sartorius") & (table["side"] == "both") & (table["reader_count"] == readers)].iloc[0]
+    return table[(table["name"] == "sartorius") & (table["side"] == "both") & (table["reader_count"] == readers)].iloc[
+        0
+    ]
 
 
 def test_all_forms_over_all_readers_with_and_without_the_reference(drawn: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from vastus.batch.ledger import FoundScan
 from vastus.errors import MissingInputError, SettingsError
 from vastus.io.edited_tables import TABLE_SUFFIXES, plain_name, read_edited_table
-from vastus.io.folders import walk_folders
+from vastus.io.folders import is_file, is_there, walk_folders
 
 if TYPE_CHECKING:
     from vastus.batch.dicom_tree import FolderMemory
@@ -45,7 +45,7 @@ def find_scans(
             yield from _in_pacs(str(given))
             continue
         path = given.absolute()
-        if not path.exists():
+        if not is_there(path):
             raise MissingInputError("There is no such file or folder.", path=given)
         if path.is_dir():
             yield from _in_folder(path, output.absolute(), memory, every_series)
@@ -145,7 +145,7 @@ def scan_name(path: Path, root: Path) -> str:
     text = "-".join(relative.parts) or path.name
     lower = text.lower()
     for suffix in sorted(IMAGE_SUFFIXES, key=len, reverse=True):
-        if path.is_file() and lower.endswith(suffix):
+        if lower.endswith(suffix) and is_file(path):
             text = text[: -len(suffix)]
             break
     return clean_name(text)
@@ -164,6 +164,6 @@ def fingerprint_of(path: Path) -> str:
             stats = [entry.stat() for entry in os.scandir(path) if entry.is_file()]
             return f"{len(stats)} {sum(s.st_size for s in stats)} {max((s.st_mtime_ns for s in stats), default=0)}"
         stat = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # a name that no system takes: too long, with a NUL
         return "missing"
     return f"{stat.st_size} {stat.st_mtime_ns}"

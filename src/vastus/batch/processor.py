@@ -16,6 +16,7 @@ from vastus.batch.summary import THUMBNAIL_FILE
 from vastus.batch.task import Processor, Product, Task, Work
 from vastus.errors import MissingInputError, UnreadableScanError, UnsupportedScanError
 from vastus.inference.choices import RuntimeOptions
+from vastus.io.folders import is_there
 from vastus.io.atomic import write_text
 from vastus.io.tables import (
     CONFIDENCE,
@@ -147,7 +148,7 @@ class SegmentProcessor:
             return self._process(replace(task, path=folder))
 
     def _process(self, task: Task) -> Product:
-        if not task.path.exists():
+        if not is_there(task.path):
             raise MissingInputError("There is no such file or folder.", path=task.path)
         if not os.access(task.path, os.R_OK):
             raise UnreadableScanError("There is no right to read this.", path=task.path)
