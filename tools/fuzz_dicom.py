@@ -100,6 +100,8 @@ class Series:
     def rescale(self) -> None:
         """Store one slice by other rescale values: the same HU."""
         dataset, slope = self.slices[self.one()], self.choices.of([1, 2, 0.5])
+        if not {"RescaleSlope", "RescaleIntercept"} <= {element.keyword for element in dataset}:
+            return
         stored = self._stored(dataset)
         hu = stored * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept)
         dataset.RescaleSlope, dataset.RescaleIntercept = slope, -2048

@@ -15,7 +15,6 @@ import io
 import logging
 import random
 import struct
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path

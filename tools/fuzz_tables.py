@@ -14,7 +14,6 @@ import csv
 import io
 import math
 import random
-import sys
 import unicodedata
 from contextlib import suppress
 from pathlib import Path

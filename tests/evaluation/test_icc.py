@@ -140,8 +140,8 @@ def test_perfect_and_undefined_agreement():
 def test_icc_does_not_depend_on_unit_origin_or_order(seed, scale, shift):
     rng = np.random.default_rng(seed)
     ratings = rng.normal(0, 2, (7, 1)) + rng.normal(0, 1, (7, 2))
-    for icc in (icc_2_1, icc_3_1):
-        before, after = icc(ratings), icc(scale * ratings[::-1, ::-1] + shift)
+    for form in IccForm:
+        before, after = icc(ratings, form), icc(scale * ratings[::-1, ::-1] + shift, form)
         assert after.value == pytest.approx(before.value, abs=1e-8)
         assert after.low == pytest.approx(before.low, abs=1e-7)
         assert before.low <= before.value <= before.high

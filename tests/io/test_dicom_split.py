@@ -102,7 +102,7 @@ def test_slices_of_another_thickness_are_refused_where_they_lie_unevenly(tmp_pat
     for name, positions, mm in (("thick", thick, 5.0), ("thin", thin, 2.5)):
         spec = factory.SeriesSpec(factory.ct_values((6, 12, 10)), positions)
         factory.write_series(tmp_path, spec.but(series_uid=uid, extra={"SliceThickness": mm}), prefix=name)
-    with pytest.raises(GeometryError, match="unevenly|missing"):
+    with pytest.raises(GeometryError, match=r"unevenly|missing"):
         read_scan(tmp_path)
 
 

@@ -16,8 +16,8 @@ from vastus.batch.summary import THUMBNAIL_FILE
 from vastus.batch.task import Processor, Product, Task, Work
 from vastus.errors import MissingInputError, UnreadableScanError, UnsupportedScanError
 from vastus.inference.choices import RuntimeOptions
-from vastus.io.folders import is_there
 from vastus.io.atomic import write_text
+from vastus.io.folders import is_there
 from vastus.io.tables import (
     CONFIDENCE,
     CONFIDENCE_COLUMNS,

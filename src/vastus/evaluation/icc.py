@@ -1,7 +1,8 @@
 """Intraclass correlation of any number of readers: the six forms of Shrout & Fleiss, with 95% limits.
 
-Written out here, not taken from a package: the one that has them is under the GPL, renamed its columns between releases,
-and rounds its limits to two digits. The tests hold these against the published tables, R's psych and pingouin.
+Written out here, not taken from a package: the one that has them is under the GPL, renamed its columns between
+releases, and rounds its limits to two digits. The tests hold these against the published tables, R's psych and
+pingouin.
 
 Sources: Shrout & Fleiss 1979, doi 10.1037/0033-2909.86.2.420 (estimates; limits of the forms 1 and 3); McGraw & Wong
 1996, doi 10.1037/1082-989X.1.1.30 (limits of form 2, with Satterthwaite's degrees of freedom).

@@ -58,7 +58,7 @@ class Evaluation:
 
     Attributes:
         scores: one row a case, model, structure and side (``SCORED_COLUMNS``).
-        summary, agreement, comparison: see ``summary`` and ``comparison``; the last is empty unless there are two models.
+        summary, agreement, comparison: see ``summary`` and ``comparison``; the last is empty unless two are compared.
         readers: agreement of all readers at once; see ``readers``.
         settings: with which it was made.
         sections: cases of which only some slices are labelled: one row a case, model, slice, structure and side
