@@ -128,3 +128,11 @@ def test_only_a_localiser_is_no_scan(tmp_path: Path) -> None:
     factory.write_series(tmp_path, spec)
     with pytest.raises(UnsupportedScanError, match="localiser"):
         read_scan(tmp_path)
+
+
+def test_two_patients_in_one_series_are_refused(tmp_path: Path) -> None:
+    uid = "1.2.3.82"
+    part(tmp_path, 0, 8, series_uid=uid)
+    part(tmp_path, 8, 8, series_uid=uid, patient="P2")
+    with pytest.raises(GeometryError, match="studies or patients"):
+        read_scan(tmp_path)

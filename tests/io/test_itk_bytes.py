@@ -40,7 +40,8 @@ def nrrd(folder: Path, data: bytes, encoding: str, more: str = "") -> Path:
 def meta_image(folder: Path, data: bytes, compressed: bool, more: str = "") -> Path:
     path = folder / "image.mha"
     path.write_bytes(
-        f"ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\nCompressedData = {compressed}\n"
+        f"ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\n"
+        f"CompressedData = {compressed}\n"
         f"{more}TransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 0 0 0\nElementSpacing = 4 4 5\nDimSize = 20 18 12\n"
         "ElementType = MET_SHORT\nElementDataFile = LOCAL\n".encode()
         + data

@@ -138,7 +138,10 @@ def _one_stack(inventory: Inventory, uid: str, path: Path) -> tuple[Stack, list[
     lost = inventory.without_position.get(uid)
     if lost is not None:
         raise GeometryError(
-            "This CT slice says no usable position, direction or pixel spacing, so its place is unknown.", path=lost
+            "This CT slice says no usable position, direction, pixel spacing or rescale values, so that its place or its"
+            " HU are unknown.",
+            path=lost,
+            remedy="Export the series again.",
         )
     groups: list[list[SliceHeader]] = []
     for header in inventory.slices[uid]:
@@ -158,8 +161,8 @@ def _one_stack(inventory: Inventory, uid: str, path: Path) -> tuple[Stack, list[
         )
     if len(volumes) > 1:
         raise GeometryError(
-            f"One series mixes slices of {len(volumes)} sizes, directions, kernels or frames of reference, as in"
-            f" {volumes[0].first.path.name} and {volumes[1].first.path.name}.",
+            f"One series mixes slices of {len(volumes)} sizes, directions, kernels, frames of reference, studies or"
+            f" patients, as in {volumes[0].first.path.name} and {volumes[1].first.path.name}.",
             path=path,
             remedy="Export each reconstruction as its own series.",
         )
@@ -194,6 +197,7 @@ def _refuse_lost_slices(stack: Stack, dropped: list[SliceHeader], left_out: list
 def _alike(one: SliceHeader, other: SliceHeader) -> bool:
     return (
         (one.rows, one.columns, one.frame_of_reference) == (other.rows, other.columns, other.frame_of_reference)
+        and (one.patient, one.study_uid) == (other.patient, other.study_uid)
         and bool(np.allclose(one.orientation, other.orientation, atol=1e-3))
         and bool(np.allclose(one.pixel_spacing_mm, other.pixel_spacing_mm, atol=1e-4))
         and _same_kernel(one, other)

@@ -119,8 +119,8 @@ def _clipped(array: NDArray[Any]) -> tuple[str, ...]:
     if share <= _CLIPPED_SHARE:
         return ()
     return (
-        f"{share:.0%} of the voxels are {end:g} HU and none lies below: the values seem to be cut off at a window, so that"
-        " densities and fat may be wrong. Export the CT with all its values.",
+        f"{share:.0%} of the voxels are {end:g} HU and none lies below: the values seem to be cut off at a window, so"
+        " that densities and fat may be wrong. Export the CT with all its values.",
     )
 
 
