@@ -138,8 +138,8 @@ def _one_stack(inventory: Inventory, uid: str, path: Path) -> tuple[Stack, list[
     lost = inventory.without_position.get(uid)
     if lost is not None:
         raise GeometryError(
-            "This CT slice says no usable position, direction, pixel spacing or rescale values, so that its place or its"
-            " HU are unknown.",
+            "This CT slice says no usable position, direction, pixel spacing or rescale values, so that its place or"
+            " its HU are unknown.",
             path=lost,
             remedy="Export the series again.",
         )
