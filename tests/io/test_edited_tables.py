@@ -107,3 +107,8 @@ def test_likeness() -> None:
     assert len({likeness(n) for n in ("P-007", "p 7", "P007", "p_7")}) == 1
     assert likeness("10") != likeness("1")
     assert likeness("100") != likeness("1")
+
+
+@pytest.mark.parametrize("text", ["1e999", "-1e999", "inf", "nan", "9" * 400])
+def test_what_is_too_large_for_a_number_is_none(text: str) -> None:
+    assert read_number(text, comma=False) is None
