@@ -54,7 +54,10 @@ def check_voxel_bytes(path: Path, fields: Mapping[str, str]) -> None:
     if found is None:
         return
     file, offset, wrapper, expected = found
-    there = _size(file) - offset if wrapper is None else _unpacked(file, offset, wrapper, expected)
+    if wrapper is None:
+        there = _size(file) - offset
+    else:
+        there = _unpacked(file, offset, wrapper, expected, _packed_bytes(path, fields) if meta else None)
     if there < expected:
         raise UnreadableScanError(
             f"The file is truncated: {there} bytes of voxels where its header announces {expected}.",
@@ -122,17 +125,37 @@ def _size(path: Path) -> int:
     return path.stat().st_size
 
 
-def _unpacked(path: Path, offset: int, wrapper: int, enough: int) -> int:
-    """How many bytes a stream unpacks to; not counted further than twice what is expected."""
+def _packed_bytes(path: Path, fields: Mapping[str, str]) -> int:
+    """How long the packed voxels of a MetaImage are by its header: without that ITK unpacks nothing, and says nothing."""
+    said = _whole(fields.get("compresseddatasize", ""))
+    if not said:
+        raise UnreadableScanError(
+            "The header does not say how long its compressed voxels are (CompressedDataSize).",
+            path=path,
+            remedy="Export it again, or uncompressed.",
+        )
+    return said[0]
+
+
+def _unpacked(path: Path, offset: int, wrapper: int, enough: int, packed: int | None) -> int:
+    """How many bytes a stream unpacks to; not counted further than twice what is expected.
+
+    Args:
+        path, offset: where it begins.
+        wrapper: of zlib.
+        enough: what is expected.
+        packed: how many bytes of the file belong to it; None: all.
+    """
     from isal import isal_zlib
 
     inflate: Any = isal_zlib.decompressobj(wrapper)
-    count = 0
+    count, left = 0, _size(path) if packed is None else packed
     with path.open("rb") as file:
         file.seek(offset)
         try:
-            while (piece := file.read(_PIECE)) and not inflate.eof and count <= 2 * enough + _SLACK_BYTES:
+            while (piece := file.read(min(_PIECE, left))) and not inflate.eof and count <= 2 * enough + _SLACK_BYTES:
                 count += len(inflate.decompress(piece))
+                left -= len(piece)
         except isal_zlib.IsalError:  # type: ignore[misc]  # its stub calls the class an instance
             return min(count, enough - 1)
     return count
