@@ -126,7 +126,7 @@ def _size(path: Path) -> int:
 
 
 def _packed_bytes(path: Path, fields: Mapping[str, str]) -> int:
-    """How long the packed voxels of a MetaImage are by its header: without that ITK unpacks nothing, and says nothing."""
+    """How long the packed voxels of a MetaImage are by its header: without that ITK unpacks nothing."""
     said = _whole(fields.get("compresseddatasize", ""))
     if not said:
         raise UnreadableScanError(
