@@ -11,10 +11,10 @@ Sources: Shrout & Fleiss 1979, doi 10.1037/0033-2909.86.2.420 (estimates; limits
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +75,8 @@ def complete_ratings(
     if np.isinf(table).any():
         raise SettingsError("A measurement is infinite.")
     gaps = np.isnan(table)
-    lacking = [case for case, gap in zip(cases, gaps.any(axis=1), strict=True) if gap]
+    incomplete = np.asarray(gaps.any(axis=1))
+    lacking = [case for case, gap in zip(cases, incomplete, strict=True) if gap]
     if lacking and missing is MissingCells.REFUSE:
         said = [
             f"{case} by {reader}"
@@ -88,7 +89,7 @@ def complete_ratings(
             f"{len(said)} measurements are missing: {shown}.",
             remedy="Add them, or leave these cases out of the agreement of the readers (listwise).",
         )
-    return CompleteRatings(table[~gaps.any(axis=1)], tuple(lacking))
+    return CompleteRatings(table[~incomplete], tuple(lacking))
 
 
 def icc(ratings: NDArray[Any], form: IccForm) -> Estimate:
@@ -203,7 +204,7 @@ def _of_mean(single: Estimate, squares: _MeanSquares) -> Estimate:
     return Estimate(stepped(single.value), stepped(single.low), stepped(single.high))
 
 
-_FORMS = {
+_FORMS: Final[Mapping[IccForm, Callable[[_MeanSquares], Estimate]]] = {
     IccForm.ONE_WAY_SINGLE: _one_way_single,
     IccForm.TWO_WAY_RANDOM_SINGLE: _two_way_random_single,
     IccForm.TWO_WAY_MIXED_SINGLE: _two_way_mixed_single,
