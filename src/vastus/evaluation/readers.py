@@ -27,7 +27,7 @@ BETWEEN = "; "
 
 def column_of(form: IccForm) -> str:
     """Column of a form: ``icc_2_k`` for ICC(2,k)."""
-    return form.value.lower().translate(str.maketrans({"(": "_", ",": "_", ")": None}))
+    return form.value.lower().replace("(", "_").replace(",", "_").removesuffix(")")
 
 
 def readers_of(scores: pd.DataFrame) -> pd.DataFrame:
