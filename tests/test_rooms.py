@@ -16,6 +16,7 @@ FLOORS: dict[str, int] = {
     "errors": 0,
     "version": 0,
     "display_windows": 0,
+    "attempts": 1,
     "volume": 1,
     "resampling": 1,
     "multiple_tests": 1,

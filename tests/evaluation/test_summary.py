@@ -6,8 +6,8 @@ import pytest
 
 from vastus.anatomy import STRUCTURES
 from vastus.evaluation import metrics as m
-from vastus.evaluation.agreement import icc_2_1
 from vastus.evaluation.comparison import compare_models, holm, paired_test
+from vastus.evaluation.icc import icc_2_1
 from vastus.evaluation.summary import agreement_of, summarise
 
 

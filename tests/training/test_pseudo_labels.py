@@ -188,7 +188,7 @@ def test_the_set_is_one_that_training_takes_and_is_continued(tmp_path: Path) -> 
 
     said: list[str] = []
     for names in (("one",), ("one", "two")):
-        cases = [lambda name=name: case(name) for name in names]
+        cases = {name: lambda name=name: case(name) for name in names}
         write_pseudo_set(cases, segment, tmp_path / "set", trust=Trust(), tell=said.append)
     assert len(asked) == 2 * len(IMAGE_VARIANTS), "the first case was not labelled again"
     assert [line.split(":")[0] for line in said] == ["one", "two"]

@@ -10,7 +10,7 @@ from vastus.batch.ledger import FoundScan
 from vastus.batch.scan_names import IMAGE_SUFFIXES, clean_name, fingerprint_of, scan_name
 from vastus.errors import MissingInputError, SettingsError
 from vastus.io.edited_tables import TABLE_SUFFIXES, plain_name, read_edited_table
-from vastus.io.folders import walk_folders
+from vastus.io.folders import is_there, walk_folders
 
 if TYPE_CHECKING:
     from vastus.batch.dicom_tree import FolderMemory
@@ -42,7 +42,7 @@ def find_scans(
             yield from _in_pacs(str(given))
             continue
         path = given.absolute()
-        if not path.exists():
+        if not is_there(path):
             raise MissingInputError("There is no such file or folder.", path=given)
         if path.is_dir():
             yield from _in_folder(path, output.absolute(), memory, every_series)

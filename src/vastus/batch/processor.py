@@ -17,6 +17,7 @@ from vastus.batch.task import Processor, Product, Task, Work
 from vastus.errors import MissingInputError, UnreadableScanError, UnsupportedScanError
 from vastus.inference.choices import RuntimeOptions
 from vastus.io.atomic import write_text
+from vastus.io.folders import is_there
 from vastus.io.tables import (
     CONFIDENCE,
     CONFIDENCE_COLUMNS,
@@ -145,7 +146,7 @@ class SegmentProcessor:
             return self._process(replace(task, path=folder))
 
     def _process(self, task: Task) -> Product:
-        if not task.path.exists():
+        if not is_there(task.path):
             raise MissingInputError("There is no such file or folder.", path=task.path)
         if not os.access(task.path, os.R_OK):
             raise UnreadableScanError("There is no right to read this.", path=task.path)

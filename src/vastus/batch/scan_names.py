@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Final
 
+from vastus.io.folders import is_file
+
 IMAGE_SUFFIXES: Final = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".zip")
 _LONGEST_NAME = 80
 
@@ -17,7 +19,7 @@ def scan_name(path: Path, root: Path) -> str:
     text = "-".join(relative.parts) or path.name
     lower = text.lower()
     for suffix in sorted(IMAGE_SUFFIXES, key=len, reverse=True):
-        if path.is_file() and lower.endswith(suffix):
+        if lower.endswith(suffix) and is_file(path):
             text = text[: -len(suffix)]
             break
     return clean_name(text)
@@ -36,6 +38,6 @@ def fingerprint_of(path: Path) -> str:
             stats = [entry.stat() for entry in os.scandir(path) if entry.is_file()]
             return f"{len(stats)} {sum(s.st_size for s in stats)} {max((s.st_mtime_ns for s in stats), default=0)}"
         stat = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # a name that no system takes: too long, with a NUL
         return "missing"
     return f"{stat.st_size} {stat.st_mtime_ns}"

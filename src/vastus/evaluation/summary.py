@@ -15,12 +15,11 @@ from vastus.evaluation.agreement import (
     BlandAltman,
     Estimate,
     bland_altman,
-    icc_2_1,
-    icc_3_1,
     koo_li_band,
     lin_ccc,
     pearson,
 )
+from vastus.evaluation.icc import icc_2_1, icc_3_1
 from vastus.evaluation.policy import Presence
 from vastus.io.tables import SIDE, STRUCTURE, SUBJECT
 
@@ -145,14 +144,19 @@ def agreement_of(scores: pd.DataFrame) -> pd.DataFrame:
         chosen = part.of(scores)
         if not len(chosen):
             continue
-        series = {name: _summed(chosen[chosen[m.MODEL] == name], m.VOLUME_PREDICTION_MM3) for name in models}
-        series[REFERENCE_NAME] = _summed(chosen[chosen[m.MODEL] == models[0]], m.VOLUME_REFERENCE_MM3)
+        series = case_volumes(chosen, models)
         pairs = [(name, REFERENCE_NAME) for name in models]
         pairs += [(a, b) for i, a in enumerate(models) for b in models[i + 1 :]]
         for first, second in pairs:
             head = {FIRST: first, SECOND: second, LEVEL: part.level.value, NAME: part.name, SIDE: part.side}
             rows.append(head | _agreement_cells(series[first], series[second]))
     return pd.DataFrame(rows)
+
+
+def case_volumes(chosen: pd.DataFrame, models: list[str]) -> dict[str, pd.Series]:
+    """Volume in mm3 of each case by every model, and by the reference, of some rows of a table of scores."""
+    series = {name: _summed(chosen[chosen[m.MODEL] == name], m.VOLUME_PREDICTION_MM3) for name in models}
+    return series | {REFERENCE_NAME: _summed(chosen[chosen[m.MODEL] == models[0]], m.VOLUME_REFERENCE_MM3)}
 
 
 def _summed(chosen: pd.DataFrame, column: str) -> pd.Series:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vastus.anatomy import BY_VALUE, CLASS_COUNT, LABELS, UNLABELLED, Label, Side
 from vastus.errors import GeometryError, LabelError, MissingInputError, OutputError
+from vastus.io.folders import is_file
 from vastus.io.itk_images import META_IMAGE_SUFFIXES, NRRD_SUFFIXES, write_itk_labels
 from vastus.io.label_names import SIDELESS, names_beside, renamed
 from vastus.io.nifti import NIFTI_SUFFIXES, NiftiText, read_nifti_image, write_nifti_labels
@@ -138,7 +139,7 @@ def read_named_image(path: Path) -> ReadImage:
         LabelError: no format of label maps, or segments that overlap.
         UnreadableScanError, UnsupportedScanError, GeometryError: as for scans.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise MissingInputError("There is no such label map.", path=path)
     name = path.name.lower()
     if name.endswith(NIFTI_SUFFIXES):

@@ -28,7 +28,8 @@ def read_segments(path: Path) -> ReadImage:
         UnreadableScanError, UnsupportedScanError, GeometryError: as ``itk_images.read_itk``.
     """
     image, factor, warnings = open_itk(path, layers=True)
-    keys = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
+    # A key that is no UTF-8 can't be asked for; none of ours is one.
+    keys = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys() if key.isascii()}
     segments = _segments(keys)
     volume = as_volume(image, factor, path)
     if image.GetNumberOfComponentsPerPixel() == 1:

@@ -8,7 +8,8 @@ thighs touch, specks, soft tissue that was passed over, and whatever lies near a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.anatomy import BACKGROUND_ID, STRUCTURES, Group
-from vastus.errors import GeometryError, SettingsError
+from vastus.attempts import Attempts
+from vastus.errors import GeometryError, MissingInputError, SettingsError
 from vastus.inference.islands import find_parts
 from vastus.io.atomic import ensure_folder
 from vastus.io.nnunet_layout import IMAGES, LABELS, image_name, labels_name, write_description
@@ -225,38 +227,49 @@ def pseudo_label(case: PseudoCase, segment: Segment, trust: Trust) -> Volume:
 
 
 def write_pseudo_set(
-    cases: Sequence[Callable[[], PseudoCase]],
+    cases: Mapping[str, Callable[[], PseudoCase]],
     segment: Segment,
     folder: Path,
     *,
     trust: Trust,
     tell: Callable[[str], None] = lambda _: None,
+    attempts: Attempts | None = None,
 ) -> None:
     """Write a data set in nnU-Net layout that ``vastus train --data`` takes.
 
     Args:
-        cases: each read when its turn comes.
+        cases: by name; each read when its turn comes.
         segment: the network.
         folder: gets ``imagesTr``, ``labelsTr`` and ``dataset.json``; cases that are there already are kept.
         trust: what is taken for a label.
         tell: told one line a case.
+        attempts: gets the cases that fail, which do not stop the others; without it the first one does.
+
+    Raises:
+        MissingInputError: no case could be labelled.
     """
     from vastus.synthesis.dataset import write_image
 
+    each = attempts.of if attempts is not None else lambda _: nullcontext()
+
     images, maps = ensure_folder(folder / IMAGES), ensure_folder(folder / LABELS)
-    for read in cases:
-        case = read()
-        target = maps / labels_name(case.name)
-        if not target.is_file():
-            labels = pseudo_label(case, segment, trust)
-            write_image(case.scan, images / image_name(case.name))
-            write_image(labels, target)
-            known = labels.array != IGNORE
-            named = known & (labels.array != BACKGROUND_ID)
-            tell(f"{case.name}: {known.mean():.0%} of the voxels labelled, {named.mean():.0%} with a structure")
+    for name, read in cases.items():
+        target = maps / labels_name(name)
+        with each(name):
+            if not target.is_file():
+                case = read()
+                labels = pseudo_label(case, segment, trust)
+                write_image(case.scan, images / image_name(name))
+                write_image(labels, target)
+                known = labels.array != IGNORE
+                named = known & (labels.array != BACKGROUND_ID)
+                tell(f"{name}: {known.mean():.0%} of the voxels labelled, {named.mean():.0%} with a structure")
+    made = [name for name in cases if (maps / labels_name(name)).is_file()]
+    if not made:
+        raise MissingInputError("No scan could be labelled.", path=folder)
     notes = {"description": "Pseudo-labels: a network's own output where several views agree. Not for evaluation."}
     values = {s.key: s.class_id for s in STRUCTURES}
-    write_description(folder, values, len(cases), ignore=IGNORE, notes=notes)
+    write_description(folder, values, len(made), ignore=IGNORE, notes=notes)
 
 
 def _disc(radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:
