@@ -99,6 +99,8 @@ export class Api {
   volumes = (id, version) => this.json("GET", `/api/cases/${segment(id)}/versions/${segment(version)}/volumes`);
   save = (id, gz, { parent, note, tag }) =>
     this.json("POST", `/api/cases/${segment(id)}/versions${query({ parent, note, tag })}`, { body: gz, type: "application/gzip" });
+  overview = (id) => this.bytes(`/api/cases/${segment(id)}/overview.nii`);
+  overviewOf = (id, version) => this.bytes(`/api/cases/${segment(id)}/versions/${segment(version)}/overview.nii`);
   outlines = (id, version) => this.json("GET", `/api/cases/${segment(id)}/versions/${segment(version)}/outlines`);
   strokes = (id, version) => this.json("GET", `/api/cases/${segment(id)}/versions/${segment(version)}/strokes`);
   outlinePreview = (id, slice, outline) =>

@@ -205,7 +205,7 @@ function setUpKeys({ workspace, scene, structures, editing, outlining, slices, c
     { group: "Look", keys: ["s"], does: "Selected structure alone", run: () => structures.solo() },
     { group: "Look", keys: ["u"], does: "Uncertainty", run: click("#uncertainty") },
     { group: "Look", keys: ["c"], does: "Two versions side by side", run: () => history.toggle() },
-    { group: "Edit", keys: ["v", "Escape"], does: "Move only; cancels what a tool would change", run: () => (workspace.proposals.open ? workspace.proposals.cancel() : editing.setTool("move")) },
+    { group: "Edit", keys: ["v", "Escape"], does: "Move only; cancel a change", run: () => (workspace.proposals.open ? workspace.proposals.cancel() : editing.setTool("move")) },
     { group: "Edit", keys: ["b"], does: "Brush", run: tool("brush") },
     { group: "Edit", keys: ["e"], does: "Eraser", run: tool("erase") },
     { group: "Edit", keys: ["f"], does: "Fill an outline", run: tool("outline") },

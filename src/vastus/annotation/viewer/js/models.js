@@ -15,6 +15,9 @@ export class Models {
     $("#tab-models").addEventListener("chosen", () => this.load());
     $("#infer").addEventListener("click", (event) => this.infer(event.currentTarget));
     $("#infer-here").addEventListener("click", (event) => this.infer(event.currentTarget));
+    $("#load-whole").addEventListener("click", (event) => attempt(() => workspace.open(workspace.case.id, { whole: true }), event.currentTarget));
+    workspace.on("case version", () => ($("#overview").hidden = workspace.case === null || !workspace.overview));
+    workspace.on("loading", () => ($("#overview").hidden = true));
     const offer = () => ($("#no-labels").hidden = workspace.case === null || workspace.version !== null || workspace.unsaved || workspace.lockedByOther !== "");
     workspace.on("case version unsaved cases loaded", offer);
     workspace.on("loading", () => ($("#no-labels").hidden = true));

@@ -227,7 +227,7 @@ export class Outlining {
 
   sideOf(spec) {
     if (spec) return spec.middle !== undefined && spec.middle !== null ? "both" : (spec.side ?? "unknown");
-    return this.lastSide ?? this.workspace.sideInScan ?? this.workspace.byValue.get(this.workspace.selected)?.side ?? "unknown";
+    return this.lastSide || this.workspace.byValue.get(this.workspace.selected)?.side || this.workspace.sideInScan || "unknown";
   }
 
   setSide(spec, side) {

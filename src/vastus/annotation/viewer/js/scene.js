@@ -152,9 +152,9 @@ export class Scene extends EventTarget {
   // ---- the case ----
 
   /** Shows a CT, given as the bytes of a .nii or .nii.gz. */
-  async showCase(buffer) {
+  async showCase(buffer, name = "ct.nii.gz") {
     this.clear();
-    this.ct = await NVImage.loadFromUrl({ url: buffer, name: "ct.nii.gz", colormap: "gray", cal_min: this.window[0], cal_max: this.window[1] });
+    this.ct = await NVImage.loadFromUrl({ url: buffer, name, colormap: "gray", cal_min: this.window[0], cal_max: this.window[1] });
     this.hu = null;
     this.nv.addVolume(this.ct);
     this.nv.scene.pan2Dxyzmm = Float32Array.of(0, 0, 0, 1);
@@ -180,7 +180,7 @@ export class Scene extends EventTarget {
     if (buffer === null) {
       nv.createEmptyDrawing();
     } else {
-      const image = await NVImage.loadFromUrl({ url: buffer, name: "labels.nii.gz" });
+      const image = await NVImage.loadFromUrl({ url: buffer, name: new Uint8Array(buffer, 0, 1)[0] === 0x1f ? "labels.nii.gz" : "labels.nii" });
       if (!nv.loadDrawing(image)) throw new Error("These labels are not on the grid of the CT.");
     }
     nv.drawScene();
@@ -371,6 +371,10 @@ export class Scene extends EventTarget {
   }
 
   // ---- place ----
+
+  get placeMm() {
+    return [...this.nv.frac2mm(this.nv.scene.crosshairPos)];
+  }
 
   get crosshair() {
     return [...this.nv.frac2vox(this.nv.scene.crosshairPos)];

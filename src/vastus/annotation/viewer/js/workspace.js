@@ -9,6 +9,7 @@ export const UNLABELLED = { value: 255, key: "unlabelled", name: "Unlabelled", p
 /** What "grow from seeds" takes for no structure at all; never saved. */
 export const BACKGROUND_SEED = { value: 254, key: "background_seed", name: "Background", plain: "Background", label: "Background seed", side: "", colour: "#8b9096", group: "seeds" };
 const CONFLICT = 409;
+const LARGE_VOXELS = 48e6; // above it a case opens as an overview on a coarser grid
 
 export class Workspace extends EventTarget {
   /** @param {import("./api.js").Api} api @param {import("./scene.js").Scene} scene */
@@ -81,7 +82,7 @@ export class Workspace extends EventTarget {
   // ---- opening ----
 
   /** Opens a case at its newest version. Asks first when changes would be lost. @returns {Promise<boolean>} */
-  async open(id) {
+  async open(id, { whole = false } = {}) {
     if (!(await this.mayLeave())) return false;
     const target = this.cases.find((c) => c.id === id);
     if (!target) throw new Error(`There is no case ${id} any more.`);
@@ -90,8 +91,11 @@ export class Workspace extends EventTarget {
       await this.release();
       await this.closeSecond();
       this.case = null;
-      const [image, versions] = await Promise.all([this.api.image(id), this.api.versions(id)]);
-      await this.scene.showCase(image);
+      const place = this.scene.ct && whole ? this.scene.placeMm : null;
+      this.overview = !whole && (target.shape ?? []).reduce((n, m) => n * m, 1) > LARGE_VOXELS;
+      const [image, versions] = await Promise.all([this.overview ? this.api.overview(id) : this.api.image(id), this.api.versions(id)]);
+      await this.scene.showCase(image, this.overview ? "ct.nii" : "ct.nii.gz");
+      if (place) this.scene.nv.scene.crosshairPos = this.scene.nv.mm2frac(place);
       this.case = this.cases.find((c) => c.id === id) ?? target;
       this.versions = versions;
       await this.show(versions.at(-1)?.version ?? null);
@@ -99,7 +103,7 @@ export class Workspace extends EventTarget {
       this.emit("loaded");
     }
     this.emit("case");
-    await this.offerDraft();
+    if (!this.overview) await this.offerDraft();
     return true;
   }
 
@@ -107,11 +111,11 @@ export class Workspace extends EventTarget {
   async show(version) {
     const known = this.versions.find((v) => v.version === version) ?? null;
     const [buffer, outlines, strokes] = known
-      ? await Promise.all([this.api.labels(this.case.id, version), this.api.outlines(this.case.id, version), this.api.strokes(this.case.id, version)])
+      ? await Promise.all([this.labelsOf(version), this.api.outlines(this.case.id, version), this.api.strokes(this.case.id, version)])
       : [null, {}, []];
     await this.scene.showLabels(buffer);
-    this.scene.map.kept = strokes;
-    this.takeOutlines(outlines);
+    this.scene.map.kept = this.overview ? [] : strokes; // their places are those of the whole scan
+    this.takeOutlines(this.overview ? {} : outlines);
     this.slicesBefore = new Map();
     this.warnedOfSide = false;
     this.restoring = false;
@@ -123,6 +127,10 @@ export class Workspace extends EventTarget {
     this.scene.report();
     await this.refreshVolumes();
     this.compareDice();
+  }
+
+  labelsOf(version) {
+    return this.overview ? this.api.overviewOf(this.case.id, version) : this.api.labels(this.case.id, version);
   }
 
   /** Another version of the open case, after the question about unsaved changes. */
@@ -176,6 +184,13 @@ export class Workspace extends EventTarget {
 
   /** Remembers a slice as it is, before it is drawn for the first time. */
   drawnBefore(k) {
+    const { map } = this.scene;
+    if (this.version === null && this.outlines.size > 0 && map.counts[UNLABELLED.value] === 0) {
+      // The first outline of an empty case: nobody has a verdict on the other slices.
+      for (let other = 0; other < map.dims[2]; other++) {
+        if (!map.slices.has(other)) map.putSlice(other, new Uint8Array(map.step[2]).fill(UNLABELLED.value));
+      }
+    }
     if (!this.slicesBefore.has(k)) this.slicesBefore.set(k, this.scene.map.slice(k));
   }
 
@@ -381,7 +396,7 @@ export class Workspace extends EventTarget {
   // ---- side by side ----
 
   async openSecond(version) {
-    const voxels = await this.scene.showSecond(await this.api.labels(this.case.id, version));
+    const voxels = await this.scene.showSecond(await this.labelsOf(version));
     this.secondVersion = version;
     this.secondVoxels = voxels;
     this.compareDice();
