@@ -10,7 +10,11 @@ def test_large_scans_get_coarser_and_small_ones_stay() -> None:
     large = Volume(np.broadcast_to(np.int16(0), (512, 512, 450)), affine)
     assert factors_for(large) == (2, 2, 2)
     assert factors_for(Volume(np.broadcast_to(np.int16(0), (200, 200, 60)), affine)) == (1, 1, 1)
-    assert factors_for(Volume(np.broadcast_to(np.int16(0), (512, 512, 450)), np.diag([0.8, 0.8, 5.0, 1.0]))) == (3, 3, 1)
+    assert factors_for(Volume(np.broadcast_to(np.int16(0), (512, 512, 450)), np.diag([0.8, 0.8, 5.0, 1.0]))) == (
+        3,
+        3,
+        1,
+    )
 
 
 def test_blocks_keep_their_place_in_mm() -> None:

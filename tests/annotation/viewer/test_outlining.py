@@ -1,4 +1,4 @@
-"""Outlines drawn with the mouse, kept with the version, opened again; what is not saved; what others saved meanwhile."""
+"""Outlines drawn with the mouse, kept and opened again; what is not saved; what others saved meanwhile."""
 
 from __future__ import annotations
 
@@ -128,22 +128,39 @@ def test_outline_is_saved_with_its_strokes_and_edited_again(discs: Running, open
     answered(viewer)
     after = viewer.page.evaluate("vastus.workspace.outlining.spec.cuts[0]")
     assert [round(b[1] - a[1], 1) for a, b in zip(before, after, strict=True)] == pytest.approx([1, 1], abs=0.3)
-    # A frame, an area of 255 and another HU.
+
+
+def test_frame_area_of_255_band_and_threshold(discs: Running, open_viewer: Open) -> None:
+    viewer = open_viewer()
+    viewer.open("discs")
+    draw_two(viewer)
+    narrow = on_screen(viewer, SLICE)
     pen(viewer, "area")
-    viewer.page.evaluate(
-        f"""vastus.workspace.outlining.change(spec => {{
-            spec.polygons.push({{ as: "unlabelled", points: [[0, 0], [4, 0], [4, 4], [0, 4]] }}); spec.window = [0, {x + 18}, 0, {y + 18}];
-        }})"""
-    )
-    viewer.page.fill("#mask-hu", "10")
+    x, y, _ = inside(VASTUS_LATERALIS_RIGHT)
+    corners = [[x - 4, y - 4, SLICE], [x + 4, y - 4, SLICE], [x + 4, y + 4, SLICE], [x - 4, y + 4, SLICE]]
+    viewer.page.mouse.move(*viewer.on_screen(corners[0]))
+    viewer.page.mouse.down()
+    for corner in corners[1:]:
+        viewer.page.mouse.move(*viewer.on_screen(corner), steps=3)
+    viewer.page.mouse.up()
+    answered(viewer)
+    pen(viewer, "window")
+    viewer.stroke([10, 10, SLICE], [80, 80, SLICE])
+    answered(viewer)
+    viewer.page.select_option("#band-with", "femur")
+    answered(viewer)
+    viewer.page.fill("#mask-hu", "-110")
     viewer.keys("Tab")
     answered(viewer)
     final = on_screen(viewer, SLICE)
-    assert (final[:4, :4] == UNLABELLED).all()
+    assert (final[x - 2 : x + 3, y - 2 : y + 3] == UNLABELLED).all()
+    assert (final[:9] == UNLABELLED).all() and (final[82:] == UNLABELLED).all()
+    assert (final == VASTUS_LATERALIS_RIGHT).sum() > (narrow == VASTUS_LATERALIS_RIGHT).sum()  # fat counts now
     viewer.save("corrected")
-    viewer.wait_for_version(2)
-    kept = discs.client.get("/api/cases/discs/versions/2/outlines").json[str(SLICE)]
-    assert kept["settings"] == {"mask_hu": 10} and kept["window"] == [0, x + 18, 0, y + 18]
+    viewer.wait_for_version(1)
+    kept = discs.client.get("/api/cases/discs/versions/1/outlines").json[str(SLICE)]
+    assert kept["settings"] == {"mask_hu": -110} and [p["as"] for p in kept["polygons"]] == ["unlabelled"]
+    assert kept["undecided"] == [["vastus_lateralis", "femur"]]
     assert np.array_equal(redrawn(discs, "discs", kept, SLICE), final)
 
 

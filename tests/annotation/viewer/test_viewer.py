@@ -269,7 +269,15 @@ def test_solo_search_and_volumes(open_viewer: Open) -> None:
     choose(viewer, "Femur")
     viewer.keys("s")
     shown = "[...Array(256).keys()].filter(v => vastus.scene.lut[4 * v + 3] > 0)"
-    assert viewer.page.evaluate(shown) == [28, 128, 228, 252, 253, 254, 255]  # on all sides, a tool's change, seed, unlabelled
+    assert viewer.page.evaluate(shown) == [
+        28,
+        128,
+        228,
+        252,
+        253,
+        254,
+        255,
+    ]  # on all sides, a tool's change, seed, unlabelled
     viewer.keys("s")
     assert len(viewer.page.evaluate(shown)) == 3 * 29 + 4
     viewer.page.uncheck("input[aria-label='Bones, left']")

@@ -1,4 +1,4 @@
-"""``/api/cases/{id}/overview``: a large scan and its labels on a coarser grid, for looking before the whole is loaded."""
+"""``/api/cases/{id}/overview``: a large scan and its labels on a coarser grid, to look at before the whole."""
 
 from __future__ import annotations
 

@@ -7,8 +7,6 @@ import gzip
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from vastus.anatomy import BY_VALUE, UNLABELLED
 from vastus.annotation.structures import display_name
 from vastus.refinement.boxes import box_of
@@ -35,8 +33,8 @@ class Preview:
     def row(self) -> dict[str, Any]:
         """For a client.
 
-        ``box`` is first i, j, k and last i, j, k of what would change on screen, in RAS order; ``labels`` its values after
-        the change, base64 of gzip of uint8, i fastest. Both are None where nothing would.
+        ``box`` is first i, j, k and last i, j, k of what would change on screen, in RAS order; ``labels`` its values
+        after the change, base64 of gzip of uint8, i fastest. Both are None where nothing would.
         """
         rows = [
             {

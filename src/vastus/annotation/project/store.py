@@ -216,7 +216,7 @@ class Store:
             return {int(k): str(text) for k, text in connection.execute(query, (version.case_id, number))}
 
     def strokes(self, version: Version) -> str:
-        """What was painted with the brush up to a version, a JSON list; of an undo, that of the version it brings back."""
+        """What was painted with the brush up to a version (JSON list); of an undo, up to the one it brings back."""
         number = version.number if version.equals is None else version.equals
         query = "SELECT strokes FROM strokes WHERE case_id = ? AND version = ?"
         with self._connection() as connection:
