@@ -20,7 +20,7 @@ from viewer_page import Viewer, saved_labels
 
 VASTUS_LATERALIS_RIGHT, FEMUR_RIGHT, FEMUR_LEFT = 103, 128, 228
 Open = Callable[..., Viewer]
-SLICE = 3
+SLICE = 4
 INSIDE = {FEMUR_RIGHT: [60, 48, SLICE], VASTUS_LATERALIS_RIGHT: [34, 48, SLICE]}
 
 
