@@ -135,6 +135,11 @@ def _save_drawn(by: Caller, case_id: str, said: About, specs: dict[int, Outline 
     parent = None if said.parent is None else project.store.version(case_id, said.parent)
     current = project.store.current(case_id)
     note = tidy_note(said.note)
+    if said.merge and parent is None and current is not None and not said.overwrite:
+        raise StaleParentError(
+            f"{current.author} saved version {current.number} of a case that was empty when you began.",
+            remedy="Look at it first; your strokes stay in the browser until you save over it.",
+        )
     if said.merge and parent is not None and current is not None and current.number != parent.number:
         sent = _merged(project, parent, current, sent, overwrite=said.overwrite)
         note = tidy_note(f"{note} (joined with version {current.number})".strip())

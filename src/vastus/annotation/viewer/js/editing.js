@@ -115,7 +115,11 @@ export class Editing {
   /** Space: what a click with the pen does, at the crosshair. */
   useHere() {
     const { scene } = this.workspace;
-    if (this.tool === "strokes") return;
+    if (this.tool === "strokes") {
+      if (this.missing) say(this.missing);
+      else this.workspace.outlining.pointHere();
+      return;
+    }
     if (this.tool === "pick" || this.tool === "move") {
       const value = scene.map?.at(scene.crosshair) ?? 0;
       if (value > 0) this.workspace.select(value);

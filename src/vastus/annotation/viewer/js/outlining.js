@@ -7,6 +7,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const TOLERANCE = 0.35; // voxels: points of a line that lie nearer than this to it are left out
 const FINE_MM = 0.6; // voxels below this are fine enough by themselves
 const NEAR_PIXELS = 9;
+const USUAL_HU = -25; // the server's own floor of a muscle's mask
 
 const shape = (tag, attributes) => {
   const node = document.createElementNS(SVG, tag);
@@ -64,6 +65,7 @@ export class Outlining {
     this.workspace = workspace;
     this.editing = editing;
     this.pen = "stroke";
+    this.hu = USUAL_HU;
     this.chosen = null; // index in linesOf(spec)
     this.svg = $("#strokes");
     this.done = [];
@@ -79,12 +81,14 @@ export class Outlining {
     this.svg.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     this.svg.addEventListener("contextmenu", (event) => event.preventDefault());
     for (const radio of document.querySelectorAll("[name=outline-pen]")) radio.addEventListener("change", () => this.setPen(radio.value));
-    $("#outline-side").addEventListener("change", () => this.change((spec) => this.setSide(spec, $("#outline-side").value)));
-    $("#mask-hu").addEventListener("change", () => this.change((spec) => {
-      const hu = Number($("#mask-hu").value);
-      if (hu === -25) delete spec.settings.mask_hu;
-      else spec.settings.mask_hu = hu;
-    }));
+    $("#outline-side").addEventListener("change", () => {
+      this.lastSide = $("#outline-side").value;
+      if (this.spec) this.change((spec) => this.setSide(spec, this.lastSide));
+    });
+    $("#mask-hu").addEventListener("change", () => {
+      this.hu = Number($("#mask-hu").value);
+      if (this.spec) this.change((spec) => this.setHu(spec));
+    });
     $("#band-with").addEventListener("change", () => this.setBand($("#band-with").value));
     $("#delete-line").addEventListener("click", () => this.deleteChosen());
     $("#clear-outline").addEventListener("click", () => this.change((spec) => Object.assign(spec, emptyOutline(1), { settings: spec.settings })));
@@ -138,6 +142,7 @@ export class Outlining {
       this.done = [];
       this.undone = [];
       this.chosen = null;
+      this.draft = null;
     }
     this.shownSlice = slice;
     this.draw();
@@ -212,7 +217,7 @@ export class Outlining {
     const structure = workspace.byValue.get(workspace.selected);
     const key = structure && structure.group !== "seeds" ? plainKey(structure) : "";
     $("#outline-side").value = this.sideOf(spec);
-    $("#mask-hu").value = spec?.settings?.mask_hu ?? -25;
+    $("#mask-hu").value = spec ? (spec.settings.mask_hu ?? USUAL_HU) : this.hu;
     const keys = Object.keys(spec?.strokes ?? {});
     const plain = (k) => workspace.structures.find((s) => plainKey(s) === k)?.plain ?? k;
     const others = keys.includes(key) ? keys.filter((k) => k !== key) : [];
@@ -230,8 +235,12 @@ export class Outlining {
     return this.lastSide || this.workspace.byValue.get(this.workspace.selected)?.side || this.workspace.sideInScan || "unknown";
   }
 
+  setHu(spec) {
+    if (this.hu === USUAL_HU) delete spec.settings.mask_hu;
+    else spec.settings.mask_hu = this.hu;
+  }
+
   setSide(spec, side) {
-    this.lastSide = side;
     delete spec.side;
     delete spec.middle;
     if (side === "both") spec.middle = Math.round(this.workspace.scene.dims[0] / 2);
@@ -261,14 +270,20 @@ export class Outlining {
       this.grab(event, p);
       return;
     }
+    if (this.begin(p)) this.pressed = true;
+  }
+
+  /** Begins a line of the pen. @returns whether it may */
+  begin(p) {
     const structure = this.workspace.byValue.get(this.workspace.selected);
     const key = this.pen === "stroke" ? plainKey(structure ?? { key: "" }) : this.pen === "area" ? "unlabelled" : "";
     if (this.pen === "stroke" && (!structure || structure.group === "seeds")) {
       say("Select a structure in the list first: the stroke belongs to it.");
-      return;
+      return false;
     }
     this.draft = { kind: this.pen, key, points: [p], closed: this.pen === "area" || this.pen === "window" };
     this.draw();
+    return true;
   }
 
   grab(event, p) {
@@ -310,10 +325,22 @@ export class Outlining {
     this.showBar();
   }
 
+  /** Space: a point of the pen's line at the crosshair. A cut or an area ends with a second one at its last place. */
+  pointHere() {
+    if (!this.active || this.pen === "edit") return;
+    const p = this.workspace.scene.crosshair.slice(0, 2);
+    if (!this.draft && !this.begin(p)) return;
+    const last = this.draft.points.at(-1);
+    const again = this.draft.points.length > 1 && last[0] === p[0] && last[1] === p[1];
+    if (last[0] !== p[0] || last[1] !== p[1]) this.draft.points.push(p);
+    if (again || ["stroke", "none"].includes(this.pen) || (this.pen === "window" && this.draft.points.length > 1)) this.release();
+    else this.draw();
+  }
+
   drag(event) {
     if (!this.matrix) return;
     const p = this.toVoxel(event);
-    if (this.draft) {
+    if (this.draft && this.pressed) {
       if (this.draft.kind === "window") {
         const [a] = this.draft.points;
         this.draft.points = [a, [p[0], a[1]], p, [a[0], p[1]]];
@@ -331,6 +358,7 @@ export class Outlining {
 
   release() {
     const { draft, held } = this;
+    this.pressed = false;
     this.draft = null;
     this.held = null;
     if (held?.moved) this.changed(held.before);
@@ -387,6 +415,7 @@ export class Outlining {
     if (!this.spec) {
       const fresh = emptyOutline(Math.min(scene.spacing[0], scene.spacing[1]));
       this.setSide(fresh, this.sideOf(null));
+      this.setHu(fresh);
       this.specs.set(this.slice, fresh);
     }
     how(this.spec);

@@ -235,6 +235,7 @@ export class Workspace extends EventTarget {
     if (!this.unsaved || !this.case || this.scene.change) return;
     const { map } = this.scene;
     const slices = await Promise.all([...map.slices].map(async (k) => [k, await gzip(map.slice(k))]));
+    if (!this.unsaved || map !== this.scene.map) return; // saved meanwhile
     await Drafts.put(this.draftKey, {
       version: this.version?.version ?? null, when: new Date().toISOString(), slices, outlines: this.changedOutlines, strokes: map.ops,
     });
@@ -365,7 +366,7 @@ export class Workspace extends EventTarget {
 
   /** Somebody changed the same voxels meanwhile: show where, and ask. Every version stays, so nothing is lost. */
   async saveOver(error, body, about) {
-    if (error.status !== CONFLICT || !this.version) throw error;
+    if (error.status !== CONFLICT) throw error;
     await this.refreshVersions();
     const newest = this.versions.at(-1);
     const place = /around voxel (\d+), (\d+), (\d+)/.exec(error.message)?.slice(1).map(Number);
