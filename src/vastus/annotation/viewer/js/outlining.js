@@ -451,7 +451,7 @@ export class Outlining {
   redraw() {
     this.draw();
     this.showBar();
-    this.workspace.emit("edited");
+    this.workspace.edited(); // unsaved from now on, also while the answer is on its way
     const { slice } = this;
     this.waiting = slice;
     this.asking ??= this.askAll().finally(() => { this.asking = null; });
