@@ -195,7 +195,7 @@ class Structure:
 BACKGROUND_ID = 0
 UNLABELLED = 255
 """Value of a voxel of a reference that nobody labelled, or where nobody can tell: it has no loss and no score."""
-LARGEST_CLASS_ID: Final = 53
+LARGEST_CLASS_ID: Final = 51
 """Label values are bytes: 200 + 53 is the largest on the left; 254 is taken by the viewer, 255 by ``UNLABELLED``."""
 CODE_LEFT = Code("SCT", "7771000", "Left")
 CODE_RIGHT = Code("SCT", "24028007", "Right")

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from vastus.anatomy import BACKGROUND_ID, BY_ID, BY_KEY, UNLABELLED
+from vastus.anatomy import BACKGROUND_ID, BY_ID, BY_KEY, UNLABELLED, Side
 from vastus.errors import SettingsError
 
 _FARTHEST_VOXELS = 50
@@ -129,6 +129,8 @@ class Outline:
         window: where there is a verdict; None: the whole slice.
         settings: see there.
         start: what the reader started from: "" nothing, else for instance "network".
+        side: on which side the structures lie; with ``middle`` it is not looked at.
+        middle: for both thighs in one slice: the i between them; what lies above it is the patient's right.
     """
 
     strokes: tuple[Strokes, ...]
@@ -140,6 +142,8 @@ class Outline:
     window: Window | None = None
     settings: OutlineSettings = field(default_factory=OutlineSettings)
     start: str = ""
+    side: Side = Side.UNKNOWN
+    middle: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse unknown keys, a structure given twice and an empty window."""

@@ -81,7 +81,7 @@ def open_viewer(browser: Any, server: Running) -> Iterator[Callable[..., Viewer]
 
     def open_one(path: str = "/?view=axial", address: str | None = None) -> Viewer:
         page = browser.new_page(viewport={"width": 1000, "height": 600})
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(90_000)
         viewer = Viewer(page, address or server.address)
         viewers.append(viewer)
         viewer.go(path)

@@ -255,9 +255,9 @@ def test_saved_meanwhile_by_someone_else(server: Running, open_viewer: Open) -> 
     viewer.page.focus("#planes")
     viewer.keys("e", " ")
     viewer.save("mine")
-    viewer.page.click("dialog[open] button:has-text('Save after it')")
     viewer.wait_for_version(3)
-    assert [v.note for v in server.project.store.versions("ras")] == ["", "in between", "mine"]
+    notes = [v.note for v in server.project.store.versions("ras")]
+    assert notes == ["", "in between", "mine (joined with version 2)"]
 
 
 def test_solo_search_and_volumes(open_viewer: Open) -> None:
@@ -270,9 +270,17 @@ def test_solo_search_and_volumes(open_viewer: Open) -> None:
     choose(viewer, "Femur")
     viewer.keys("s")
     shown = "[...Array(256).keys()].filter(v => vastus.scene.lut[4 * v + 3] > 0)"
-    assert viewer.page.evaluate(shown) == [28, 128, 228, 254, 255]  # on all sides, the background seed, unlabelled
+    assert viewer.page.evaluate(shown) == [
+        28,
+        128,
+        228,
+        252,
+        253,
+        254,
+        255,
+    ]  # on all sides, a tool's change, seed, unlabelled
     viewer.keys("s")
-    assert len(viewer.page.evaluate(shown)) == len(LABELS) + 2
+    assert len(viewer.page.evaluate(shown)) == len(LABELS) + 4
     viewer.page.uncheck("input[aria-label='Bones, left']")
     assert {228, 229}.isdisjoint(viewer.page.evaluate(shown))
     viewer.page.fill("#find", "hamstrings")
@@ -294,6 +302,7 @@ def test_tools_of_the_server(server: Running, open_viewer: Open) -> None:
     )
     voxel = viewer.place["voxel"]
     viewer.page.click("[data-server-tool=between-slices]")
+    viewer.page.click("#accept-proposal")
     viewer.wait_for_version(1)
     version = server.project.store.version("new", 1)
     assert version.kind.value == "tool"
@@ -308,12 +317,12 @@ def test_tools_of_the_server(server: Running, open_viewer: Open) -> None:
     viewer.keys("b", "ArrowLeft", "ArrowLeft", "ArrowLeft", "ArrowLeft", " ")
     assert viewer.place["value"] == 254
     viewer.page.click("[data-server-tool=grow]")
-    viewer.page.wait_for_selector("dialog[open] td")
-    assert "Femur" in viewer.text("dialog[open]") and len(server.project.store.versions("new")) == 1
-    viewer.page.click("dialog[open] button:has-text('Cancel')")
+    viewer.page.wait_for_selector("#proposal:visible td")
+    assert "Femur" in viewer.text("#proposal") and len(server.project.store.versions("new")) == 1
+    viewer.page.click("#cancel-proposal")
     assert len(server.project.store.versions("new")) == 1
     viewer.page.click("[data-server-tool=grow]")
-    viewer.page.click("dialog[open] button:has-text('new version')")
+    viewer.page.click("#accept-proposal")
     viewer.wait_for_version(2)
     grown, _ = saved_labels(server, "new", 2)
     assert set(np.unique(grown)) == {0, FEMUR_RIGHT}

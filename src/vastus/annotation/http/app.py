@@ -16,7 +16,15 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from vastus.annotation.http import auth_routes, monai_routes, outline_routes, review_routes, tool_routes, viewer_routes
+from vastus.annotation.http import (
+    auth_routes,
+    monai_routes,
+    outline_routes,
+    overview_routes,
+    review_routes,
+    tool_routes,
+    viewer_routes,
+)
 from vastus.annotation.http.access import refuse_strangers
 from vastus.annotation.http.middleware import BodyRefused, Guard, GuardSettings, error_body
 from vastus.annotation.logs import LOG
@@ -52,6 +60,7 @@ def create_app(project: Project) -> FastAPI:
     app.include_router(viewer_routes.router)
     app.include_router(tool_routes.router)
     app.include_router(outline_routes.router)
+    app.include_router(overview_routes.router)
     app.include_router(review_routes.router)
     app.include_router(monai_routes.router)
     _serve_viewer(app)

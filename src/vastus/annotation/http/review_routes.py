@@ -10,6 +10,7 @@ from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
 from vastus.annotation.http.access import CurrentProject, User, user_of
+from vastus.annotation.http.previews import preview_of
 from vastus.annotation.http.viewer_routes import NIFTI_GZ, version_row
 from vastus.annotation.project.project import Project
 from vastus.annotation.project.uncertainty_queue import CaseUncertainty
@@ -72,6 +73,13 @@ def check(project: CurrentProject) -> dict[str, Any]:
 def picture(finding_id: str, project: CurrentProject) -> FileResponse:
     """A picture of the place."""
     return FileResponse(project.review.picture(finding_id), media_type="image/png")
+
+
+@router.get("/findings/{finding_id}/proposal")
+def proposal(finding_id: str, project: CurrentProject) -> dict[str, Any]:
+    """What accepting would change: mL of each structure, and the voxels."""
+    note, before, after = project.review.proposal(finding_id)
+    return preview_of(note, before, after).row()
 
 
 @router.post("/findings/{finding_id}/accept")

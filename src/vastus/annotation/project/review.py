@@ -113,6 +113,19 @@ class Review:
             raise UnknownItemError("This finding has no picture.")
         return path
 
+    def proposal(self, finding_id: str) -> tuple[str, Volume, Volume]:
+        """What accepting a finding would do: a note, the current labels, and the labels after it.
+
+        Raises:
+            UnknownItemError: no such finding, or it has no proposal.
+        """
+        folder, finding = self._find(finding_id)
+        before = self._project.store.current(finding.case)
+        if before is None or not finding.has_proposal:
+            raise UnknownItemError("This finding has no proposal.", remedy="Correct the case by hand.")
+        labels = self._project.label_map(before)
+        return f"{finding.kind.value}, {finding.name}", labels, findings.propose(folder, finding.id, labels)
+
     def accept(self, finding_id: str, author: str) -> Version | None:
         """Put the proposed correction into the current label, as a new version.
 

@@ -14,6 +14,13 @@ export class Models {
     this.wasRunning = false;
     $("#tab-models").addEventListener("chosen", () => this.load());
     $("#infer").addEventListener("click", (event) => this.infer(event.currentTarget));
+    $("#infer-here").addEventListener("click", (event) => this.infer(event.currentTarget));
+    $("#load-whole").addEventListener("click", (event) => attempt(() => workspace.open(workspace.case.id, { whole: true }), event.currentTarget));
+    workspace.on("case version", () => ($("#overview").hidden = workspace.case === null || !workspace.overview));
+    workspace.on("loading", () => ($("#overview").hidden = true));
+    const offer = () => ($("#no-labels").hidden = workspace.case === null || workspace.version !== null || workspace.unsaved || workspace.lockedByOther !== "");
+    workspace.on("case version unsaved cases loaded", offer);
+    workspace.on("loading", () => ($("#no-labels").hidden = true));
     $("#train").addEventListener("click", (event) => this.train(event.currentTarget));
     $("#stop-training").addEventListener("click", (event) => attempt(async () => {
       await workspace.api.stopTraining();
@@ -47,7 +54,7 @@ export class Models {
     if (!(await workspace.mayLeave())) return;
     const made = await attempt(async () => {
       say("The network is labelling this case …");
-      const answer = await workspace.api.infer(workspace.case.id, $("#model").value);
+      const answer = await workspace.api.infer(workspace.case.id, $("#model").value || undefined);
       await workspace.arrive(answer);
       return answer;
     }, button);

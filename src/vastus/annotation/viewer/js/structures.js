@@ -1,6 +1,7 @@
 // The list of structures: colour, on and off, volume and density per side, search, solo, opacity.
 
 import { $, el, swatch } from "./dom.js";
+import { GAINED, LOST } from "./proposals.js";
 import { BACKGROUND_SEED, UNLABELLED } from "./workspace.js";
 
 const SIDES = ["right", "left", "unknown"]; // the last column is shown only where a label map needs it
@@ -117,9 +118,9 @@ export class Structures {
 
   paint() {
     const lut = new Uint8ClampedArray(1024);
-    for (const s of [...this.workspace.structures, BACKGROUND_SEED, UNLABELLED]) {
+    for (const s of [...this.workspace.structures, BACKGROUND_SEED, GAINED, LOST, UNLABELLED]) {
       const number = parseInt(s.colour.slice(1), 16);
-      lut.set([number >> 16, (number >> 8) & 255, number & 255, this.hidden.has(s.value) ? 0 : s === UNLABELLED ? 70 : 255], 4 * s.value);
+      lut.set([number >> 16, (number >> 8) & 255, number & 255, this.hidden.has(s.value) ? 0 : 255], 4 * s.value);
     }
     this.workspace.scene.setPalette(lut);
     for (const row of this.rows ?? []) for (const c of row.cells) c.box.checked = !this.hidden.has(c.value);
@@ -185,7 +186,8 @@ export class Structures {
 
   choose(key) {
     const row = this.rows.find((r) => r.key === key);
-    const side = this.workspace.byValue.get(this.workspace.selected)?.side ?? "right";
+    const before = this.workspace.byValue.get(this.workspace.selected)?.side;
+    const side = before || this.workspace.sideInScan || "right";
     const cell = row.cells.find((c) => c.side === side) ?? row.cells[0];
     this.workspace.select(cell?.value ?? row.members[0].value);
   }
