@@ -13,6 +13,8 @@ from vastus.report.planes import Plane, Scene, View
 
 SOFT_TISSUE_HU = (-160.0, 240.0)
 """The grey window of every picture: black and white end in HU."""
+FAT_AND_MUSCLE_HU = (-150.0, 110.0)
+"""A window in which fat inside and between the muscles stands out from them."""
 FILL_OPACITY = 0.42
 """Opacity of a structure's area; its outline is opaque, in the colour of the anatomy table."""
 
@@ -159,14 +161,21 @@ def encode_grey(picture: Picture) -> bytes:
     return buffer.getvalue()
 
 
-def encode_overlay(picture: Picture) -> bytes:
-    """The label colours alone as a PNG with transparency, to lie over the CT."""
+def encode_overlay(picture: Picture, class_colours: NDArray[np.uint8] | None = None) -> bytes:
+    """The label colours alone as a PNG with transparency, to lie over the CT.
+
+    Args:
+        picture: the plane.
+        class_colours: (30, 3); ``None``: those of the anatomy table.
+    """
     from PIL import Image
 
     indices = picture.classes + np.where(outlines(picture.classes), np.uint8(_FIRST_OUTLINE), np.uint8(0))
     image = Image.fromarray(indices.astype(np.uint8))
     colours = np.zeros((2 * _FIRST_OUTLINE, 3), dtype=np.uint8)
-    colours[:CLASS_COUNT] = colours[_FIRST_OUTLINE : _FIRST_OUTLINE + CLASS_COUNT] = colour_table()
+    colours[:CLASS_COUNT] = colours[_FIRST_OUTLINE : _FIRST_OUTLINE + CLASS_COUNT] = (
+        colour_table() if class_colours is None else class_colours
+    )
     image.putpalette(colours.tobytes())
     opacity = bytes([0] + [round(255 * FILL_OPACITY)] * (_FIRST_OUTLINE - 1) + [255] * _FIRST_OUTLINE)
     buffer = io.BytesIO()
