@@ -74,15 +74,16 @@ def choose(least: NDArray[np.float64], pairs: list[tuple[int, int]], seed: int =
         others = np.arange(len(chosen)) != structure
         touch = distances[near[structure] & others]
         rest = distances[~near[structure] & others]
-        return float(np.exp(-touch / 1.5).sum() * 1e4 + 0.3 * np.clip(_NEAREST - rest, 0, None).sum())
+        return float(np.exp(-touch / 1.5).sum() * 1e4 + 1.0 * np.clip(_NEAREST - rest, 0, None).sum())
 
     best, best_value = chosen.copy(), -1.0
     for step in range(_STEPS):
         heat = 30.0 * (1 - step / _STEPS) ** 2 + 1e-6
         structure, colour = int(rng.integers(len(MUSCLES))), int(rng.integers(count))
-        change = cost(structure, colour) - cost(structure, int(chosen[structure]))
-        if change < 0 or rng.random() < np.exp(-change / heat):
-            chosen[structure] = colour
+        if colour not in chosen:
+            change = cost(structure, colour) - cost(structure, int(chosen[structure]))
+            if change < 0 or rng.random() < np.exp(-change / heat):
+                chosen[structure] = colour
         if step % 500 == 0 or step == _STEPS - 1:
             value = min(least[chosen[a], chosen[b]] for a, b in pairs)
             if value >= best_value:
