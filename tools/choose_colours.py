@@ -43,7 +43,9 @@ def candidates() -> list[Color]:
 
 def apart(colours: list[Color]) -> NDArray[np.float64]:
     """Least CIEDE2000 of each pair over all kinds of sight."""
-    seen = [[c if s is None else c.filter(s, 1, method="machado", space="srgb-linear") for c in colours] for s in SIGHTS]
+    seen = [
+        [c if s is None else c.filter(s, 1, method="machado", space="srgb-linear") for c in colours] for s in SIGHTS
+    ]
     least = np.full((len(colours), len(colours)), np.inf)
     np.fill_diagonal(least, 0.0)
     for sight in seen:

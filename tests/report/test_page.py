@@ -168,7 +168,10 @@ def test_counts_on_top(page):
 def test_legend_colours_are_those_of_the_anatomy(page):
     for structure in STRUCTURES:
         number = structure.class_id
-        for place, colour in ((":root {", structure.colour), (":has(#colours-safe:checked) {", SAFE_COLOURS[structure.key])):
+        for place, colour in (
+            (":root {", structure.colour),
+            (":has(#colours-safe:checked) {", SAFE_COLOURS[structure.key]),
+        ):
             red, green, blue = colour
             rule = page[page.index(place) :].split("}")[0]
             assert f"--s{number}: rgb({red}, {green}, {blue});" in rule

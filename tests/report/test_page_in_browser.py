@@ -76,7 +76,8 @@ def where(page: Any) -> str:
 def colours_of(page: Any, canvas: str) -> int:
     return int(
         page.evaluate(
-            """id => { const c = document.getElementById(id), d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+            """id => { const c = document.getElementById(id);
+                const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
                 return new Set(new Uint32Array(d.buffer)).size; }""",
             canvas,
         )

@@ -8,7 +8,7 @@ import pytest
 from vastus.anatomy import STRUCTURES
 from vastus.report.palette import SAFE_COLOURS, safe_colour_table
 
-# Pairs that touch in six synthetic people; "just noticeable" is about 2, clearly different colours are 10 and more apart.
+# Pairs that touch in six synthetic people. A difference of about 2 is just noticeable, one of 10 and more is clear.
 TOUCHING = Path(__file__).with_name("touching.csv")
 LEAST_APART = 12.0
 

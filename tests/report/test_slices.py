@@ -62,7 +62,9 @@ def test_counts_and_places_are_those_of_the_scan(phantom):
 
 def test_whole_numbers_and_decimals_give_the_same_greys(phantom):
     as_float = Volume(phantom.ct.array.astype(np.float32), phantom.ct.affine)
-    assert take_slices(make_scene(as_float, phantom.labels)).ct == take_slices(make_scene(phantom.ct, phantom.labels)).ct
+    assert (
+        take_slices(make_scene(as_float, phantom.labels)).ct == take_slices(make_scene(phantom.ct, phantom.labels)).ct
+    )
 
 
 def test_more_loss_then_coarser_until_it_fits():
