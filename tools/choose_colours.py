@@ -76,16 +76,15 @@ def choose(least: NDArray[np.float64], pairs: list[tuple[int, int]], seed: int =
         others = np.arange(len(chosen)) != structure
         touch = distances[near[structure] & others]
         rest = distances[~near[structure] & others]
-        return float(np.exp(-touch / 1.5).sum() * 1e4 + 1.0 * np.clip(_NEAREST - rest, 0, None).sum())
+        return float(np.exp(-touch / 1.5).sum() * 1e4 + 0.3 * np.clip(_NEAREST - rest, 0, None).sum())
 
     best, best_value = chosen.copy(), -1.0
     for step in range(_STEPS):
         heat = 30.0 * (1 - step / _STEPS) ** 2 + 1e-6
         structure, colour = int(rng.integers(len(MUSCLES))), int(rng.integers(count))
-        if colour not in chosen:
-            change = cost(structure, colour) - cost(structure, int(chosen[structure]))
-            if change < 0 or rng.random() < np.exp(-change / heat):
-                chosen[structure] = colour
+        change = cost(structure, colour) - cost(structure, int(chosen[structure]))
+        if change < 0 or rng.random() < np.exp(-change / heat):
+            chosen[structure] = colour
         if step % 500 == 0 or step == _STEPS - 1:
             value = min(least[chosen[a], chosen[b]] for a, b in pairs)
             if value >= best_value:
@@ -93,11 +92,24 @@ def choose(least: NDArray[np.float64], pairs: list[tuple[int, int]], seed: int =
     return best
 
 
+def made_different(
+    chosen: NDArray[np.int64], least: NDArray[np.float64], pairs: list[tuple[int, int]]
+) -> NDArray[np.int64]:
+    """Give a structure that shares its colour with one far away the free colour that its neighbours bear best."""
+    chosen = chosen.copy()
+    for structure in range(len(chosen)):
+        if chosen[structure] in chosen[:structure]:
+            near = [chosen[b if a == structure else a] for a, b in pairs if structure in (a, b)]
+            free = [c for c in range(len(least) - len(BONES)) if c not in chosen]
+            chosen[structure] = max(free, key=lambda colour: least[colour, near].min())
+    return chosen
+
+
 def main() -> None:
     """Print the table."""
     colours = candidates()
     least, pairs = apart(colours), touching()
-    chosen = choose(least, pairs)
+    chosen = made_different(choose(least, pairs), least, pairs)
     nearest = min(least[chosen[a], chosen[b]] for a, b in pairs)
     print(f"{len(colours)} candidates; touching pairs are at least {nearest:.1f} apart")
     for structure, colour in zip(STRUCTURES, chosen, strict=True):
