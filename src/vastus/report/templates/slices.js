@@ -302,6 +302,8 @@
     for (const end of ["pointerup", "pointercancel", "pointerleave"]) stage.addEventListener(end, (event) => { held.delete(event.pointerId); spread = 0; });
     stage.addEventListener("pointermove", (event) => {
       const before = held.get(event.pointerId);
+      // A page that scrolls under a still mouse is no pointing.
+      if (!before && !event.movementX && !event.movementY) return;
       if (!before) { const value = valueAt(event); if (value !== lit) tell(value); return; }
       held.set(event.pointerId, event);
       if (held.size === 2) {
