@@ -66,6 +66,9 @@ def batch(
     overlap: Annotated[
         float | None, typer.Option("--overlap", min=0.0, max=0.9, help="Overlap of windows; default: the bundle's.")
     ] = None,
+    workbook: Annotated[
+        bool, typer.Option("--workbook", help="Also results.xlsx: a row a patient, and what the columns mean.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Segment and measure an archive of scans: one table, a page to look through, a list of what to look at first."""
@@ -102,6 +105,10 @@ def batch(
         engine = _engine(plan, gpus, scheduler, threads, timeout)
         typer.echo(f"{opened.found} scans found, {opened.waiting} to do, {engine.workers} at a time", err=True)
         result = opened.work(engine, BatchProgress(opened.waiting))
+    if workbook and result.counts[ScanState.DONE]:
+        from vastus.batch.workbook import write_batch_workbook
+
+        write_batch_workbook(output)
     _report(result, output, as_json=as_json)
     if result.counts[ScanState.REFUSED] + result.counts[ScanState.SET_ASIDE]:
         raise typer.Exit(InputError.exit_code)

@@ -66,6 +66,9 @@ def segment(
         str | None,
         typer.Option("--format", "-f", help=f"Further results, with commas: {in_words(OUTPUT_FORMATS)}."),
     ] = None,
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Print the page to report.pdf too (Chromium or weasyprint).")
+    ] = False,
     send_to: Annotated[
         str | None, typer.Option("--send-to", help="PACS that gets the DICOM results: dicom://, dicomweb://.")
     ] = None,
@@ -77,7 +80,11 @@ def segment(
     if facts is not None and len(inputs) > 1:
         raise SettingsError("--sex, --age, --height-cm and --weight-kg are of one person: they go with a single input.")
     further = format_work(formats, send_to, inputs)
-    with stopping_at_once(), fetched(inputs) as local:
+    if pdf:
+        from vastus.report.pdf import require_printer
+
+        require_printer()
+    with stopping_at_once(), fetched(inputs) as local, _pages_printed(output, wanted=pdf):
         first = _start_reading(local[0], series)
         predictor = _load(weights, RuntimeOptions(device, runtime, precision, threads), overlap)
         if len(local) == 1:
@@ -86,6 +93,19 @@ def segment(
             _one(predictor, ScanRequest(local[0], output, series=series, facts=facts), first, further)
         else:
             _many(predictor, local, output, first, further)
+
+
+@contextmanager
+def _pages_printed(output: Path, *, wanted: bool) -> Iterator[None]:
+    """Print the pages of all scans that were done, also where another scan failed."""
+    try:
+        yield
+    finally:
+        if wanted:
+            from vastus.report.pdf import print_page
+
+            for page in sorted([*output.glob("report.html"), *output.glob("*/report.html")]):
+                print_page(page, page.with_suffix(".pdf"))
 
 
 def _facts(

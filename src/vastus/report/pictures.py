@@ -12,7 +12,6 @@ from vastus.anatomy import CLASS_COUNT, LABELS, STRUCTURES
 from vastus.display_windows import SOFT_TISSUE
 from vastus.report.planes import Plane, Scene, View
 
-"""The grey window of every picture: black and white end in HU."""
 FILL_OPACITY = 0.42
 """Opacity of a structure's area; its outline is opaque, in the colour of the anatomy table."""
 
@@ -159,14 +158,21 @@ def encode_grey(picture: Picture) -> bytes:
     return buffer.getvalue()
 
 
-def encode_overlay(picture: Picture) -> bytes:
-    """The label colours alone as a PNG with transparency, to lie over the CT."""
+def encode_overlay(picture: Picture, class_colours: NDArray[np.uint8] | None = None) -> bytes:
+    """The label colours alone as a PNG with transparency, to lie over the CT.
+
+    Args:
+        picture: the plane.
+        class_colours: (30, 3); ``None``: those of the anatomy table.
+    """
     from PIL import Image
 
     indices = picture.classes + np.where(outlines(picture.classes), np.uint8(_FIRST_OUTLINE), np.uint8(0))
     image = Image.fromarray(indices.astype(np.uint8))
     colours = np.zeros((2 * _FIRST_OUTLINE, 3), dtype=np.uint8)
-    colours[:CLASS_COUNT] = colours[_FIRST_OUTLINE : _FIRST_OUTLINE + CLASS_COUNT] = colour_table()
+    colours[:CLASS_COUNT] = colours[_FIRST_OUTLINE : _FIRST_OUTLINE + CLASS_COUNT] = (
+        colour_table() if class_colours is None else class_colours
+    )
     image.putpalette(colours.tobytes())
     opacity = bytes([0] + [round(255 * FILL_OPACITY)] * (_FIRST_OUTLINE - 1) + [255] * _FIRST_OUTLINE)
     buffer = io.BytesIO()
