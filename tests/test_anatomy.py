@@ -202,7 +202,7 @@ def test_a_table_is_not_longer_than_label_values_reach():
         for n in range(1, LARGEST_CLASS_ID + 2)
     )
     assert problems_of(rows[:-1]) == ()
-    assert "there is room for 53" in problems_of(rows)[0]
+    assert "there is room for 51" in problems_of(rows)[0]
     assert rows[-2].label_value(Side.LEFT) == 253
 
 
