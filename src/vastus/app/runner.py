@@ -7,18 +7,19 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 from vastus.app.tasks import Step, Task, Tasks
+from vastus.errors import VastusError
 
 _IDLE_S: Final = 60.0
 """How long the worker keeps its memory when nothing waits."""
 _TAIL_SHARE: Final = 0.4
 """What follows the network, as a share of its time, until a scan of this run has shown it."""
 _DIED: Final = "The program that works on the scans ended unexpectedly; mostly because memory ran out."
-_DIED_REMEDY: Final = "Close other programs and try again."
+_DIED_REMEDY: Final = "Close other programs, look whether the disk is full, and try again."
 
 
 class Runner:
@@ -28,14 +29,20 @@ class Runner:
         tasks: the list.
         finished: is given a task that is done, and what the worker said of it.
         options: added to every request (``weights``, ``threads``).
+        command: of the worker.
     """
 
     def __init__(
-        self, tasks: Tasks, finished: Callable[[Task], Mapping[str, float]], options: Mapping[str, Any] | None = None
+        self,
+        tasks: Tasks,
+        finished: Callable[[Task], Mapping[str, float]],
+        options: Mapping[str, Any] | None = None,
+        command: Sequence[str] = (sys.executable, "-m", "vastus.app.worker"),
     ) -> None:
         self._tasks = tasks
         self._finished = finished
         self._options = dict(options or {})
+        self._command = list(command)
         self._worker: subprocess.Popen[str] | None = None
         self._running: Task | None = None
         self._step = Step()
@@ -94,6 +101,9 @@ class Runner:
                 self._running, self._step, self._cancelled = task, Step(), False
             try:
                 self._do(task)
+            except Exception as error:  # a full disk, a result that was removed meanwhile: the next tasks still come
+                with suppress(VastusError):
+                    self._tasks.fail(task.id, getattr(error, "problem", type(error).__name__), _DIED_REMEDY)
             finally:
                 with self._guard:
                     self._running = None
@@ -141,7 +151,7 @@ class Runner:
     def _start_worker(self) -> subprocess.Popen[str]:
         if self._worker is None or self._worker.poll() is not None:
             self._worker = subprocess.Popen(
-                [sys.executable, "-m", "vastus.app.worker"],
+                self._command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -31,6 +31,7 @@ from vastus.io.edited_tables import TABLE_SUFFIXES
 from vastus.io.labels import read_labels
 from vastus.io.scans import read_scan
 from vastus.io.tables import LABELS_FILE, VOLUMES_FILE
+from vastus.sarcopenia import criteria_names
 
 _MOST_SCANS: Final = 500
 _FEWEST_FOR_COHORT: Final = 2
@@ -221,6 +222,8 @@ class App:
             folder = self.layout.results / task.name
             if folder.is_dir() and not any(r.name == task.name for r in self.results.all()):
                 shutil.rmtree(folder, ignore_errors=True)
+        if task.work is Work.COHORT:
+            shutil.rmtree(self.layout.cohorts / task.name, ignore_errors=True)
         self._drop_scan(task.kept)
 
     def retry(self, task_id: str) -> None:
@@ -284,6 +287,8 @@ class App:
         Raises:
             SettingsError: too few results, or nothing is known of the people.
         """
+        if criteria not in criteria_names():
+            raise SettingsError("These criteria are not known.")
         chosen = [self.results.get(name) for name in dict.fromkeys(names)]
         if len(chosen) < _FEWEST_FOR_COHORT:
             raise SettingsError("A comparison needs several results.", remedy="Tick at least two.")

@@ -139,8 +139,7 @@ class Tasks:
     def next(self, patience_s: float) -> Task | None:
         """The first that waits, now running; None if none came in time, or the list is closed."""
         with self._guard:
-            if not self._closed and self._first() is None:
-                self._guard.wait(patience_s)
+            self._guard.wait_for(lambda: self._closed or self._first() is not None, patience_s)
             task = None if self._closed else self._first()
             if task is None:
                 return None

@@ -1,7 +1,8 @@
 // Scans in: dropped, chosen, or typed as a path. What is dropped together in one folder is one upload.
 
-import { $, attempt, say } from "/viewer/js/dom.js";
+import { $, attempt } from "/viewer/js/dom.js";
 import * as api from "./api.js";
+import { tell } from "./words.js";
 
 const AT_ONCE = 4;
 const ALONE = /\.(nii|nii\.gz|nrrd|mha|zip)$/i; // a file that is a whole scan
@@ -109,5 +110,5 @@ async function send(uploads, added) {
 }
 
 function told(names) {
-  say(names.length === 1 ? `${names[0]} was added.` : `${names.length} scans were added.`);
+  tell(names.length === 1 ? `${names[0]} was added.` : `${names.length} scans were added.`);
 }

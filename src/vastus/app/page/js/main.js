@@ -4,6 +4,7 @@ import { $, attempt, say } from "/viewer/js/dom.js";
 import * as api from "./api.js";
 import { takeScans } from "./drop.js";
 import { Results } from "./results.js";
+import { tell } from "./words.js";
 import { Work } from "./work.js";
 
 const BUSY_MS = 1000;
@@ -42,7 +43,7 @@ async function poll() {
 function show(state) {
   const names = new Set([...state.results, ...state.cohorts].map((row) => row.name));
   const arrived = known === null ? [] : [...names].filter((name) => !known.has(name));
-  if (arrived.length > 0) say(`${arrived.join(", ")}: done.`);
+  if (arrived.length > 0) tell(`${arrived.join(", ")}: done.`);
   known = names;
   $("#where").textContent = state.folder;
   work.show(state);

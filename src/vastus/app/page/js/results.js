@@ -1,8 +1,9 @@
 // The results: a card each, with everything that can be done with it; and the ticks for comparing and downloading.
 
-import { $, ask, attempt, el, say, when } from "/viewer/js/dom.js";
+import { $, ask, attempt, el, when } from "/viewer/js/dom.js";
 import * as api from "./api.js";
 import { openPerson } from "./person.js";
+import { tell } from "./words.js";
 
 export class Results {
   constructor(form, changed) {
@@ -18,7 +19,7 @@ export class Results {
     });
     $("#download").addEventListener("click", () => {
       location.assign(api.download([...this.ticked]));
-      say("The zip is being made; your browser saves it among the downloads.");
+      tell("The zip is being made; your browser saves it among the downloads.");
     });
     $("#compare").addEventListener("click", () => this.compare());
   }
@@ -55,7 +56,7 @@ export class Results {
       await attempt(does, event.currentTarget);
       this.changed();
     };
-    const named = (text) => `${text} ${row.name}`;
+    const named = (text) => `${text}: ${row.name}`; // begins with what is written on the button
     return el("li", { class: "card", "data-name": row.name },
       el("div", { class: "top" },
         tick, el("span", { class: "name" }, row.name), row.label ? el("span", { class: "tag", "data-stage": row.stage }, row.label) : null,
@@ -64,9 +65,9 @@ export class Results {
       row.warnings.length === 0 ? null : el("details", {}, el("summary", {}, row.warnings.length === 1 ? "Please check 1 thing" : `Please check ${row.warnings.length} things`), el("ul", {}, row.warnings.map((text) => el("li", {}, text)))),
       row.corrected ? el("p", { class: "soft" }, "You corrected the labels. The numbers here are from before.") : null,
       el("div", { class: "row" },
-        el("a", { class: "button main", href: api.resultPage(row.name), target: "_blank", rel: "noopener", "aria-label": named("Open the pictures and numbers of") }, "Open"),
-        el("button", { type: "button", "aria-label": named("Person of"), onclick: press(() => openPerson(row.name, this.form, this.changed)) }, "Person and sarcopenia"),
-        el("button", { type: "button", "aria-label": named("Correct the labels of"), onclick: press(() => correct(row.name)) }, "Correct"),
+        el("a", { class: "button main", href: api.resultPage(row.name), target: "_blank", rel: "noopener", "aria-label": named("Open") }, "Open"),
+        el("button", { type: "button", "aria-label": named("Person and sarcopenia"), onclick: press(() => openPerson(row.name, this.form, this.changed)) }, "Person and sarcopenia"),
+        el("button", { type: "button", "aria-label": named("Correct"), onclick: press(() => correct(row.name)) }, "Correct"),
         row.corrected ? el("button", { type: "button", class: "main", "aria-label": named("Measure again"), onclick: press(() => api.measureAgain(row.name)) }, "Measure again") : null,
         el("span", { class: "space" }),
         el("button", { type: "button", "aria-label": named("Remove"), onclick: press(() => remove(row.name)) }, "Remove")));
