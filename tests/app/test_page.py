@@ -151,7 +151,8 @@ def test_every_control_has_a_name_that_begins_with_what_is_written_on_it(
     page = open_page(1366)
     page.wait_for_selector("#list li")
     controls = page.evaluate(
-        """() => [...document.querySelectorAll("button, a, input, select")].filter((c) => c.checkVisibility()).map((c) => ({
+        """() => [...document.querySelectorAll("button, a, input, select")]
+          .filter((c) => c.checkVisibility()).map((c) => ({
             shown: c.textContent.trim(), label: c.getAttribute("aria-label") ?? "",
             named: Boolean(c.textContent.trim() || c.getAttribute("aria-label") || c.labels?.length),
         }))"""
