@@ -14,7 +14,7 @@ from app_server import KEY, RunningApp, cookie_of, phantom_dicom, serving_app
 from vastus.cohort.example import write_example
 from vastus.io.csv_tables import read_volume_rows, write_volume_rows
 from vastus.io.labels import read_labels
-from vastus.synthesis.phantom import LabelledScan
+from vastus.synthesis.phantom import LabelledScan, make_phantom
 
 WOMAN = {"sex": "F", "grip_kg": "15", "gait_m_s": "0.9", "smi_kg_m2": "5.0", "mass_method": "dxa", "height_cm": "160"}
 
@@ -159,6 +159,12 @@ def test_corrected_labels_are_measured_again(running: RunningApp, scan: Path, tm
     running.add(scan)
     running.done()
     assert running.client.post("/app/results/thigh/measures").status == 400
+    source = running.app.results.get("thigh").facts()["source"]
+    other = tmp_path / "other.nii.gz"
+    save_ct(make_phantom((12.0, 10.0, 12.0)), other)
+    running.app.results.get("thigh").keep({"source": str(other)})
+    assert "not the one any more" in running.client.post("/app/results/thigh/correction").json["detail"]
+    running.app.results.get("thigh").keep({"source": source})
     case = running.client.post("/app/results/thigh/correction").json["case"]
     assert running.client.post("/app/results/thigh/correction").json["case"] == case
     folder = running.app.results.get("thigh").folder

@@ -152,7 +152,7 @@ class App:
 
     def _queue_scans(self, path: Path, kept: str = "") -> list[str]:
         found = []
-        for scan in find_scans([path], self.layout.root / "nothing"):
+        for scan in find_scans([path], self.layout.root):
             found.append(scan)
             if len(found) > _MOST_SCANS:
                 raise BadRequestError(
@@ -166,7 +166,8 @@ class App:
         with self._guard:
             taken = {r.name for r in self.results.all()} | {task.name for task in self.tasks.all()}
             for scan in found:
-                name = _unused(clean_name(path.name if scan.path == path and path.is_dir() else scan.name), taken)
+                # A folder that holds one scan gives it its name, however deep the scan lies.
+                name = _unused(clean_name(path.name if len(found) == 1 and path.is_dir() else scan.name), taken)
                 taken.add(name)
                 request = {
                     "source": str(scan.path),
@@ -330,9 +331,14 @@ class App:
             if facts.get("case"):
                 return str(facts["case"])
             scan = read_scan(Path(facts["source"]), series=facts.get("series") or None).volume
+            labels = read_labels(result.folder / LABELS_FILE)
+            if not labels.same_grid(scan):
+                raise BadRequestError(
+                    "The scan is not the one any more that was measured.",
+                    remedy="Add it again, and correct that result.",
+                )
             case = _unused(_case_name(name), {c.id for c in self.project.cases.all()}, "_")
             self.project.cases.add(case, scan)
-            labels = read_labels(result.folder / LABELS_FILE)
             self.project.save(case, Draft(Kind.MODEL, "local", note="the result", tag="original"), labels)
             result.keep({"case": case, "measured_version": 1})
         return case
