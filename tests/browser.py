@@ -23,7 +23,10 @@ FLAGS = (
 
 @contextmanager
 def chromium() -> Iterator[Any]:
-    """A browser that playwright drives; skips the test where there is none."""
+    """A browser that playwright drives; skips the test where there is none.
+
+    For fixtures of a module: playwright can't be started twice at a time in one process.
+    """
     if CHROMIUM is None:
         pytest.skip("no chromium on this machine")
     playwright = pytest.importorskip("playwright.sync_api", reason="the browser is driven by playwright")

@@ -34,7 +34,7 @@ def running(tmp_path: Path, model: Path) -> Iterator[RunningApp]:
         yield app
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     from browser import chromium
 

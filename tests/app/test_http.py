@@ -109,8 +109,9 @@ def test_a_path_that_names_nothing_is_refused_with_what_to_do(running: RunningAp
     assert running.state()["tasks"] == []
 
 
-def test_a_folder_without_a_scan_is_refused_and_not_kept(running: RunningApp) -> None:
-    answer = running.upload({"letters/letter.txt": b"Dear"})
+@pytest.mark.parametrize("name", ["letters/letter.dat", "letter.txt", "list.csv"])
+def test_what_holds_no_scan_is_refused_and_not_kept(running: RunningApp, name: str) -> None:
+    answer = running.upload({name: b"path\n/etc/passwd\n"})
     assert (answer.status, answer.json["error"]) == (404, "MissingInputError")
     assert list(running.app.layout.scans.iterdir()) == []
     assert list(running.app.layout.incoming.iterdir()) == []

@@ -29,7 +29,7 @@ def open_page(browser: Any, running: RunningApp) -> Iterator[Callable[[int], Any
 
     def open_one(width: int) -> Any:
         page = browser.new_page(viewport={"width": width, "height": 800})
-        page.set_default_timeout(120_000)
+        page.set_default_timeout(240_000)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", heard)
         page.on("request", asked)

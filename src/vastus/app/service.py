@@ -24,7 +24,7 @@ from vastus.app.person import FIELDS, tidy
 from vastus.app.results import Result, Results
 from vastus.app.runner import Runner
 from vastus.app.tasks import Task, Tasks, TaskState, Work
-from vastus.batch.inputs import clean_name, find_scans
+from vastus.batch.inputs import LIST_SUFFIXES, clean_name, find_scans
 from vastus.errors import MissingInputError, SettingsError, VastusError
 from vastus.io.csv_tables import read_volume_rows, write_volume_rows
 from vastus.io.edited_tables import TABLE_SUFFIXES
@@ -152,12 +152,13 @@ class App:
 
     def _queue_scans(self, path: Path, kept: str = "") -> list[str]:
         found = []
-        for scan in find_scans([path], self.layout.root):
-            found.append(scan)
-            if len(found) > _MOST_SCANS:
-                raise BadRequestError(
-                    f"The folder holds more than {_MOST_SCANS} scans.", remedy="Take a part, or use `vastus batch`."
-                )
+        if path.is_dir() or path.suffix.lower() not in LIST_SUFFIXES:  # a letter is no list of scans
+            for scan in find_scans([path], self.layout.root):
+                found.append(scan)
+                if len(found) > _MOST_SCANS:
+                    raise BadRequestError(
+                        f"The folder holds more than {_MOST_SCANS} scans.", remedy="Take a part, or use `vastus batch`."
+                    )
         if not found:
             raise MissingInputError(
                 "There is no CT scan in it.", remedy="Give a NIfTI or NRRD file, or a folder or zip of DICOM files."
