@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from vastus.anatomy import SIDES, STRUCTURES, Group, Side, Structure
-from vastus.errors import SettingsError
+from vastus.errors import ImplausibleValueError, SettingsError
 from vastus.io.csv_tables import VolumeRow
 from vastus.sarcopenia import (
     HUMAN_RANGES,
@@ -122,9 +122,7 @@ def facts_of(kept: Mapping[str, Any]) -> ClinicalFacts:
         return ClinicalFacts(
             sex=Sex.from_word(kept.get("sex")), mass_method=MassMethod(method) if method else None, **numbers
         )
-    except SettingsError:
-        raise
-    except Exception as error:
+    except ImplausibleValueError as error:
         raise _in_words(error) from error
 
 
@@ -243,13 +241,13 @@ def _number(given: Any, label: str) -> float:
         raise SettingsError(f"{label}: this is not a number.", remedy="Type digits, for example 27.5.") from error
 
 
-def _in_words(error: Exception) -> Exception:
+def _in_words(error: ImplausibleValueError) -> SettingsError:
     """The same refusal with the page's words in place of the fields' names."""
-    problem, remedy = getattr(error, "problem", str(error)), getattr(error, "remedy", None)
+    problem = error.problem
     for field in dataclasses.fields(ClinicalFacts):
         if field.name in FIELDS:
             problem = problem.replace(field.name, FIELDS[field.name][0])
-    return SettingsError(problem, remedy=remedy)
+    return SettingsError(problem, remedy=error.remedy)
 
 
 def _first_upper(text: str) -> str:
