@@ -20,7 +20,7 @@ from dicom_factory import SeriesSpec, write_series
 from vastus.app.service import App, AppSettings
 
 KEY = "a-key-of-the-tests"
-LIMIT_S = 240.0
+LIMIT_S = 600.0
 
 
 @dataclass

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from annotation_server import Running
 
 WINDOWS = 4
-LIMIT_S = 20.0
+LIMIT_S = 120.0
 RANKING = Purpose(Kind.UNCERTAINTY, "large", "", Priority.BACKGROUND)
 
 

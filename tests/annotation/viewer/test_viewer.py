@@ -344,7 +344,7 @@ def test_who_waits_for_the_network_sees_the_queue_and_can_stop(server: Running, 
     from vastus.annotation.models.engine import Kind, Purpose
 
     gate = threading.Event()
-    held = server.project.engine.submit(lambda _load: gate.wait(60), Purpose(Kind.LABEL, "ras", "local"))
+    held = server.project.engine.submit(lambda _load: gate.wait(600), Purpose(Kind.LABEL, "ras", "local"))
     viewer = open_viewer()
     viewer.open("new")
     viewer.page.click("#tab-models")
