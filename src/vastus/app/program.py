@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import threading
 import webbrowser
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -90,8 +92,11 @@ def run(start: Start, tell: Callable[[str], object]) -> None:
             timeout_graceful_shutdown=2,
         )
         threading.Timer(0.5, _show, (address, start.browser)).start()
+        # The server hands a signal on when it has ended: it must not kill the program before that is tidied up.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            uvicorn.Server(config).run(sockets=[listening])
+            with suppress(KeyboardInterrupt):
+                uvicorn.Server(config).run(sockets=[listening])
         finally:
             layout.address.unlink(missing_ok=True)
             served.close()
