@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "vastus"
 FLOORS: dict[str, int] = {
     "compiled": 0,
     "label_arrays": 1,
-    "__init__": 10,
+    "__init__": 11,
     "anatomy": 0,
     "errors": 0,
     "version": 0,
@@ -43,8 +43,9 @@ FLOORS: dict[str, int] = {
     "node": 9,
     "batch": 9,
     "annotation": 9,
-    "cli": 10,
-    "__main__": 11,  # __init__ only names the public interface, and loads it when it is asked for
+    "app": 10,
+    "cli": 11,
+    "__main__": 12,  # __init__ only names the public interface, and loads it when it is asked for
 }
 
 

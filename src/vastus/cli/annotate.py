@@ -120,6 +120,7 @@ def annotate(
         ssl_keyfile=str(key) if key else None,
         timeout_graceful_shutdown=5,
     )
+    project.warm()
     try:
         uvicorn.Server(config).run(sockets=[listening])
     finally:

@@ -28,6 +28,9 @@ from vastus.cli import (
     synth,
     train,
 )
+from vastus.cli import (
+    app as app_command,
+)
 from vastus.errors import VastusError
 from vastus.version import __version__
 
@@ -41,6 +44,7 @@ app = typer.Typer(
 )
 
 # One line a command, in the order of --help.
+app.command("app")(app_command.app)
 app.command("segment")(segment.segment)
 app.command("batch")(batch.batch)
 app.command("classes")(classes.classes)

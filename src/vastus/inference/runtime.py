@@ -19,7 +19,7 @@ from vastus.preprocessing import FloatImage
 
 
 class Runtime(Protocol):
-    """A loaded network."""
+    """A loaded network. Several ``run`` at a time, also of several threads, do not disturb each other."""
 
     @property
     def description(self) -> str:

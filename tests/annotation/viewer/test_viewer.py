@@ -346,3 +346,26 @@ def test_uncertainty_next_case_and_models(server: Running, open_viewer: Open) ->
     viewer.page.wait_for_selector("#legend", state="hidden")
     assert viewer.page.evaluate("vastus.scene.nv.volumes.length") == 1
     assert not viewer.page.is_checked("#outline")
+
+
+def test_who_waits_for_the_network_sees_the_queue_and_can_stop(server: Running, open_viewer: Open) -> None:
+    import threading
+
+    from vastus.annotation.models.engine import Kind, Purpose
+
+    gate = threading.Event()
+    held = server.project.engine.submit(lambda _load: gate.wait(600), Purpose(Kind.LABEL, "ras", "local"))
+    viewer = open_viewer()
+    viewer.open("new")
+    viewer.page.click("#tab-models")
+    viewer.page.wait_for_selector("#model option", state="attached")
+    viewer.page.click("#infer")
+    viewer.page.wait_for_selector(".queue span:not(:empty)")
+    assert viewer.text(".queue span") == "Next in the queue"
+    viewer.page.click(".queue button")
+    viewer.page.wait_for_selector("#message[data-kind=error]")
+    assert "stopped" in viewer.text("#message")
+    assert viewer.page.locator(".queue").count() == 0
+    gate.set()
+    assert held.result(60) is True
+    assert server.project.store.current("new") is None

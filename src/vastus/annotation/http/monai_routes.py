@@ -25,6 +25,7 @@ from starlette.concurrency import run_in_threadpool
 from vastus.anatomy import LABELS, SIDES
 from vastus.annotation.http.access import LOCAL_USER, By, CurrentProject, User, user_of
 from vastus.annotation.http.viewer_routes import NIFTI_GZ, grid_of, version_row
+from vastus.annotation.models.engine import Purpose, RequestKind
 from vastus.annotation.models.trainer import TrainRequest
 from vastus.annotation.names import checked_name, name_from, tidy_note
 from vastus.annotation.project.project import Project, label_names
@@ -362,7 +363,7 @@ def logs(project: CurrentProject, lines: Annotated[int, Query(ge=1, le=2000)] = 
 
 async def _segmented(project: Project, user: str, model: str, query: InferQuery, form: InferForm) -> tuple[str, Volume]:
     if form.file is None and not query.session_id:
-        name, found = await asyncio.wrap_future(await run_in_threadpool(project.segment, query.image, model))
+        name, found = await asyncio.wrap_future(await run_in_threadpool(project.segment, query.image, model, user))
         return name, found.labels
     bundle = project.registry.bundle(model)
 
@@ -374,7 +375,7 @@ async def _segmented(project: Project, user: str, model: str, query: InferQuery,
             return _scan_of(path, project)
 
     volume = await run_in_threadpool(scan)
-    future = project.engine.submit(lambda load: load(bundle).segment(volume))
+    future = project.engine.submit(lambda load: load(bundle).segment(volume), Purpose(RequestKind.LABEL, who=user))
     return bundle.folder.name, (await asyncio.wrap_future(future)).labels
 
 

@@ -17,7 +17,8 @@ import numpy as np
 from vastus.anatomy import LABELS
 from vastus.annotation.hosts import LOOPBACK_HOSTS
 from vastus.annotation.logs import LOG, LogLines
-from vastus.annotation.models.registry import Engine, ModelRegistry
+from vastus.annotation.models.engine import Engine, Purpose, RequestKind
+from vastus.annotation.models.registry import ModelRegistry
 from vastus.annotation.models.trainer import Trainer, TrainerSettings
 from vastus.annotation.project.cases import Cases
 from vastus.annotation.project.final_labels import FinalLabels
@@ -167,11 +168,20 @@ class Project:
         LOG.info("%s: version %d undone by %s", case_id, version.number - 1, author)
         return version
 
-    def segment(self, case_id: str, model: str | None) -> Future[tuple[str, Segmentation]]:
+    def warm(self) -> None:
+        """Load the selected model in the background, with all that a first segmentation waits for."""
+        selected = self.registry.selected()
+        if selected is not None:
+            self.engine.warm(self.registry.bundle(selected))
+
+    def segment(self, case_id: str, model: str | None, who: str = "") -> Future[tuple[str, Segmentation]]:
         """Queue a case for the network; gives the model's name and what it found."""
         bundle = self.registry.bundle(model)
         self.cases.get(case_id)
-        return self.engine.submit(lambda load: (bundle.folder.name, load(bundle).segment(self.image(case_id))))
+        return self.engine.submit(
+            lambda load: (bundle.folder.name, load(bundle).segment(self.image(case_id))),
+            Purpose(RequestKind.LABEL, case_id, who),
+        )
 
     def save_prediction(self, case_id: str, model: str, labels: Volume, author: str) -> Version:
         """Keep what a model found as a version."""

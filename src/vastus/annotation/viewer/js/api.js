@@ -116,6 +116,8 @@ export class Api {
   lock = (id) => this.json("POST", `/api/cases/${segment(id)}/lock`);
   unlock = (id) => this.json("DELETE", `/api/cases/${segment(id)}/lock`);
   infer = (id, model) => this.json("POST", `/api/cases/${segment(id)}/infer${query({ model })}`);
+  queue = () => this.json("GET", "/api/queue");
+  leaveQueue = (id) => this.json("DELETE", `/api/queue/${segment(id)}`);
   uncertaintyImage = (id) => this.bytes(`/api/cases/${segment(id)}/uncertainty.nii.gz`);
   uncertainty = (id) => this.json("GET", `/api/cases/${segment(id)}/uncertainty`);
   tool = (id, name, parameters, body) =>

@@ -1,6 +1,7 @@
 // The models the server knows, pre-labelling of the open case, and the training in the background.
 
 import { $, attempt, el, say, when } from "./dom.js";
+import { followQueue } from "./queue.js";
 
 const STATES = { RUNNING: "Running", DONE: "Done", ERROR: "Failed", STOPPED: "Stopped" };
 
@@ -54,7 +55,8 @@ export class Models {
     if (!(await workspace.mayLeave())) return;
     const made = await attempt(async () => {
       say("The network is labelling this case …");
-      const answer = await workspace.api.infer(workspace.case.id, $("#model").value || undefined);
+      const answered = followQueue(workspace.api, workspace.case.id, button);
+      const answer = await workspace.api.infer(workspace.case.id, $("#model").value || undefined).finally(answered);
       await workspace.arrive(answer);
       return answer;
     }, button);
