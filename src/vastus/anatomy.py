@@ -196,7 +196,7 @@ BACKGROUND_ID = 0
 UNLABELLED = 255
 """Value of a voxel of a reference that nobody labelled, or where nobody can tell: it has no loss and no score."""
 LARGEST_CLASS_ID: Final = 51
-"""Label values are bytes: 200 + 51 is the largest on the left; 252 to 254 are taken by the viewer, 255 by ``UNLABELLED``."""
+"""Label values are bytes: 200 + 51 is the largest. 252 to 254 are the viewer's, 255 is ``UNLABELLED``."""
 CODE_LEFT = Code("SCT", "7771000", "Left")
 CODE_RIGHT = Code("SCT", "24028007", "Right")
 

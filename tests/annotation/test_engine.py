@@ -15,7 +15,7 @@ from vastus.annotation.models.engine import Engine, Priority, Purpose, RequestKi
 from vastus.annotation.refusals import NotYoursError, StoppedError, UnknownItemError
 from vastus.inference.bundle import load_bundle
 from vastus.inference.choices import RuntimeName, RuntimeOptions
-from vastus.inference.predictor import Predictor, Progress, Stage
+from vastus.inference.predictor import Predictor, Progress, SegmentStage
 from vastus.synthesis.phantom import make_phantom
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Windows:
         for number in range(WINDOWS):
             assert gate.acquire(timeout=LIMIT_S)
             self.log.append(f"{name} {number + 1}")
-            tell(Progress(Stage.NETWORK, number + 1, WINDOWS))
+            tell(Progress(SegmentStage.NETWORK, number + 1, WINDOWS))
         return name
 
     def let(self, name: str, count: int = WINDOWS) -> None:
@@ -192,7 +192,7 @@ def test_a_scan_in_the_middle_of_another_changes_neither(runtime: RuntimeName, m
     between: list[np.ndarray] = []
 
     def tell(progress: Progress) -> None:
-        if progress.stage is Stage.NETWORK and progress.done == 1:
+        if progress.stage is SegmentStage.NETWORK and progress.done == 1:
             assert progress.total > 2  # others of its windows are under way
             between.append(predictor.segment(small).labels.array)
 

@@ -17,7 +17,7 @@ from vastus.batch.engine import WorkerPlan, plan_workers
 from vastus.batch.logs import BatchProgress, duration
 from vastus.batch.metrics import BatchMetrics, MetricsServer
 from vastus.batch.runner import BatchRequest, OpenBatch
-from vastus.batch.summary import Line, render
+from vastus.batch.summary import ScanLine, render
 from vastus.batch.task import Ending, Outcome, ScanState, Task, Work
 
 
@@ -106,6 +106,6 @@ def test_the_page_needs_nothing_from_elsewhere_and_survives_odd_names(tmp_path: 
 
 def test_a_name_can_not_end_the_script_of_the_page(tmp_path: Path) -> None:
     odd = "</script><script>alert(1)</script>"
-    page = render([Line(odd, "done", 1.0, None, 58, 0, (), "", None)], tmp_path)
+    page = render([ScanLine(odd, "done", 1.0, None, 58, 0, (), "", None)], tmp_path)
     assert odd not in page
     assert json.loads(page.split('id="data">')[1].split("</script>")[0])[0]["name"] == odd
