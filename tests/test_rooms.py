@@ -40,6 +40,7 @@ FLOORS: dict[str, int] = {
     "curation": 6,
     "dicom": 7,
     "formats": 8,
+    "importing": 8,
     "node": 9,
     "batch": 9,
     "annotation": 9,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,15 +63,31 @@ def value_of(name: str) -> int | None:
     if not words or " ".join(words) in _BACKGROUND or "".join(words) in _BACKGROUND:
         return 0
     table = _names()
-    sides = [i for i, word in enumerate(words) if word in _SIDES]
-    # A single side word at one of the ends; "r" and "l" inside a name are no side.
-    for place in sides:
-        if place in (0, len(words) - 1) and len(words) > 1:
-            rest = " ".join(words[:place] + words[place + 1 :])
-            found = table.get(f"{rest} {_SIDES[words[place]]}".strip())
-            if found is not None:
-                return found
+    for rest, side in _readings(words):
+        found = table.get(f"{rest} {side}".strip())
+        if found is not None:
+            return found
     return table.get(" ".join(words))
+
+
+def split_side(name: str) -> tuple[str, Side]:
+    """The plain words of a name without its side, and the side: ``Femur (L)`` -> ``femur``, left.
+
+    A side counts at one of the ends only. ``UNKNOWN`` where the name says none.
+    """
+    words = _plain(name).split()
+    for rest, side in _readings(words):
+        if side:
+            return rest, Side(side)
+    return " ".join(words), Side.UNKNOWN
+
+
+def _readings(words: list[str]) -> Iterator[tuple[str, str]]:
+    """The other words and the side, for each single side word at one of the ends; "r" and "l" inside are no side."""
+    if len(words) > 1:
+        for place in (0, len(words) - 1):
+            if words[place] in _SIDES:
+                yield " ".join(words[:place] + words[place + 1 :]), _SIDES[words[place]]
 
 
 _TABLE: dict[str, int] = {}
