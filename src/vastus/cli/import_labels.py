@@ -33,7 +33,7 @@ def import_labels(
         bool, typer.Option("--list-names", help="List the shipped tables of names, and end.")
     ] = False,
 ) -> None:
-    """Bring labels from TotalSegmentator, MuscleMap, nnU-Net, 3D Slicer, RTSTRUCT or SEG into a data set to train on."""
+    """Bring labels of TotalSegmentator, MuscleMap, nnU-Net, 3D Slicer, RTSTRUCT or SEG into a data set."""
     typer.echo("vastus import-labels: looking for labels and scans", err=True)
     from vastus.errors import SettingsError
     from vastus.importing.name_tables import UserTable, read_user_table, shipped_names, table_names

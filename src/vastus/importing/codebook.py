@@ -1,4 +1,4 @@
-"""Values of a data set for what foreign names mean: ours where they mean one structure, new ones for sets of several."""
+"""Values of a data set for what foreign names mean: ours for one structure, new ones for sets of several."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Codebook:
         return NOT_DRAWN_VALUE
 
     def shown_values(self) -> Mapping[int, int]:
-        """For pictures: a value of ours for each value of a set; 0 for one that may be background."""
+        """For pictures: for each value of a set that of its first structure; 0 for what nobody drew or can tell."""
         return {**self._shown, NOT_DRAWN_VALUE: 0, UNLABELLED: 0}
 
     def name_of(self, value: int) -> str:
@@ -86,4 +86,5 @@ class Codebook:
         final = next(f"{stem}{ending}" for stem in tried if f"{stem}{ending}" not in self.values)
         self._sets[members, side] = self.values[final] = left[0]
         self.merged[final] = members
-        self._shown[left[0]] = 0 if BACKGROUND_NAME in members else BY_KEY[members[0]].label_value(side)
+        first = next(member for member in members if member != BACKGROUND_NAME)
+        self._shown[left[0]] = BY_KEY[first].label_value(side)

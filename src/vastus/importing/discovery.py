@@ -50,8 +50,8 @@ def find_cases(sources: Sequence[Path], images: Path | None) -> tuple[ForeignCas
     """Find the cases.
 
     Args:
-        sources: label maps, SEG or RTSTRUCT files, folders of them, folders of masks, folders of such folders, or nnU-Net
-            data sets.
+        sources: label maps, SEG or RTSTRUCT files, folders of them, folders of masks, folders of such folders, or
+            nnU-Net data sets.
         images: the CT, or a folder of CTs that are called like the labels; None: they lie beside the masks, or in
             ``imagesTr``.
 
@@ -68,7 +68,7 @@ def find_cases(sources: Sequence[Path], images: Path | None) -> tuple[ForeignCas
             raise MissingInputError(
                 "There are no labels here.",
                 path=source,
-                remedy="Give label maps, SEG or RTSTRUCT files, folders with one mask a structure, or an nnU-Net data set.",
+                remedy="Give label maps, SEG or RTSTRUCT files, folders with one mask a structure, or a data set.",
             )
         found += here
     if images is not None and not images.exists():

@@ -49,6 +49,7 @@ _MOST_SHOWN: Final = 6
 _SEVERAL_NAMES: Final = "(several names at once)"
 _UNNAMED: Final = "(without a name)"
 _NOTHING: Final = "(nothing drawn)"
+_SETS_SHOWN: Final = "what was drawn as one has the colour of its first structure"
 _UNKNOWN_NOTE: Final = (
     "no structure of ours: nobody can tell (255); if it is background to you, name it with --background"
 )
@@ -65,7 +66,7 @@ class ImportOptions:
         join_sides: left and right become one label.
     """
 
-    user: UserTable = UserTable()
+    user: UserTable = field(default_factory=UserTable)
     names: Mapping[int, str] = field(default_factory=dict)
     background: tuple[str, ...] = ()
     join_sides: bool = False
@@ -238,7 +239,8 @@ class _Run:
             shown[value] = instead
         for name in self.done[:_MOST_SHOWN]:
             ct, labels = read_nifti(image_path(target, name)), read_nifti(labels_path(target, name))
-            yield MontageScan(name, ct, labels.with_array(shown[labels.array]))
+            title = f"{name}   ({_SETS_SHOWN})" if self.codes.merged else name
+            yield MontageScan(title, ct, labels.with_array(shown[labels.array]))
 
 
 def _read_scan(case: ForeignCase) -> Scan:

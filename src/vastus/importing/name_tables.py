@@ -17,7 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-from vastus.anatomy import BACKGROUND_ID, BY_KEY, BY_VALUE, SIDES, Side
+from vastus.anatomy import BACKGROUND_ID, BY_KEY, BY_VALUE, SIDES, Label, Side
 from vastus.errors import SettingsError
 from vastus.io.label_names import split_side, value_of
 from vastus.io.nnunet_layout import BACKGROUND_NAME
@@ -101,6 +101,15 @@ def meaning_of(name: str, user: UserTable = UserTable()) -> Meaning | None:
     return None
 
 
+def totalsegmentator_name(label: Label) -> str | None:
+    """What TotalSegmentator calls a label of ours; None where it draws no such structure on its own."""
+    for name in (*_numbers()["totalsegmentator-total"].values(), *_numbers()["totalsegmentator-thigh"].values()):
+        meaning = meaning_of(name)
+        if meaning is not None and meaning.members == (label.structure.key,) and meaning.side is label.side:
+            return name
+    return None
+
+
 def is_background(name: str) -> bool:
     """Whether a name says that nothing is there."""
     return bool(name.strip()) and value_of(name) == BACKGROUND_ID
@@ -109,8 +118,8 @@ def is_background(name: str) -> bool:
 def meanings_of(names: Iterable[str], user: UserTable = UserTable()) -> dict[str, Meaning]:
     """What the names of one source mean together; those that nobody knows are left out.
 
-    The hip flexor has three names in ours. A source that lacks one of them calls it by the others: their meaning is then
-    a set.
+    The hip flexor has three names in ours. A source that lacks one of them calls it by the others: their meaning is
+    then a set.
     """
     known = {name: meaning for name in names if (meaning := meaning_of(name, user)) is not None}
     drawn = {key for meaning in known.values() for key in meaning.members}
@@ -152,8 +161,8 @@ def read_user_table(path: Path) -> UserTable:
     """Read a table of names.
 
     Args:
-        path: CSV (or any table that a spreadsheet saves) with the columns ``value`` and ``name``, and if wanted ``ours``
-            (our key, or several with ``;`` between), ``perhaps`` and ``note``; or JSON: ``{"name": value}``,
+        path: CSV (or any table that a spreadsheet saves) with the columns ``value`` and ``name``, and if wanted
+            ``ours`` (our key, or several with ``;`` between), ``perhaps`` and ``note``; or JSON: ``{"name": value}``,
             ``{"value": "name"}``, or nnU-Net's ``dataset.json``.
 
     Raises:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vastus.anatomy import CLASS_COUNT, LABELS, Side
 from vastus.errors import LabelError
-from vastus.io.nnunet_layout import DATASET_FILE
+from vastus.io.nnunet_layout import DATASET_FILE, IGNORE_NAME, MERGED
 
 _BACKGROUND: Final = frozenset(
     {"background", "backgroundscribbles", "foregroundscribbles", "clear label", "???", "exterior"}
@@ -121,6 +121,22 @@ def _of_dataset(path: Path) -> dict[int, str]:
     if labels and all(str(key).isdigit() for key in labels):  # nnU-Net's first version has it the other way round
         return {int(key): str(name) for key, name in labels.items()}
     return {value: str(name) for name, value in labels.items() if isinstance(value, int)}
+
+
+def undecided_beside(path: Path) -> dict[int, str]:
+    """Names by value of the ``dataset.json`` beside a label map that mean no single structure.
+
+    They stand for a set of structures (table ``merged``), or for voxels at which nobody looked (``ignore``).
+    """
+    for folder in (path.parent, path.parent.parent):
+        try:
+            said = json.loads((folder / DATASET_FILE).read_text(encoding="utf-8-sig"))
+            sets = {IGNORE_NAME, *dict(said.get(MERGED, {}))}
+        except (OSError, ValueError, TypeError, AttributeError):
+            continue
+        names = _of_dataset(folder / DATASET_FILE)
+        return {value: name for value, name in names.items() if name in sets}
+    return {}
 
 
 def _of_colour_table(path: Path) -> dict[int, str]:
