@@ -165,7 +165,7 @@ def _image_of(labels: Path, images: Path | None) -> Path | None:
 
 def _named(folder: Path) -> dict[str, Path]:
     """The scans of a folder by name, in small letters and without the channel."""
-    found = {}
+    found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         scan = path.is_dir() or path.name.lower().endswith(_SCAN_SUFFIXES)
         if scan and not path.name.startswith("."):

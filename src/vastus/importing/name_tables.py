@@ -103,11 +103,13 @@ def meaning_of(name: str, user: UserTable = UserTable()) -> Meaning | None:
 
 def totalsegmentator_name(label: Label) -> str | None:
     """What TotalSegmentator calls a label of ours; None where it draws no such structure on its own."""
-    for name in (*_numbers()["totalsegmentator-total"].values(), *_numbers()["totalsegmentator-thigh"].values()):
-        meaning = meaning_of(name)
-        if meaning is not None and meaning.members == (label.structure.key,) and meaning.side is label.side:
-            return name
-    return None
+    return _of_totalsegmentator().get(((label.structure.key,), label.side))
+
+
+@lru_cache(maxsize=1)
+def _of_totalsegmentator() -> dict[tuple[tuple[str, ...], Side], str]:
+    names = (*_numbers()["totalsegmentator-total"].values(), *_numbers()["totalsegmentator-thigh"].values())
+    return {(meaning.members, meaning.side): name for name, meaning in meanings_of(names).items()}
 
 
 def is_background(name: str) -> bool:
