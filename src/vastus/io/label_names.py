@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import CLASS_COUNT, LABELS, Side
+from vastus.anatomy import CLASS_COUNT, LABELS, UNLABELLED, Side
 from vastus.errors import LabelError
 from vastus.io.nnunet_layout import DATASET_FILE, IGNORE_NAME, MERGED
 
@@ -156,7 +156,7 @@ def renamed(array: NDArray[Any], names: Mapping[int, str], present: list[int], p
     """The label map with the values that its names mean.
 
     Args:
-        array: whole numbers.
+        array: whole numbers; ``UNLABELLED`` stays, if it has no name of its own.
         names: of values.
         present: the values besides 0 that occur.
         path: for messages.
@@ -178,12 +178,13 @@ def renamed(array: NDArray[Any], names: Mapping[int, str], present: list[int], p
         return array
     most = max(present)
     if most < 1 << 16 and min(present) >= 0:
-        table = np.zeros(most + 1, np.uint8)
+        table = np.zeros(max(most, UNLABELLED) + 1, np.uint8)
+        table[UNLABELLED] = UNLABELLED
         for value, label in meaning.items():
             table[value] = label
         result: NDArray[Any] = table[array.astype(np.int64)]
         return result
-    result = np.zeros(array.shape, np.uint8)
+    result = np.where(array == UNLABELLED, np.uint8(UNLABELLED), np.uint8(0))
     for value, label in meaning.items():
         result[array == value] = label
     return result
