@@ -61,6 +61,7 @@ INSIDE_ANNOTATION: dict[str, int] = {
     "models": 3,
     "project.uncertainty_queue": 4,  # asks the models
     "project.project": 5,  # where a project's parts come together
+    "first_labels": 6,
     "http": 6,
 }
 """Floors of the sub-rooms of annotation, and of single modules that lie on another than their room."""
