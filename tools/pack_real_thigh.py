@@ -32,7 +32,6 @@ from vastus.datasets.layout import (
     DrawnSlice,
     ImageRecord,
     Level,
-    Split,
     checksums_text,
     image_checksum,
     index_text,
@@ -42,6 +41,7 @@ from vastus.datasets.layout import (
     strokes_file,
     strokes_folder,
 )
+from vastus.datasets.split import Split
 from vastus.errors import VastusError
 from vastus.io.atomic import write_text
 from vastus.io.labels import write_labels

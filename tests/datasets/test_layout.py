@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vastus.datasets.layout import Level, Split, image_checksum, levels_of, read_open_set
+from vastus.datasets.layout import Level, image_checksum, levels_of, read_open_set
+from vastus.datasets.split import Split
 from vastus.errors import MissingInputError, SettingsError
 from vastus.volume import Volume, to_ras
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vastus import __version__
 from vastus.cli.dicom_options import DicomWork, dicom_work, fetched
 from vastus.errors import SettingsError, VastusError
 from vastus.inference.choices import Device, PrecisionChoice, RuntimeName, RuntimeOptions
@@ -75,6 +76,8 @@ def segment(
     if facts is not None and len(inputs) > 1:
         raise SettingsError("--sex, --age, --height-cm and --weight-kg are of one person: they go with a single input.")
     dicom = dicom_work(formats, send_to, inputs)
+    # Said before anything heavy is loaded: nobody should wonder whether the program runs.
+    typer.echo(f"vastus {__version__}: loading", err=True)
     with stopping_at_once(), fetched(inputs) as local:
         first = _start_reading(local[0], series)
         predictor = _load(weights, RuntimeOptions(device, runtime, precision, threads), overlap)
@@ -116,6 +119,7 @@ def _load(weights: Path | None, options: RuntimeOptions, overlap: float | None) 
     predictor = Predictor(bundle, options, overlap=overlap)
     libraries.result()
     typer.echo(f"device: {predictor.device}", err=True)
+    typer.echo(f"precision: {predictor.precision.precision.value} ({predictor.precision.because})", err=True)
     typer.echo(f"weights: {bundle.info.name} ({bundle.digest[:12]}), {bundle.info.trained_on}", err=True)
     return predictor
 

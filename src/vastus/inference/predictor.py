@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vastus.anatomy import BY_KEY
 from vastus.errors import SettingsError
 from vastus.inference.body_lie import said_of_lie
-from vastus.inference.bundle import Bundle
+from vastus.inference.bundle import Bundle, BundleInfo
 from vastus.inference.choices import RuntimeOptions
 from vastus.inference.confidence import Confidence, find_confidence
 from vastus.inference.islands import dissolve, find_parts, islands
@@ -24,7 +24,7 @@ from vastus.inference.runtime import Runtime, open_runtime, thread_count
 from vastus.inference.sides import tell_sides
 from vastus.inference.stitch import ScoreMap, Stitcher
 from vastus.inference.windows import LEAN_HU, WindowPlan, lean_region, pad_to_window, plan_windows
-from vastus.preprocessing import FloatImage, Preprocessed, normalise_hu, preprocess
+from vastus.preprocessing import FloatImage, Preprocessed, PreprocessingSettings, normalise_hu, preprocess
 from vastus.resampling import resample_box
 from vastus.volume import Volume, to_ras
 
@@ -93,8 +93,9 @@ class Predictor:
         if not 0.0 <= self.overlap < 1.0:
             raise SettingsError(f"The overlap must lie in 0..1 (1 excluded), got {self.overlap}.")
         self.threads = thread_count(options.threads)
-        self._runtime: Runtime = open_runtime(bundle, options)
-        self.device = self._runtime.description
+        runtime, self.precision = open_runtime(bundle, options)
+        self._runtime: Runtime = runtime
+        self.device = runtime.description
 
     def segment(self, scan: Volume, on_progress: OnProgress | None = None) -> Segmentation:
         """Label one scan.
@@ -127,11 +128,7 @@ class Predictor:
         return Segmentation(scan.with_array(full), warnings, clock.seconds, windows, self.device, confidence)
 
     def _predict(self, seen: Preprocessed, tell: OnProgress, clock: _Clock) -> tuple[ScoreMap, int]:
-        window = self.bundle.info.preprocessing.window_size
-        image = pad_to_window(seen.image, window)
-        lean = seen.image > normalise_hu(np.array([LEAN_HU]), self.bundle.info.preprocessing)
-        region = lean_region(lean, seen.body, self.bundle.info.preprocessing.spacing_mm)
-        plan = plan_windows(pad_to_window(region, window), window, self.overlap)
+        image, plan = plan_scan(seen, self.bundle.info.preprocessing, self.overlap)
         stitcher = Stitcher(image.shape, len(self.bundle.info.classes), plan)
         results = self._runtime.run(_cut(image, plan))
         done = 0
@@ -175,6 +172,19 @@ def load_ahead() -> None:
     from scipy import ndimage  # noqa: F401
 
     resample_box(np.zeros((4, 4, 4), np.int16), (2, 2, 2), antialias=True)
+
+
+def plan_scan(seen: Preprocessed, settings: PreprocessingSettings, overlap: float) -> tuple[FloatImage, WindowPlan]:
+    """Say where the windows of a scan lie; the image is padded to at least one window."""
+    window = settings.window_size
+    lean = seen.image > normalise_hu(np.array([LEAN_HU]), settings)
+    region = lean_region(lean, seen.body, settings.spacing_mm)
+    return pad_to_window(seen.image, window), plan_windows(pad_to_window(region, window), window, overlap)
+
+
+def cut_windows(seen: Preprocessed, info: BundleInfo) -> Iterator[FloatImage]:
+    """Give the windows of a scan in the order in which the network sees them."""
+    yield from _cut(*plan_scan(seen, info.preprocessing, info.overlap))
 
 
 def _cut(image: FloatImage, plan: WindowPlan) -> Iterator[FloatImage]:

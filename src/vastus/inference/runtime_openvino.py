@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from vastus.errors import BundleError
 from vastus.inference.bundle import Bundle, Precision
+from vastus.inference.group_norm import normalise_in_place
+from vastus.inference.int8 import quantise, read_ranges
 from vastus.inference.runtime import processor_name
 from vastus.inference.stitch import Scores
 from vastus.preprocessing import FloatImage
 
+_CANT_LOAD: Final = "OpenVINO can't load the network of this bundle."
+_X86: Final = ("x86_64", "amd64")
 _POLL_MS = 100  # how long a wait may keep Ctrl-C from being seen
 
 
@@ -36,6 +41,40 @@ def cpu_has_bf16() -> bool:
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
+def cpu_has_int8() -> bool:
+    """Whether int8 was measured to be quicker on processors like this one: x86 with AVX2 at least.
+
+    On others (ARM) nobody has measured it.
+    """
+    openvino = load_openvino()
+    names = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return platform.machine().lower() in _X86 and "INT8" in names
+
+
+def prepared_model(bundle: Bundle, precision: Precision) -> Any:
+    """Read the network of a bundle and make it ready for a precision.
+
+    bfloat16 keeps its group norms as the file has them: the channels' means would be rounded to eight bits.
+
+    Returns:
+        ``openvino.Model`` for one window.
+
+    Raises:
+        BundleError: no network, or ranges for int8 that do not fit it.
+    """
+    openvino = load_openvino()
+    try:
+        model = openvino.Core().read_model(str(bundle.onnx_path))
+        model.reshape([1, 1, *bundle.info.preprocessing.window_size])
+        if precision is not Precision.BF16:
+            normalise_in_place(model)
+    except RuntimeError as error:
+        raise BundleError(_CANT_LOAD, path=bundle.onnx_path) from error
+    if precision is Precision.INT8:
+        quantise(model, read_ranges(bundle.int8_path))
+    return model
+
+
 class OpenVinoRuntime:
     """A network compiled by OpenVINO for the CPU."""
 
@@ -43,17 +82,15 @@ class OpenVinoRuntime:
         openvino = load_openvino()
         from openvino.preprocess import PrePostProcessor
 
-        core = openvino.Core()
+        model = prepared_model(bundle, precision)
         try:
-            model = core.read_model(str(bundle.onnx_path))
-            model.reshape([1, 1, *bundle.info.preprocessing.window_size])
             # The logits come class last, and as bfloat16 when computed so: half the memory traffic, nothing lost.
             steps = PrePostProcessor(model)
             steps.output().model().set_layout(openvino.Layout("NCDHW"))
             steps.output().tensor().set_layout(openvino.Layout("NDHWC"))
             half = precision is Precision.BF16
             steps.output().tensor().set_element_type(openvino.Type.bf16 if half else openvino.Type.f32)
-            compiled = core.compile_model(
+            compiled = openvino.Core().compile_model(
                 steps.build(),
                 "CPU",
                 {
@@ -64,7 +101,7 @@ class OpenVinoRuntime:
                 },
             )
         except RuntimeError as error:
-            raise BundleError("OpenVINO can't load the network of this bundle.", path=bundle.onnx_path) from error
+            raise BundleError(_CANT_LOAD, path=bundle.onnx_path) from error
         self._compiled: Any = compiled
         # One request more than streams: the next window runs while a finished one is stitched.
         self._requests = [compiled.create_infer_request() for _ in range(threads + 1)]
