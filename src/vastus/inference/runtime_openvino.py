@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import platform
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from vastus.errors import BundleError
+from vastus.inference import group_norm, int8
 from vastus.inference.bundle import Bundle, Precision
 from vastus.inference.group_norm import normalise_in_place
 from vastus.inference.int8 import quantise, read_ranges
+from vastus.inference.kept_networks import keep_network, name_of, network_folder, read_network
 from vastus.inference.runtime import processor_name
 from vastus.inference.stitch import Scores
+from vastus.io.prefetch import Prefetch
 from vastus.preprocessing import FloatImage
 
 _CANT_LOAD: Final = "OpenVINO can't load the network of this bundle."
@@ -75,36 +82,71 @@ def prepared_model(bundle: Bundle, precision: Precision) -> Any:
     return model
 
 
+def compiled_network(bundle: Bundle, precision: Precision, threads: int) -> Any:
+    """Compile the network of a bundle, or take it as an earlier run left it (``vastus.inference.kept_networks``).
+
+    Returns:
+        ``openvino.CompiledModel`` with as many single-threaded streams as there are threads.
+
+    Raises:
+        BundleError: it can't be loaded.
+    """
+    openvino = load_openvino()
+    settings = {
+        "INFERENCE_PRECISION_HINT": "bf16" if precision is Precision.BF16 else "f32",
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": threads,
+        "ENABLE_CPU_PINNING": False,
+    }
+    folder = network_folder(os.environ)
+    name = name_of(bundle.digest, precision, settings, openvino.__version__, processor_name(), _own_code(), *_limits())
+    kept = read_network(folder, name) if folder else None
+    if kept is not None:
+        # What can't be taken over (another processor behind the same name) is compiled again.
+        with suppress(RuntimeError):
+            return openvino.Core().import_model(kept, "CPU", settings)
+    model = prepared_model(bundle, precision)
+    try:
+        compiled = openvino.Core().compile_model(_with_class_last(model, precision), "CPU", settings)
+    except RuntimeError as error:
+        raise BundleError(_CANT_LOAD, path=bundle.onnx_path) from error
+    if folder is not None:
+        data = compiled.export_model().getvalue()
+        Prefetch(lambda: keep_network(folder, name, data))  # written beside the first scan
+    return compiled
+
+
+def _with_class_last(model: Any, precision: Precision) -> Any:
+    """The logits come class last, and as bfloat16 when computed so: half the memory traffic, nothing lost."""
+    openvino = load_openvino()
+    from openvino.preprocess import PrePostProcessor
+
+    steps = PrePostProcessor(model)
+    steps.output().model().set_layout(openvino.Layout("NCDHW"))
+    steps.output().tensor().set_layout(openvino.Layout("NDHWC"))
+    half = precision is Precision.BF16
+    steps.output().tensor().set_element_type(openvino.Type.bf16 if half else openvino.Type.f32)
+    return steps.build()
+
+
+def _own_code() -> str:
+    """What changes when a model is made ready in another way."""
+    files = (Path(__file__), Path(group_norm.__file__), Path(int8.__file__))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
+def _limits() -> list[str]:
+    """Variables with which a user keeps the library from using all that the processor has."""
+    return [f"{name}={os.environ[name]}" for name in sorted(os.environ) if name.startswith(("ONEDNN_", "DNNL_", "OV_"))]
+
+
 class OpenVinoRuntime:
     """A network compiled by OpenVINO for the CPU."""
 
     def __init__(self, bundle: Bundle, precision: Precision, threads: int) -> None:
-        openvino = load_openvino()
-        from openvino.preprocess import PrePostProcessor
-
-        model = prepared_model(bundle, precision)
-        try:
-            # The logits come class last, and as bfloat16 when computed so: half the memory traffic, nothing lost.
-            steps = PrePostProcessor(model)
-            steps.output().model().set_layout(openvino.Layout("NCDHW"))
-            steps.output().tensor().set_layout(openvino.Layout("NDHWC"))
-            half = precision is Precision.BF16
-            steps.output().tensor().set_element_type(openvino.Type.bf16 if half else openvino.Type.f32)
-            compiled = openvino.Core().compile_model(
-                steps.build(),
-                "CPU",
-                {
-                    "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
-                    "INFERENCE_NUM_THREADS": threads,
-                    "NUM_STREAMS": threads,
-                    "ENABLE_CPU_PINNING": False,
-                },
-            )
-        except RuntimeError as error:
-            raise BundleError(_CANT_LOAD, path=bundle.onnx_path) from error
-        self._compiled: Any = compiled
+        self._compiled: Any = compiled_network(bundle, precision, threads)
         # One request more than streams: the next window runs while a finished one is stitched.
-        self._requests = [compiled.create_infer_request() for _ in range(threads + 1)]
+        self._requests = [self._compiled.create_infer_request() for _ in range(threads + 1)]
         self.description = f"OpenVINO on CPU ({processor_name()}), {precision.value}, {threads} thread(s)"
 
     def run(self, windows: Iterable[FloatImage]) -> Iterator[Scores]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.anatomy import LABELS, MUSCLES, SIDES, STRUCTURES, Group, Side, Structure, structures_of
+from vastus.blocks import in_blocks
 from vastus.errors import GeometryError
 from vastus.io.csv_tables import VolumeRow
 from vastus.morphometry.fat import INTERMUSCULAR, SUBCUTANEOUS, ThighFat, measure_thigh_fat
@@ -16,7 +17,7 @@ from vastus.morphometry.field_of_view import Truncation, find_field_of_view, fin
 from vastus.morphometry.landmarks import Leg, Level, find_leg
 from vastus.morphometry.settings import MeasureSettings
 from vastus.morphometry.structures import Extent, HuStatistics, StructureMeasures, hu_statistics
-from vastus.morphometry.voxels import ROW_OF_VALUE, LabelTally, Profiles, in_blocks, profile_labels, tally_labels
+from vastus.morphometry.voxels import ROW_OF_VALUE, LabelTally, Profiles, profile_labels, tally_labels
 from vastus.muscle_volumes import find_fragments
 from vastus.volume import Volume, place_on, to_ras
 
