@@ -8,6 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "vastus"
 FLOORS: dict[str, int] = {
     "compiled": 0,
+    "blocks": 0,
     "__init__": 9,
     "anatomy": 0,
     "errors": 0,
@@ -30,6 +31,7 @@ FLOORS: dict[str, int] = {
     "pipeline": 6,
     "curation": 6,
     "dicom": 7,
+    "warm": 7,
     "node": 8,
     "batch": 8,
     "annotation": 8,

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vastus import __version__
 from vastus.cli.dicom_options import DicomWork, dicom_work, fetched
 from vastus.errors import SettingsError, VastusError
 from vastus.inference.choices import Device, PrecisionChoice, RuntimeName, RuntimeOptions
@@ -77,7 +76,7 @@ def segment(
         raise SettingsError("--sex, --age, --height-cm and --weight-kg are of one person: they go with a single input.")
     dicom = dicom_work(formats, send_to, inputs)
     # Said before anything heavy is loaded: nobody should wonder whether the program runs.
-    typer.echo(f"vastus {__version__}: loading", err=True)
+    typer.echo("vastus: loading", err=True)
     with stopping_at_once(), fetched(inputs) as local:
         first = _start_reading(local[0], series)
         predictor = _load(weights, RuntimeOptions(device, runtime, precision, threads), overlap)
