@@ -111,9 +111,16 @@ def compiled_network(bundle: Bundle, precision: Precision, threads: int) -> Any:
     except RuntimeError as error:
         raise BundleError(_CANT_LOAD, path=bundle.onnx_path) from error
     if folder is not None:
-        data = compiled.export_model().getvalue()
-        Prefetch(lambda: keep_network(folder, name, data))  # written beside the first scan
+        _keep(compiled, folder, name)
     return compiled
+
+
+def _keep(compiled: Any, folder: Path, name: str) -> None:
+    """Write a compiled network beside the first scan; where it can't be taken out, the next run compiles again."""
+    with suppress(RuntimeError):
+        exported = compiled.export_model()
+        data = exported if isinstance(exported, bytes) else exported.getvalue()
+        Prefetch(lambda: keep_network(folder, name, data))
 
 
 def _with_class_last(model: Any, precision: Precision) -> Any:
