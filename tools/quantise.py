@@ -226,7 +226,7 @@ def _table(before: Scores, after: Scores, real: bool) -> tuple[list[str], bool]:
         pair = [float(np.mean(one.dice[muscle])) for one in (before, after)]
         area = [float(np.mean(one.area_error[muscle])) for one in (before, after)]
         losses.append(pair[0] - pair[1])
-        rows.append((BY_ID[muscle].name, len(before.dice[muscle]), *pair, *area))
+        rows.append((BY_ID[muscle].english, len(before.dice[muscle]), *pair, *area))
     means = [float(np.mean([row[i] for row in rows])) for i in (2, 3, 4, 5)]
     rows.append(("**mean over muscles**", sum(int(row[1]) for row in rows), *means))
     title = "drawn sections of real CT" if real else "synthetic scans"

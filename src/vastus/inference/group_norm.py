@@ -61,7 +61,7 @@ def _norm_at(node: Any) -> _Norm | None:
     times = _only_reader(after)
     plus = _only_reader(times)
     found = tuple(one and one.get_type_name() for one in (after, times, plus))
-    if found != ("Reshape", "Multiply", "Add") or after.get_output_shape(0) != source.get_shape():
+    if after is None or found != ("Reshape", "Multiply", "Add") or after.get_output_shape(0) != source.get_shape():
         return None
     gain, offset = _constant_beside(times), _constant_beside(plus)
     if gain is None or offset is None:

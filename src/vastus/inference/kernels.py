@@ -172,7 +172,10 @@ def beside(index, line, n_parts):  # type: ignore[no-untyped-def]  # pragma: no 
 
 @njit(cache=True, nogil=True)
 def label(index, value, sign, line, moved):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Label values from class ids and the side of each part; 0 in ``sign`` means: cut along the surface, ``moved``."""
+    """Label values from class ids and the side of each part; 0 in ``sign`` means: cut along the surface, ``moved``.
+
+    As (z, y, x): numba's own ``transpose`` takes more than three seconds to compile.
+    """
     n_x, n_y, n_z = index.shape
     labels = np.zeros((n_z, n_y, n_x), np.uint8)
     for k in range(n_z):
@@ -184,7 +187,7 @@ def label(index, value, sign, line, moved):  # type: ignore[no-untyped-def]  # p
                     if hand == 0:
                         hand = 1 if line[k, 0] * i + line[k, 1] * j + line[k, 2] >= moved[part] else -1
                     labels[k, j, i] = value[part] + (100 if hand > 0 else 200)
-    return labels.transpose(2, 1, 0)
+    return labels
 
 
 @njit(cache=True, nogil=True)

@@ -47,7 +47,8 @@ def restore(
         starts,
         *tables,
     )
-    in_blocks(len(starts) - 1, lambda a, b: kernels.restore(*arguments, (a, b)))
+    kernel: Any = kernels.restore
+    in_blocks(len(starts) - 1, lambda a, b: kernel(*arguments, (a, b)))
 
 
 def _lined_up(array: NDArray[np.uint8], order: tuple[int, ...]) -> NDArray[np.uint8]:
