@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vastus.inference.runtime import processor_name
+from vastus.inference.processor import processor_name
 
 SAMPLE = Path(__file__).parents[1] / "examples" / "sample_scan.nii.gz"
 COHORT_PEOPLE = 100

@@ -36,7 +36,7 @@ from vastus.inference.bundle import INFO_FILE, INT8_FILE, Bundle, BundleInfo, Pr
 from vastus.inference.choices import PrecisionChoice, RuntimeName, RuntimeOptions
 from vastus.inference.int8 import Ranges, write_ranges
 from vastus.inference.predictor import Predictor, cut_windows
-from vastus.inference.runtime import processor_name
+from vastus.inference.processor import processor_name
 from vastus.inference.runtime_openvino import load_openvino, prepared_model
 from vastus.io.atomic import write_text
 from vastus.io.labels import read_labels

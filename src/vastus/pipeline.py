@@ -9,7 +9,7 @@ import json
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,21 +19,33 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from vastus import __version__
 from vastus.errors import OutputError
 from vastus.inference.predictor import OnProgress, Predictor, Segmentation, compute_threads
 from vastus.io.atomic import cleaned_up, ensure_folder, hidden_path
-from vastus.io.csv_tables import VolumeRow, write_volume_rows
+from vastus.io.csv_tables import VolumeRow
 from vastus.io.labels import write_labels
 from vastus.io.prefetch import Prefetch
 from vastus.io.scans import Scan, ScanFormat, read_scan
-from vastus.io.tables import CONFIDENCE, LABELS_FILE, LEVELS_FILE, MEASURES_FILE, PAGE_FILE, RECORD_FILE, VOLUMES_FILE
+from vastus.io.tables import (
+    CONFIDENCE,
+    FURTHER_FILES,
+    LABELS_FILE,
+    LEVELS_FILE,
+    MEASURES_FILE,
+    PAGE_FILE,
+    RECORD_FILE,
+    VOLUMES_FILE,
+)
+from vastus.version import __version__
 from vastus.volume import Volume
 
 if TYPE_CHECKING:
+    from vastus.measuring import MeasuredScan
+    from vastus.morphometry.settings import MeasureSettings
     from vastus.sarcopenia import ClinicalFacts
 
 RECORD_VERSION: Final = 1
+HU_WINDOW: Final = "network_hu_window"
 _LIBRARIES: Final = ("numpy", "numba", "openvino", "onnxruntime", "torch", "SimpleITK", "pydicom")
 
 
@@ -47,6 +59,7 @@ class SegmentedScan:
         segmentation: labels on the grid of the scan, warnings, times.
         rows: the rows of ``volumes.csv``.
         record: what ``run.json`` says.
+        measured: the measures, of which the tables were made.
     """
 
     folder: Path
@@ -54,6 +67,7 @@ class SegmentedScan:
     segmentation: Segmentation
     rows: tuple[VolumeRow, ...]
     record: Mapping[str, Any]
+    measured: MeasuredScan
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +81,7 @@ class ScanRequest:
         series: DICOM series to take.
         page: draw the page too.
         facts: what is known of the person: then published values of that sex, age and size stand beside the measures.
+        settings: how to measure; None: the default thresholds and levels.
     """
 
     path: Path
@@ -75,6 +90,7 @@ class ScanRequest:
     series: str | None = None
     page: bool = True
     facts: ClinicalFacts | None = None
+    settings: MeasureSettings | None = None
 
 
 def segment(scan: Volume | Scan | Path | str, *, predictor: Predictor | None = None) -> Segmentation:
@@ -152,19 +168,18 @@ def segment_to_folder(
             like = scan.source.path if scan.source.kind is ScanFormat.NIFTI else None
             written = writer.submit(_timed, write_labels, segmentation.labels, staging / LABELS_FILE, like=like)
             with compute_threads(predictor.threads):
-                (rows, measures, notes), seconds["measure"] = _timed(
-                    _measure, scan, segmentation, subject, staging, request.facts
-                )
+                measured, seconds["measure"] = _timed(_measure, scan, segmentation, subject, staging, request)
             details = _details(predictor, scan, segmentation, subject)
-            details["warnings"] += notes.doubts
+            details["warnings"] += measured.warnings
             if request.page:
-                content = (scan, segmentation, rows, measures, notes.context)
-                _, seconds["page"] = _timed(_write_page, staging / PAGE_FILE, content, details, seconds)
+                so_far = details | {"seconds": _rounded(seconds)}
+                page, labels = staging / PAGE_FILE, segmentation.labels
+                _, seconds["page"] = _timed(write_scan_page, page, scan.volume, labels, measured, so_far)
             _, seconds["write"] = written.result()
         record = details | {"seconds": _rounded(seconds | {"total": time.perf_counter() - start})}
         (staging / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         _move(staging, request.folder)
-        return SegmentedScan(request.folder, scan, segmentation, rows, record)
+        return SegmentedScan(request.folder, scan, segmentation, measured.volumes, record, measured)
 
 
 @contextmanager
@@ -177,73 +192,58 @@ def _named_errors(folder: Path) -> Iterator[None]:
 
 def _load_later(*, page: bool) -> None:
     """Load what measuring and the page need while the network runs: its threads leave the interpreter free."""
-    import vastus.morphometry
+    import vastus.measuring
 
     if page:
         import vastus.report.page  # noqa: F401
 
 
-@dataclass(frozen=True, slots=True)
-class _Notes:
-    """What measuring has to say: warnings, and published values beside the person's (only for the page)."""
+def _measure(scan: Scan, segmentation: Segmentation, subject: str, folder: Path, request: ScanRequest) -> MeasuredScan:
+    from vastus.measuring import MeasureRequest, measure_to_folder
+    from vastus.morphometry.settings import MeasureSettings
 
-    doubts: tuple[str, ...]
-    context: tuple[str, ...]
-
-
-def _measure(
-    scan: Scan, segmentation: Segmentation, subject: str, folder: Path, facts: ClinicalFacts | None
-) -> tuple[tuple[VolumeRow, ...], Sequence[Any], _Notes]:
-    """Measure and write the three tables; returns the rows of two of them for the page, and notes."""
-    from vastus.morphometry import (
-        confidence_rows,
-        fragment_warnings,
-        measure_rows,
-        measure_scan,
-        too_large,
-        write_level_rows,
-        write_measure_rows,
+    return measure_to_folder(
+        MeasureRequest(
+            scan.volume,
+            segmentation.labels,
+            subject,
+            folder,
+            settings=request.settings or MeasureSettings(),
+            confidence=segmentation.confidence,
+            facts=request.facts,
+        )
     )
 
-    found = measure_scan(scan.volume, segmentation.labels, subject)
-    rows = tuple(found.volume_rows())
-    sure = segmentation.confidence
-    measures = [*measure_rows(found), *confidence_rows(subject, sure.labels, sure.scan)]
-    context: tuple[str, ...] = ()
-    if facts is not None:
-        from vastus.sarcopenia.reference_values import reference_rows, reference_sentences
 
-        measures += reference_rows(found, facts)
-        context = reference_sentences(found.thigh_muscle_to_femur(), facts)
-    write_volume_rows(rows, folder / VOLUMES_FILE)
-    write_measure_rows(measures, folder / MEASURES_FILE)
-    write_level_rows(subject, found.areas, folder / LEVELS_FILE)
-    doubts = (*too_large(found.structures), *fragment_warnings(found.structures))
-    return rows, measures, _Notes(doubts, context)
+def write_scan_page(path: Path, ct: Volume, labels: Volume, measured: MeasuredScan, record: Mapping[str, Any]) -> None:
+    """Write the page of a scan that was measured.
 
+    Args:
+        path: of the page.
+        ct: in HU.
+        labels: label values on the grid of ``ct``.
+        measured: what ``measure_to_folder`` gave for these.
+        record: what ``run.json`` says of the segmentation, its seconds so far included.
 
-def _write_page(
-    path: Path,
-    content: tuple[Scan, Segmentation, tuple[VolumeRow, ...], Sequence[Any], tuple[str, ...]],
-    details: Mapping[str, Any],
-    seconds: Mapping[str, float],
-) -> None:
+    Raises:
+        OutputError: the page can't be written.
+    """
     from vastus.report.page import PageRecord, write_page
 
-    scan, segmentation, rows, measures, context = content
-    weights = details["weights"]
-    record = PageRecord(
-        subject=details["subject"],
+    weights = record["weights"]
+    about = PageRecord(
+        subject=record["subject"],
         weights=f"{weights['name']} ({weights['sha256'][:12]})",
         trained_on=weights["trained_on"],
-        device=details["device"],
-        spacing_mm=scan.volume.spacing_mm,
-        seconds=_rounded(seconds),
-        versions=details["versions"],
-        warnings=tuple(details["warnings"]),
-        context=context,
+        device=record["device"],
+        spacing_mm=ct.spacing_mm,
+        seconds=record["seconds"],
+        versions=record["versions"],
+        warnings=tuple(record["warnings"]),
+        context=measured.context,
+        network_hu=tuple(record[HU_WINDOW]) if HU_WINDOW in record else None,  # records of older runs lack it
     )
-    write_page(path, scan.volume, segmentation.labels, rows, record, measures)
+    write_page(path, ct, labels, measured.volumes, about, measured.rows)
 
 
 def _details(predictor: Predictor, scan: Scan, segmentation: Segmentation, subject: str) -> dict[str, Any]:
@@ -260,6 +260,7 @@ def _details(predictor: Predictor, scan: Scan, segmentation: Segmentation, subje
         },
         "weights": {"name": info.name, "sha256": predictor.bundle.digest, "trained_on": info.trained_on},
         "network_spacing_mm": list(info.preprocessing.spacing_mm),
+        HU_WINDOW: list(info.preprocessing.hu_window),
         "overlap": predictor.overlap,
         "windows": segmentation.windows,
         CONFIDENCE: segmentation.confidence.to_dict(),
@@ -283,7 +284,8 @@ def versions() -> dict[str, str]:
 
 def _move(staging: Path, folder: Path) -> None:
     """Put finished files in place; an older record goes first, so that no mixture ever carries one."""
-    (folder / RECORD_FILE).unlink(missing_ok=True)
+    for name in (RECORD_FILE, *FURTHER_FILES):
+        (folder / name).unlink(missing_ok=True)
     for name in (LABELS_FILE, VOLUMES_FILE, MEASURES_FILE, LEVELS_FILE, PAGE_FILE, RECORD_FILE):
         if (staging / name).exists():
             (staging / name).replace(folder / name)

@@ -9,27 +9,22 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vastus.anatomy import BY_KEY
 from vastus.errors import SettingsError
 from vastus.inference.body_lie import said_of_lie
 from vastus.inference.bundle import Bundle, BundleInfo
 from vastus.inference.choices import RuntimeOptions
 from vastus.inference.confidence import Confidence, find_confidence
-from vastus.inference.islands import dissolve, find_parts, islands
-from vastus.inference.pelvis import below_pelvis, said_below, said_without_bones
-from vastus.inference.restore import restore
+from vastus.inference.finish import channel_of_label, clean, on_scan_grid
 from vastus.inference.runtime import Runtime, open_runtime, thread_count
-from vastus.inference.sides import tell_sides
 from vastus.inference.stitch import ScoreMap, Stitcher
-from vastus.inference.windows import LEAN_HU, WindowPlan, lean_region, pad_to_window, plan_windows
-from vastus.preprocessing import FloatImage, Preprocessed, PreprocessingSettings, normalise_hu, preprocess
+from vastus.inference.windows import WindowPlan, pad_to_window, plan_of
+from vastus.preprocessing import FloatImage, Preprocessed, preprocess
 from vastus.resampling import resample_box
 from vastus.volume import Volume, to_ras
 
 
-class Stage(Enum):
+class SegmentStage(Enum):
     """The steps of a segmentation, in order."""
 
     PREPROCESS = "preprocess"
@@ -42,7 +37,7 @@ class Stage(Enum):
 class Progress:
     """Where a segmentation stands: ``done`` of ``total`` windows while in the network stage."""
 
-    stage: Stage
+    stage: SegmentStage
     done: int = 0
     total: int = 0
 
@@ -108,31 +103,31 @@ class Predictor:
             UnsupportedScanError: no body in it.
         """
         tell = on_progress or (lambda _: None)
-        clock = _Clock()
+        clock, classes = _Clock(), self.bundle.info.classes
         with compute_threads(self.threads):
-            tell(Progress(Stage.PREPROCESS))
-            with clock.of(Stage.PREPROCESS.value):
+            tell(Progress(SegmentStage.PREPROCESS))
+            with clock.of(SegmentStage.PREPROCESS.value):
                 seen = preprocess(scan, self.bundle.info.preprocessing)
-            with clock.of(Stage.NETWORK.value):
+            with clock.of(SegmentStage.NETWORK.value):
                 scores, windows = self._predict(seen, tell, clock)
-            tell(Progress(Stage.CLEAN))
-            with clock.of(Stage.CLEAN.value):
-                labels, warnings = self._clean(scores, seen)
-                confidence = find_confidence(labels, self._channel_of_label(), scores)
-            tell(Progress(Stage.RESTORE))
-            with clock.of(Stage.RESTORE.value):
-                full = np.zeros(scan.array.shape, np.uint8, order="F" if _is_f_ordered(scan) else "C")
-                box = tuple(slice(a, b) for a, b in zip(seen.box_start, seen.box_stop, strict=True))
-                restore(labels, self._channel_of_label(), scores, to_ras(scan.with_array(full)).array[box])
-                warnings = (*said_of_lie(to_ras(scan.with_array(full)), to_ras(scan)), *warnings)
-        return Segmentation(scan.with_array(full), warnings, clock.seconds, windows, self.device, confidence)
+            tell(Progress(SegmentStage.CLEAN))
+            with clock.of(SegmentStage.CLEAN.value):
+                labels, warnings = clean(scores, seen, classes)
+                confidence = find_confidence(labels, channel_of_label(classes), scores)
+            tell(Progress(SegmentStage.RESTORE))
+            with clock.of(SegmentStage.RESTORE.value):
+                full = on_scan_grid(labels, scores, seen, classes, scan)
+                warnings = (*said_of_lie(to_ras(full), to_ras(scan)), *warnings)
+        return Segmentation(full, warnings, clock.seconds, windows, self.device, confidence)
 
     def _predict(self, seen: Preprocessed, tell: OnProgress, clock: _Clock) -> tuple[ScoreMap, int]:
-        image, plan = plan_scan(seen, self.bundle.info.preprocessing, self.overlap)
+        window = self.bundle.info.preprocessing.window_size
+        image = pad_to_window(seen.image, window)
+        plan = plan_of(seen, self.bundle.info.preprocessing, self.overlap)
         stitcher = Stitcher(image.shape, len(self.bundle.info.classes), plan)
         results = self._runtime.run(_cut(image, plan))
         done = 0
-        tell(Progress(Stage.NETWORK, 0, len(plan)))
+        tell(Progress(SegmentStage.NETWORK, 0, len(plan)))
         for layer in plan.layers:
             with clock.of("stitch"):
                 stitcher.finish_below(layer.z)
@@ -141,29 +136,9 @@ class Predictor:
                 with clock.of("stitch"):
                     stitcher.add(scores, x, y, layer.z)
                 done += 1
-                tell(Progress(Stage.NETWORK, done, len(plan)))
+                tell(Progress(SegmentStage.NETWORK, done, len(plan)))
         with clock.of("stitch"):
             return stitcher.result(), len(plan)
-
-    def _clean(self, scores: ScoreMap, seen: Preprocessed) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-        x, y, z = seen.image.shape
-        ids = np.array(self.bundle.info.class_ids, np.uint8)
-        classes = np.take(ids, scores.channels[:x, :y, :z])
-        sided = tell_sides(classes, seen.affine)
-        voxel_mm3 = abs(float(np.linalg.det(seen.affine[:3, :3])))
-        parts = find_parts(sided.labels)
-        below = below_pelvis(parts, seen.affine, voxel_mm3)
-        labels = dissolve(sided.labels, parts, below | islands(parts, voxel_mm3, below))
-        told = (*said_below(parts, below, voxel_mm3), *said_without_bones(parts, voxel_mm3))
-        return labels, (*sided.warnings, *told)
-
-    def _channel_of_label(self) -> NDArray[np.int64]:
-        """Output channel of each of the 256 label values; background's for those that do not occur."""
-        channel = np.zeros(256, np.int64)
-        for number, key in enumerate(self.bundle.info.classes[1:], start=1):
-            class_id = BY_KEY[key].class_id
-            channel[[class_id, 100 + class_id, 200 + class_id]] = number
-        return channel
 
 
 def load_ahead() -> None:
@@ -174,17 +149,10 @@ def load_ahead() -> None:
     resample_box(np.zeros((4, 4, 4), np.int16), (2, 2, 2), antialias=True)
 
 
-def plan_scan(seen: Preprocessed, settings: PreprocessingSettings, overlap: float) -> tuple[FloatImage, WindowPlan]:
-    """Say where the windows of a scan lie; the image is padded to at least one window."""
-    window = settings.window_size
-    lean = seen.image > normalise_hu(np.array([LEAN_HU]), settings)
-    region = lean_region(lean, seen.body, settings.spacing_mm)
-    return pad_to_window(seen.image, window), plan_windows(pad_to_window(region, window), window, overlap)
-
-
 def cut_windows(seen: Preprocessed, info: BundleInfo) -> Iterator[FloatImage]:
     """Give the windows of a scan in the order in which the network sees them."""
-    yield from _cut(*plan_scan(seen, info.preprocessing, info.overlap))
+    image = pad_to_window(seen.image, info.preprocessing.window_size)
+    yield from _cut(image, plan_of(seen, info.preprocessing, info.overlap))
 
 
 def _cut(image: FloatImage, plan: WindowPlan) -> Iterator[FloatImage]:
@@ -192,11 +160,6 @@ def _cut(image: FloatImage, plan: WindowPlan) -> Iterator[FloatImage]:
     for layer in plan.layers:
         for x, y in layer.starts:
             yield np.ascontiguousarray(image[x : x + a, y : y + b, layer.z : layer.z + c])
-
-
-def _is_f_ordered(scan: Volume) -> bool:
-    strides = np.abs(scan.array.strides)
-    return bool(strides[0] <= strides[2])
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import sys
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -20,7 +21,7 @@ from vastus.inference.bundle import Bundle, Precision
 from vastus.inference.group_norm import normalise_in_place
 from vastus.inference.int8 import quantise, read_ranges
 from vastus.inference.kept_networks import keep_network, name_of, network_folder, read_network
-from vastus.inference.runtime import processor_name
+from vastus.inference.processor import processor_name
 from vastus.inference.stitch import Scores
 from vastus.io.prefetch import Prefetch
 from vastus.preprocessing import FloatImage
@@ -152,14 +153,16 @@ class OpenVinoRuntime:
 
     def __init__(self, bundle: Bundle, precision: Precision, threads: int) -> None:
         self._compiled: Any = compiled_network(bundle, precision, threads)
-        # One request more than streams: the next window runs while a finished one is stitched.
-        self._requests = [self._compiled.create_infer_request() for _ in range(threads + 1)]
+        self._threads = threads
+        self._spare = [self._make_requests()]
+        self._guard = threading.Lock()
         self.description = f"OpenVINO on CPU ({processor_name()}), {precision.value}, {threads} thread(s)"
 
     def run(self, windows: Iterable[FloatImage]) -> Iterator[Scores]:
         """See ``Runtime.run``."""
         tensor = load_openvino().Tensor
-        free = deque(self._requests)
+        requests = self._borrow()
+        free = deque(requests)
         busy: deque[Any] = deque()
         try:
             for window in windows:
@@ -182,6 +185,17 @@ class OpenVinoRuntime:
                     request.wait()
                 except RuntimeError:
                     continue  # cancelled, as wanted
+            with self._guard:
+                self._spare[:] = [requests]
+
+    def _borrow(self) -> list[Any]:
+        """Requests that no other run uses: one that stands still between its windows keeps its own."""
+        with self._guard:
+            return self._spare.pop() if self._spare else self._make_requests()
+
+    def _make_requests(self) -> list[Any]:
+        """One more than streams: the next window runs while a finished one is stitched."""
+        return [self._compiled.create_infer_request() for _ in range(self._threads + 1)]
 
 
 def _scores(request: Any) -> Scores:
