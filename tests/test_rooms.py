@@ -10,6 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "vastus"
 FLOORS: dict[str, int] = {
     "compiled": 0,
+    "blocks": 0,
     "label_arrays": 1,
     "__init__": 11,
     "anatomy": 0,
@@ -39,6 +40,7 @@ FLOORS: dict[str, int] = {
     "pipeline": 6,
     "curation": 6,
     "dicom": 7,
+    "warm": 7,
     "formats": 8,
     "node": 9,
     "batch": 9,

@@ -1,22 +1,23 @@
 """The compiled loops of inference, gathered. Each is called from one place, where its arrays are explained.
 
-They are compiled by numba on first use and kept on disk; they free the interpreter while they run. Parallel ones split
-the outermost axis and no two threads add to the same number, so that results do not depend on the number of threads.
+They are compiled by numba on first use and kept on disk; they free the interpreter while they run. Some are given a
+``block`` of the outermost axis and run in several threads (``vastus.blocks``); no two blocks add to the same number, so
+that results do not depend on the number of threads.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 TIE = 1e-4  # scores closer than this are equal
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def add_float32(sums, weights, scores, fx, fy, fz, start):  # type: ignore[no-untyped-def]  # pragma: no cover
+@njit(cache=True, nogil=True)
+def add_float32(sums, weights, scores, fx, fy, fz, start, block):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Add one window of logits, weighted, to the ring."""
     depth, count = sums.shape[2], sums.shape[3]
-    for i in prange(len(fx)):
+    for i in range(block[0], block[1]):
         for j in range(len(fy)):
             row = scores[i, j]
             for k in range(len(fz)):
@@ -28,11 +29,11 @@ def add_float32(sums, weights, scores, fx, fy, fz, start):  # type: ignore[no-un
                     into[c] += weight * row[k * count + c]
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def add_bfloat16(sums, weights, scores, fx, fy, fz, start):  # type: ignore[no-untyped-def]  # pragma: no cover
+@njit(cache=True, nogil=True)
+def add_bfloat16(sums, weights, scores, fx, fy, fz, start, block):  # type: ignore[no-untyped-def]  # pragma: no cover
     """The same for bfloat16 given as raw ``uint16``."""
     depth, count = sums.shape[2], sums.shape[3]
-    for i in prange(len(fx)):
+    for i in range(block[0], block[1]):
         bits = np.empty(scores.shape[2], np.uint32)
         row = bits.view(np.float32)  # the upper half of a float32 is a bfloat16
         for j in range(len(fy)):
@@ -48,12 +49,12 @@ def add_bfloat16(sums, weights, scores, fx, fy, fz, start):  # type: ignore[no-u
                     into[c] += weight * row[k * count + c]
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def reduce(sums, weights, kept, scores, z_from, z_to, steps_per_logit):  # type: ignore[no-untyped-def]  # pragma: no cover
+@njit(cache=True, nogil=True)
+def reduce(sums, weights, kept, scores, z_from, z_to, steps_per_logit, block):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Best classes and their scores of finished planes, which are then emptied for the ring's next round."""
     depth, count = sums.shape[2], sums.shape[3]
     wanted = min(kept.shape[3], count)
-    for i in prange(sums.shape[0]):
+    for i in range(block[0], block[1]):
         best = np.empty(wanted, np.float32)
         which = np.empty(wanted, np.uint8)
         for j in range(sums.shape[1]):
@@ -173,7 +174,8 @@ def beside(index, line, n_parts):  # type: ignore[no-untyped-def]  # pragma: no 
 def label(index, value, sign, line, moved, offsets):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Label values from class ids and the side of each part; 0 in ``sign`` means: cut along the surface, ``moved``.
 
-    ``offsets`` are added to the class id on the right and on the left.
+    ``offsets`` are added to the class id on the right and on the left. As (z, y, x): numba's own ``transpose`` takes
+    more than three seconds to compile.
     """
     n_x, n_y, n_z = index.shape
     labels = np.zeros((n_z, n_y, n_x), np.uint8)
@@ -186,7 +188,7 @@ def label(index, value, sign, line, moved, offsets):  # type: ignore[no-untyped-
                     if hand == 0:
                         hand = 1 if line[k, 0] * i + line[k, 1] * j + line[k, 2] >= moved[part] else -1
                     labels[k, j, i] = value[part] + (offsets[0] if hand > 0 else offsets[1])
-    return labels.transpose(2, 1, 0)
+    return labels
 
 
 @njit(cache=True, nogil=True)
@@ -212,16 +214,16 @@ def sum_probabilities(labels, channel_of, kept, scores, odds):  # type: ignore[n
     return sums, counts
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def restore(target, labels, channel_of, kept, scores, low_a, part_a, low_b, part_b, low_c, part_c):  # type: ignore[no-untyped-def]  # pragma: no cover
+@njit(cache=True, nogil=True)
+def restore(target, labels, channel_of, kept, scores, starts_a, low_a, part_a, low_b, part_b, low_c, part_c, block):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Labels of the original grid; axes as (slow, middle, fast) of the target.
 
     A cell is the space between eight neighbours of the network grid. What the corners say is gathered once a cell and
-    used for all voxels in it.
+    used for all voxels in it. ``starts_a`` are the ``run_starts`` of ``low_a``; the block is one of its runs.
     """
     n_c = labels.shape[2]
-    starts_a, starts_b = run_starts(low_a), run_starts(low_b)
-    for run in prange(len(starts_a) - 1):
+    starts_b = run_starts(low_b)
+    for run in range(block[0], block[1]):
         candidate = np.empty((n_c, 8), np.uint8)
         count = np.empty(n_c, np.int64)
         table = np.empty((n_c, 8, 8), np.float32)

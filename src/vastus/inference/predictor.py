@@ -12,7 +12,7 @@ import numpy as np
 
 from vastus.errors import SettingsError
 from vastus.inference.body_lie import said_of_lie
-from vastus.inference.bundle import Bundle
+from vastus.inference.bundle import Bundle, BundleInfo
 from vastus.inference.choices import RuntimeOptions
 from vastus.inference.confidence import Confidence, find_confidence
 from vastus.inference.finish import channel_of_label, clean, on_scan_grid
@@ -88,8 +88,9 @@ class Predictor:
         if not 0.0 <= self.overlap < 1.0:
             raise SettingsError(f"The overlap must lie in 0..1 (1 excluded), got {self.overlap}.")
         self.threads = thread_count(options.threads)
-        self._runtime: Runtime = open_runtime(bundle, options)
-        self.device = self._runtime.description
+        runtime, self.precision = open_runtime(bundle, options)
+        self._runtime: Runtime = runtime
+        self.device = runtime.description
 
     def segment(self, scan: Volume, on_progress: OnProgress | None = None) -> Segmentation:
         """Label one scan.
@@ -146,6 +147,12 @@ def load_ahead() -> None:
     from scipy import ndimage  # noqa: F401
 
     resample_box(np.zeros((4, 4, 4), np.int16), (2, 2, 2), antialias=True)
+
+
+def cut_windows(seen: Preprocessed, info: BundleInfo) -> Iterator[FloatImage]:
+    """Give the windows of a scan in the order in which the network sees them."""
+    image = pad_to_window(seen.image, info.preprocessing.window_size)
+    yield from _cut(image, plan_of(seen, info.preprocessing, info.overlap))
 
 
 def _cut(image: FloatImage, plan: WindowPlan) -> Iterator[FloatImage]:
