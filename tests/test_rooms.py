@@ -24,6 +24,7 @@ FLOORS: dict[str, int] = {
     "refinement": 3,
     "training": 4,
     "sarcopenia": 4,
+    "quality": 4,
     "cohort": 5,
     "report": 5,
     "datasets": 5,

@@ -27,7 +27,16 @@ from vastus.io.csv_tables import VolumeRow, write_volume_rows
 from vastus.io.labels import write_labels
 from vastus.io.prefetch import Prefetch
 from vastus.io.scans import Scan, ScanFormat, read_scan
-from vastus.io.tables import CONFIDENCE, LABELS_FILE, LEVELS_FILE, MEASURES_FILE, PAGE_FILE, RECORD_FILE, VOLUMES_FILE
+from vastus.io.tables import (
+    AGREEMENT,
+    CONFIDENCE,
+    LABELS_FILE,
+    LEVELS_FILE,
+    MEASURES_FILE,
+    PAGE_FILE,
+    RECORD_FILE,
+    VOLUMES_FILE,
+)
 from vastus.volume import Volume
 
 if TYPE_CHECKING:
@@ -151,12 +160,14 @@ def segment_to_folder(
             # Compressing the labels is one thread's work outside the interpreter: it runs beside measuring and page.
             like = scan.source.path if scan.source.kind is ScanFormat.NIFTI else None
             written = writer.submit(_timed, write_labels, segmentation.labels, staging / LABELS_FILE, like=like)
+            agreement, seconds["agreement"] = _timed(_agreement, predictor, segmentation)
             with compute_threads(predictor.threads):
                 (rows, measures, notes), seconds["measure"] = _timed(
-                    _measure, scan, segmentation, subject, staging, request.facts
+                    _measure, scan, segmentation, subject, (staging, agreement), request.facts
                 )
-            details = _details(predictor, scan, segmentation, subject)
+            details = _details(predictor, scan, segmentation, subject) | {AGREEMENT: agreement.record}
             details["warnings"] += notes.doubts
+            details["alarms"] = list(agreement.alarms)
             if request.page:
                 content = (scan, segmentation, rows, measures, notes.context)
                 _, seconds["page"] = _timed(_write_page, staging / PAGE_FILE, content, details, seconds)
@@ -178,9 +189,27 @@ def _named_errors(folder: Path) -> Iterator[None]:
 def _load_later(*, page: bool) -> None:
     """Load what measuring and the page need while the network runs: its threads leave the interpreter free."""
     import vastus.morphometry
+    from vastus.quality import load_model
 
+    load_model()
     if page:
         import vastus.report.page  # noqa: F401
+
+
+@dataclass(frozen=True, slots=True)
+class _Agreement:
+    """What agreement is expected of each label value, for the record, and what must stop a reader."""
+
+    found: Mapping[int, Any]
+    record: Mapping[str, Any]
+    alarms: tuple[str, ...]
+
+
+def _agreement(predictor: Predictor, segmentation: Segmentation) -> _Agreement:
+    from vastus.quality import agreement_record, expect_agreement, likely_wrong, load_model
+
+    found = expect_agreement(segmentation.evidence, predictor.bundle)
+    return _Agreement(found, agreement_record(found, load_model().digest if found else ""), likely_wrong(found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +221,11 @@ class _Notes:
 
 
 def _measure(
-    scan: Scan, segmentation: Segmentation, subject: str, folder: Path, facts: ClinicalFacts | None
+    scan: Scan,
+    segmentation: Segmentation,
+    subject: str,
+    target: tuple[Path, _Agreement],
+    facts: ClinicalFacts | None,
 ) -> tuple[tuple[VolumeRow, ...], Sequence[Any], _Notes]:
     """Measure and write the three tables; returns the rows of two of them for the page, and notes."""
     from vastus.morphometry import (
@@ -204,11 +237,14 @@ def _measure(
         write_level_rows,
         write_measure_rows,
     )
+    from vastus.quality import agreement_rows
 
+    folder, agreement = target
     found = measure_scan(scan.volume, segmentation.labels, subject)
     rows = tuple(found.volume_rows())
     sure = segmentation.confidence
     measures = [*measure_rows(found), *confidence_rows(subject, sure.labels, sure.scan)]
+    measures += agreement_rows(subject, agreement.found)
     context: tuple[str, ...] = ()
     if facts is not None:
         from vastus.sarcopenia.reference_values import reference_rows, reference_sentences
@@ -241,6 +277,7 @@ def _write_page(
         seconds=_rounded(seconds),
         versions=details["versions"],
         warnings=tuple(details["warnings"]),
+        alarms=tuple(details["alarms"]),
         context=context,
     )
     write_page(path, scan.volume, segmentation.labels, rows, record, measures)

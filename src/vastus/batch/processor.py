@@ -19,6 +19,7 @@ from vastus.inference.choices import RuntimeOptions
 from vastus.io.atomic import write_text
 from vastus.io.tables import (
     CONFIDENCE,
+    AGREEMENT,
     CONFIDENCE_COLUMNS,
     CONFIDENCE_FILE,
     LABELS_FILE,
@@ -203,12 +204,15 @@ class SegmentProcessor:
             write_level_rows,
             write_measure_rows,
         )
+        from vastus.quality import agreement_of_record, agreement_rows
 
         found = measure_scan(ct, labels, task.name, self._extras.settings)
         rows, measures = found.volume_rows(), measure_rows(found, self._extras.settings)
         if CONFIDENCE in record:
             sure = {BY_KEY[key].label_value(side): value for key, side, value in _confidences(record)}
             measures += confidence_rows(task.name, sure, record[CONFIDENCE]["scan"])
+        if AGREEMENT in record:
+            measures += agreement_rows(task.name, agreement_of_record(record))
         write_volume_rows(rows, task.folder / VOLUMES_FILE)
         write_measure_rows(measures, task.folder / MEASURES_FILE)
         write_level_rows(found.subject, found.areas, task.folder / LEVELS_FILE)
@@ -222,10 +226,13 @@ class SegmentProcessor:
 
 def write_confidence(path: Path, name: str, record: Mapping[str, Any]) -> None:
     """How sure the network was, from the record of a run; only a header where the record does not say."""
-    rows: list[tuple[str, str, str, float]] = []
+    rows: list[tuple[str | float, ...]] = []
     if CONFIDENCE in record and record[CONFIDENCE]["scan"] is not None:
-        rows = [(name, ALL, BOTH_SIDES, record[CONFIDENCE]["scan"])]
-        rows += [(name, key, side.value, value) for key, side, value in _confidences(record)]
+        judged = record.get(AGREEMENT, {}).get("structures", {})
+        rows = [(name, ALL, BOTH_SIDES, record[CONFIDENCE]["scan"], "", "")]
+        for key, side, value in _confidences(record):
+            one = judged.get(key, {}).get(side.value, {})
+            rows.append((name, key, side.value, value, one.get("expected", ""), one.get("wrong", "")))
     write_text(path, header_line(CONFIDENCE_COLUMNS) + rows_as_text(rows))
 
 
@@ -262,6 +269,7 @@ def _page_record(record: Mapping[str, Any]) -> Any:
         seconds=record["seconds"],
         versions=record["versions"],
         warnings=tuple(record["warnings"]),
+        alarms=tuple(record.get("alarms", ())),
     )
 
 

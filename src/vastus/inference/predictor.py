@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from vastus.anatomy import BY_KEY
 from vastus.errors import SettingsError
 from vastus.inference.body_lie import said_of_lie
-from vastus.inference.bundle import Bundle
+from vastus.inference.bundle import Bundle, BundleInfo
 from vastus.inference.choices import RuntimeOptions
 from vastus.inference.confidence import Confidence, find_confidence
+from vastus.inference.evidence import Evidence, NetworkView, gather_evidence
 from vastus.inference.islands import dissolve, find_parts, islands
 from vastus.inference.pelvis import below_pelvis, said_below, said_without_bones
 from vastus.inference.restore import restore
@@ -61,6 +62,7 @@ class Segmentation:
         windows: number of network windows.
         device: what ran the network.
         confidence: how sure the network is, of the scan and of each structure.
+        evidence: what was counted of each label, for ``vastus.quality``.
     """
 
     labels: Volume
@@ -69,6 +71,17 @@ class Segmentation:
     windows: int
     device: str
     confidence: Confidence
+    evidence: Evidence | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Looked:
+    """A scan as the network saw it, and what the network said of it."""
+
+    scan: Volume
+    seen: Preprocessed
+    scores: ScoreMap
+    windows: int
 
 
 class Predictor:
@@ -106,25 +119,43 @@ class Predictor:
         Raises:
             UnsupportedScanError: no body in it.
         """
-        tell = on_progress or (lambda _: None)
         clock = _Clock()
+        return self._finish(self._look(scan, on_progress or (lambda _: None), clock), on_progress, clock)
+
+    def look(self, scan: Volume) -> Looked:
+        """Run the network and keep what it says: to be changed on purpose, and finished with ``finish``.
+
+        Raises:
+            UnsupportedScanError: no body in it.
+        """
+        return self._look(scan, lambda _: None, _Clock())
+
+    def finish(self, looked: Looked) -> Segmentation:
+        """Labels on the scan's own grid from what the network said."""
+        return self._finish(looked, None, _Clock())
+
+    def _look(self, scan: Volume, tell: OnProgress, clock: _Clock) -> Looked:
         with compute_threads(self.threads):
             tell(Progress(Stage.PREPROCESS))
             with clock.of(Stage.PREPROCESS.value):
                 seen = preprocess(scan, self.bundle.info.preprocessing)
             with clock.of(Stage.NETWORK.value):
                 scores, windows = self._predict(seen, tell, clock)
+        return Looked(scan, seen, scores, windows)
+
+    def _finish(self, looked: Looked, on_progress: OnProgress | None, clock: _Clock) -> Segmentation:
+        scan, seen, scores = looked.scan, looked.seen, looked.scores
+        tell = on_progress or (lambda _: None)
+        with compute_threads(self.threads):
             tell(Progress(Stage.CLEAN))
-            with clock.of(Stage.CLEAN.value):
-                labels, warnings = self._clean(scores, seen)
-                confidence = find_confidence(labels, self._channel_of_label(), scores)
+            labelled = label_scores(scores, seen, self.bundle.info, clock)
             tell(Progress(Stage.RESTORE))
             with clock.of(Stage.RESTORE.value):
-                full = np.zeros(scan.array.shape, np.uint8, order="F" if _is_f_ordered(scan) else "C")
-                box = tuple(slice(a, b) for a, b in zip(seen.box_start, seen.box_stop, strict=True))
-                restore(labels, self._channel_of_label(), scores, to_ras(scan.with_array(full)).array[box])
-                warnings = (*said_of_lie(to_ras(scan.with_array(full)), to_ras(scan)), *warnings)
-        return Segmentation(scan.with_array(full), warnings, clock.seconds, windows, self.device, confidence)
+                labels = restore_labels(labelled, looked, self.bundle.info)
+                warnings = (*said_of_lie(to_ras(labels), to_ras(scan)), *labelled.warnings)
+        return Segmentation(
+            labels, warnings, clock.seconds, looked.windows, self.device, labelled.confidence, labelled.evidence
+        )
 
     def _predict(self, seen: Preprocessed, tell: OnProgress, clock: _Clock) -> tuple[ScoreMap, int]:
         window = self.bundle.info.preprocessing.window_size
@@ -148,25 +179,52 @@ class Predictor:
         with clock.of("stitch"):
             return stitcher.result(), len(plan)
 
-    def _clean(self, scores: ScoreMap, seen: Preprocessed) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-        x, y, z = seen.image.shape
-        ids = np.array(self.bundle.info.class_ids, np.uint8)
-        classes = np.take(ids, scores.channels[:x, :y, :z])
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labelled:
+    """Label values on the network's grid, and what is known of them."""
+
+    labels: NDArray[np.uint8]
+    warnings: tuple[str, ...]
+    confidence: Confidence
+    evidence: Evidence
+
+
+def label_scores(scores: ScoreMap, seen: Preprocessed, info: BundleInfo, clock: _Clock | None = None) -> Labelled:
+    """Clean label values from what the network said: sides told, islands dissolved."""
+    clock = clock or _Clock()
+    x, y, z = seen.image.shape
+    with clock.of(Stage.CLEAN.value):
+        classes = np.take(np.array(info.class_ids, np.uint8), scores.channels[:x, :y, :z])
         sided = tell_sides(classes, seen.affine)
         voxel_mm3 = abs(float(np.linalg.det(seen.affine[:3, :3])))
         parts = find_parts(sided.labels)
         below = below_pelvis(parts, seen.affine, voxel_mm3)
         labels = dissolve(sided.labels, parts, below | islands(parts, voxel_mm3, below))
         told = (*said_below(parts, below, voxel_mm3), *said_without_bones(parts, voxel_mm3))
-        return labels, (*sided.warnings, *told)
+        confidence = find_confidence(labels, channel_of_label(info), scores)
+    with clock.of("evidence"):
+        view = NetworkView(seen.image, seen.affine, info.preprocessing)
+        evidence = gather_evidence(labels, (parts.value, parts.size), info.class_ids, scores, view)
+    return Labelled(labels, (*sided.warnings, *told), confidence, evidence)
 
-    def _channel_of_label(self) -> NDArray[np.int64]:
-        """Output channel of each of the 256 label values; background's for those that do not occur."""
-        channel = np.zeros(256, np.int64)
-        for number, key in enumerate(self.bundle.info.classes[1:], start=1):
-            class_id = BY_KEY[key].class_id
-            channel[[class_id, 100 + class_id, 200 + class_id]] = number
-        return channel
+
+def restore_labels(labelled: Labelled, looked: Looked, info: BundleInfo) -> Volume:
+    """Labels on the scan's own grid."""
+    scan, seen = looked.scan, looked.seen
+    full = np.zeros(scan.array.shape, np.uint8, order="F" if _is_f_ordered(scan) else "C")
+    box = tuple(slice(a, b) for a, b in zip(seen.box_start, seen.box_stop, strict=True))
+    restore(labelled.labels, channel_of_label(info), looked.scores, to_ras(scan.with_array(full)).array[box])
+    return scan.with_array(full)
+
+
+def channel_of_label(info: BundleInfo) -> NDArray[np.int64]:
+    """Output channel of each of the 256 label values; background's for those that do not occur."""
+    channel = np.zeros(256, np.int64)
+    for number, key in enumerate(info.classes[1:], start=1):
+        class_id = BY_KEY[key].class_id
+        channel[[class_id, 100 + class_id, 200 + class_id]] = number
+    return channel
 
 
 def load_ahead() -> None:

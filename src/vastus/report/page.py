@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from vastus.anatomy import BY_ID, Group, structures_of
 from vastus.io.atomic import write_text
 from vastus.io.csv_tables import VolumeRow
+from vastus.io.tables import EXPECTED_AGREEMENT, EXPECTED_HIGH, EXPECTED_LOW, LIKELY_WRONG, PROBABILITY_WRONG
 from vastus.preprocessing import PreprocessingSettings
 from vastus.report.lines import Block, Line, set_out
 from vastus.report.pictures import SOFT_TISSUE_HU, Picture, encode_grey, encode_overlay, narrower, take_picture
@@ -50,6 +51,7 @@ class PageRecord:
         seconds: wall time of each stage.
         versions: program and library versions.
         warnings: shown on top of the page.
+        alarms: structures that are likely wrong; in red, before everything else.
         context: what published values say of this person's, with source and limits; below the measures.
     """
 
@@ -61,6 +63,7 @@ class PageRecord:
     seconds: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    alarms: tuple[str, ...] = ()
     context: tuple[str, ...] = ()
 
 
@@ -141,6 +144,7 @@ def render_page(
         for p in (*coronal_planes(scene), *sagittal_planes(scene))
     ]
     blocks = set_out(rows)
+    measures = None if measures is None else list(measures)
     leg_lines, muscle_lines = _set_out(measures) if measures else ((), ())
     lines = [line for block in blocks for line in block.lines]
     environment = Environment(
@@ -164,6 +168,7 @@ def render_page(
         unsided=[line for line in lines if line.unknown.volume_cm3 is not None],
         legend=[(group, list(structures_of(group))) for group in Group],
         titles=_GROUP_TITLES,
+        agreement=_agreement(measures or ()),
         leg_lines=leg_lines,
         muscle_lines=muscle_lines,
     )
@@ -174,6 +179,30 @@ def _set_out(measures: Iterable[MeasureRow]) -> tuple[tuple[Pair, ...], tuple[Mu
     from vastus.report.measure_lines import set_out_measures
 
     return set_out_measures(measures)
+
+
+@dataclass(frozen=True, slots=True)
+class _Agreement:
+    """Expected agreement of one structure and side, with its interval, and the chance that it is wrong."""
+
+    expected: float
+    low: float
+    high: float
+    wrong: float
+
+    @property
+    def is_likely_wrong(self) -> bool:
+        return self.wrong >= LIKELY_WRONG
+
+
+def _agreement(measures: Iterable[MeasureRow]) -> dict[tuple[str, str], _Agreement]:
+    """By structure and side; empty where no row says any."""
+    names = (EXPECTED_AGREEMENT, EXPECTED_LOW, EXPECTED_HIGH, PROBABILITY_WRONG)
+    cells: dict[tuple[str, str], dict[str, float]] = {}
+    for row in measures:
+        if row.measure in names and row.value is not None:
+            cells.setdefault((row.structure, row.side), {})[row.measure] = row.value
+    return {at: _Agreement(*(values[name] for name in names)) for at, values in cells.items() if len(values) == 4}
 
 
 def _rgb(colour: tuple[int, int, int]) -> str:
