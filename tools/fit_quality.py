@@ -3,13 +3,13 @@
     python tools/fit_quality.py look SOURCES.json --cache FOLDER     the network runs once on each scan and view; kept
     python tools/fit_quality.py count SOURCES.json --cache FOLDER    failures are planted, structures judged; kept too
     python tools/fit_quality.py fit SOURCES.json --cache FOLDER -o src/vastus/quality/agreement.npz
-    python tools/fit_quality.py all ...                               all three; look and count can be shared by processes (--part)
+    python tools/fit_quality.py all ...     all three; look and count can be shared by processes (--part)
 
 ``SOURCES.json`` names the scans with a truth::
 
     {"weights": "src/vastus/weights/hip-to-knee", "others": ["FOLDER of older weights"],
      "synthetic": "FOLDER of vastus synth", "drawn": "datasets/real-thigh", "images": "FOLDER of its CTs",
-     "hip": {"ct": "...", "labels": "...", "classes": "...", "weights": "..."}}
+     "hip": {"ct": "...", "labels": "...", "weights": "..."}}
 
 Only the network costs time: with new weights the fit is the same command again, with an emptied cache. Test patients
 of the drawn set are looked at too; ``fit`` never uses them, and scores the finished model on them at the end.
@@ -387,7 +387,7 @@ def drawn_sections(
                 if max(p[class_id], t[class_id]) < least:
                     continue
                 row = side * 29 + class_id - 1
-                sums[row] = sums.get(row, np.zeros(3)) + (both[class_id], p[class_id], t[class_id])
+                sums[row] = sums.get(row, np.zeros(3)) + np.array([both[class_id], p[class_id], t[class_id]])
                 if p[class_id] and evidence.counts[row, plane, 0] > 0:
                     sections.append((row, plane, 2 * both[class_id] / (p[class_id] + t[class_id])))
     planes = evidence.counts.shape[1]
@@ -530,8 +530,8 @@ def find_population(rows: Rows, good: float = 0.85) -> Population:
         if not use.any():
             continue
         values = raw_features(found, judged)
-        for name in raw:
-            raw[name].append(values[name][use])
+        for name, kept in raw.items():
+            kept.append(values[name][use])
         contact.append(contact_shares(found, judged)[use])
         classes.append(CLASS_OF_ROW[judged.rows][use])
         weight.append(np.where(rows.kind[part] == "train", 2.0, 1.0)[use])

@@ -18,8 +18,8 @@ from vastus.errors import MissingInputError, UnreadableScanError, UnsupportedSca
 from vastus.inference.choices import RuntimeOptions
 from vastus.io.atomic import write_text
 from vastus.io.tables import (
-    CONFIDENCE,
     AGREEMENT,
+    CONFIDENCE,
     CONFIDENCE_COLUMNS,
     CONFIDENCE_FILE,
     LABELS_FILE,

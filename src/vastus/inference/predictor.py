@@ -22,6 +22,7 @@ from vastus.inference.islands import dissolve, find_parts, islands
 from vastus.inference.pelvis import below_pelvis, said_below, said_without_bones
 from vastus.inference.restore import restore
 from vastus.inference.runtime import Runtime, open_runtime, thread_count
+from vastus.inference.scan_kind import said_of_kind
 from vastus.inference.sides import tell_sides
 from vastus.inference.stitch import ScoreMap, Stitcher
 from vastus.inference.windows import LEAN_HU, WindowPlan, lean_region, pad_to_window, plan_windows
@@ -152,7 +153,8 @@ class Predictor:
             tell(Progress(Stage.RESTORE))
             with clock.of(Stage.RESTORE.value):
                 labels = restore_labels(labelled, looked, self.bundle.info)
-                warnings = (*said_of_lie(to_ras(labels), to_ras(scan)), *labelled.warnings)
+                upright = to_ras(labels), to_ras(scan)
+                warnings = (*said_of_lie(*upright), *said_of_kind(*upright), *labelled.warnings)
         return Segmentation(
             labels, warnings, clock.seconds, looked.windows, self.device, labelled.confidence, labelled.evidence
         )

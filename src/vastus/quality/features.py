@@ -25,6 +25,7 @@ SIDE_OF_ROW: Final = np.repeat([0, 1, 2], len(STRUCTURES))
 _N: Final = len(STRUCTURES)
 _FEMUR: Final = BY_KEY["femur"].class_id
 _HEIGHT: Final = np.array([np.nan, *(HEIGHT_MM.get(s.key, np.nan) for s in STRUCTURES)])
+_FEMUR_HEIGHT_MM: Final = 250.0
 _BONE: Final = np.array([False, *(not s.is_muscle for s in STRUCTURES)])
 _OTHER_ROW: Final = np.concatenate([np.arange(_N) + _N, np.arange(_N), np.arange(_N) + 2 * _N])
 
@@ -86,89 +87,180 @@ def single_sections(evidence: Evidence) -> Sections:
     return Sections(rows, masks)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Judged:
+    """Sums over the slices that count of each section: what the features are made of.
+
+    Attributes:
+        evidence: of the scan.
+        rows: shape (N,).
+        mask: shape (N, Z): 1 where a slice counts.
+        own: shape (N, 20): sums over these slices; ``whole``: over all slices.
+        touch: shape (N, 32): faces in these slices.
+        held: bool, shape (N, Z): slices that hold the structure.
+    """
+
+    evidence: Evidence
+    rows: NDArray[np.int64]
+    mask: Table
+    own: Table
+    whole: Table
+    touch: Table
+    held: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, evidence: Evidence, sections: Sections) -> _Judged:
+        """Sum up."""
+        counts, rows = evidence.counts[sections.rows], sections.rows
+        mask = sections.slices.astype(np.float64)
+        return cls(
+            evidence,
+            rows,
+            mask,
+            np.einsum("nk,nkc->nc", mask, counts),
+            counts.sum(axis=1),
+            np.einsum("nk,nkc->nc", mask, evidence.contacts[rows].astype(np.float64)),
+            counts[:, :, Count.VOXELS] > 0,
+        )
+
+    @property
+    def voxels(self) -> Table:
+        """Of every row in every slice, shape (87, Z)."""
+        sizes: Table = self.evidence.counts[:, :, Count.VOXELS]
+        return sizes
+
+    @property
+    def size(self) -> Table:
+        """Voxels that count, shape (N,)."""
+        sizes: Table = self.own[:, Count.VOXELS]
+        return sizes
+
+    @property
+    def side(self) -> NDArray[np.int64]:
+        """0 right, 1 left, 2 unknown; shape (N,)."""
+        sides: NDArray[np.int64] = SIDE_OF_ROW[self.rows]
+        return sides
+
+
 def raw_features(evidence: Evidence, sections: Sections) -> dict[str, Table]:
     """Features before they are held against the population; name -> shape (N,), NaN where there is none."""
-    counts, rows = evidence.counts, sections.rows
-    mask = sections.slices.astype(np.float64)
-    n = counts[:, :, Count.VOXELS]
-    dx, dy, dz = evidence.spacing_mm
-    own = np.einsum("nk,nkc->nc", mask, counts[rows])
-    touch = np.einsum("nk,nkc->nc", mask, evidence.contacts[rows].astype(np.float64))
-    size = own[:, Count.VOXELS]
-    side = np.stack([n[SIDE_OF_ROW == s].sum(axis=0) for s in range(3)])
-    of_side = SIDE_OF_ROW[rows]
-    side_size = np.sum(mask * side[of_side], axis=1)
-    femur = np.sum(mask * n[_row_of(_FEMUR, of_side)], axis=1)
-    other = np.sum(mask * n[_OTHER_ROW[rows]], axis=1)
-    classes = CLASS_OF_ROW[rows]
-    whole = counts[rows].sum(axis=1)
-    held = n[rows] > 0
-    weight = mask * n[rows]
-    out: dict[str, Table] = {}
+    judged = _Judged.of(evidence, sections)
     with np.errstate(divide="ignore", invalid="ignore"):
-        out["own"] = own[:, Count.OWN] / size
-        out["entropy"] = own[:, Count.ENTROPY] / size
-        out["margin"] = own[:, Count.MARGIN] / size
-        out["below_half"] = own[:, Count.BELOW_HALF] / size
-        out["below_four_fifths"] = own[:, Count.BELOW_FOUR_FIFTHS] / size
-        out["border_own"] = own[:, Count.BORDER_OWN] / own[:, Count.BORDER]
-        inside = size - own[:, Count.BORDER]
-        out["inner_own"] = np.where(inside > 0, (own[:, Count.OWN] - own[:, Count.BORDER_OWN]) / inside, np.nan)
-        out["outside"] = own[:, Count.OUTSIDE] / size
-        out["soft_dice"] = 2 * own[:, Count.OWN] / (size + own[:, Count.OWN] + own[:, Count.OUTSIDE])
-        out["whole_own"] = whole[:, Count.OWN] / whole[:, Count.VOXELS]
-        out["whole_soft_dice"] = (
-            2 * whole[:, Count.OWN] / (whole[:, Count.VOXELS] + whole[:, Count.OWN] + whole[:, Count.OUTSIDE])
-        )
-        out["log_mm3"] = np.log(whole[:, Count.VOXELS] * dx * dy * dz)
-        out["log_mm2"] = np.log(size * dx * dy / np.maximum(1, (mask * held).sum(axis=1)))
-        out["share_of_side"] = np.log(size / side_size)
-        out["to_femur"] = np.where(femur > 0, np.log(size / femur), np.nan)
-        out["to_other_side"] = np.where(other > 0, np.log(size / other), np.nan)
-        out["other_side_lacks"] = ((other == 0) & (side[1 - np.minimum(of_side, 1)].sum(axis=1) > 0)).astype(float)
-        place = _places(evidence)
-        scale = np.sqrt(np.maximum(side, 1) * dx * dy)
-        towards = np.where(of_side == 1, -1.0, 1.0)
-        for name, axis in (("right_mm", 0), ("front_mm", 1)):
-            away = (place.own[axis][rows] - place.side[axis][of_side]) / scale[of_side]
-            out[name] = _mean(away, weight) * (towards if axis == 0 else 1.0)
-        out["spread"] = _mean(place.spread[rows], weight)
-        out["border_density"] = _mean(counts[rows][:, :, Count.BORDER] / np.sqrt(np.maximum(n[rows], 1)), weight)
-        out["mean_hu"] = own[:, Count.HU] / size
-        out["sd_hu"] = np.sqrt(np.maximum(own[:, Count.HU_SQUARES] / size - out["mean_hu"] ** 2, 0))
-        out["fat"] = own[:, Count.FAT] / size
-        out["dense"] = own[:, Count.DENSE] / size
-        edge = own[:, Count.BORDER_HU] / own[:, Count.BORDER]
-        out["border_hu"] = edge - np.where(inside > 0, (own[:, Count.HU] - own[:, Count.BORDER_HU]) / inside, np.nan)
-        out["noise"] = np.sqrt(own[:, Count.STEP_SQUARES] / np.maximum(own[:, Count.STEPS], 1) / 2)
-        change = np.abs(np.diff(n, axis=1))
-        around = np.pad(change, ((0, 0), (1, 0))) + np.pad(change, ((0, 0), (0, 1)))
-        out["roughness"] = np.sum(mask * around[rows] * held, axis=1) / size
-        out["whole_roughness"] = change[rows].sum(axis=1) / whole[:, Count.VOXELS]
-        out["jump"] = _mean(place.jump[rows], weight)
-    out["runs"] = (np.diff(np.pad(held, ((0, 0), (1, 0))).astype(int), axis=1) == 1).sum(axis=1).astype(float)
-    out["slices"] = held.sum(axis=1) * dz
-    out["parts"] = evidence.parts[rows].astype(float)
-    out["dissolved"] = evidence.dissolved[rows]
-    out["ends"] = held[:, 0].astype(float) + held[:, -1]
-    faces = np.maximum(touch.sum(axis=1), 1)
-    out["touch_nothing"] = touch[:, 0] / faces
-    out["touch_femur"] = touch[:, _FEMUR] / faces
-    out["touch_other_side"] = touch[:, OTHER_SIDE] / faces
-    out["touch_edge"] = touch[:, IMAGE_EDGE] / faces
-    out["level"] = _level(n, classes, mask, rows)
-    out |= _of_the_scan(evidence, len(rows))
+        out = _sureness(judged) | _size(judged) | _place(judged) | _density(judged) | _shape(judged)
+        out |= _neighbours(judged)
+        out["level"] = _level(judged)
+    out |= _of_the_scan(evidence, len(judged.rows))
     out["own_to_scan"] = out["own"] - out["scan_own"]
     out["hu_to_scan"] = out["mean_hu"] - out["scan_hu"]
-    out["voxels"] = size
     return out
+
+
+def _sureness(judged: _Judged) -> dict[str, Table]:
+    own, whole, size = judged.own, judged.whole, judged.size
+    inside = size - own[:, Count.BORDER]
+    inner = (own[:, Count.OWN] - own[:, Count.BORDER_OWN]) / inside
+    return {
+        "own": own[:, Count.OWN] / size,
+        "entropy": own[:, Count.ENTROPY] / size,
+        "margin": own[:, Count.MARGIN] / size,
+        "below_half": own[:, Count.BELOW_HALF] / size,
+        "below_four_fifths": own[:, Count.BELOW_FOUR_FIFTHS] / size,
+        "border_own": own[:, Count.BORDER_OWN] / own[:, Count.BORDER],
+        "inner_own": np.where(inside > 0, inner, np.nan),
+        "outside": own[:, Count.OUTSIDE] / size,
+        "soft_dice": _soft_dice(own),
+        "whole_own": whole[:, Count.OWN] / whole[:, Count.VOXELS],
+        "whole_soft_dice": _soft_dice(whole),
+    }
+
+
+def _soft_dice(sums: Table) -> Table:
+    """The Dice that would come out if every voxel were as its probability says."""
+    dice: Table = 2 * sums[:, Count.OWN] / (sums[:, Count.VOXELS] + sums[:, Count.OWN] + sums[:, Count.OUTSIDE])
+    return dice
+
+
+def _size(judged: _Judged) -> dict[str, Table]:
+    n, mask, size, of_side = judged.voxels, judged.mask, judged.size, judged.side
+    dx, dy, dz = judged.evidence.spacing_mm
+    side = np.stack([n[s == SIDE_OF_ROW].sum(axis=0) for s in range(3)])
+    femur = np.sum(mask * n[_row_of(_FEMUR, of_side)], axis=1)
+    other = np.sum(mask * n[_OTHER_ROW[judged.rows]], axis=1)
+    other_side = side[1 - np.minimum(of_side, 1)].sum(axis=1)
+    return {
+        "log_mm3": np.log(judged.whole[:, Count.VOXELS] * dx * dy * dz),
+        "log_mm2": np.log(size * dx * dy / np.maximum(1, (mask * judged.held).sum(axis=1))),
+        "share_of_side": np.log(size / np.sum(mask * side[of_side], axis=1)),
+        "to_femur": np.where(femur > 0, np.log(size / femur), np.nan),
+        "to_other_side": np.where(other > 0, np.log(size / other), np.nan),
+        "other_side_lacks": ((other == 0) & (other_side > 0)).astype(float),
+    }
+
+
+def _place(judged: _Judged) -> dict[str, Table]:
+    n, rows, of_side = judged.voxels, judged.rows, judged.side
+    dx, dy, _ = judged.evidence.spacing_mm
+    weight = judged.mask * n[rows]
+    place = _places(judged.evidence)
+    side = np.stack([n[s == SIDE_OF_ROW].sum(axis=0) for s in range(3)])
+    scale = np.sqrt(np.maximum(side, 1) * dx * dy)
+    away = [(place.own[axis][rows] - place.side[axis][of_side]) / scale[of_side] for axis in (0, 1)]
+    return {
+        "right_mm": _mean(away[0], weight) * np.where(of_side == 1, -1.0, 1.0),
+        "front_mm": _mean(away[1], weight),
+        "spread": _mean(place.spread[rows], weight),
+        "border_density": _mean(
+            judged.evidence.counts[rows][:, :, Count.BORDER] / np.sqrt(np.maximum(n[rows], 1)), weight
+        ),
+        "jump": _mean(place.jump[rows], weight),
+    }
+
+
+def _density(judged: _Judged) -> dict[str, Table]:
+    own, size = judged.own, judged.size
+    mean = own[:, Count.HU] / size
+    inside = size - own[:, Count.BORDER]
+    inner = np.where(inside > 0, (own[:, Count.HU] - own[:, Count.BORDER_HU]) / inside, np.nan)
+    return {
+        "mean_hu": mean,
+        "sd_hu": np.sqrt(np.maximum(own[:, Count.HU_SQUARES] / size - mean**2, 0)),
+        "fat": own[:, Count.FAT] / size,
+        "dense": own[:, Count.DENSE] / size,
+        "border_hu": own[:, Count.BORDER_HU] / own[:, Count.BORDER] - inner,
+        "noise": np.sqrt(own[:, Count.STEP_SQUARES] / np.maximum(own[:, Count.STEPS], 1) / 2),
+    }
+
+
+def _shape(judged: _Judged) -> dict[str, Table]:
+    rows, held = judged.rows, judged.held
+    change = np.abs(np.diff(judged.voxels, axis=1))
+    around = np.pad(change, ((0, 0), (1, 0))) + np.pad(change, ((0, 0), (0, 1)))
+    return {
+        "roughness": np.sum(judged.mask * around[rows] * held, axis=1) / judged.size,
+        "whole_roughness": change[rows].sum(axis=1) / judged.whole[:, Count.VOXELS],
+        "runs": (np.diff(np.pad(held, ((0, 0), (1, 0))).astype(int), axis=1) == 1).sum(axis=1).astype(float),
+        "slices": held.sum(axis=1) * judged.evidence.spacing_mm[2],
+        "parts": judged.evidence.parts[rows].astype(float),
+        "dissolved": judged.evidence.dissolved[rows],
+        "ends": held[:, 0].astype(float) + held[:, -1],
+    }
+
+
+def _neighbours(judged: _Judged) -> dict[str, Table]:
+    share = judged.touch / np.maximum(judged.touch.sum(axis=1, keepdims=True), 1)
+    return {
+        "touch_nothing": share[:, 0],
+        "touch_femur": share[:, _FEMUR],
+        "touch_other_side": share[:, OTHER_SIDE],
+        "touch_edge": share[:, IMAGE_EDGE],
+    }
 
 
 def features(evidence: Evidence, sections: Sections, population: Population) -> tuple[tuple[str, ...], Table]:
     """Names, and values of shape (N, features)."""
     raw = raw_features(evidence, sections)
     classes = CLASS_OF_ROW[sections.rows]
-    found = {name: values for name, values in raw.items() if name != "voxels"}
+    found = dict(raw)
     level = raw["level"]
     t = np.where(np.isfinite(level), level, 0.0) / 100.0
     for number, name in enumerate(USUAL):
@@ -180,7 +272,7 @@ def features(evidence: Evidence, sections: Sections, population: Population) -> 
     lack = np.maximum(population.contact[classes] - share, 0.0)
     found["lacking_neighbours"] = lack[:, 1:OTHER_SIDE].sum(axis=1)
     found["usual_dice"] = population.usual_dice[classes]
-    sided = [name for name in ("share_of_side_z", "right_mm_z", "front_mm_z", "border_density_z", "mean_hu_z")]
+    sided = ("share_of_side_z", "right_mm_z", "front_mm_z", "border_density_z", "mean_hu_z")
     found["far_out"] = np.nanmax(np.abs(np.nan_to_num(np.stack([found[name] for name in sided]))), axis=0)
     names = tuple(found)
     return names, np.stack([found[name] for name in names], axis=1)
@@ -213,7 +305,7 @@ def _places(evidence: Evidence) -> _Places:
         sums = np.stack([counts[:, :, Count.X] * dx, counts[:, :, Count.Y] * dy])
         side = np.stack(
             [
-                np.stack([total[SIDE_OF_ROW == s].sum(axis=0) / n[SIDE_OF_ROW == s].sum(axis=0) for s in range(3)])
+                np.stack([total[s == SIDE_OF_ROW].sum(axis=0) / n[s == SIDE_OF_ROW].sum(axis=0) for s in range(3)])
                 for total in sums
             ]
         )
@@ -237,20 +329,17 @@ def _mean(values: Table, weight: Table) -> Table:
     return np.where(total > 0, mean, np.nan)
 
 
-def _level(n: Table, classes: NDArray[np.int64], mask: Table, rows: NDArray[np.int64]) -> Table:
+def _level(judged: _Judged) -> Table:
     """How much higher in the body, by what else the slices hold, than the structure usually lies; mm."""
+    n, mask, rows = judged.voxels, judged.mask, judged.rows
     usual = _HEIGHT[CLASS_OF_ROW]
     known = np.isfinite(usual)
     amount = np.sqrt(n)  # large muscles alone would decide
     total, moment = mask @ amount[known].sum(axis=0), mask @ (amount[known] * usual[known][:, None]).sum(axis=0)
-    mine = np.sum(mask * amount[rows], axis=1)
-    of_own = np.nan_to_num(usual[rows])
-    without = np.isfinite(usual[rows])
-    total, moment = total - mine * without, moment - mine * of_own * without
-    with np.errstate(divide="ignore", invalid="ignore"):
-        level: Table = np.where(total > 0, moment / total, np.nan) - np.where(
-            classes == _FEMUR, 250.0, np.nan_to_num(_HEIGHT[classes], nan=300.0)
-        )
+    mine = np.sum(mask * amount[rows], axis=1) * known[rows]
+    total, moment = total - mine, moment - mine * np.nan_to_num(usual[rows])
+    at = np.where(total > 0, moment / total, np.nan)
+    level: Table = at - np.where(known[rows], usual[rows], _FEMUR_HEIGHT_MM)
     return level
 
 
