@@ -76,9 +76,9 @@ class Model:
     def judge(self, evidence: Evidence, sections: Sections) -> NDArray[np.float64]:
         """Shape (N, 4): expected Dice, low, high, chance of being wrong."""
         names, values = features(evidence, sections, self.population)
-        if names != self.names:
+        if set(names) != set(self.names):
             raise ValueError("The model of agreement was fitted with other features: run tools/fit_quality.py again.")
-        return self.judge_features(values)
+        return self.judge_features(values[:, [names.index(name) for name in self.names]])
 
     def judge_features(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """The same from the features, shape (N, features)."""
