@@ -489,10 +489,12 @@ def count(sources: dict[str, Any], cache: Path, part: tuple[int, int]) -> None:
         print(job.name, "judged", flush=True)
 
 
-def gather_rows(sources: dict[str, Any], cache: Path) -> tuple[Rows, list[str]]:
-    """All runs that the cache holds. What was counted of a run is kept beside it."""
+def gather_rows(sources: dict[str, Any], cache: Path, only: str = "") -> tuple[Rows, list[str]]:
+    """All runs that the cache holds, or those of one kind. What was counted of a run is kept beside it."""
     evidence, sections, parts, scans = [], [], [], []
     for job in jobs_of(sources):
+        if only and job.kind != only:
+            continue
         if not (cache / f"{job.name}.npz").exists():
             print("not looked at yet:", job.name)
             continue
@@ -627,7 +629,7 @@ def trees_of(estimator: Any) -> Trees:
 
 def fit(sources: dict[str, Any], cache: Path, output: Path, results: Path | None) -> None:
     """Fit on everything but the test scans, set the chances on scans held out in turn, write, and score the test."""
-    rows, scans = gather_rows(sources, cache)
+    rows, _ = gather_rows(sources, cache)
     population = find_population(rows)
     names, values = all_features(rows, population)
     learn = rows.kind != "test"
@@ -665,7 +667,16 @@ def fit(sources: dict[str, Any], cache: Path, output: Path, results: Path | None
     }
     heads = _fitted(values[learn], rows.dice[learn], weight[learn])
     write_model(output, population, heads, facts)
-    score_test(rows, scans, values, names, load_model(output), results)
+    score(sources, cache, output, results)
+
+
+def score(sources: dict[str, Any], cache: Path, output: Path, results: Path | None) -> None:
+    """Try a finished model on the test scans."""
+    rows, scans = gather_rows(sources, cache, only="test")
+    model = load_model(output)
+    names, values = all_features(rows, model.population)
+    values = values[:, [names.index(name) for name in model.names]]
+    score_test(rows, scans, values, model.names, model, results)
 
 
 FOLDS: Final = 3
@@ -689,9 +700,13 @@ def _platt(odds: NDArray[np.float64], wrong: NDArray[np.bool_], weight: NDArray[
 
 
 def _auroc(score: NDArray[np.float64], wrong: NDArray[np.bool_]) -> float:
-    from sklearn.metrics import roc_auc_score
+    from scipy.stats import rankdata
 
-    return float(roc_auc_score(wrong, score)) if 0 < wrong.sum() < len(wrong) else float("nan")
+    hits = int(wrong.sum())
+    if not 0 < hits < len(wrong):
+        return float("nan")
+    ranks = rankdata(score)  # by ranks: a bootstrap calls this thousands of times
+    return float((ranks[wrong].sum() - hits * (hits + 1) / 2) / (hits * (len(wrong) - hits)))
 
 
 def score_test(
@@ -779,7 +794,7 @@ def _with_interval(
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=["look", "count", "fit", "all"])
+    parser.add_argument("step", choices=["look", "count", "fit", "score", "all"])
     parser.add_argument("sources", type=Path)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--part", type=int, nargs=2, default=(0, 1), help="number and count of processes that look")
@@ -793,3 +808,5 @@ if __name__ == "__main__":
         count(said, given.cache, tuple(given.part))
     if given.step in ("fit", "all"):
         fit(said, given.cache, given.output, given.results)
+    if given.step == "score":
+        score(said, given.cache, given.output, given.results)

@@ -74,6 +74,13 @@ def test_a_child_is_asked_about():
     assert any("a child?" in w for w in said(values, hu, small))
 
 
+def test_a_femur_that_the_edge_of_the_image_cuts_is_no_child():
+    values, hu, affine = parts((60.0, 300.0))
+    at = np.flatnonzero((values % 100 == FEMUR).any(axis=(1, 2)))
+    inside = slice(at[at > len(values) // 2].min() + 3, None)  # one leg, and of its femur the outer part
+    assert said(values[inside], hu[inside], affine) == ()
+
+
 def test_two_people_are_told():
     values, hu, affine = parts((60.0, 300.0))
     beside = np.concatenate([values, values]), np.concatenate([hu, hu])

@@ -199,7 +199,9 @@ class _Shafts:
                 if all(np.linalg.norm(centre - other) > LEGS_APART_MM for other in legs):
                     legs.append(centre)
             self.counts.append(len(legs))
-            self.areas.append(float(sizes.sum()) / len(legs))
+            edge = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
+            if not edge.any():  # a femur at the edge of the image is cut, not thin
+                self.areas.append(float(sizes.sum()) / len(legs))
 
 
 def _child(shafts: _Shafts) -> str:
