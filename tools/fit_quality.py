@@ -578,13 +578,11 @@ def _estimators() -> dict[str, Any]:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
     common: dict[str, Any] = {
-        "max_iter": 90, "learning_rate": 0.09, "max_leaf_nodes": 10, "min_samples_leaf": 30, "l2_regularization": 5.0,
+        "max_iter": 60, "learning_rate": 0.12, "max_leaf_nodes": 10, "min_samples_leaf": 30, "l2_regularization": 5.0,
         "max_features": 0.4, "random_state": 0, "early_stopping": False,
     }  # fmt: skip
     return {
         "mean": HistGradientBoostingRegressor(**common),
-        "low": HistGradientBoostingRegressor(loss="quantile", quantile=0.1, **common),
-        "high": HistGradientBoostingRegressor(loss="quantile", quantile=0.9, **common),
         "wrong": HistGradientBoostingClassifier(**common),
     }
 
@@ -636,37 +634,33 @@ def fit(sources: dict[str, Any], cache: Path, output: Path, results: Path | None
     weight = _weights(rows)
     print(f"{learn.sum()} rows to learn from, {rows.dice[learn].__lt__(WRONG_BELOW).mean():.2f} of them wrong")
     # Out of fold: no view of a scan is judged by trees that saw another view of it.
-    odds, low, high = np.full(len(learn), np.nan), np.full(len(learn), np.nan), np.full(len(learn), np.nan)
+    odds, said = np.full(len(learn), np.nan), np.full(len(learn), np.nan)
     groups = np.unique(rows.group[learn])
     fold = {int(g): n % FOLDS for n, g in enumerate(np.random.default_rng(0).permutation(groups))}
     of_fold = np.array([fold.get(int(g), -1) for g in rows.group])
     for number in range(FOLDS):
         train, test = learn & (of_fold != number), learn & (of_fold == number)
         heads = _fitted(values[train], rows.dice[train], weight[train])
-        odds[test], low[test], high[test] = (heads[h].sum(values[test]) for h in ("wrong", "low", "high"))
+        odds[test], said[test] = (heads[h].sum(values[test]) for h in ("wrong", "mean"))
     natural = learn & rows.whole & (rows.source == "plain")
     natural &= ~np.isin(rows.view, ("upside_down", "back_to_front"))
-    slope, offset = _platt(odds[natural], rows.dice[natural] < WRONG_BELOW, weight[natural])
-    widen = (
-        max(0.0, float(np.quantile((low - rows.dice)[natural], 0.9))),
-        max(0.0, float(np.quantile((rows.dice - high)[natural], 0.9))),
-    )
-    print(
-        f"out of fold, whole structures, natural: AUROC {_auroc(odds[natural], rows.dice[natural] < WRONG_BELOW):.3f}"
-    )
-    print(f"slope {slope:.2f} offset {offset:.2f} widen {widen[0]:.3f} {widen[1]:.3f}")
+    wrong = rows.dice[natural] < WRONG_BELOW
+    slope, offset = _platt(odds[natural], wrong, weight[natural])
+    own = -values[natural, names.index("whole_own")]
+    print(f"out of fold, {natural.sum()} natural structures, {wrong.sum()} wrong: AUROC"
+          f" {_auroc(odds[natural], wrong):.3f}, of plain confidence {_auroc(own, wrong):.3f}")  # fmt: skip
+    band = _band(said[natural], rows.dice[natural])
     bundle = load_bundle(Path(sources["weights"]))
     facts = {
         "names": list(names),
         "slope": slope,
         "offset": offset,
-        "widen": list(widen),
         "weights_sha256": weights_hash(bundle),
         "scans": len(groups),
         "rows": int(learn.sum()),
     }
     heads = _fitted(values[learn], rows.dice[learn], weight[learn])
-    write_model(output, population, heads, facts)
+    write_model(output, population, heads, band, facts)
     score(sources, cache, output, results)
 
 
@@ -682,9 +676,30 @@ def score(sources: dict[str, Any], cache: Path, output: Path, results: Path | No
 FOLDS: Final = 3
 
 
-def write_model(path: Path, population: Population, heads: dict[str, Trees], facts: dict[str, Any]) -> None:
+def _band(said: NDArray[np.float64], dice: NDArray[np.float64], knots: int = 12) -> NDArray[np.float64]:
+    """Mean, 10th and 90th percentile of the Dice around each of some values that the trees gave, none falling."""
+    order = np.argsort(said)
+    width = max(30, len(said) // 6)
+    rows = []
+    for middle in np.linspace(0, len(said) - 1, knots).round().astype(int):
+        first = int(np.clip(middle - width // 2, 0, max(0, len(said) - width)))
+        here = order[first : first + width]
+        rows.append((said[here].mean(), dice[here].mean(), *np.quantile(dice[here], [0.1, 0.9])))
+    band = np.maximum.accumulate(np.array(rows), axis=0)
+    band[:, 2] = np.minimum(band[:, 2], band[:, 1])
+    band[:, 3] = np.maximum(band[:, 3], band[:, 1])
+    return band[np.unique(band[:, 0], return_index=True)[1]]
+
+
+def write_model(
+    path: Path,
+    population: Population,
+    heads: dict[str, Trees],
+    band: NDArray[np.float64],
+    facts: dict[str, Any],
+) -> None:
     """Write the file that ``vastus.quality`` reads."""
-    arrays: dict[str, Any] = {"facts": np.array(json.dumps(facts))}
+    arrays: dict[str, Any] = {"facts": np.array(json.dumps(facts)), "band": band}
     arrays |= {"curve": population.curve, "contact": population.contact, "usual_dice": population.usual_dice}
     for name, trees in heads.items():
         arrays |= trees.to_arrays(name)

@@ -26,7 +26,7 @@ from vastus.quality.trees import Trees
 MODEL_FILE: Final = Path(__file__).parent / "agreement.npz"
 WRONG_BELOW: Final = 0.7
 """A structure whose Dice is below this is called wrong."""
-HEADS: Final = ("mean", "low", "high", "wrong")
+HEADS: Final = ("mean", "wrong")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,10 @@ class Model:
     Attributes:
         population: what is usual.
         names: of the features, in order.
-        heads: trees for the mean, both ends of the interval, and the log odds of being wrong.
+        heads: trees for the Dice and for the log odds of being wrong.
         slope, offset: of the log odds, set on scans that the trees had not seen.
-        widen: added to both ends of the interval for the same reason.
+        band: shape (K, 4), likewise: what the trees say of the Dice, rising; then the mean, the 10th and the 90th
+            percentile of the Dice of structures of which they said so.
         weights_sha256: of the weights it was fitted for.
         digest: SHA-256 of the file.
     """
@@ -69,7 +70,7 @@ class Model:
     heads: dict[str, Trees]
     slope: float
     offset: float
-    widen: tuple[float, float]
+    band: NDArray[np.float64]
     weights_sha256: str
     digest: str
 
@@ -84,10 +85,8 @@ class Model:
         """The same from the features, shape (N, features)."""
         if not len(values):
             return np.zeros((0, 4))
-        mean, low, high, odds = (self.heads[name].sum(values) for name in HEADS)
-        mean = np.clip(mean, 0.0, 1.0)
-        low = np.clip(np.minimum(low - self.widen[0], mean), 0.0, 1.0)
-        high = np.clip(np.maximum(high + self.widen[1], mean), 0.0, 1.0)
+        said, odds = (self.heads[name].sum(values) for name in HEADS)
+        mean, low, high = (np.interp(said, self.band[:, 0], self.band[:, n]) for n in (1, 2, 3))
         wrong = 1.0 / (1.0 + np.exp(-(self.slope * odds + self.offset)))
         return np.stack([mean, low, high, wrong], axis=1)
 
@@ -105,13 +104,14 @@ def load_model(path: Path = MODEL_FILE) -> Model:
         facts: dict[str, Any] = json.loads(str(arrays["facts"]))
         population = Population(arrays["curve"], arrays["contact"], arrays["usual_dice"])
         heads = {name: Trees.from_arrays(name, arrays) for name in HEADS}
+        band = arrays["band"]
     return Model(
         population,
         tuple(facts["names"]),
         heads,
         facts["slope"],
         facts["offset"],
-        (facts["widen"][0], facts["widen"][1]),
+        band,
         facts["weights_sha256"],
         hashlib.sha256(raw).hexdigest(),
     )

@@ -57,4 +57,5 @@ class Trees:
     @classmethod
     def from_arrays(cls, prefix: str, arrays: Mapping[str, Any]) -> Trees:
         """Read what ``to_arrays`` gave."""
-        return cls(*(arrays[f"{prefix}_{name}"] for name in FIELDS), float(arrays[f"{prefix}_baseline"]))
+        fields = {name: arrays[f"{prefix}_{name}"] for name in FIELDS}
+        return cls(**fields, baseline=float(arrays[f"{prefix}_baseline"]))
