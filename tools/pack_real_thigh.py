@@ -31,18 +31,17 @@ from vastus.datasets.layout import (
     SPLITS_FILE,
     DrawnSlice,
     ImageRecord,
-    Level,
     Split,
     checksums_text,
     image_checksum,
     index_text,
     labels_folder,
-    levels_of,
     splits_text,
     strokes_file,
     strokes_folder,
 )
 from vastus.errors import VastusError
+from vastus.evaluation.thigh_level import ThighLevel, levels_of
 from vastus.io.atomic import write_text
 from vastus.io.labels import write_labels
 from vastus.io.scans import read_scan
@@ -233,7 +232,7 @@ def _index_rows(job: Job, rows: list[tuple[int, dict[str, Any], np.ndarray]]) ->
     for (index, spec, mask), own, usual in zip(rows, keys, levels_of(keys), strict=True):
         sure = {SHORT[key]: int(value) for key, value in spec.get("conf", {}).items()}
         unsure = tuple((key, sure[key]) for key in own if sure.get(key, 3) < 3)
-        level = Level(spec["level"]) if "level" in spec else usual
+        level = ThighLevel(spec["level"]) if "level" in spec else usual
         side = job.side or side_of(mask)
         reader = spec.get("reader", job.reader)
         start = spec.get("start") or "blank"
@@ -282,7 +281,7 @@ def by_level_table(rows: Iterable[DrawnSlice]) -> str:
     known = [row for row in rows if row.reading == 1]
     lines = ["| split | level | patients | slices | muscle sections | bone sections |", "|---|---|---:|---:|---:|---:|"]
     for split in Split:
-        for level in (*reversed(Level), None):
+        for level in (*reversed(ThighLevel), None):
             own = [r for r in known if r.split is split and (level is None or r.level is level)]
             muscles = sum(BY_KEY[key].is_muscle for r in own for key in r.structures)
             bones = sum(len(r.structures) for r in own) - muscles
@@ -307,6 +306,8 @@ def by_structure_table(rows: Iterable[DrawnSlice]) -> str:
 
 def agreement_table(output: Path) -> str:
     """First reading against the second, by structure and by level, as Markdown; a word where there is no second."""
+    import pandas as pd
+
     from vastus.evaluation.runner import Rater, RunSettings, evaluate
 
     second = output / labels_folder(2)
@@ -317,8 +318,10 @@ def agreement_table(output: Path) -> str:
         "| structure | sections | in one reading only | Dice | surface Dice (2 mm) | absolute area error (%) |",
         "|---|---:|---:|---:|---:|---:|",
     ]
-    for _, row in result.section_summary.iterrows():
-        name = "**all**" if row["structure"] == "all" else BY_KEY[row["structure"]].english
+    rows = result.section_summary
+    of_levels = rows[(rows["level"] != "all") & (rows["structure"] == "all")]
+    for _, row in pd.concat([rows[rows["level"] == "all"], of_levels]).iterrows():
+        name = BY_KEY[row["structure"]].english if row["structure"] != "all" else f"**{row['level']}**"
         alone = row["missed"] + row["invented"]
         lines.append(
             f"| {name} | {row['sections']} | {alone} | {row['dice_mean']:.3f} | {row['surface_dice_mean']:.3f} | "

@@ -16,7 +16,6 @@ from vastus.datasets.layout import (
     SPLITS_FILE,
     DrawnSlice,
     ImageRecord,
-    Level,
     OpenSet,
     Split,
     checksums_text,
@@ -25,6 +24,7 @@ from vastus.datasets.layout import (
     read_open_set,
     splits_text,
 )
+from vastus.evaluation.thigh_level import ThighLevel
 from vastus.io.atomic import write_text
 from vastus.io.labels import write_labels
 from vastus.refinement.outline import Outline, Strokes
@@ -74,7 +74,7 @@ def made(tmp_path: Path) -> Made:
                 DrawnSlice(
                     scan,
                     k,
-                    Level.DISTAL,
+                    ThighLevel.DISTAL,
                     "left",
                     ("sartorius", "gracilis"),
                     (("sartorius", 2),),

@@ -10,10 +10,11 @@ from typer.testing import CliRunner
 from vastus.anatomy import UNLABELLED
 from vastus.cli.main import app
 from vastus.datasets.building import BuildOptions, build_dataset
-from vastus.datasets.layout import INDEX_FILE, Level, Split, index_text, read_open_set
+from vastus.datasets.layout import INDEX_FILE, Split, index_text, read_open_set
 from vastus.datasets.matching import on_grid
 from vastus.errors import GeometryError, MissingInputError, OutputError, SettingsError
 from vastus.evaluation.runner import Rater, RunSettings, evaluate
+from vastus.evaluation.thigh_level import ThighLevel
 from vastus.io.atomic import write_text
 from vastus.io.labels import read_labels, write_labels
 from vastus.io.scans import read_scan
@@ -147,7 +148,7 @@ def test_of_hip_slices_read_twice_only_what_both_agree_on_is_kept(made, tmp_path
     (folder / "labels_2").mkdir()
     write_labels(from_ras(second, first), folder / "labels_2" / "STS_004.nii.gz", partly=True)
     rows = [s for s in made.source.slices if s.scan == "STS_004"]
-    again = [replace(row, reading=2, level=Level.HIP if row.slice == 1 else Level.MIDDLE) for row in rows]
+    again = [replace(row, reading=2, level=ThighLevel.HIP if row.slice == 1 else ThighLevel.MIDDLE) for row in rows]
     write_text(folder / INDEX_FILE, index_text([*made.source.slices, *again]))
     build_dataset(read_open_set(folder), made.download, tmp_path / "out", BuildOptions(Split.TEST))
     built = to_ras(read_labels(tmp_path / "out" / "labelsTr" / "STS_004.nii.gz", partly=True)).array

@@ -3,8 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vastus.datasets.layout import Level, Split, image_checksum, levels_of, read_open_set
+from vastus.datasets.layout import Split, image_checksum, read_open_set
 from vastus.errors import MissingInputError, SettingsError
+from vastus.evaluation.thigh_level import ThighLevel, levels_of
 from vastus.volume import Volume, to_ras
 
 LPS = np.diag([-1.0, -1.0, 3.0, 1.0])
@@ -73,10 +74,10 @@ def test_levels_rise_from_the_feet_and_never_fall() -> None:
         ["femur"],
     )
     assert levels_of(thigh) == (
-        Level.DISTAL,
-        Level.MIDDLE,
-        Level.MIDDLE,
-        Level.PROXIMAL,
-        Level.HIP,
-        Level.HIP,
+        ThighLevel.DISTAL,
+        ThighLevel.MIDDLE,
+        ThighLevel.MIDDLE,
+        ThighLevel.PROXIMAL,
+        ThighLevel.HIP,
+        ThighLevel.HIP,
     )

@@ -178,7 +178,8 @@ def test_a_run_over_files_says_that_it_is_partial(tmp_path: Path) -> None:
     result = evaluate((Rater("net", tmp_path / "prediction"),), tmp_path / "reference", RunSettings())
     assert dict(result.drawn_slices) == {"one": (0, 2)}
     assert len(result.sections) == 2
-    summary = summarise_sections(result.sections).set_index("structure")
+    levels = summarise_sections(result.sections).set_index("level")
+    summary = levels.loc["all"].set_index("structure")
     assert summary.loc["gracilis", "missed"] == 1
     assert (summary.loc["all", "sections"], summary.loc["all", "dice_mean"]) == (2, pytest.approx(0.45))
     write_evaluation(result, tmp_path / "out")
@@ -188,6 +189,22 @@ def test_a_run_over_files_says_that_it_is_partial(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "sections.csv").read_text().count("\n") == 3
     record = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert record["drawn_slices"] == {"one": [0, 2]}
+
+
+def test_sections_are_summed_up_by_the_level_that_the_reference_shows() -> None:
+    """Adductor longus marks the middle of the thigh, gluteus medius the hip; the prediction marks nothing."""
+    longus, medius = 8, 15  # adductor longus, gluteus medius
+    reference = volume(square(5, 5), square(5, 5, longus), square(5, 5), square(5, 5, medius))
+    prediction = volume(square(5, 5, medius), square(5, 5, longus), square(5, 5), plane())
+    sections = score_drawn(prediction, reference, ScoreSettings()).sections
+    assert sections.groupby("slice")["level"].first().tolist() == ["distal", "middle", "middle", "hip"]
+    summary = summarise_sections(sections.assign(subject="one", model="net")).set_index(["level", "structure"])
+    assert summary.index.get_level_values("level").unique().tolist() == ["all", "distal", "middle", "hip"]
+    found = summary.xs("all", level="structure")[["sections", "missed", "invented"]]
+    assert found.loc["distal"].tolist() == [2, 1, 1]
+    assert found.loc["middle"].tolist() == [2, 0, 0]
+    assert found.loc["hip"].tolist() == [1, 1, 0]
+    assert found.loc["all", "sections"] == 5
 
 
 def test_a_dense_run_has_no_word_of_sections(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from vastus.anatomy import BY_KEY, STRUCTURES, UNLABELLED
 from vastus.datasets.building import BuildOptions, build_dataset
-from vastus.datasets.layout import Level, Split, read_open_set
+from vastus.datasets.layout import Split, read_open_set
+from vastus.evaluation.thigh_level import ThighLevel
 from vastus.io.labels import read_labels
 from vastus.refinement.outline import OutlineSettings, Polygon, Strokes
 from vastus.refinement.outline_files import read_outline
@@ -124,7 +125,7 @@ def test_readers_files_become_the_data_set(tool: ModuleType, tmp_path: Path) -> 
     ]
     first = source.slices[0]
     assert (first.structures, first.unsure, first.start) == (("sartorius", "gracilis"), (("gracilis", 1),), "network")
-    assert first.level is Level.DISTAL
+    assert first.level is ThighLevel.DISTAL
     assert read_outline(source.strokes(first)).start == "network"
     labels = to_ras(read_labels(source.labels("STS_001"), partly=True)).array
     assert (labels[:, :, [0, 2, 3, 4]] == UNLABELLED).all()

@@ -58,14 +58,14 @@ def evaluate(
 
 def _sections_line(result: Evaluation, model: str) -> str:
     from vastus.evaluation import metrics as m
-    from vastus.evaluation.drawn import ALL
+    from vastus.evaluation.drawn import ALL, LEVEL
     from vastus.io.tables import STRUCTURE
 
     slices = f"{sum(map(len, result.drawn_slices.values()))} drawn slices of {len(result.drawn_slices)} case(s)"
     rows: Any = result.section_summary
     if not len(rows):
         return f"{model}: {slices}: no section in them."
-    row = rows[(rows[m.MODEL] == model) & (rows[STRUCTURE] == ALL)].iloc[0]
+    row = rows[(rows[m.MODEL] == model) & (rows[STRUCTURE] == ALL) & (rows[LEVEL] == ALL)].iloc[0]
     return (
         f"{model}: {slices}, unlabelled voxels left out, distances in the plane: {row['sections']} sections, "
         f"mean Dice {row['dice_mean']:.3f}, surface Dice {row['surface_dice_mean']:.3f}, "

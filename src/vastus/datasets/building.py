@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from vastus.anatomy import STRUCTURES, UNLABELLED
-from vastus.datasets.layout import INDEX_FILE, Level, OpenSet, Split, index_text
+from vastus.datasets.layout import INDEX_FILE, OpenSet, Split, index_text
 from vastus.datasets.matching import ImageFolder
 from vastus.errors import GeometryError, MissingInputError, OutputError, SettingsError
+from vastus.evaluation.thigh_level import ThighLevel
 from vastus.io.atomic import atomic_folder, write_text
 from vastus.io.labels import read_labels, write_labels
 from vastus.refinement.outline_files import read_outline
@@ -24,7 +25,7 @@ from vastus.volume import Volume, from_ras, to_ras
 
 IMAGES, LABELS, DESCRIPTION = "imagesTr", "labelsTr", "dataset.json"
 PROPAGATED = "propagated.csv"
-_READ_TWICE = (Level.HIP, Level.PROXIMAL)
+_READ_TWICE = (ThighLevel.HIP, ThighLevel.PROXIMAL)
 
 
 @dataclass(frozen=True, slots=True)

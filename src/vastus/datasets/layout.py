@@ -28,6 +28,7 @@ import numpy as np
 
 from vastus.anatomy import BY_KEY
 from vastus.errors import MissingInputError, SettingsError
+from vastus.evaluation.thigh_level import ThighLevel
 from vastus.volume import Volume, to_ras
 
 INDEX_FILE: Final = "index.csv"
@@ -57,57 +58,13 @@ class Split(Enum):
     TEST = "test"
 
 
-class Level(Enum):
-    """Where along the thigh a slice lies, by the structures drawn in it, from the feet upwards."""
-
-    DISTAL = "distal"
-    MIDDLE = "middle"
-    PROXIMAL = "proximal"
-    HIP = "hip"
-
-
-_LEVEL_MARKS: Final = (
-    (Level.HIP, ("gluteus_medius", "gluteus_minimus", "piriformis", "iliacus", "psoas", "multifidus")),
-    (
-        Level.PROXIMAL,
-        (
-            "gluteus_maximus",
-            "pectineus",
-            "adductor_brevis",
-            "quadratus_femoris",
-            "obturator_externus",
-            "obturator_internus",
-            "iliopsoas",
-            "tensor_fasciae_latae",
-            "hip_bone",
-        ),
-    ),
-    (Level.MIDDLE, ("adductor_longus",)),
-)
-
-
-def levels_of(structures: Iterable[Iterable[str]]) -> tuple[Level, ...]:
-    """Levels of the slices of one scan, given the structures in each, from the feet upwards.
-
-    The highest mark among the structures counts (``_LEVEL_MARKS``), and no slice lies lower than one below it.
-    """
-    order = tuple(Level)
-    highest, found = 0, []
-    for keys in structures:
-        own = set(keys)
-        level = next((level for level, marks in _LEVEL_MARKS if own & set(marks)), Level.DISTAL)
-        highest = max(highest, order.index(level))
-        found.append(order[highest])
-    return tuple(found)
-
-
 @dataclass(frozen=True, slots=True)
 class DrawnSlice:
     """One row of the index.
 
     Attributes:
         scan, slice: which slice, counted from the feet.
-        level: see ``Level``.
+        level: see ``ThighLevel``.
         side: of the leg: "right", "left", "both" or "unknown".
         structures: keys of what was drawn, in the order of the anatomy table.
         unsure: key and confidence (1 or 2) of the sections of which the reader was not sure.
@@ -119,7 +76,7 @@ class DrawnSlice:
 
     scan: str
     slice: int
-    level: Level
+    level: ThighLevel
     side: str
     structures: tuple[str, ...]
     unsure: tuple[tuple[str, int], ...]
@@ -279,7 +236,7 @@ def _slice_of(row: dict[str, str]) -> DrawnSlice:
     return DrawnSlice(
         _name(row["scan"]),
         int(row["slice"]),
-        Level(row["level"]),
+        ThighLevel(row["level"]),
         row["side"],
         structures,
         unsure,

@@ -27,19 +27,21 @@ from vastus.evaluation.table import (
     refuse_skewed,
     score_row,
 )
+from vastus.evaluation.thigh_level import ThighLevel, levels_of
 from vastus.io.tables import SIDE, STRUCTURE
 from vastus.volume import Volume, to_ras
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SLICE, Z_MM = "slice", "z_mm"
+SLICE, Z_MM, LEVEL = "slice", "z_mm", "level"
 ALL = "all"
 AREA_PREDICTION_MM2, AREA_REFERENCE_MM2 = "area_prediction_mm2", "area_reference_mm2"
 AREA_SIGNED_PERCENT, AREA_ABSOLUTE_PERCENT = "area_signed_percent", "area_absolute_percent"
 SECTION_COLUMNS = (
     SLICE,
     Z_MM,
+    LEVEL,
     STRUCTURE,
     SIDE,
     m.PRESENCE,
@@ -112,7 +114,12 @@ def score_drawn(prediction: Volume, reference: Volume, settings: ScoreSettings) 
                 found[label.value].append(section)
     rows = [_structure_row(label, found[label.value], frame) for label in labels]
     area = float(np.prod(plane_mm))
-    sections = [_section_row(s, second.affine, area, settings) for label in labels for s in found[label.value]]
+    levels = _levels(other, slices)
+    sections = [
+        _section_row(s, second.affine, area, settings) | {LEVEL: levels[s.slice].value}
+        for label in labels
+        for s in found[label.value]
+    ]
     return Drawn(
         pd.DataFrame(rows, columns=list(SCORE_COLUMNS)),
         pd.DataFrame(sections, columns=list(SECTION_COLUMNS)).sort_values(SLICE, kind="stable", ignore_index=True),
@@ -193,31 +200,47 @@ def _border(mask: Mask, known: Mask) -> Mask:
 
 
 def summarise_sections(sections: pd.DataFrame) -> pd.DataFrame:
-    """Sections of many cases by model and structure, and all together (``all``).
+    """Sections of many cases by model, level of the thigh and structure, and all together (``all``).
 
     Args:
         sections: ``SECTION_COLUMNS`` and ``subject`` and ``model``.
 
     Returns:
-        One row a model and structure: number of sections, missed, invented; mean and SD (n - 1) of Dice and surface
-        Dice over sections, empty ones by the policy; mean ASSD of those that both maps hold; mean signed and absolute
-        area error of those that the reference holds.
+        One row a model, level (``all`` first, then from the feet upwards) and structure: number of sections, missed,
+        invented; mean and SD (n - 1) of Dice and surface Dice over sections, empty ones by the policy; mean ASSD of
+        those that both maps hold; mean signed and absolute area error of those that the reference holds.
     """
     import pandas as pd
 
     rows = []
     for model, of_model in sections.groupby(m.MODEL, sort=False):
-        keys = [s.key for s in STRUCTURES if (of_model[STRUCTURE] == s.key).any()]
-        for name in [*keys, ALL]:
-            chosen = of_model if name == ALL else of_model[of_model[STRUCTURE] == name]
-            counts = {p.value: int((chosen[m.PRESENCE] == p.value).sum()) for p in (Presence.MISSED, Presence.INVENTED)}
-            row: dict[str, Any] = {m.MODEL: model, STRUCTURE: name, "sections": len(chosen)} | counts
-            for column in (m.DICE.column, m.SURFACE_DICE.column):
-                row |= {f"{column}_mean": chosen[column].mean(), f"{column}_sd": chosen[column].std(ddof=1)}
-            for column in (m.ASSD.column, AREA_SIGNED_PERCENT, AREA_ABSOLUTE_PERCENT):
-                row[f"{column}_mean"] = chosen[column].mean()
-            rows.append(row)
+        for level in (ALL, *(level.value for level in ThighLevel)):
+            of_level = of_model if level == ALL else of_model[of_model[LEVEL] == level]
+            keys = [s.key for s in STRUCTURES if (of_level[STRUCTURE] == s.key).any()]
+            for name in [*keys, *([ALL] if keys else [])]:
+                chosen = of_level if name == ALL else of_level[of_level[STRUCTURE] == name]
+                rows.append({m.MODEL: model, LEVEL: level, STRUCTURE: name} | _section_means(chosen))
     return pd.DataFrame(rows)
+
+
+def _section_means(sections: pd.DataFrame) -> dict[str, Any]:
+    """One row of ``summarise_sections`` without its names."""
+    row: dict[str, Any] = {"sections": len(sections)}
+    row |= {p.value: int((sections[m.PRESENCE] == p.value).sum()) for p in (Presence.MISSED, Presence.INVENTED)}
+    for column in (m.DICE.column, m.SURFACE_DICE.column):
+        row |= {f"{column}_mean": sections[column].mean(), f"{column}_sd": sections[column].std(ddof=1)}
+    for column in (m.ASSD.column, AREA_SIGNED_PERCENT, AREA_ABSOLUTE_PERCENT):
+        row[f"{column}_mean"] = sections[column].mean()
+    return row
+
+
+def _levels(reference: NDArray[Any], slices: tuple[int, ...]) -> dict[int, ThighLevel]:
+    """Level of each drawn slice (I, J, K), by what the reference holds in it."""
+    present = [
+        {BY_VALUE[int(v)].structure.key for v in np.unique(reference[:, :, k]) if v not in (0, UNLABELLED)}
+        for k in slices
+    ]
+    return dict(zip(slices, levels_of(present), strict=True))
 
 
 def _structure_row(label: Label, sections: list[_Section], frame: Frame) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from vastus import __version__
 from vastus.anatomy import BY_KEY, Group
 from vastus.evaluation import metrics as m
 from vastus.evaluation.drawn import ALL, AREA_ABSOLUTE_PERCENT, AREA_SIGNED_PERCENT
+from vastus.evaluation.drawn import LEVEL as SECTION_LEVEL
 from vastus.evaluation.metrics import Metric
 from vastus.evaluation.policy import Presence
 from vastus.evaluation.runner import Evaluation
@@ -140,6 +141,8 @@ def _partly(evaluation: Evaluation) -> str:
 
 
 def _section_table(evaluation: Evaluation, model: str) -> Iterator[str]:
+    import pandas as pd
+
     yield (
         "A section is a structure in one drawn slice. Mean ± SD over sections; ASSD: of those that both maps hold; "
         "area error: of those that the reference holds."
@@ -158,8 +161,10 @@ def _section_table(evaluation: Evaluation, model: str) -> Iterator[str]:
     yield "| Structure | " + " | ".join(titles) + " |"
     yield "|---|" + "---:|" * len(titles)
     rows = evaluation.section_summary
-    for _, row in rows[rows[m.MODEL] == model].iterrows():
-        name = "**All**" if row[STRUCTURE] == ALL else BY_KEY[row[STRUCTURE]].english
+    rows = rows[rows[m.MODEL] == model]
+    of_levels = rows[(rows[SECTION_LEVEL] != ALL) & (rows[STRUCTURE] == ALL)]
+    for _, row in pd.concat([rows[rows[SECTION_LEVEL] == ALL], of_levels]).iterrows():
+        name = _section_title(row[SECTION_LEVEL], row[STRUCTURE])
         cells = [
             _mean_sd({"mean": row[f"{metric.column}_mean"], "sd": row[f"{metric.column}_sd"]}, metric)
             for metric in (m.DICE, m.SURFACE_DICE)
@@ -209,6 +214,13 @@ def _comparison_table(evaluation: Evaluation) -> Iterator[str]:
             row = of.loc[metric.column]
             cells += [_number(row["median_difference"], metric.digits, signed=True), _p_value(row["p_holm"])]
         yield f"| {_title(level, name)} | {of['pairs'].max()} | " + " | ".join(cells) + " |"
+
+
+def _section_title(level: str, structure: str) -> str:
+    """A structure's name; of all structures the level of the thigh."""
+    if structure != ALL:
+        return BY_KEY[structure].english
+    return "**All**" if level == ALL else f"**{level.capitalize()}**"
 
 
 def _title(level: str, name: str) -> str:
