@@ -39,9 +39,10 @@ from vastus.inference.stitch import ScoreMap
 from vastus.io.atomic import atomic_path
 from vastus.io.scans import read_scan
 from vastus.preprocessing import Preprocessed
-from vastus.quality.agreement import MODEL_FILE, WRONG_BELOW, Model, load_model, weights_hash
+from vastus.quality.agreement import MODEL_FILE, WRONG_BELOW, Model, load_model, standardised, weights_hash
 from vastus.quality.features import (
     CLASS_OF_ROW,
+    INPUTS,
     USUAL,
     Population,
     Sections,
@@ -49,7 +50,6 @@ from vastus.quality.features import (
     features,
     raw_features,
 )
-from vastus.quality.trees import Trees
 from vastus.volume import Volume, crop, to_ras
 
 VIEWS: Final = ("noise", "shift", "thick", "scale", "crop", "upside_down", "back_to_front")
@@ -568,99 +568,80 @@ def find_population(rows: Rows, good: float = 0.85) -> Population:
     return Population(curve, usual_contact, usual_dice)
 
 
-def all_features(rows: Rows, population: Population) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+def all_features(rows: Rows, population: Population) -> NDArray[np.float64]:
     """Features of everything."""
-    found = [features(e, s, population) for e, s in zip(rows.evidence, rows.sections, strict=True)]
-    return found[0][0], np.concatenate([values for _, values in found])
-
-
-def _estimators() -> dict[str, Any]:
-    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-
-    common: dict[str, Any] = {
-        "max_iter": 60, "learning_rate": 0.12, "max_leaf_nodes": 10, "min_samples_leaf": 30, "l2_regularization": 5.0,
-        "max_features": 0.4, "random_state": 0, "early_stopping": False,
-    }  # fmt: skip
-    return {
-        "mean": HistGradientBoostingRegressor(**common),
-        "wrong": HistGradientBoostingClassifier(**common),
-    }
+    return np.concatenate([features(e, s, population) for e, s in zip(rows.evidence, rows.sections, strict=True)])
 
 
 def _weights(rows: Rows) -> NDArray[np.float64]:
     """How much each counts: drawn on real scans more than grown, whole structures more than sections."""
     weight = np.where(rows.kind == "train", 2.0, 1.0) * np.where(rows.whole, 2.0, 1.0)
-    return weight * np.where(rows.source == "planted", 0.5, 1.0)
+    return weight * np.where(rows.source == "planted", 0.25, 1.0)
 
 
-def _fitted(values: NDArray[np.float64], dice: NDArray[np.float64], weight: NDArray[np.float64]) -> dict[str, Trees]:
-    heads = {}
-    for name, estimator in _estimators().items():
-        estimator.fit(values, dice < WRONG_BELOW if name == "wrong" else dice, sample_weight=weight)
-        heads[name] = trees_of(estimator)
-    return heads
+def _inputs(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How to standardise the features: see ``agreement.Model``."""
+    missing = np.nanmedian(values, axis=0)
+    least, most = np.nanpercentile(values, [1, 99], axis=0)
+    filled = np.clip(np.where(np.isnan(values), missing, values), least, most)
+    return np.stack([missing, least, most, filled.mean(axis=0), filled.std(axis=0) + 1e-9], axis=1)
 
 
-def trees_of(estimator: Any) -> Trees:
-    """Arrays of a fitted estimator of scikit-learn."""
-    nodes = [predictor.nodes for (predictor,) in estimator._predictors]
-    most = max(len(n) for n in nodes)
+def _fitted(
+    values: NDArray[np.float64], wrong: NDArray[np.bool_], weight: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Inputs and weights of a logistic regression, held back much: the scans are few, and alike inside."""
+    from sklearn.linear_model import LogisticRegression
 
-    def stack(name: str, dtype: Any, fill: Any = 0) -> NDArray[Any]:
-        table = np.full((len(nodes), most), fill, dtype)
-        for row, n in zip(table, nodes, strict=True):
-            row[: len(n)] = n[name]
-        return table
-
-    feature = stack("feature_idx", np.int16)
-    feature[stack("is_leaf", bool, True)] = -1
-    return Trees(
-        feature,
-        stack("num_threshold", np.float64),
-        stack("missing_go_to_left", bool),
-        stack("left", np.int16),
-        stack("right", np.int16),
-        stack("value", np.float64),
-        float(np.ravel(estimator._baseline_prediction)[0]),
+    inputs = _inputs(values)
+    fitted = LogisticRegression(C=HELD_BACK, max_iter=200).fit(
+        standardised(values, inputs), wrong, sample_weight=weight
     )
+    return inputs, fitted.coef_[0]
+
+
+HELD_BACK: Final = 0.003
 
 
 def fit(sources: dict[str, Any], cache: Path, output: Path, results: Path | None) -> None:
     """Fit on everything but the test scans, set the chances on scans held out in turn, write, and score the test."""
     rows, _ = gather_rows(sources, cache)
     population = find_population(rows)
-    names, values = all_features(rows, population)
-    learn = rows.kind != "test"
-    weight = _weights(rows)
-    print(f"{learn.sum()} rows to learn from, {rows.dice[learn].__lt__(WRONG_BELOW).mean():.2f} of them wrong")
-    # Out of fold: no view of a scan is judged by trees that saw another view of it.
-    odds, said = np.full(len(learn), np.nan), np.full(len(learn), np.nan)
+    values = all_features(rows, population)
+    learn, weight, wrong = rows.kind != "test", _weights(rows), rows.dice < WRONG_BELOW
+    print(f"{learn.sum()} rows to learn from, {wrong[learn].mean():.2f} of them wrong")
+    # Out of fold: no view of a scan is judged by weights that saw another view of it.
+    total = np.full(len(learn), np.nan)
     groups = np.unique(rows.group[learn])
     fold = {int(g): n % FOLDS for n, g in enumerate(np.random.default_rng(0).permutation(groups))}
     of_fold = np.array([fold.get(int(g), -1) for g in rows.group])
     for number in range(FOLDS):
         train, test = learn & (of_fold != number), learn & (of_fold == number)
-        heads = _fitted(values[train], rows.dice[train], weight[train])
-        odds[test], said[test] = (heads[h].sum(values[test]) for h in ("wrong", "mean"))
+        inputs, weights = _fitted(values[train], wrong[train], weight[train])
+        total[test] = standardised(values[test], inputs) @ weights
     natural = learn & rows.whole & (rows.source == "plain")
     natural &= ~np.isin(rows.view, ("upside_down", "back_to_front"))
-    wrong = rows.dice[natural] < WRONG_BELOW
-    slope, offset = _platt(odds[natural], wrong, weight[natural])
-    own = -values[natural, names.index("whole_own")]
-    print(f"out of fold, {natural.sum()} natural structures, {wrong.sum()} wrong: AUROC"
-          f" {_auroc(odds[natural], wrong):.3f}, of plain confidence {_auroc(own, wrong):.3f}")  # fmt: skip
-    band = _band(said[natural], rows.dice[natural])
-    bundle = load_bundle(Path(sources["weights"]))
+    for title, chosen in (("all", natural), ("of these weights", natural & (rows.view != "older"))):
+        own = -values[chosen, INPUTS.index("whole_own")]
+        print(
+            f"out of fold, natural structures, {title}: {chosen.sum()}, {wrong[chosen].sum()} wrong: AUROC"
+            f" {_auroc(total[chosen], wrong[chosen]):.3f}, of plain confidence {_auroc(own, wrong[chosen]):.3f}"
+        )
+    slope, offset = _platt(total[natural], wrong[natural], weight[natural])
+    band = _band(total[natural], rows.dice[natural])
     facts = {
-        "names": list(names),
+        "inputs": list(INPUTS),
         "slope": slope,
         "offset": offset,
-        "weights_sha256": weights_hash(bundle),
+        "weights_sha256": weights_hash(load_bundle(Path(sources["weights"]))),
         "scans": len(groups),
         "rows": int(learn.sum()),
     }
-    heads = _fitted(values[learn], rows.dice[learn], weight[learn])
-    write_model(output, population, heads, band, facts)
+    inputs, weights = _fitted(values[learn], wrong[learn], weight[learn])
+    arrays = {"inputs": inputs, "weights": weights, "band": band, "facts": np.array(json.dumps(facts))}
+    arrays |= {"curve": population.curve, "contact": population.contact, "usual_dice": population.usual_dice}
+    with atomic_path(output) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)
     score(sources, cache, output, results)
 
 
@@ -668,43 +649,24 @@ def score(sources: dict[str, Any], cache: Path, output: Path, results: Path | No
     """Try a finished model on the test scans."""
     rows, scans = gather_rows(sources, cache, only="test")
     model = load_model(output)
-    names, values = all_features(rows, model.population)
-    values = values[:, [names.index(name) for name in model.names]]
-    score_test(rows, scans, values, model.names, model, results)
+    score_test(rows, scans, all_features(rows, model.population), model, results)
 
 
 FOLDS: Final = 3
 
 
-def _band(said: NDArray[np.float64], dice: NDArray[np.float64], knots: int = 12) -> NDArray[np.float64]:
-    """Mean, 10th and 90th percentile of the Dice around each of some values that the trees gave, none falling."""
-    order = np.argsort(said)
-    width = max(30, len(said) // 6)
+def _band(total: NDArray[np.float64], dice: NDArray[np.float64], knots: int = 12) -> NDArray[np.float64]:
+    """Mean, 10th and 90th percentile of the Dice around each of some sums, none rising with the sum."""
+    order = np.argsort(total)
+    width = max(30, len(total) // 6)
     rows = []
-    for middle in np.linspace(0, len(said) - 1, knots).round().astype(int):
-        first = int(np.clip(middle - width // 2, 0, max(0, len(said) - width)))
+    for middle in np.linspace(0, len(total) - 1, knots).round().astype(int):
+        first = int(np.clip(middle - width // 2, 0, max(0, len(total) - width)))
         here = order[first : first + width]
-        rows.append((said[here].mean(), dice[here].mean(), *np.quantile(dice[here], [0.1, 0.9])))
-    band = np.maximum.accumulate(np.array(rows), axis=0)
-    band[:, 2] = np.minimum(band[:, 2], band[:, 1])
-    band[:, 3] = np.maximum(band[:, 3], band[:, 1])
+        rows.append((total[here].mean(), dice[here].mean(), *np.quantile(dice[here], [0.1, 0.9])))
+    band = np.array(rows)
+    band[:, 1:] = np.minimum.accumulate(band[:, 1:], axis=0)
     return band[np.unique(band[:, 0], return_index=True)[1]]
-
-
-def write_model(
-    path: Path,
-    population: Population,
-    heads: dict[str, Trees],
-    band: NDArray[np.float64],
-    facts: dict[str, Any],
-) -> None:
-    """Write the file that ``vastus.quality`` reads."""
-    arrays: dict[str, Any] = {"facts": np.array(json.dumps(facts)), "band": band}
-    arrays |= {"curve": population.curve, "contact": population.contact, "usual_dice": population.usual_dice}
-    for name, trees in heads.items():
-        arrays |= trees.to_arrays(name)
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)
 
 
 def _platt(odds: NDArray[np.float64], wrong: NDArray[np.bool_], weight: NDArray[np.float64]) -> tuple[float, float]:
@@ -724,10 +686,7 @@ def _auroc(score: NDArray[np.float64], wrong: NDArray[np.bool_]) -> float:
     return float((ranks[wrong].sum() - hits * (hits + 1) / 2) / (hits * (len(wrong) - hits)))
 
 
-def score_test(
-    rows: Rows, scans: list[str], values: NDArray[np.float64], names: tuple[str, ...], model: Model,
-    results: Path | None,
-) -> None:  # fmt: skip
+def score_test(rows: Rows, scans: list[str], values: NDArray[np.float64], model: Model, results: Path | None) -> None:
     """Print, and write, how well the finished model does on scans that nothing was fitted on."""
     test = rows.kind == "test"
     judged = model.judge_features(values[test])
@@ -744,7 +703,7 @@ def score_test(
                 "low": round(float(judged[n, 1]), 4),
                 "high": round(float(judged[n, 2]), 4),
                 "wrong": round(float(judged[n, 3]), 4),
-                "confidence": round(float(values[test][n, names.index("whole_own" if whole else "own")]), 4),
+                "confidence": round(float(values[test][n, INPUTS.index("whole_own" if whole else "own")]), 4),
             }
         )
     text = json.dumps(summarise(table), indent=1)

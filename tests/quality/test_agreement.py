@@ -1,8 +1,9 @@
-"""Expected agreement: evidence counted rightly, trees followed rightly, and a spoilt structure expected to be worse."""
+"""Expected agreement: evidence counted rightly, the sum made rightly, and a spoilt structure expected to be worse."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,8 @@ from vastus.inference.evidence import (
 from vastus.inference.stitch import KEPT, STEPS_PER_LOGIT, ScoreMap, uniform_score_map
 from vastus.preprocessing import PreprocessingSettings
 from vastus.quality import agreement_of_record, agreement_record, agreement_rows, expect_agreement, likely_wrong
-from vastus.quality.agreement import Agreement, load_model, weights_hash
-from vastus.quality.features import features, single_sections, whole_structures
-from vastus.quality.trees import Trees
+from vastus.quality.agreement import Agreement, load_model, standardised, weights_hash
+from vastus.quality.features import INPUTS, features, single_sections, whole_structures
 from vastus.synthesis.phantom import make_phantom
 
 CLASS_IDS = (0, *(s.class_id for s in STRUCTURES))
@@ -77,40 +77,26 @@ def test_what_the_network_sees_outside_counts_for_its_side():
     assert right == pytest.approx(share) and left == 0
 
 
-def test_trees_are_followed_as_they_were_fitted():
-    tree = Trees(
-        feature=np.array([[0, -1, 1, -1, -1]], np.int16),
-        threshold=np.array([[0.5, 0, 2.0, 0, 0]]),
-        missing_left=np.array([[False, False, True, False, False]]),
-        left=np.array([[1, 0, 3, 0, 0]], np.int16),
-        right=np.array([[2, 0, 4, 0, 0]], np.int16),
-        value=np.array([[0, 10.0, 0, 20.0, 30.0]]),
-        baseline=1.0,
+def test_features_are_filled_cut_off_and_scaled():
+    inputs = np.array([[5.0, 0.0, 10.0, 4.0, 2.0]])  # missing, least, most, mean, SD
+    values = np.array([[4.0], [np.nan], [30.0], [-1.0]])
+    assert standardised(values, inputs).ravel().tolist() == [0.0, 0.5, 3.0, -2.0]
+
+
+def test_the_sum_gives_chance_and_range():
+    model = replace(
+        load_model(),
+        inputs=np.tile([0.0, -9.0, 9.0, 0.0, 1.0], (len(INPUTS), 1)),
+        weights=np.eye(len(INPUTS))[0],
+        slope=2.0,
+        offset=-1.0,
+        band=np.array([[-1.0, 0.9, 0.8, 0.95], [1.0, 0.5, 0.2, 0.7]]),
     )
-    values = np.array([[0.5, 9], [0.6, 2.0], [0.6, 2.1], [np.nan, np.nan]])
-    assert tree.sum(values).tolist() == [11.0, 21.0, 31.0, 21.0]
-    kept = Trees.from_arrays("x", tree.to_arrays("x"))
-    assert kept.sum(values).tolist() == tree.sum(values).tolist()
-
-
-def test_trees_agree_with_scikit_learn():
-    from importlib import util
-
-    from sklearn.ensemble import HistGradientBoostingRegressor
-
-    path = Path(__file__).parents[2] / "tools" / "fit_quality.py"
-    spec = util.spec_from_file_location("fit_quality", path)
-    assert spec is not None and spec.loader is not None
-    tool = util.module_from_spec(spec)
-    import sys
-
-    sys.modules["fit_quality"] = tool
-    spec.loader.exec_module(tool)
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=(300, 4))
-    values[rng.random(values.shape) < 0.2] = np.nan
-    fitted = HistGradientBoostingRegressor(max_iter=12, random_state=0).fit(values, np.nan_to_num(values).sum(axis=1))
-    np.testing.assert_allclose(tool.trees_of(fitted).sum(values), fitted.predict(values), atol=1e-9)
+    values = np.zeros((3, len(INPUTS)))
+    values[:, 0] = -5.0, 0.0, 1.0
+    judged = model.judge_features(values)
+    np.testing.assert_allclose(judged[:, :3], [[0.9, 0.8, 0.95], [0.7, 0.5, 0.825], [0.5, 0.2, 0.7]])
+    np.testing.assert_allclose(judged[:, 3], 1 / (1 + np.exp([11.0, 1.0, -1.0])))
 
 
 def test_the_shipped_model_belongs_to_the_shipped_weights():
@@ -153,9 +139,8 @@ def test_other_weights_get_no_number(tmp_path: Path):
 def test_sections_are_judged_with_the_features_of_whole_structures():
     found = evidence_of(phantom())
     model = load_model()
-    names, values = features(found, single_sections(found), model.population)
-    assert set(names) == set(model.names)
-    assert len(values) == (found.counts[:, :, Count.VOXELS] > 0).sum()
+    values = features(found, single_sections(found), model.population)
+    assert values.shape == ((found.counts[:, :, Count.VOXELS] > 0).sum(), len(INPUTS))
     assert model.judge(found, whole_structures(found)).shape == (len(found.present()), 4)
 
 

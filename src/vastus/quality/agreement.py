@@ -7,6 +7,7 @@ nothing is said, since another network is sure of other things.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from dataclasses import dataclass
 from functools import cache
@@ -20,13 +21,11 @@ from vastus.anatomy import LABELS
 from vastus.inference.bundle import SAFETENSORS_FILE, Bundle
 from vastus.inference.evidence import Evidence
 from vastus.io.tables import LIKELY_WRONG
-from vastus.quality.features import Population, Sections, features, whole_structures
-from vastus.quality.trees import Trees
+from vastus.quality.features import INPUTS, Population, Sections, features, whole_structures
 
 MODEL_FILE: Final = Path(__file__).parent / "agreement.npz"
 WRONG_BELOW: Final = 0.7
 """A structure whose Dice is below this is called wrong."""
-HEADS: Final = ("mean", "wrong")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +51,22 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """The fitted model.
+    """The fitted model: one sum over the features, and what it meant on scans that it was not fitted on.
 
     Attributes:
         population: what is usual.
-        names: of the features, in order.
-        heads: trees for the Dice and for the log odds of being wrong.
-        slope, offset: of the log odds, set on scans that the trees had not seen.
-        band: shape (K, 4), likewise: what the trees say of the Dice, rising; then the mean, the 10th and the 90th
-            percentile of the Dice of structures of which they said so.
+        inputs: shape (F, 5): of each of ``INPUTS`` the value taken where it is missing, the least and the most that
+            count, then mean and SD.
+        weights: shape (F,): of the standardised features in the log odds of being wrong.
+        slope, offset: from the sum to the log odds.
+        band: shape (K, 4): the sum, rising; then mean, 10th and 90th percentile of the Dice of structures with it.
         weights_sha256: of the weights it was fitted for.
         digest: SHA-256 of the file.
     """
 
     population: Population
-    names: tuple[str, ...]
-    heads: dict[str, Trees]
+    inputs: NDArray[np.float64]
+    weights: NDArray[np.float64]
     slope: float
     offset: float
     band: NDArray[np.float64]
@@ -76,19 +75,22 @@ class Model:
 
     def judge(self, evidence: Evidence, sections: Sections) -> NDArray[np.float64]:
         """Shape (N, 4): expected Dice, low, high, chance of being wrong."""
-        names, values = features(evidence, sections, self.population)
-        if set(names) != set(self.names):
-            raise ValueError("The model of agreement was fitted with other features: run tools/fit_quality.py again.")
-        return self.judge_features(values[:, [names.index(name) for name in self.names]])
+        return self.judge_features(features(evidence, sections, self.population))
 
     def judge_features(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The same from the features, shape (N, features)."""
-        if not len(values):
-            return np.zeros((0, 4))
-        said, odds = (self.heads[name].sum(values) for name in HEADS)
-        mean, low, high = (np.interp(said, self.band[:, 0], self.band[:, n]) for n in (1, 2, 3))
-        wrong = 1.0 / (1.0 + np.exp(-(self.slope * odds + self.offset)))
+        """The same from the features, shape (N, F)."""
+        total = standardised(values, self.inputs) @ self.weights
+        mean, low, high = (np.interp(total, self.band[:, 0], self.band[:, n]) for n in (1, 2, 3))
+        wrong = 1.0 / (1.0 + np.exp(-(self.slope * total + self.offset)))
         return np.stack([mean, low, high, wrong], axis=1)
+
+
+def standardised(values: NDArray[np.float64], inputs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Features filled where missing, cut off where extreme, and in units of their SD."""
+    missing, least, most, mean, sd = inputs.T
+    filled = np.clip(np.where(np.isnan(values), missing, values), least, most)
+    scaled: NDArray[np.float64] = (filled - mean) / sd
+    return scaled
 
 
 def weights_hash(bundle: Bundle) -> str:
@@ -100,21 +102,20 @@ def weights_hash(bundle: Bundle) -> str:
 def load_model(path: Path = MODEL_FILE) -> Model:
     """Read a fitted model."""
     raw = path.read_bytes()
-    with np.load(path, allow_pickle=False) as arrays:
+    with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
         facts: dict[str, Any] = json.loads(str(arrays["facts"]))
-        population = Population(arrays["curve"], arrays["contact"], arrays["usual_dice"])
-        heads = {name: Trees.from_arrays(name, arrays) for name in HEADS}
-        band = arrays["band"]
-    return Model(
-        population,
-        tuple(facts["names"]),
-        heads,
-        facts["slope"],
-        facts["offset"],
-        band,
-        facts["weights_sha256"],
-        hashlib.sha256(raw).hexdigest(),
-    )
+        if tuple(facts["inputs"]) != INPUTS:
+            raise ValueError("The model of agreement was fitted with other features: run tools/fit_quality.py again.")
+        return Model(
+            Population(arrays["curve"], arrays["contact"], arrays["usual_dice"]),
+            arrays["inputs"],
+            arrays["weights"],
+            facts["slope"],
+            facts["offset"],
+            arrays["band"],
+            facts["weights_sha256"],
+            hashlib.sha256(raw).hexdigest(),
+        )
 
 
 def expect_agreement(

@@ -1,4 +1,4 @@
-"""What can be seen of a structure without a reference: some sixty numbers, each with a plain meaning.
+"""What can be seen of a structure without a reference: some thirty numbers, each with a plain meaning.
 
 They come from ``inference.evidence``: how sure the network is inside and along the border; how much of the structure it
 sees outside; size, place and shape against what is usual in the population at that level of the body; density inside
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vastus.anatomy import BY_KEY, LABELS, STRUCTURES
 from vastus.inference.body_lie import HEIGHT_MM
-from vastus.inference.evidence import CONTACTS, IMAGE_EDGE, OTHER_SIDE, Count, Evidence
+from vastus.inference.evidence import IMAGE_EDGE, OTHER_SIDE, Count, Evidence
 
 Table = NDArray[np.float64]
 
@@ -42,6 +42,8 @@ USUAL: Final = (
     "soft_dice",
 )
 """What is compared with the population at the same level of the body."""
+FARTHEST: Final = 12.0
+"""SDs; farther off is as odd."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,11 +149,8 @@ def raw_features(evidence: Evidence, sections: Sections) -> dict[str, Table]:
     judged = _Judged.of(evidence, sections)
     with np.errstate(divide="ignore", invalid="ignore"):
         out = _sureness(judged) | _size(judged) | _place(judged) | _density(judged) | _shape(judged)
-        out |= _neighbours(judged)
         out["level"] = _level(judged)
-    out |= _of_the_scan(evidence, len(judged.rows))
-    out["own_to_scan"] = out["own"] - out["scan_own"]
-    out["hu_to_scan"] = out["mean_hu"] - out["scan_hu"]
+    out["own_to_scan"] = out["own"] - _sure_of_the_scan(evidence)
     return out
 
 
@@ -163,7 +162,6 @@ def _sureness(judged: _Judged) -> dict[str, Table]:
         "own": own[:, Count.OWN] / size,
         "entropy": own[:, Count.ENTROPY] / size,
         "margin": own[:, Count.MARGIN] / size,
-        "below_half": own[:, Count.BELOW_HALF] / size,
         "below_four_fifths": own[:, Count.BELOW_FOUR_FIFTHS] / size,
         "border_own": own[:, Count.BORDER_OWN] / own[:, Count.BORDER],
         "inner_own": np.where(inside > 0, inner, np.nan),
@@ -182,18 +180,11 @@ def _soft_dice(sums: Table) -> Table:
 
 def _size(judged: _Judged) -> dict[str, Table]:
     n, mask, size, of_side = judged.voxels, judged.mask, judged.size, judged.side
-    dx, dy, dz = judged.evidence.spacing_mm
     side = np.stack([n[s == SIDE_OF_ROW].sum(axis=0) for s in range(3)])
     femur = np.sum(mask * n[_row_of(_FEMUR, of_side)], axis=1)
-    other = np.sum(mask * n[_OTHER_ROW[judged.rows]], axis=1)
-    other_side = side[1 - np.minimum(of_side, 1)].sum(axis=1)
     return {
-        "log_mm3": np.log(judged.whole[:, Count.VOXELS] * dx * dy * dz),
-        "log_mm2": np.log(size * dx * dy / np.maximum(1, (mask * judged.held).sum(axis=1))),
         "share_of_side": np.log(size / np.sum(mask * side[of_side], axis=1)),
         "to_femur": np.where(femur > 0, np.log(size / femur), np.nan),
-        "to_other_side": np.where(other > 0, np.log(size / other), np.nan),
-        "other_side_lacks": ((other == 0) & (other_side > 0)).astype(float),
     }
 
 
@@ -219,45 +210,52 @@ def _place(judged: _Judged) -> dict[str, Table]:
 def _density(judged: _Judged) -> dict[str, Table]:
     own, size = judged.own, judged.size
     mean = own[:, Count.HU] / size
-    inside = size - own[:, Count.BORDER]
-    inner = np.where(inside > 0, (own[:, Count.HU] - own[:, Count.BORDER_HU]) / inside, np.nan)
-    return {
-        "mean_hu": mean,
-        "sd_hu": np.sqrt(np.maximum(own[:, Count.HU_SQUARES] / size - mean**2, 0)),
-        "fat": own[:, Count.FAT] / size,
-        "dense": own[:, Count.DENSE] / size,
-        "border_hu": own[:, Count.BORDER_HU] / own[:, Count.BORDER] - inner,
-        "noise": np.sqrt(own[:, Count.STEP_SQUARES] / np.maximum(own[:, Count.STEPS], 1) / 2),
-    }
+    return {"mean_hu": mean, "sd_hu": np.sqrt(np.maximum(own[:, Count.HU_SQUARES] / size - mean**2, 0))}
 
 
 def _shape(judged: _Judged) -> dict[str, Table]:
     rows, held = judged.rows, judged.held
     change = np.abs(np.diff(judged.voxels, axis=1))
     around = np.pad(change, ((0, 0), (1, 0))) + np.pad(change, ((0, 0), (0, 1)))
+    touch = judged.touch
     return {
         "roughness": np.sum(judged.mask * around[rows] * held, axis=1) / judged.size,
-        "whole_roughness": change[rows].sum(axis=1) / judged.whole[:, Count.VOXELS],
         "runs": (np.diff(np.pad(held, ((0, 0), (1, 0))).astype(int), axis=1) == 1).sum(axis=1).astype(float),
-        "slices": held.sum(axis=1) * judged.evidence.spacing_mm[2],
-        "parts": judged.evidence.parts[rows].astype(float),
         "dissolved": judged.evidence.dissolved[rows],
         "ends": held[:, 0].astype(float) + held[:, -1],
+        "touch_edge": touch[:, IMAGE_EDGE] / np.maximum(touch.sum(axis=1), 1),
     }
 
 
-def _neighbours(judged: _Judged) -> dict[str, Table]:
-    share = judged.touch / np.maximum(judged.touch.sum(axis=1, keepdims=True), 1)
-    return {
-        "touch_nothing": share[:, 0],
-        "touch_femur": share[:, _FEMUR],
-        "touch_other_side": share[:, OTHER_SIDE],
-        "touch_edge": share[:, IMAGE_EDGE],
-    }
+INPUTS: Final = (
+    "own",
+    "entropy",
+    "margin",
+    "below_four_fifths",
+    "border_own",
+    "inner_own",
+    "outside",
+    "soft_dice",
+    "whole_own",
+    "whole_soft_dice",
+    "own_to_scan",
+    "roughness",
+    "jump",
+    "runs",
+    "dissolved",
+    "ends",
+    "touch_edge",
+    "odd_neighbours",
+    "lacking_neighbours",
+    "usual_dice",
+    "far_out",
+    *(f"{name}_off" for name in USUAL),
+)
+"""What the chance of being wrong is made of, in this order; ``_off``: how far from the usual, in SDs, either way."""
 
 
-def features(evidence: Evidence, sections: Sections, population: Population) -> tuple[tuple[str, ...], Table]:
-    """Names, and values of shape (N, features)."""
+def features(evidence: Evidence, sections: Sections, population: Population) -> Table:
+    """Values of shape (N, len(INPUTS)), NaN where there is none."""
     raw = raw_features(evidence, sections)
     classes = CLASS_OF_ROW[sections.rows]
     found = dict(raw)
@@ -265,24 +263,21 @@ def features(evidence: Evidence, sections: Sections, population: Population) -> 
     t = np.where(np.isfinite(level), level, 0.0) / 100.0
     for number, name in enumerate(USUAL):
         a, b, c, sd = population.curve[classes, number].T
-        found[f"{name}_z"] = np.clip((raw[name] - (a + b * t + c * t * t)) / sd, -12, 12)
-    touch = np.einsum("nk,nkc->nc", sections.slices.astype(float), evidence.contacts[sections.rows].astype(float))
-    share = touch / np.maximum(touch.sum(axis=1, keepdims=True), 1)
-    found["odd_neighbours"] = -(share * np.log(population.contact[classes] + 0.003)).sum(axis=1)
-    lack = np.maximum(population.contact[classes] - share, 0.0)
-    found["lacking_neighbours"] = lack[:, 1:OTHER_SIDE].sum(axis=1)
+        found[f"{name}_off"] = np.minimum(np.abs((raw[name] - (a + b * t + c * t * t)) / sd), FARTHEST)
+    share = contact_shares(evidence, sections)
+    usual = population.contact[classes]
+    found["odd_neighbours"] = -(share * np.log(usual + 0.003)).sum(axis=1)
+    found["lacking_neighbours"] = np.maximum(usual - share, 0.0)[:, 1:OTHER_SIDE].sum(axis=1)
     found["usual_dice"] = population.usual_dice[classes]
-    sided = ("share_of_side_z", "right_mm_z", "front_mm_z", "border_density_z", "mean_hu_z")
-    found["far_out"] = np.nanmax(np.abs(np.nan_to_num(np.stack([found[name] for name in sided]))), axis=0)
-    names = tuple(found)
-    return names, np.stack([found[name] for name in names], axis=1)
+    told = ("share_of_side", "right_mm", "front_mm", "border_density", "mean_hu")
+    found["far_out"] = np.max([np.nan_to_num(found[f"{name}_off"]) for name in told], axis=0)
+    return np.stack([found[name] for name in INPUTS], axis=1)
 
 
 def contact_shares(evidence: Evidence, sections: Sections) -> Table:
     """Share of each neighbour, shape (N, 32): for the population."""
     touch = np.einsum("nk,nkc->nc", sections.slices.astype(float), evidence.contacts[sections.rows].astype(float))
     shares: Table = touch / np.maximum(touch.sum(axis=1, keepdims=True), 1)
-    assert shares.shape[1] == CONTACTS
     return shares
 
 
@@ -343,23 +338,10 @@ def _level(judged: _Judged) -> Table:
     return level
 
 
-def _of_the_scan(evidence: Evidence, count: int) -> dict[str, Table]:
-    """The same for all structures of a scan."""
-    totals = evidence.counts.sum(axis=1)
-    muscle = ~_BONE[CLASS_OF_ROW] & (totals[:, Count.VOXELS] > 0)
-    n = max(1.0, float(totals[muscle, Count.VOXELS].sum()))
-    values = {
-        "scan_own": totals[muscle, Count.OWN].sum() / n,
-        "scan_hu": totals[muscle, Count.HU].sum() / n,
-        "scan_noise": np.sqrt(
-            totals[muscle, Count.STEP_SQUARES].sum() / max(1.0, float(totals[muscle, Count.STEPS].sum())) / 2
-        ),
-        "scan_outside": totals[muscle, Count.OUTSIDE].sum() / n,
-        "scan_structures": float(muscle.sum()),
-        "scan_mm": evidence.counts.shape[1] * evidence.spacing_mm[2],
-        "scan_dissolved": float(evidence.dissolved[muscle].mean()) if muscle.any() else 0.0,
-    }
-    return {name: np.full(count, float(value)) for name, value in values.items()}
+def _sure_of_the_scan(evidence: Evidence) -> float:
+    """Mean probability of the label given, over all muscles."""
+    totals = evidence.counts.sum(axis=1)[~_BONE[CLASS_OF_ROW]]
+    return float(totals[:, Count.OWN].sum() / max(1.0, float(totals[:, Count.VOXELS].sum())))
 
 
 def _row_of(class_id: int, side: NDArray[np.int64]) -> NDArray[np.int64]:
