@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from batch_standin import StandIn, rows_of, write_inputs
-from vastus.batch.engine import Engine, NextTask, core_count
+from vastus.batch.engine import BatchEngine, NextTask, core_count
 from vastus.batch.engine_local import LocalEngine
 from vastus.batch.runner import BatchRequest, OpenBatch
 from vastus.batch.task import Ending, Outcome, ProcessorFactory, Product
@@ -120,7 +120,7 @@ def _cells() -> list[list[str]]:
 class Timed:
     """Another engine, and how long it ran."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: BatchEngine) -> None:
         self.engine, self.workers = engine, engine.workers
         self.seconds = self.ended = 0.0
         self.peak_bytes = 0

@@ -114,8 +114,8 @@ def masks(folder: Path, value: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def run_ours(folder: Path) -> None:
+    from vastus.evaluation.pair import evaluate_pair
     from vastus.evaluation.surface import surface_distances
-    from vastus.evaluation.table import evaluate_pair
     from vastus.volume import Volume
 
     affine = np.diag([*SPACING_MM, 1.0])

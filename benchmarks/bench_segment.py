@@ -25,7 +25,7 @@ import numpy as np
 
 from vastus.anatomy import STRUCTURES
 from vastus.inference.bundle import Bundle, default_bundle_folder, load_bundle
-from vastus.inference.runtime import processor_name
+from vastus.inference.processor import processor_name
 from vastus.io.labels import read_labels, write_labels
 from vastus.volume import Volume
 

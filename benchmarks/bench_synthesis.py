@@ -42,8 +42,9 @@ def main() -> None:
 
 def report(options: argparse.Namespace) -> str:
     """All tables, as Markdown."""
-    from vastus.inference.runtime import processor_name
-    from vastus.synthesis.atlas import PersonName, build_atlas, load_atlas
+    from vastus.inference.processor import processor_name
+    from vastus.synthesis.atlas import PersonName, load_atlas
+    from vastus.synthesis.atlas_building import build_atlas
     from vastus.synthesis.stream import fill_pool
     from vastus.synthesis.subject import Variety, build_body, sample_plan
 

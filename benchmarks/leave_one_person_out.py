@@ -22,7 +22,7 @@ from vastus.evaluation.files import write_evaluation
 from vastus.evaluation.runner import Rater, RunSettings, evaluate
 from vastus.evaluation.table import ScoreSettings
 from vastus.training.crossval import predict_cases
-from vastus.training.dataset import Case, read_dataset
+from vastus.training.dataset import TrainingCase, read_dataset
 
 PEOPLE = ("vhf", "vhm")
 SPACING = "1.2,1.2,3"
@@ -70,7 +70,7 @@ def trained_run(person: str, plan: Plan) -> Path:
     return run
 
 
-def test_cases(person: str, plan: Plan) -> list[Case]:
+def test_cases(person: str, plan: Plan) -> list[TrainingCase]:
     """Scans of a person that nothing was trained on."""
     folder = plan.output / f"test_{person}"
     if not (folder / "dataset.json").is_file():

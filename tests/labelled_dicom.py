@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from vastus.dicom.draft import DicomContent
 from vastus.dicom.objects import Algorithm
-from vastus.dicom.outputs import DicomContent
 from vastus.io.scans import read_scan
 from vastus.morphometry import measure_volumes
 

@@ -17,7 +17,7 @@ from pynetdicom import AE, evt
 
 import dicom_factory as factory
 from orthanc_server import free_port
-from vastus.dicom.pacs import file_name
+from vastus.dicom.pacs_address import file_name
 
 CT = factory.CT
 RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"

@@ -12,7 +12,14 @@ from scipy.ndimage import map_coordinates
 
 from vastus.anatomy import Side
 from vastus.errors import SettingsError, UnsupportedScanError
-from vastus.preprocessing import PreprocessingSettings, body_box, body_mask, normalise_hu, preprocess
+from vastus.preprocessing import (
+    PreprocessingSettings,
+    body_box,
+    body_mask,
+    normalise_hu,
+    normalise_hu_tensor,
+    preprocess,
+)
 from vastus.synthesis.phantom import make_phantom
 from vastus.volume import Volume, crop, from_ras, to_ras
 
@@ -25,6 +32,16 @@ def test_defaults_are_the_papers():
     assert SETTINGS.gamma == 2.0
     assert SETTINGS.spacing_mm == (1.5, 1.5, 2.0)
     assert SETTINGS.window_size == (96, 96, 96)
+
+
+@pytest.mark.parametrize("gamma", [1.0, 2.0])
+def test_a_tensor_is_normalised_like_an_array(gamma):
+    torch = pytest.importorskip("torch")
+    chosen = PreprocessingSettings(hu_window=(-150.0, 250.0), gamma=gamma)
+    hu = np.linspace(-1024, 3000, 777, dtype=np.float32).reshape(7, 111)
+    found = normalise_hu_tensor(torch.from_numpy(hu), chosen).numpy()
+    assert found.min() == 0.0 and found.max() == 1.0
+    np.testing.assert_allclose(found, normalise_hu(hu, chosen), atol=1e-6)
 
 
 @pytest.mark.parametrize(

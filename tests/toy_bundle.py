@@ -46,3 +46,15 @@ def write_toy_bundle(
     info = BundleInfo("toy", NetworkSpec("none"), settings, tuple(classes), "nothing: a test network")
     write_bundle_files(folder, info, card="# Toy", licence="Apache-2.0")
     return load_bundle(folder)
+
+
+def write_painted_scan(path: Path, z_range_mm: tuple[float, float] = (200.0, 342.0)) -> None:
+    """A phantom in which each class has the intensity that the toy network knows it by."""
+    import nibabel as nib
+
+    from vastus.synthesis.phantom import make_phantom
+
+    phantom = make_phantom(PAINTED.spacing_mm, z_range_mm=z_range_mm, noise_hu=0)
+    classes = phantom.labels.array % 100
+    hu = np.where(classes > 0, classes * CLASS_STEP_HU, np.where(phantom.ct.array > -900, -100.0, -1000.0))
+    nib.save(nib.Nifti1Image(hu.astype(np.int16), phantom.ct.affine), path)

@@ -34,7 +34,8 @@ import dicom_factory as factory
 from labelled_dicom import FULL_HEADER, content_of
 from orthanc_server import PASSWORD, USER, free_port, running_orthanc
 from vastus.dicom.outputs import DicomFormat, write_dicom
-from vastus.dicom.pacs import open_pacs, parse_address
+from vastus.dicom.pacs import open_pacs
+from vastus.dicom.pacs_address import parse_address
 
 ROOT = Path(__file__).parents[1]
 SCREEN = (1500, 950)

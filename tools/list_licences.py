@@ -14,7 +14,7 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference-licences.md"
-USED_EXTRAS = ("train", "dicom", "batch", "annotate")
+USED_EXTRAS = ("train", "dicom", "batch", "annotate", "documents")
 """Extras that a user installs; those for tests and documentation are not passed on."""
 
 HEAD = """# Licences of what Vastus needs

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from vastus.anatomy import BACKGROUND_ID, BY_ID, BY_KEY, STRUCTURES, UNLABELLED
+from vastus.anatomy import BACKGROUND_ID, BY_ID, BY_KEY, STRUCTURES, UNLABELLED, ThighLevel
 from vastus.datasets.layout import (
     CHECKSUMS_FILE,
     INDEX_FILE,
@@ -41,7 +41,7 @@ from vastus.datasets.layout import (
     strokes_folder,
 )
 from vastus.errors import VastusError
-from vastus.evaluation.thigh_level import ThighLevel, levels_of
+from vastus.evaluation.thigh_level import levels_of
 from vastus.io.atomic import write_text
 from vastus.io.labels import write_labels
 from vastus.io.scans import read_scan

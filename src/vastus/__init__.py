@@ -9,16 +9,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-
 from vastus.compiled import settle_cache_folder
+from vastus.version import __version__
 
 settle_cache_folder()
 
 if TYPE_CHECKING:
     from vastus.anatomy import BONES, LABELS, MUSCLES, STRUCTURES, Group, Label, Side, Structure
     from vastus.errors import VastusError
-    from vastus.evaluation.table import evaluate_pair
+    from vastus.evaluation.pair import evaluate_pair
     from vastus.inference.bundle import Bundle, default_bundle, load_bundle
     from vastus.inference.predictor import Predictor, Segmentation
     from vastus.io.labels import read_labels, write_labels
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 _PUBLIC: dict[str, tuple[str, ...]] = {
     "anatomy": ("BONES", "LABELS", "MUSCLES", "STRUCTURES", "Group", "Label", "Side", "Structure"),
     "errors": ("VastusError",),
-    "evaluation.table": ("evaluate_pair",),
+    "evaluation.pair": ("evaluate_pair",),
     "inference.bundle": ("Bundle", "default_bundle", "load_bundle"),
     "inference.predictor": ("Predictor", "Segmentation"),
     "io.labels": ("read_labels", "write_labels"),

@@ -1,7 +1,7 @@
 """The one table of structures: 27 muscles, two bones and the background.
 
-Pure data; imports nothing but the standard library. Everything that needs a class id, a label value, a name, a
-group or a colour takes it from here.
+Pure data; imports nothing but the standard library. Everything that needs a class id, a label value, a name, a group,
+a colour or where a structure lies takes it from here. To add a structure, add a row at the end of ``STRUCTURES``.
 
 Two numberings, both stable:
 
@@ -10,15 +10,18 @@ Two numberings, both stable:
 - A **label value** (``uint8``) is what a user gets in a label map: ``100 + class id`` on the patient's right,
   ``200 + class id`` on the left. A bare class id (1..29) in a label map means that the side is not known.
 
+``class_of`` and ``Structure.label_value`` lead from one to the other; nobody else needs to know the rule.
+
 Beside them stands ``UNLABELLED`` (255): nobody looked there, or nobody can tell.
 """
 
 from __future__ import annotations
 
-import colorsys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 
 class Group(Enum):
@@ -30,6 +33,79 @@ class Group(Enum):
     GLUTEAL = "gluteal"
     OTHER = "other"
     BONE = "bone"
+
+    @property
+    def title(self) -> str:
+        """What people read, the same on every page, figure and screen."""
+        return {
+            Group.ANTERIOR: "Anterior thigh",
+            Group.MEDIAL: "Medial thigh",
+            Group.POSTERIOR: "Posterior thigh",
+            Group.GLUTEAL: "Gluteal region",
+            Group.OTHER: "Trunk and hip flexors",
+            Group.BONE: "Bones",
+        }[self]
+
+    @property
+    def also(self) -> str:
+        """Other words that people look for it by, in a search."""
+        return {
+            Group.ANTERIOR: "Quadriceps and sartorius",
+            Group.MEDIAL: "Adductors",
+            Group.POSTERIOR: "Hamstrings",
+            Group.GLUTEAL: "Glutei and hip rotators",
+            Group.OTHER: "Hip flexors and trunk",
+            Group.BONE: "Skeleton",
+        }[self]
+
+
+THIGH_GROUPS: Final = (Group.ANTERIOR, Group.MEDIAL, Group.POSTERIOR)
+"""The groups of the muscles of the thigh."""
+MUSCLE_GROUPS: Final = tuple(group for group in Group if group is not Group.BONE)
+"""All groups but the bones."""
+
+
+class Region(Enum):
+    """Where a structure lies, from the knee upwards.
+
+    A muscle of ``PELVIS`` or ``TRUNK`` ends above the lower end of the ischium, the lowest point of the hip bone; one
+    of ``TRUNK`` reaches higher than a scan from hip to knee.
+    """
+
+    THIGH = "thigh"
+    HIP = "hip"
+    PELVIS = "pelvis"
+    TRUNK = "trunk"
+
+
+class ThighLevel(Enum):
+    """Where along the thigh a slice lies, by the structures drawn in it, from the feet upwards."""
+
+    DISTAL = "distal"
+    MIDDLE = "middle"
+    PROXIMAL = "proximal"
+    HIP = "hip"
+
+
+class Depth(Enum):
+    """Whether a muscle lies clearly in the front or in the back of the body."""
+
+    FRONT = "front"
+    BACK = "back"
+
+
+class Lie(Enum):
+    """Whether a muscle lies clearly at the inner or at the outer side of its leg or of its half of the trunk."""
+
+    MEDIAL = "medial"
+    LATERAL = "lateral"
+
+
+class Coding(Enum):
+    """What stands in place of a SNOMED code."""
+
+    PRIVATE = "two independent sources do not agree on a code: the private scheme is used, rather than a guess"
+    UNDECIDED = "nobody has looked for a code yet: no DICOM object is written"
 
 
 class Side(Enum):
@@ -61,108 +137,521 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """One muscle or bone.
+    """One muscle or bone: a row of the table.
 
-    ``key`` is the stable machine name. ``code`` is set only where two independent sources agree on it.
+    Attributes:
+        class_id: what a network predicts; never changes.
+        key: the stable machine name.
+        english, latin: names for people.
+        abbreviation: usual short name in the reading of thigh scans.
+        group: as in the paper.
+        region: where it lies.
+        colour: red, green, blue.
+        snomed: value of a SNOMED CT code on which two independent sources agree, or why there is none.
+        height_mm: how high above the knee its middle lies in a person of middle height; None: nothing to go by.
+        depth, lie: front or back, inner or outer side; None: in between, or it changes along the body.
+        lowest_level: lowest level of the thigh at which a slice shows it; None: it hangs at the front of the hip and
+            tells no level.
+        large: a whole one of an adult is larger than 5 cm3.
+        other_names: that other programs use, in small letters.
     """
 
     class_id: int
     key: str
     english: str
     latin: str
+    abbreviation: str
     group: Group
+    region: Region
     colour: tuple[int, int, int]
-    code: Code | None = None
+    snomed: str | Coding = Coding.UNDECIDED
+    height_mm: float | None = None
+    depth: Depth | None = None
+    lie: Lie | None = None
+    lowest_level: ThighLevel | None = None
+    large: bool = False
+    other_names: tuple[str, ...] = ()
 
     @property
     def is_muscle(self) -> bool:
-        """Whether this is one of the 27 muscles (not a bone)."""
+        """Whether this is a muscle (not a bone)."""
         return self.group is not Group.BONE
+
+    @property
+    def code(self) -> Code | None:
+        """The SNOMED CT code; None where there is none to trust."""
+        return Code("SCT", self.snomed, self.english) if isinstance(self.snomed, str) else None
 
     def label_value(self, side: Side) -> int:
         """Value of this structure in a label map, on the given side."""
         return side.offset + self.class_id
 
+    @property
+    def label_values(self) -> tuple[int, int, int]:
+        """All its values in a label map: right, left, side unknown."""
+        return self.label_value(Side.RIGHT), self.label_value(Side.LEFT), self.label_value(Side.UNKNOWN)
+
 
 BACKGROUND_ID = 0
 UNLABELLED = 255
 """Value of a voxel of a reference that nobody labelled, or where nobody can tell: it has no loss and no score."""
+LARGEST_CLASS_ID: Final = 51
+"""Label values are bytes: 200 + 51 is the largest. 252 to 254 are the viewer's, 255 is ``UNLABELLED``."""
 CODE_LEFT = Code("SCT", "7771000", "Left")
 CODE_RIGHT = Code("SCT", "24028007", "Right")
 
-_SNOMED = {
-    # Only codes on which two independent sources agree; the others get none rather than a guess.
-    "sartorius": "12595009",
-    "gluteus_medius": "78333006",
-    "gluteus_minimus": "75297007",
-    "iliopsoas": "68455001",
-}
-
-# (key, English, Latin, group), in the order of the class ids 1..29.
-_ROWS: tuple[tuple[str, str, str, Group], ...] = (
-    ("sartorius", "Sartorius", "Musculus sartorius", Group.ANTERIOR),
-    ("rectus_femoris", "Rectus femoris", "Musculus rectus femoris", Group.ANTERIOR),
-    ("vastus_lateralis", "Vastus lateralis", "Musculus vastus lateralis", Group.ANTERIOR),
-    ("vastus_intermedius", "Vastus intermedius", "Musculus vastus intermedius", Group.ANTERIOR),
-    ("vastus_medialis", "Vastus medialis", "Musculus vastus medialis", Group.ANTERIOR),
-    ("adductor_magnus", "Adductor magnus", "Musculus adductor magnus", Group.MEDIAL),
-    ("adductor_brevis", "Adductor brevis", "Musculus adductor brevis", Group.MEDIAL),
-    ("adductor_longus", "Adductor longus", "Musculus adductor longus", Group.MEDIAL),
-    ("gracilis", "Gracilis", "Musculus gracilis", Group.MEDIAL),
-    ("pectineus", "Pectineus", "Musculus pectineus", Group.MEDIAL),
-    ("semitendinosus", "Semitendinosus", "Musculus semitendinosus", Group.POSTERIOR),
-    ("semimembranosus", "Semimembranosus", "Musculus semimembranosus", Group.POSTERIOR),
-    ("biceps_femoris", "Biceps femoris", "Musculus biceps femoris", Group.POSTERIOR),
-    ("gluteus_maximus", "Gluteus maximus", "Musculus gluteus maximus", Group.GLUTEAL),
-    ("gluteus_medius", "Gluteus medius", "Musculus gluteus medius", Group.GLUTEAL),
-    ("gluteus_minimus", "Gluteus minimus", "Musculus gluteus minimus", Group.GLUTEAL),
-    ("tensor_fasciae_latae", "Tensor fasciae latae", "Musculus tensor fasciae latae", Group.GLUTEAL),
-    ("piriformis", "Piriformis", "Musculus piriformis", Group.GLUTEAL),
-    ("obturator_internus", "Obturator internus", "Musculus obturatorius internus", Group.GLUTEAL),
-    ("obturator_externus", "Obturator externus", "Musculus obturatorius externus", Group.GLUTEAL),
-    ("quadratus_femoris", "Quadratus femoris", "Musculus quadratus femoris", Group.GLUTEAL),
-    ("iliacus", "Iliacus", "Musculus iliacus", Group.OTHER),
-    ("iliopsoas", "Iliopsoas", "Musculus iliopsoas", Group.OTHER),
-    ("psoas", "Psoas major", "Musculus psoas major", Group.OTHER),
-    ("abdominal_oblique", "Abdominal oblique", "Musculi obliqui abdominis", Group.OTHER),
-    ("rectus_abdominis", "Rectus abdominis", "Musculus rectus abdominis", Group.OTHER),
-    ("multifidus", "Multifidus", "Musculus multifidus", Group.OTHER),
-    ("femur", "Femur", "Os femoris", Group.BONE),
-    ("hip_bone", "Hip bone", "Os coxae", Group.BONE),
+STRUCTURES: tuple[Structure, ...] = (
+    Structure(
+        1,
+        "sartorius",
+        "Sartorius",
+        "Musculus sartorius",
+        "SAR",
+        Group.ANTERIOR,
+        Region.THIGH,
+        (209, 26, 59),
+        snomed="12595009",
+        height_mm=240,
+        depth=Depth.FRONT,
+        lowest_level=ThighLevel.DISTAL,
+        large=True,
+    ),
+    Structure(
+        2,
+        "rectus_femoris",
+        "Rectus femoris",
+        "Musculus rectus femoris",
+        "RF",
+        Group.ANTERIOR,
+        Region.THIGH,
+        (236, 101, 105),
+        snomed=Coding.PRIVATE,
+        height_mm=270,
+        depth=Depth.FRONT,
+        lowest_level=ThighLevel.DISTAL,
+        large=True,
+    ),
+    Structure(
+        3,
+        "vastus_lateralis",
+        "Vastus lateralis",
+        "Musculus vastus lateralis",
+        "VL",
+        Group.ANTERIOR,
+        Region.THIGH,
+        (230, 76, 55),
+        snomed=Coding.PRIVATE,
+        height_mm=220,
+        depth=Depth.FRONT,
+        lie=Lie.LATERAL,
+        lowest_level=ThighLevel.DISTAL,
+        large=True,
+    ),
+    Structure(
+        4,
+        "vastus_intermedius",
+        "Vastus intermedius",
+        "Musculus vastus intermedius",
+        "VI",
+        Group.ANTERIOR,
+        Region.THIGH,
+        (209, 75, 26),
+        snomed=Coding.PRIVATE,
+        height_mm=215,
+        depth=Depth.FRONT,
+        lowest_level=ThighLevel.DISTAL,
+        large=True,
+    ),
+    Structure(
+        5,
+        "vastus_medialis",
+        "Vastus medialis",
+        "Musculus vastus medialis",
+        "VM",
+        Group.ANTERIOR,
+        Region.THIGH,
+        (236, 157, 101),
+        snomed=Coding.PRIVATE,
+        height_mm=160,
+        depth=Depth.FRONT,
+        lie=Lie.MEDIAL,
+        lowest_level=ThighLevel.DISTAL,
+        large=True,
+    ),
+    Structure(
+        6,
+        "adductor_magnus",
+        "Adductor magnus",
+        "Musculus adductor magnus",
+        "AM",
+        Group.MEDIAL,
+        Region.THIGH,
+        (26, 165, 209),
+        snomed=Coding.PRIVATE,
+        height_mm=250,
+        depth=Depth.BACK,
+        lie=Lie.MEDIAL,
+        lowest_level=ThighLevel.DISTAL,
+        large=True,
+    ),
+    Structure(
+        7,
+        "adductor_brevis",
+        "Adductor brevis",
+        "Musculus adductor brevis",
+        "AB",
+        Group.MEDIAL,
+        Region.HIP,
+        (101, 175, 236),
+        snomed=Coding.PRIVATE,
+        height_mm=335,
+        lie=Lie.MEDIAL,
+        lowest_level=ThighLevel.PROXIMAL,
+    ),
+    Structure(
+        8,
+        "adductor_longus",
+        "Adductor longus",
+        "Musculus adductor longus",
+        "AL",
+        Group.MEDIAL,
+        Region.THIGH,
+        (55, 115, 230),
+        snomed=Coding.PRIVATE,
+        height_mm=290,
+        lie=Lie.MEDIAL,
+        lowest_level=ThighLevel.MIDDLE,
+        large=True,
+    ),
+    Structure(
+        9,
+        "gracilis",
+        "Gracilis",
+        "Musculus gracilis",
+        "GRA",
+        Group.MEDIAL,
+        Region.THIGH,
+        (26, 50, 209),
+        snomed=Coding.PRIVATE,
+        height_mm=235,
+        lie=Lie.MEDIAL,
+        lowest_level=ThighLevel.DISTAL,
+    ),
+    Structure(
+        10,
+        "pectineus",
+        "Pectineus",
+        "Musculus pectineus",
+        "PEC",
+        Group.MEDIAL,
+        Region.HIP,
+        (111, 101, 236),
+        snomed=Coding.PRIVATE,
+        height_mm=380,
+        depth=Depth.FRONT,
+        lie=Lie.MEDIAL,
+        lowest_level=ThighLevel.PROXIMAL,
+    ),
+    Structure(
+        11,
+        "semitendinosus",
+        "Semitendinosus",
+        "Musculus semitendinosus",
+        "ST",
+        Group.POSTERIOR,
+        Region.THIGH,
+        (117, 209, 26),
+        snomed=Coding.PRIVATE,
+        height_mm=215,
+        depth=Depth.BACK,
+        lie=Lie.MEDIAL,
+        lowest_level=ThighLevel.DISTAL,
+        large=True,
+    ),
+    Structure(
+        12,
+        "semimembranosus",
+        "Semimembranosus",
+        "Musculus semimembranosus",
+        "SM",
+        Group.POSTERIOR,
+        Region.THIGH,
+        (120, 236, 101),
+        snomed=Coding.PRIVATE,
+        height_mm=145,
+        depth=Depth.BACK,
+        lie=Lie.MEDIAL,
+        lowest_level=ThighLevel.DISTAL,
+        large=True,
+    ),
+    Structure(
+        13,
+        "biceps_femoris",
+        "Biceps femoris",
+        "Musculus biceps femoris",
+        "BF",
+        Group.POSTERIOR,
+        Region.THIGH,
+        (55, 230, 94),
+        snomed=Coding.PRIVATE,
+        height_mm=170,
+        depth=Depth.BACK,
+        lie=Lie.LATERAL,
+        lowest_level=ThighLevel.DISTAL,
+        large=True,
+    ),
+    Structure(
+        14,
+        "gluteus_maximus",
+        "Gluteus maximus",
+        "Musculus gluteus maximus",
+        "GMAX",
+        Group.GLUTEAL,
+        Region.HIP,
+        (62, 26, 209),
+        snomed=Coding.PRIVATE,
+        height_mm=420,
+        depth=Depth.BACK,
+        lie=Lie.LATERAL,
+        lowest_level=ThighLevel.PROXIMAL,
+        large=True,
+    ),
+    Structure(
+        15,
+        "gluteus_medius",
+        "Gluteus medius",
+        "Musculus gluteus medius",
+        "GMED",
+        Group.GLUTEAL,
+        Region.PELVIS,
+        (151, 101, 236),
+        snomed="78333006",
+        height_mm=480,
+        lie=Lie.LATERAL,
+        lowest_level=ThighLevel.HIP,
+        large=True,
+    ),
+    Structure(
+        16,
+        "gluteus_minimus",
+        "Gluteus minimus",
+        "Musculus gluteus minimus",
+        "GMIN",
+        Group.GLUTEAL,
+        Region.PELVIS,
+        (150, 55, 230),
+        snomed="75297007",
+        height_mm=460,
+        lie=Lie.LATERAL,
+        lowest_level=ThighLevel.HIP,
+    ),
+    Structure(
+        17,
+        "tensor_fasciae_latae",
+        "Tensor fasciae latae",
+        "Musculus tensor fasciae latae",
+        "TFL",
+        Group.GLUTEAL,
+        Region.HIP,
+        (157, 26, 209),
+        snomed=Coding.PRIVATE,
+        height_mm=420,
+        depth=Depth.FRONT,
+        lie=Lie.LATERAL,
+        lowest_level=ThighLevel.PROXIMAL,
+        other_names=("tensor fascia latae", "tfl"),
+    ),
+    Structure(
+        18,
+        "piriformis",
+        "Piriformis",
+        "Musculus piriformis",
+        "PIR",
+        Group.GLUTEAL,
+        Region.PELVIS,
+        (220, 101, 236),
+        snomed=Coding.PRIVATE,
+        height_mm=455,
+        depth=Depth.BACK,
+        lowest_level=ThighLevel.HIP,
+    ),
+    Structure(
+        19,
+        "obturator_internus",
+        "Obturator internus",
+        "Musculus obturatorius internus",
+        "OI",
+        Group.GLUTEAL,
+        Region.PELVIS,
+        (230, 55, 220),
+        snomed=Coding.PRIVATE,
+        height_mm=405,
+        lie=Lie.MEDIAL,
+        lowest_level=ThighLevel.PROXIMAL,
+    ),
+    Structure(
+        20,
+        "obturator_externus",
+        "Obturator externus",
+        "Musculus obturatorius externus",
+        "OE",
+        Group.GLUTEAL,
+        Region.HIP,
+        (209, 26, 167),
+        snomed=Coding.PRIVATE,
+        height_mm=375,
+        lie=Lie.MEDIAL,
+        lowest_level=ThighLevel.PROXIMAL,
+    ),
+    Structure(
+        21,
+        "quadratus_femoris",
+        "Quadratus femoris",
+        "Musculus quadratus femoris",
+        "QF",
+        Group.GLUTEAL,
+        Region.HIP,
+        (236, 101, 182),
+        snomed=Coding.PRIVATE,
+        height_mm=365,
+        depth=Depth.BACK,
+        lowest_level=ThighLevel.PROXIMAL,
+    ),
+    Structure(
+        22,
+        "iliacus",
+        "Iliacus",
+        "Musculus iliacus",
+        "ILI",
+        Group.OTHER,
+        Region.PELVIS,
+        (209, 125, 26),
+        snomed=Coding.PRIVATE,
+        height_mm=490,
+        lowest_level=ThighLevel.HIP,
+        large=True,
+    ),
+    Structure(
+        23,
+        "iliopsoas",
+        "Iliopsoas",
+        "Musculus iliopsoas",
+        "IP",
+        Group.OTHER,
+        Region.HIP,
+        (236, 188, 101),
+        snomed="68455001",
+        height_mm=405,
+        depth=Depth.FRONT,
+        lowest_level=ThighLevel.PROXIMAL,
+        large=True,
+    ),
+    Structure(
+        24,
+        "psoas",
+        "Psoas major",
+        "Musculus psoas major",
+        "PSO",
+        Group.OTHER,
+        Region.TRUNK,
+        (230, 188, 55),
+        snomed=Coding.PRIVATE,
+        height_mm=540,
+        lie=Lie.MEDIAL,
+        lowest_level=ThighLevel.HIP,
+        large=True,
+    ),
+    Structure(
+        25,
+        "abdominal_oblique",
+        "Abdominal oblique",
+        "Musculi obliqui abdominis",
+        "OBL",
+        Group.OTHER,
+        Region.TRUNK,
+        (209, 184, 26),
+        snomed=Coding.PRIVATE,
+        height_mm=550,
+        lie=Lie.LATERAL,
+        other_names=("abdominal obliques",),
+    ),
+    Structure(
+        26,
+        "rectus_abdominis",
+        "Rectus abdominis",
+        "Musculus rectus abdominis",
+        "RA",
+        Group.OTHER,
+        Region.TRUNK,
+        (236, 232, 101),
+        snomed=Coding.PRIVATE,
+        height_mm=530,
+        depth=Depth.FRONT,
+        lie=Lie.MEDIAL,
+    ),
+    Structure(
+        27,
+        "multifidus",
+        "Multifidus",
+        "Musculus multifidus",
+        "MUL",
+        Group.OTHER,
+        Region.TRUNK,
+        (216, 230, 55),
+        snomed=Coding.PRIVATE,
+        height_mm=545,
+        depth=Depth.BACK,
+        lie=Lie.MEDIAL,
+        lowest_level=ThighLevel.HIP,
+    ),
+    Structure(
+        28,
+        "femur",
+        "Femur",
+        "Os femoris",
+        "FEM",
+        Group.BONE,
+        Region.THIGH,
+        (240, 234, 214),
+        snomed=Coding.PRIVATE,
+        lowest_level=ThighLevel.DISTAL,
+        large=True,
+    ),
+    Structure(
+        29,
+        "hip_bone",
+        "Hip bone",
+        "Os coxae",
+        "HIP",
+        Group.BONE,
+        Region.PELVIS,
+        (205, 196, 170),
+        snomed=Coding.PRIVATE,
+        height_mm=460,
+        lowest_level=ThighLevel.PROXIMAL,
+        large=True,
+        other_names=("hip", "hipbone"),
+    ),
 )
-
-# (first hue, hue width) of each group: one family of colours a group, told apart inside by hue and lightness.
-_HUES: dict[Group, tuple[float, float]] = {
-    Group.ANTERIOR: (0.97, 0.10),
-    Group.MEDIAL: (0.54, 0.14),
-    Group.POSTERIOR: (0.25, 0.12),
-    Group.GLUTEAL: (0.70, 0.20),
-    Group.OTHER: (0.09, 0.09),
-}
-_BONE_COLOURS = {"femur": (240, 234, 214), "hip_bone": (205, 196, 170)}
+"""The 29 structures, in the order of their class ids. Stored label maps and weights depend on the ids."""
 
 
-def _colour(key: str, group: Group) -> tuple[int, int, int]:
-    if key in _BONE_COLOURS:
-        return _BONE_COLOURS[key]
-    members = [row[0] for row in _ROWS if row[3] is group]
-    rank = members.index(key)
-    start, width = _HUES[group]
-    hue = (start + width * rank / max(len(members) - 1, 1)) % 1.0
-    lightness = (0.46, 0.66, 0.56)[rank % 3]
-    red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.78)
-    return round(255 * red), round(255 * green), round(255 * blue)
+def problems_of(rows: tuple[Structure, ...]) -> tuple[str, ...]:
+    """Say what is wrong with a table: ids that are not 1, 2, 3 ..., or something given twice."""
+    found = []
+    if [row.class_id for row in rows] != list(range(1, len(rows) + 1)):
+        found.append("class ids must be 1, 2, 3 ... in the order of the rows")
+    if len(rows) > LARGEST_CLASS_ID:
+        found.append(f"there is room for {LARGEST_CLASS_ID} structures, because a label value is one byte")
+    for column in ("key", "english", "latin", "abbreviation", "colour"):
+        often = Counter(getattr(row, column) for row in rows)
+        found += [f"{column} {value} is given {n} times" for value, n in often.items() if n > 1]
+    return tuple(found)
 
 
-def _structure(class_id: int, row: tuple[str, str, str, Group]) -> Structure:
-    key, english, latin, group = row
-    snomed = _SNOMED.get(key)
-    code = Code("SCT", snomed, english) if snomed else None
-    return Structure(class_id, key, english, latin, group, _colour(key, group), code)
-
-
-STRUCTURES: tuple[Structure, ...] = tuple(_structure(i, row) for i, row in enumerate(_ROWS, start=1))
-"""The 29 structures, in the order of their class ids."""
+_PROBLEMS = problems_of(STRUCTURES)
+if _PROBLEMS:
+    raise ValueError(f"The table of structures in vastus/anatomy.py is wrong: {'; '.join(_PROBLEMS)}.")
 
 MUSCLES: tuple[Structure, ...] = tuple(s for s in STRUCTURES if s.is_muscle)
 BONES: tuple[Structure, ...] = tuple(s for s in STRUCTURES if not s.is_muscle)
@@ -194,6 +683,14 @@ LABELS: tuple[Label, ...] = tuple(
 """Every value a label map may hold besides 0: right, left, then side unknown."""
 
 BY_VALUE: dict[int, Label] = {label.value: label for label in LABELS}
+
+CLASS_OF_VALUE: bytes = bytes(BY_VALUE[v].structure.class_id if v in BY_VALUE else BACKGROUND_ID for v in range(256))
+"""Class id by label value, for arrays: ``numpy.frombuffer(CLASS_OF_VALUE, numpy.uint8)``."""
+
+
+def class_of(value: int) -> int:
+    """Class id of a label value, whatever its side; 0 for background and for what no label map holds (0..255)."""
+    return CLASS_OF_VALUE[value]
 
 
 def structures_of(group: Group) -> Iterator[Structure]:

@@ -9,7 +9,7 @@ import json
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,17 +19,18 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from vastus import __version__
 from vastus.errors import OutputError
 from vastus.inference.predictor import OnProgress, Predictor, Segmentation, compute_threads
 from vastus.io.atomic import cleaned_up, ensure_folder, hidden_path
-from vastus.io.csv_tables import VolumeRow, write_volume_rows
+from vastus.io.csv_tables import VolumeRow
 from vastus.io.labels import write_labels
 from vastus.io.prefetch import Prefetch
 from vastus.io.scans import Scan, ScanFormat, read_scan
 from vastus.io.tables import (
     AGREEMENT,
+    ALARMS,
     CONFIDENCE,
+    FURTHER_FILES,
     LABELS_FILE,
     LEVELS_FILE,
     MEASURES_FILE,
@@ -37,12 +38,17 @@ from vastus.io.tables import (
     RECORD_FILE,
     VOLUMES_FILE,
 )
+from vastus.version import __version__
 from vastus.volume import Volume
 
 if TYPE_CHECKING:
+    from vastus.measuring import MeasuredScan
+    from vastus.morphometry.settings import MeasureSettings
+    from vastus.quality import Agreement
     from vastus.sarcopenia import ClinicalFacts
 
 RECORD_VERSION: Final = 1
+HU_WINDOW: Final = "network_hu_window"
 _LIBRARIES: Final = ("numpy", "numba", "openvino", "onnxruntime", "torch", "SimpleITK", "pydicom")
 
 
@@ -56,6 +62,7 @@ class SegmentedScan:
         segmentation: labels on the grid of the scan, warnings, times.
         rows: the rows of ``volumes.csv``.
         record: what ``run.json`` says.
+        measured: the measures, of which the tables were made.
     """
 
     folder: Path
@@ -63,6 +70,7 @@ class SegmentedScan:
     segmentation: Segmentation
     rows: tuple[VolumeRow, ...]
     record: Mapping[str, Any]
+    measured: MeasuredScan
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,7 @@ class ScanRequest:
         series: DICOM series to take.
         page: draw the page too.
         facts: what is known of the person: then published values of that sex, age and size stand beside the measures.
+        settings: how to measure; None: the default thresholds and levels.
     """
 
     path: Path
@@ -84,6 +93,7 @@ class ScanRequest:
     series: str | None = None
     page: bool = True
     facts: ClinicalFacts | None = None
+    settings: MeasureSettings | None = None
 
 
 def segment(scan: Volume | Scan | Path | str, *, predictor: Predictor | None = None) -> Segmentation:
@@ -160,22 +170,22 @@ def segment_to_folder(
             # Compressing the labels is one thread's work outside the interpreter: it runs beside measuring and page.
             like = scan.source.path if scan.source.kind is ScanFormat.NIFTI else None
             written = writer.submit(_timed, write_labels, segmentation.labels, staging / LABELS_FILE, like=like)
-            agreement, seconds["agreement"] = _timed(_agreement, predictor, segmentation)
+            agreement, seconds["agreement"] = _timed(_expected, predictor, segmentation)
             with compute_threads(predictor.threads):
-                (rows, measures, notes), seconds["measure"] = _timed(
-                    _measure, scan, segmentation, subject, (staging, agreement), request.facts
+                measured, seconds["measure"] = _timed(
+                    _measure, scan, segmentation, subject, (staging, agreement), request
                 )
-            details = _details(predictor, scan, segmentation, subject) | {AGREEMENT: agreement.record}
-            details["warnings"] += notes.doubts
-            details["alarms"] = list(agreement.alarms)
+            details = _details(predictor, scan, segmentation, subject) | _judged(agreement)
+            details["warnings"] += measured.warnings
             if request.page:
-                content = (scan, segmentation, rows, measures, notes.context)
-                _, seconds["page"] = _timed(_write_page, staging / PAGE_FILE, content, details, seconds)
+                so_far = details | {"seconds": _rounded(seconds)}
+                page, labels = staging / PAGE_FILE, segmentation.labels
+                _, seconds["page"] = _timed(write_scan_page, page, scan.volume, labels, measured, so_far)
             _, seconds["write"] = written.result()
         record = details | {"seconds": _rounded(seconds | {"total": time.perf_counter() - start})}
         (staging / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         _move(staging, request.folder)
-        return SegmentedScan(request.folder, scan, segmentation, rows, record)
+        return SegmentedScan(request.folder, scan, segmentation, measured.volumes, record, measured)
 
 
 @contextmanager
@@ -188,99 +198,82 @@ def _named_errors(folder: Path) -> Iterator[None]:
 
 def _load_later(*, page: bool) -> None:
     """Load what measuring and the page need while the network runs: its threads leave the interpreter free."""
-    import vastus.morphometry
-    from vastus.quality import load_model
+    import vastus.measuring
 
-    load_model()
     if page:
         import vastus.report.page  # noqa: F401
 
 
-@dataclass(frozen=True, slots=True)
-class _Agreement:
-    """What agreement is expected of each label value, for the record, and what must stop a reader."""
+def _expected(predictor: Predictor, segmentation: Segmentation) -> dict[int, Agreement]:
+    from vastus.quality import expect_agreement
 
-    found: Mapping[int, Any]
-    record: Mapping[str, Any]
-    alarms: tuple[str, ...]
+    return expect_agreement(segmentation.evidence, predictor.bundle)
 
 
-def _agreement(predictor: Predictor, segmentation: Segmentation) -> _Agreement:
-    from vastus.quality import agreement_record, expect_agreement, likely_wrong, load_model
+def _judged(agreement: Mapping[int, Agreement]) -> dict[str, Any]:
+    """Entries of the record: the expected agreement, and what must stop a reader."""
+    from vastus.quality import agreement_record, likely_wrong, load_model
 
-    found = expect_agreement(segmentation.evidence, predictor.bundle)
-    return _Agreement(found, agreement_record(found, load_model().digest if found else ""), likely_wrong(found))
-
-
-@dataclass(frozen=True, slots=True)
-class _Notes:
-    """What measuring has to say: warnings, and published values beside the person's (only for the page)."""
-
-    doubts: tuple[str, ...]
-    context: tuple[str, ...]
+    record = agreement_record(agreement, load_model().digest if agreement else "")
+    return {AGREEMENT: record, ALARMS: list(likely_wrong(agreement))}
 
 
 def _measure(
     scan: Scan,
     segmentation: Segmentation,
     subject: str,
-    target: tuple[Path, _Agreement],
-    facts: ClinicalFacts | None,
-) -> tuple[tuple[VolumeRow, ...], Sequence[Any], _Notes]:
-    """Measure and write the three tables; returns the rows of two of them for the page, and notes."""
-    from vastus.morphometry import (
-        confidence_rows,
-        fragment_warnings,
-        measure_rows,
-        measure_scan,
-        too_large,
-        write_level_rows,
-        write_measure_rows,
-    )
-    from vastus.quality import agreement_rows
+    target: tuple[Path, Mapping[int, Agreement]],
+    request: ScanRequest,
+) -> MeasuredScan:
+    """Measure into a folder; ``target``: the folder, and the expected agreement."""
+    from vastus.measuring import MeasureRequest, measure_to_folder
+    from vastus.morphometry.settings import MeasureSettings
 
     folder, agreement = target
-    found = measure_scan(scan.volume, segmentation.labels, subject)
-    rows = tuple(found.volume_rows())
-    sure = segmentation.confidence
-    measures = [*measure_rows(found), *confidence_rows(subject, sure.labels, sure.scan)]
-    measures += agreement_rows(subject, agreement.found)
-    context: tuple[str, ...] = ()
-    if facts is not None:
-        from vastus.sarcopenia.reference_values import reference_rows, reference_sentences
-
-        measures += reference_rows(found, facts)
-        context = reference_sentences(found.thigh_muscle_to_femur(), facts)
-    write_volume_rows(rows, folder / VOLUMES_FILE)
-    write_measure_rows(measures, folder / MEASURES_FILE)
-    write_level_rows(subject, found.areas, folder / LEVELS_FILE)
-    doubts = (*too_large(found.structures), *fragment_warnings(found.structures))
-    return rows, measures, _Notes(doubts, context)
+    return measure_to_folder(
+        MeasureRequest(
+            scan.volume,
+            segmentation.labels,
+            subject,
+            folder,
+            settings=request.settings or MeasureSettings(),
+            confidence=segmentation.confidence,
+            agreement=agreement,
+            facts=request.facts,
+        )
+    )
 
 
-def _write_page(
-    path: Path,
-    content: tuple[Scan, Segmentation, tuple[VolumeRow, ...], Sequence[Any], tuple[str, ...]],
-    details: Mapping[str, Any],
-    seconds: Mapping[str, float],
-) -> None:
+def write_scan_page(path: Path, ct: Volume, labels: Volume, measured: MeasuredScan, record: Mapping[str, Any]) -> None:
+    """Write the page of a scan that was measured.
+
+    Args:
+        path: of the page.
+        ct: in HU.
+        labels: label values on the grid of ``ct``.
+        measured: what ``measure_to_folder`` gave for these.
+        record: what ``run.json`` says of the segmentation, its seconds so far included.
+
+    Raises:
+        OutputError: the page can't be written.
+    """
     from vastus.report.page import PageRecord, write_page
 
-    scan, segmentation, rows, measures, context = content
-    weights = details["weights"]
-    record = PageRecord(
-        subject=details["subject"],
+    weights = record["weights"]
+    about = PageRecord(
+        subject=record["subject"],
         weights=f"{weights['name']} ({weights['sha256'][:12]})",
         trained_on=weights["trained_on"],
-        device=details["device"],
-        spacing_mm=scan.volume.spacing_mm,
-        seconds=_rounded(seconds),
-        versions=details["versions"],
-        warnings=tuple(details["warnings"]),
-        alarms=tuple(details["alarms"]),
-        context=context,
+        device=record["device"],
+        spacing_mm=ct.spacing_mm,
+        seconds=record["seconds"],
+        versions=record["versions"],
+        warnings=tuple(record["warnings"]),
+        alarms=tuple(record.get(ALARMS, ())),
+        context=measured.context,
+        network_hu=tuple(record[HU_WINDOW]) if HU_WINDOW in record else None,  # records of older runs lack it
     )
-    write_page(path, scan.volume, segmentation.labels, rows, record, measures)
+    write_page(path, ct, labels, measured.volumes, about, measured.rows)
 
 
 def _details(predictor: Predictor, scan: Scan, segmentation: Segmentation, subject: str) -> dict[str, Any]:
@@ -297,6 +290,7 @@ def _details(predictor: Predictor, scan: Scan, segmentation: Segmentation, subje
         },
         "weights": {"name": info.name, "sha256": predictor.bundle.digest, "trained_on": info.trained_on},
         "network_spacing_mm": list(info.preprocessing.spacing_mm),
+        HU_WINDOW: list(info.preprocessing.hu_window),
         "overlap": predictor.overlap,
         "windows": segmentation.windows,
         CONFIDENCE: segmentation.confidence.to_dict(),
@@ -320,7 +314,8 @@ def versions() -> dict[str, str]:
 
 def _move(staging: Path, folder: Path) -> None:
     """Put finished files in place; an older record goes first, so that no mixture ever carries one."""
-    (folder / RECORD_FILE).unlink(missing_ok=True)
+    for name in (RECORD_FILE, *FURTHER_FILES):
+        (folder / name).unlink(missing_ok=True)
     for name in (LABELS_FILE, VOLUMES_FILE, MEASURES_FILE, LEVELS_FILE, PAGE_FILE, RECORD_FILE):
         if (staging / name).exists():
             (staging / name).replace(folder / name)

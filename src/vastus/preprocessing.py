@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,18 @@ from vastus.errors import SettingsError, UnsupportedScanError
 from vastus.resampling import resample_box
 from vastus.volume import Volume, centred_affine, crop, shape_for_spacing, to_ras
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 FloatImage = NDArray[np.float32]
+PAPER_HU_WINDOW: Final = (-57.0, 164.0)
+"""Of Kim et al. 2024. What a network reads stands in its bundle; what a new one is trained with, in
+``vastus.training.networks``."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreprocessingSettings:
-    """Settings of the five steps. The defaults are the paper's.
+    """Settings of the five steps. The defaults are the paper's; those of a network are in its bundle.
 
     Attributes:
         hu_window: lower and upper HU, mapped to 0 and 1, clipped outside.
@@ -36,7 +42,7 @@ class PreprocessingSettings:
         antialias: average over the new voxel when shrinking (True), or plain linear interpolation as in the paper.
     """
 
-    hu_window: tuple[float, float] = (-57.0, 164.0)
+    hu_window: tuple[float, float] = PAPER_HU_WINDOW
     gamma: float = 2.0
     body_threshold_hu: float = -250.0
     body_margin_mm: float = 10.0
@@ -91,6 +97,12 @@ def normalise_hu(hu: NDArray[Any], settings: PreprocessingSettings) -> FloatImag
     scaled = (np.asarray(hu, dtype=np.float32) - np.float32(low)) / np.float32(high - low)
     np.clip(scaled, 0.0, 1.0, out=scaled)
     return scaled if settings.gamma == 1.0 else np.power(scaled, np.float32(settings.gamma))
+
+
+def normalise_hu_tensor(hu: Tensor, settings: PreprocessingSettings) -> Tensor:
+    """Do the same as ``normalise_hu`` where the voxels are, on any device: float tensor of any shape in and out."""
+    low, high = settings.hu_window
+    return ((hu - low) / (high - low)).clamp(0.0, 1.0) ** settings.gamma
 
 
 def preprocess(scan: Volume, settings: PreprocessingSettings) -> Preprocessed:

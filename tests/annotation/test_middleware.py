@@ -193,3 +193,32 @@ def test_after_the_body_the_end_of_the_connection_may_take_its_time(monkeypatch:
             return await super().receive() if self.pieces else await asyncio.Event().wait()  # type: ignore[return-value]
 
     assert _ask(waits, Patient([b"a"]), CHUNKED).status == 401
+
+
+def test_a_client_that_hangs_up_in_its_body_is_no_failure_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fastapi import FastAPI
+    from fastapi.responses import JSONResponse
+
+    from vastus.annotation.http import app as application
+
+    monkeypatch.setattr(application.LOG, "error", lambda *_: pytest.fail("logged as a failure"))
+    served = FastAPI()
+    for kind, handler in application._HANDLERS.items():
+        served.add_exception_handler(kind, handler)
+
+    async def take(request: Any) -> JSONResponse:
+        return JSONResponse(len(await request.body()))
+
+    served.add_route("/api/x", take, methods=["POST"])
+    sent: list[dict[str, Any]] = []
+    pieces = [{"type": "http.request", "body": b"begin", "more_body": True}, {"type": "http.disconnect"}]
+
+    async def receive() -> dict[str, Any]:
+        return pieces.pop(0)
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/api/x", "query_string": b"", "headers": [CHUNKED]}
+    asyncio.run(served(scope, receive, send))
+    assert sent[0]["status"] == 400

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def test_a_drawn_slice_is_a_version_that_keeps_its_strokes(running: Running) -> 
     assert known.any() and np.array_equal(labels[:, :, k], _on_side(wanted, Side.RIGHT))
     assert (np.delete(labels, k, axis=2) == UNLABELLED).all()
     kept = running.client.get("/api/cases/scan0/versions/1/outlines").json
-    assert parse_outline(json.dumps(kept[str(k)])) == spec
+    assert parse_outline(json.dumps(kept[str(k)])) == replace(spec, side=Side.RIGHT)
     # A second slice and a correction of the first: all that was drawn is there, and an undo brings it back.
     assert draw(running, k + 1, thigh_outline(k + 1)).status == 201
     assert set(running.client.get("/api/cases/scan0/versions/2/outlines").json) == {str(k), str(k + 1)}

@@ -16,7 +16,7 @@ import pytest
 from batch_standin import InlineEngine, StandIn, write_inputs
 from vastus.batch.engine_dask import DaskEngine, _outcome, _Share, run_task
 from vastus.batch.runner import BatchRequest, OpenBatch
-from vastus.batch.task import Ending, State, Task, Work
+from vastus.batch.task import Ending, ScanState, Task, Work
 from vastus.errors import DeviceError
 
 distributed = pytest.importorskip("distributed")
@@ -41,7 +41,11 @@ def test_a_cluster_of_several_workers_loses_nothing_when_one_dies(tmp_path: Path
         result = batch.work(engine)
         assert cluster.scheduler.allowed_failures == before
     assert rows_in_table(out) == dict.fromkeys(names, 58)
-    assert (result.counts[State.DONE], result.counts[State.SET_ASIDE], result.counts[State.REFUSED]) == (24, 1, 1)
+    assert (result.counts[ScanState.DONE], result.counts[ScanState.SET_ASIDE], result.counts[ScanState.REFUSED]) == (
+        24,
+        1,
+        1,
+    )
     failed = {row["subject"]: row for row in csv.DictReader((out / "failed.csv").open())}
     assert failed["kill_1"]["attempts"] == "3" and failed["kill_1"]["error"] == "WorkerDied"
     opened = [line for line in event_log.read_text().splitlines() if line.startswith("open")]
@@ -78,7 +82,7 @@ def test_a_scan_that_hangs_costs_its_worker_and_is_set_aside(tmp_path: Path) -> 
         result = batch.work(DaskEngine(cluster.scheduler_address, timeout_s=2.0))
         ended = {row["name"]: (row["error"], row["attempts"]) for row in batch.ledger.rows()}
     assert ended == {"a": (None, 1), "b": (None, 1), "hang_1": ("TimedOut", 3)}
-    assert result.counts[State.SET_ASIDE] == 1
+    assert result.counts[ScanState.SET_ASIDE] == 1
     assert rows_in_table(out) == {"a": 58, "b": 58}
 
 

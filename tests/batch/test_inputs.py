@@ -7,8 +7,9 @@ import pytest
 
 from dicom_factory import MR, series, write_series
 from vastus.batch import pacs_inputs
-from vastus.batch.inputs import clean_name, find_scans, scan_name
+from vastus.batch.inputs import find_scans
 from vastus.batch.ledger import FoundScan
+from vastus.batch.scan_names import clean_name, scan_name
 from vastus.errors import MissingInputError, SettingsError, UnreachablePacsError
 from vastus.io.scans import read_scan
 
@@ -259,3 +260,11 @@ def test_a_pacs_that_stays_silent_is_waited_for_once(monkeypatch: pytest.MonkeyP
         with pytest.raises(UnreachablePacsError), fetcher.fetched_study(Path("dicom:/h/studies/1.2")):
             pass
     assert (pacs.asked, slept) == (3 + 1 + 1, [1.0, 3.0])
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 5000 + ".nii", "김" * 200])
+def test_a_path_that_no_system_takes_is_entered_like_a_missing_one(tmp_path: Path, name: str) -> None:
+    path = touch(tmp_path / "list.csv", f"path\n{name}\nb.nii\n")
+    assert [scan.fingerprint for scan in found(path)] == ["missing", "missing"]
+    with pytest.raises(MissingInputError):
+        found(tmp_path / name)

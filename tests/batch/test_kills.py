@@ -19,7 +19,7 @@ import pytest
 from batch_standin import StandIn, write_inputs
 from vastus.batch.engine_local import LocalEngine
 from vastus.batch.runner import BatchRequest, OpenBatch
-from vastus.batch.task import State
+from vastus.batch.task import ScanState
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 COMMAND_KILLS, WORKER_KILLS = 16, 12
@@ -101,7 +101,7 @@ def test_workers_are_killed_again_and_again(tmp_path: Path) -> None:
             over.set()
             killer.join()
     assert len(killed) == WORKER_KILLS
-    assert result.counts[State.DONE] == len(names)
+    assert result.counts[ScanState.DONE] == len(names)
     done = check(out, event_log, names)
     assert done.total() - len(names) <= WORKER_KILLS
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vastus.batch.ledger import LEDGER_FILE, FoundScan, Keys, Ledger
-from vastus.batch.task import Ending, Outcome, Product, State, Work
+from vastus.batch.task import Ending, Outcome, Product, ScanState, Work
 
 KEYS = Keys("labels", "measures", "weights", "1")
 
@@ -17,7 +17,7 @@ def scan(name: str, fingerprint: str = "1") -> FoundScan:
     return FoundScan(Path("/data") / name / "ct.nii", "ct", fingerprint)
 
 
-def finish(ledger: Ledger, run: int, ending: Ending) -> tuple[str, State]:
+def finish(ledger: Ledger, run: int, ending: Ending) -> tuple[str, ScanState]:
     with ledger.transaction():
         task = ledger.claim(run)
         assert task is not None
@@ -46,7 +46,7 @@ def test_what_a_killed_run_held_comes_back_behind_the_others(tmp_path: Path) -> 
         ledger.register([scan("a"), scan("b")], KEYS, run)
         keys = [finish(ledger, run, Ending.DONE)[0] for _ in range(2)]
         assert keys == [scan("b").key, scan("a").key] and first.key == scan("a").key
-        assert ledger.counts(run)[State.DONE] == 2
+        assert ledger.counts(run)[ScanState.DONE] == 2
 
 
 def test_three_failures_set_a_scan_aside_and_a_refusal_does_at_once(tmp_path: Path) -> None:
@@ -54,12 +54,12 @@ def test_three_failures_set_a_scan_aside_and_a_refusal_does_at_once(tmp_path: Pa
         run = ledger.start_run()
         ledger.register([scan("a")], KEYS, run)
         states = [finish(ledger, run, ending)[1] for ending in (Ending.CRASHED, Ending.FAILED, Ending.CRASHED)]
-        assert states == [State.PENDING, State.PENDING, State.SET_ASIDE]
+        assert states == [ScanState.PENDING, ScanState.PENDING, ScanState.SET_ASIDE]
         assert ledger.claim(run) is None
-        ledger.try_again([State.SET_ASIDE], run)
-        assert finish(ledger, run, Ending.REFUSED)[1] is State.REFUSED
+        ledger.try_again([ScanState.SET_ASIDE], run)
+        assert finish(ledger, run, Ending.REFUSED)[1] is ScanState.REFUSED
         ledger.register([scan("a", "another file")], KEYS, run)
-        assert finish(ledger, run, Ending.DONE)[1] is State.DONE
+        assert finish(ledger, run, Ending.DONE)[1] is ScanState.DONE
 
 
 def test_only_scans_that_this_run_names_are_done(tmp_path: Path) -> None:

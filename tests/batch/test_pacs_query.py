@@ -19,8 +19,9 @@ from orthanc_server import PASSWORD, USER, Orthanc, running_orthanc
 from toy_bundle import write_toy_bundle
 from vastus.batch.pacs_inputs import find_studies
 from vastus.batch.runner import BatchRequest, OpenBatch
-from vastus.batch.task import State
-from vastus.dicom.pacs import open_pacs, parse_address
+from vastus.batch.task import ScanState
+from vastus.dicom.pacs import open_pacs
+from vastus.dicom.pacs_address import parse_address
 from vastus.errors import PacsError
 
 # Study, date, modality.
@@ -92,7 +93,7 @@ def test_the_studies_of_a_query_are_fetched_segmented_and_forgotten(
     request = BatchRequest([Path(f"{orthanc.web}?StudyDate=20200101-20201231")], tmp_path / "out")
     with OpenBatch(request, factory_of_toy) as batch:
         assert batch.found == 2
-        assert batch.work(InlineEngine()).counts[State.DONE] == 2
+        assert batch.work(InlineEngine()).counts[ScanState.DONE] == 2
     for table in ("volumes.csv", "confidence.csv"):
         with (tmp_path / "out" / table).open() as file:
             assert {row["subject"] for row in csv.DictReader(file)} == {"1.5.1", "1.5.2"}

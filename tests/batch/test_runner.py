@@ -14,7 +14,7 @@ from vastus.batch.archive import ArchiveTable
 from vastus.batch.engine_local import LocalEngine
 from vastus.batch.ledger import LEDGER_FILE
 from vastus.batch.runner import BatchRequest, BatchResult, OpenBatch
-from vastus.batch.task import State
+from vastus.batch.task import ScanState
 from vastus.errors import BundleError, DeviceError, OutputError
 
 
@@ -39,7 +39,7 @@ def test_every_scan_is_done_once_and_a_second_run_does_nothing(tmp_path: Path) -
     scans, out, event_log = write_inputs(tmp_path / "in", names), tmp_path / "out", tmp_path / "event_log"
     factory = StandIn(event_log=event_log)
     result = run(BatchRequest([scans], out), factory, workers=2)
-    assert result.counts[State.DONE] == result.worked == 8
+    assert result.counts[ScanState.DONE] == result.worked == 8
     assert rows_in_table(out) == dict.fromkeys(names, 58)
     said = lines(event_log)
     opened = [line for line in said if line.startswith("open")]
@@ -119,7 +119,7 @@ def test_bad_scans_among_good_ones_are_named(tmp_path: Path) -> None:
     names = ["kill_1", "bug_1", "bad_1", "good_1", "good_2", "good_3"]
     scans, out, event_log = write_inputs(tmp_path / "in", names), tmp_path / "out", tmp_path / "event_log"
     result = run(BatchRequest([scans], out), StandIn(event_log=event_log), workers=2)
-    assert result.counts[State.DONE] == 3
+    assert result.counts[ScanState.DONE] == 3
     assert rows_in_table(out) == {"good_1": 58, "good_2": 58, "good_3": 58}
     failed = {row["subject"]: row for row in csv.DictReader((out / "failed.csv").open())}
     assert {(n, r["state"], r["attempts"], r["error"]) for n, r in failed.items()} == {
@@ -129,8 +129,8 @@ def test_bad_scans_among_good_ones_are_named(tmp_path: Path) -> None:
     }
     assert "signal 9" in failed["kill_1"]["message"]
     assert run(BatchRequest([scans], out), StandIn(event_log=event_log)).worked == 0
-    again = run(BatchRequest([scans], out, retry=(State.REFUSED,)), StandIn(event_log=event_log))
-    assert again.worked == 1 and again.counts[State.REFUSED] == 1
+    again = run(BatchRequest([scans], out, retry=(ScanState.REFUSED,)), StandIn(event_log=event_log))
+    assert again.worked == 1 and again.counts[ScanState.REFUSED] == 1
 
 
 def test_the_log_and_the_metrics_know_nobody(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_workers_that_can_not_load_end_the_batch_with_the_reason(tmp_path: Path)
 def test_a_limit_leaves_the_rest_in_the_queue(tmp_path: Path) -> None:
     scans, out = write_inputs(tmp_path / "in", ["a", "b", "c"]), tmp_path / "out"
     result = run(BatchRequest([scans], out, limit=2), StandIn())
-    assert (result.worked, result.counts[State.PENDING]) == (2, 1)
+    assert (result.worked, result.counts[ScanState.PENDING]) == (2, 1)
     assert run(BatchRequest([scans], out), StandIn()).worked == 1
 
 
@@ -240,7 +240,7 @@ def test_a_scan_that_hangs_is_ended_tried_again_and_set_aside(tmp_path: Path) ->
     with OpenBatch(BatchRequest([scans], out), StandIn()) as batch:
         result = batch.work(LocalEngine(2, 1, timeout_s=0.5))
         ended = {row["name"]: (row["error"], row["attempts"], row["message"]) for row in batch.ledger.rows()}
-    assert (result.counts[State.DONE], result.counts[State.SET_ASIDE]) == (2, 2)
+    assert (result.counts[ScanState.DONE], result.counts[ScanState.SET_ASIDE]) == (2, 2)
     for name in ("hang_1", "grip_1"):
         assert ended[name] == ("TimedOut", 3, "The scan took longer than 0.5 s.")
     assert rows_in_table(out) == {"a": 58, "b": 58}
@@ -250,7 +250,7 @@ def test_a_scan_that_hangs_is_ended_tried_again_and_set_aside(tmp_path: Path) ->
 def test_time_is_counted_for_each_scan_anew(tmp_path: Path) -> None:
     scans, out = write_inputs(tmp_path / "in", [f"s{n}" for n in range(6)]), tmp_path / "out"
     with OpenBatch(BatchRequest([scans], out), StandIn(0.6)) as batch:
-        assert batch.work(LocalEngine(1, 1, timeout_s=3.0)).counts[State.DONE] == 6
+        assert batch.work(LocalEngine(1, 1, timeout_s=3.0)).counts[ScanState.DONE] == 6
         assert all(row["attempts"] == 1 for row in batch.ledger.rows())
 
 
@@ -302,7 +302,7 @@ def test_what_holds_a_scan_and_is_away_costs_no_try(tmp_path: Path) -> None:
     scans, out = write_inputs(tmp_path / "in", ["away1", "drive1", "good"]), tmp_path / "out"
     for _ in range(4):  # more often than a scan is tried
         result = run(BatchRequest([scans], out), StandIn())
-        assert (result.counts[State.WAITING], result.counts[State.DONE]) == (2, 1)
+        assert (result.counts[ScanState.WAITING], result.counts[ScanState.DONE]) == (2, 1)
         with (out / "failed.csv").open() as file:
             failed = {row["subject"]: row["error"] for row in csv.DictReader(file)}
         assert failed == {"away1": "UnreachablePacsError", "drive1": "OSError"}

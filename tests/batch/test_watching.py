@@ -14,11 +14,11 @@ import pytest
 from batch_standin import InlineEngine, StandIn, write_inputs
 from vastus.batch import engine
 from vastus.batch.engine import WorkerPlan, plan_workers
-from vastus.batch.logs import Progress, duration
+from vastus.batch.logs import BatchProgress, duration
 from vastus.batch.metrics import BatchMetrics, MetricsServer
 from vastus.batch.runner import BatchRequest, OpenBatch
-from vastus.batch.summary import Line, render
-from vastus.batch.task import Ending, Outcome, State, Task, Work
+from vastus.batch.summary import ScanLine, render
+from vastus.batch.task import Ending, Outcome, ScanState, Task, Work
 
 
 def outcome(ending: Ending = Ending.DONE, error: str = "") -> Outcome:
@@ -28,8 +28,8 @@ def outcome(ending: Ending = Ending.DONE, error: str = "") -> Outcome:
 
 def test_progress_counts_what_is_finished() -> None:
     stream = io.StringIO()
-    progress = Progress(10, stream)
-    for state in (State.DONE, State.PENDING, State.REFUSED, State.DONE):
+    progress = BatchProgress(10, stream)
+    for state in (ScanState.DONE, ScanState.PENDING, ScanState.REFUSED, ScanState.DONE):
         progress.count(state)
     assert (progress.finished, progress.done, progress.failed) == (3, 2, 1)
     assert progress.seconds_left is not None and progress.per_hour > 0
@@ -44,11 +44,11 @@ def test_durations_read_well(seconds: float, words: str) -> None:
 
 
 def test_metrics_are_served_on_loopback_without_names() -> None:
-    progress = Progress(4, None)
+    progress = BatchProgress(4, None)
     metrics = BatchMetrics(progress, 2)
-    metrics.count(outcome(), State.DONE)
-    metrics.count(outcome(Ending.CRASHED, "WorkerDied"), State.PENDING)
-    progress.count(State.DONE)
+    metrics.count(outcome(), ScanState.DONE)
+    metrics.count(outcome(Ending.CRASHED, "WorkerDied"), ScanState.PENDING)
+    progress.count(ScanState.DONE)
     server = MetricsServer(metrics, 0)
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=5) as response:
@@ -106,6 +106,6 @@ def test_the_page_needs_nothing_from_elsewhere_and_survives_odd_names(tmp_path: 
 
 def test_a_name_can_not_end_the_script_of_the_page(tmp_path: Path) -> None:
     odd = "</script><script>alert(1)</script>"
-    page = render([Line(odd, "done", 1.0, None, 58, 0, (), "", None)], tmp_path)
+    page = render([ScanLine(odd, "done", 1.0, None, 58, 0, (), "", None)], tmp_path)
     assert odd not in page
     assert json.loads(page.split('id="data">')[1].split("</script>")[0])[0]["name"] == odd

@@ -37,8 +37,8 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def run(*arguments: object):
-    return CliRunner().invoke(app, ["segment", *map(str, arguments)])
+def run(*arguments: object, command: str = "segment"):
+    return CliRunner().invoke(app, [command, *map(str, arguments)])
 
 
 def test_headers_that_are_no_numbers_and_unknown_formats(tmp_path: Path, weights: Path, good: Path) -> None:
@@ -128,3 +128,72 @@ def test_mended_values_are_said_in_the_record(tmp_path: Path, weights: Path) -> 
     assert done.exit_code == 0, done.output
     assert any("PatientBirthDate" in w for w in json.loads((tmp_path / "out" / "run.json").read_text())["warnings"])
     assert pydicom.dcmread(tmp_path / "out" / "dicom" / "seg.dcm").PatientBirthDate == "19500101"
+
+
+def label_map(path: Path, count: int) -> Path:
+    """A box of ``count`` voxels of sartorius."""
+    array = np.zeros((8, 8, 6), np.uint8)
+    array.reshape(-1)[:count] = 101
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(array, np.diag([2.0, 2.0, 5.0, 1.0])), path)
+    return path
+
+
+def test_a_case_that_can_not_be_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vastus.evaluation.figures.write_figures", lambda *_: [])
+    for name in ("a", "b", "cut", "lost"):
+        for reader in ("first", "second", "reference"):
+            label_map(tmp_path / reader / f"{name}.nii.gz", 40 + len(name))
+    cut = tmp_path / "second" / "cut.nii.gz"
+    cut.write_bytes(cut.read_bytes()[:50])
+    (tmp_path / "reference" / "lost.nii.gz").write_bytes(b"")
+    out = tmp_path / "out"
+    given = (tmp_path / "first", tmp_path / "reference", "--second", tmp_path / "second", "-o", out)
+    done = run(*given, command="evaluate")
+    assert done.exit_code == 2 and "2 case(s) are in no number, they failed: cut, lost" in done.output
+    assert {row["subject"] for row in csv.DictReader((out / "scores.csv").open())} == {"a", "b"}
+    assert set(json.loads((out / "evaluation.json").read_text())["failed"]) == {"cut", "lost"}
+    assert "2 case(s) could not be scored" in (out / "summary.md").read_text()
+
+
+def test_where_no_case_can_be_scored_nothing_is_written(tmp_path: Path) -> None:
+    for reader in ("first", "reference"):
+        label_map(tmp_path / reader / "a.nii.gz", 40)
+    (tmp_path / "first" / "a.nii.gz").write_bytes(b"no")
+    done = run(tmp_path / "first", tmp_path / "reference", "-o", tmp_path / "out", command="evaluate")
+    assert "No case can be scored" in str(done.exception) and not (tmp_path / "out").exists()
+
+
+def test_a_label_map_that_can_not_be_checked(tmp_path: Path, good: Path) -> None:
+    data = tmp_path / "data"
+    shape = nib.load(good).shape
+    for name in ("a", "b", "cut", "alone"):
+        for folder in ("imagesTr", "labelsTr"):
+            (data / folder).mkdir(parents=True, exist_ok=True)
+        if name != "alone":
+            (data / "imagesTr" / f"{name}_0000.nii").write_bytes(good.read_bytes())
+        labels = np.zeros(shape, np.uint8)
+        labels[10:14, 10:14, 2:6] = 5
+        nib.save(nib.Nifti1Image(labels, nib.load(good).affine), data / "labelsTr" / f"{name}.nii.gz")
+    (data / "labelsTr" / "cut.nii.gz").write_bytes(b"no")
+    done = run(data, "-o", tmp_path / "check", "--no-model", "--no-pictures", command="check-labels")
+    assert done.exit_code == 2 and "1 of 3 scans could not be checked: cut" in done.output
+    assert "finding(s) in 2 scans" in done.output and (tmp_path / "check" / "findings.csv").is_file()
+    # What reading says of a label map is said here too: nobody knows what a bare 5 means.
+    assert "without side" in done.output
+    assert "alone.nii.gz: its scan is not in imagesTr" in done.output
+
+
+def test_a_scan_that_can_not_be_pseudo_labelled(tmp_path: Path, weights: Path, good: Path) -> None:
+    (tmp_path / "bad.nii").write_bytes(b"no")
+    out = tmp_path / "set"
+    done = run(tmp_path / "bad.nii", good, "-o", out, "--weights", weights, "-t", 1, command="pseudo-label")
+    assert done.exit_code == 2 and "1 of 2 scan(s)" in done.output and "bad: " in done.output
+    assert [path.name for path in (out / "labelsTr").iterdir()] == ["good.nii.gz"]
+    assert json.loads((out / "dataset.json").read_text())["numTraining"] == 1
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".nii", "a\0b.nii"])
+def test_names_that_no_system_takes(tmp_path: Path, weights: Path, good: Path, name: str) -> None:
+    done = run(tmp_path / name, good, "-o", tmp_path / "out", "--weights", weights, "-t", 1)
+    assert done.exit_code == 2 and "MissingInputError" in done.output and "1 of 2 scans done" in done.output

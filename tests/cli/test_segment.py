@@ -163,7 +163,7 @@ def test_a_failure_while_writing_keeps_the_older_results(
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("vastus.pipeline.write_volume_rows", fail)
+    monkeypatch.setattr("vastus.measuring.write_volume_rows", fail)
     with pytest.raises(OutputError, match="No space"):
         _run(tmp_path / "scan.nii.gz", "-o", out, "--weights", weights, "-t", 1)
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before

@@ -5,9 +5,9 @@ from vastus.cohort.example import is_example, simulate_cohort
 from vastus.io.tables import VOLUME_COLUMNS
 from vastus.sarcopenia import load_criteria
 from vastus.sarcopenia.clinical import MassMethod
-from vastus.sarcopenia.clinical import Sex as CriteriaSex
 from vastus.sarcopenia.criteria import Domain
-from vastus.synthesis.clinical import GRIP_CUTOFF_KG, SMI_CUTOFF_KG_M2, Sex
+from vastus.sex import Sex
+from vastus.synthesis.clinical import GRIP_CUTOFF_KG, SMI_CUTOFF_KG_M2
 
 
 def test_shape_of_the_paper(results):
@@ -43,13 +43,12 @@ def test_same_seed_same_cohort():
 
 
 def test_restated_cut_offs_are_those_of_the_criteria():
-    names = {Sex.FEMALE: CriteriaSex.WOMAN, Sex.MALE: CriteriaSex.MAN}
     for cutoff in load_criteria("awgs_2019").cutoffs:
-        for sex, theirs in names.items():
+        for sex in Sex:
             if cutoff.domain is Domain.MASS and cutoff.method is MassMethod.DXA:
-                assert SMI_CUTOFF_KG_M2[sex] == cutoff.threshold(theirs)
+                assert SMI_CUTOFF_KG_M2[sex] == cutoff.threshold(sex)
             if cutoff.domain is Domain.STRENGTH:
-                assert GRIP_CUTOFF_KG[sex] == cutoff.threshold(theirs)
+                assert GRIP_CUTOFF_KG[sex] == cutoff.threshold(sex)
 
 
 def test_only_simulated_ids_count_as_simulated():

@@ -5,7 +5,7 @@ from scipy import stats
 
 from vastus.cohort.example import _LOSS_CM3
 from vastus.cohort.follow_up import compare_pairs
-from vastus.synthesis.clinical import Sex
+from vastus.sex import Sex
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_summary_by_hand(results):
 
 def test_planted_losses_are_found(results):
     table = results.change_by_fracture_type
-    for name, sex in (("Women", Sex.FEMALE), ("Men", Sex.MALE)):
+    for name, sex in (("Women", Sex.WOMAN), ("Men", Sex.MAN)):
         for row in table[table["stratum"] == name].itertuples():
             planted = _LOSS_CM3[sex, row.fracture_type]
             assert row.change_cm3 == pytest.approx(-planted, abs=4 * 0.3 * planted / np.sqrt(row.n))

@@ -3,6 +3,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from vastus.anatomy import Group
 from vastus.cohort import narrative
 from vastus.cohort.page import inline_svg, render_page
 
@@ -52,8 +53,9 @@ def test_page_says_what_it_must(page, results):
 
 def test_numbers_in_the_text_are_those_of_the_tables(page, results):
     table = results.status_correlations.set_index(["stratum", "feature"])
-    for group in ("anterior", "medial"):
-        assert f"{group} {narrative.number(table.loc[('Men', f'group:{group}'), 'r'])}" in page
+    for group in (Group.ANTERIOR, Group.MEDIAL):
+        r = narrative.number(table.loc[("Men", f"group:{group.value}"), "r"])
+        assert f"{group.title.lower()} {r}" in page
 
 
 def test_user_text_is_escaped(results):

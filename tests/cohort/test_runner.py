@@ -2,9 +2,12 @@ import json
 
 import pandas as pd
 import pytest
+from openpyxl import load_workbook
 from typer.testing import CliRunner
 
 from vastus.cli.main import app
+from vastus.cohort import document as document_room
+from vastus.cohort import narrative
 from vastus.cohort.problems import EmptyCohortError
 from vastus.cohort.runner import CohortRun, criteria_name, parse_sex_codes, run_cohort
 from vastus.errors import SettingsError
@@ -31,17 +34,48 @@ def test_everything_is_written_and_agrees(done):
     folder, record = done
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "This cohort is simulated" in page
-    assert page.count("<svg") == 5
+    assert page.count("<svg") == 6
     assert "http-equiv" not in page
     assert "<link" not in page
     assert json.loads((folder / "run.json").read_text(encoding="utf-8")) == record
     csv = pd.read_csv(folder / "tables/correlation_sarcopenia.csv")
     parquet = pd.read_parquet(folder / "tables/correlation_sarcopenia.parquet")
     pd.testing.assert_frame_equal(csv, parquet, check_dtype=False)
-    for stem in ("heatmap_muscles", "heatmap_groups", "flow", "roc", "change"):
+    for stem in ("heatmap_muscles", "heatmap_groups", "correlation_intervals", "flow", "roc", "change"):
         for suffix in ("svg", "pdf", "png"):
             assert (folder / f"figures/{stem}.{suffix}").stat().st_size > 1000
     assert not list(folder.rglob(".vastus-*"))
+
+
+def test_workbook_has_a_row_a_patient_and_a_dictionary(done):
+    folder, record = done
+    book = load_workbook(folder / record["workbook"])
+    people = pd.read_csv(folder / "tables/people.csv")
+    assert book["people"].max_row == len(people) + 1 == book["structures"].max_row
+    units = {(sheet, column): unit for sheet, column, unit, _ in book["dictionary"].values}
+    assert units["people", "smi_kg_m2"] == "kg/m²" and units["structures", "Sartorius"] == "cm³/m²"
+    assert "problems" in book.sheetnames and "correlation_sarcopenia" in book.sheetnames
+
+
+def test_document_holds_sentences_and_tables(done):
+    docx = pytest.importorskip("docx")
+    folder, record = done
+    document = docx.Document(str(folder / record["document"]))
+    text = "\n".join(p.text for p in document.paragraphs)
+    assert "Table 1a. All participants, by sarcopenia." in text and "simulated" in text
+    assert document.tables[0].rows[0].cells[2].text == "Without"
+
+
+def test_without_python_docx_there_is_no_document(tmp_path, monkeypatch):
+    monkeypatch.setattr(document_room, "find_spec", lambda _: None)
+    assert document_room.write_document(tmp_path / "t.docx", None) is False
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_tiny_group_is_named_in_the_sentence_that_it_concerns():
+    rows = pd.DataFrame({"n_without": [5, 4], "n_with": [40, 39]})
+    assert narrative._caution(rows, "Men").startswith("; this rests on only 5 men without sarcopenia:")
+    assert narrative._caution(rows.assign(n_without=30), "Men") == ""
 
 
 def test_example_is_written_by_the_command(tmp_path):

@@ -108,3 +108,22 @@ def test_a_fragment_is_no_volume_whether_or_not_the_table_says_so():
 def test_volumes_in_cm3_are_told_by_their_unit_not_as_fragments():
     found = volumes_from_table(scan("a", 100.0))
     assert len(found.sides_mm3) == 0 and "mm3" in found.problems[0].what
+
+
+def test_a_column_given_twice_is_named(tmp_path):
+    for column in ("volume_mm3", "subject", "truncated"):
+        table = scan("a")
+        text = table.assign(again=table[column]).rename(columns={"again": column}).to_csv(index=False)
+        (tmp_path / "volumes.csv").write_text(text)
+        with pytest.raises(MissingInputError, match=f"more than once: {column}"):
+            read_volumes(tmp_path / "volumes.csv")
+
+
+@pytest.mark.parametrize("word", ["inf", "-inf", "1e999", "nan"])
+def test_a_volume_that_is_no_number_is_left_out(tmp_path, word):
+    table = scan("a").astype({"volume_mm3": object})
+    table.loc[0, "volume_mm3"] = word
+    table.to_csv(tmp_path / "volumes.csv", index=False)
+    found = read_volumes(tmp_path / "volumes.csv")
+    assert math.isnan(found.sides_mm3.iloc[0][table.loc[0, "structure"], table.loc[0, "side"]])
+    assert any("no positive number" in problem.what for problem in found.problems)

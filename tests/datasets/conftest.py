@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vastus.anatomy import UNLABELLED
+from vastus.anatomy import UNLABELLED, ThighLevel
 from vastus.datasets.layout import (
     CHECKSUMS_FILE,
     INDEX_FILE,
@@ -24,7 +24,6 @@ from vastus.datasets.layout import (
     read_open_set,
     splits_text,
 )
-from vastus.evaluation.thigh_level import ThighLevel
 from vastus.io.atomic import write_text
 from vastus.io.labels import write_labels
 from vastus.refinement.outline import Outline, Strokes

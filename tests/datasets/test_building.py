@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from vastus.anatomy import UNLABELLED
+from vastus.anatomy import UNLABELLED, ThighLevel
 from vastus.cli.main import app
 from vastus.datasets.building import BuildOptions, build_dataset
 from vastus.datasets.layout import INDEX_FILE, Split, index_text, read_open_set
 from vastus.datasets.matching import on_grid
 from vastus.errors import GeometryError, MissingInputError, OutputError, SettingsError
 from vastus.evaluation.runner import Rater, RunSettings, evaluate
-from vastus.evaluation.thigh_level import ThighLevel
 from vastus.io.atomic import write_text
 from vastus.io.labels import read_labels, write_labels
 from vastus.io.scans import read_scan

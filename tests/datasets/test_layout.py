@@ -3,9 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vastus.anatomy import ThighLevel
 from vastus.datasets.layout import Split, image_checksum, read_open_set
 from vastus.errors import MissingInputError, SettingsError
-from vastus.evaluation.thigh_level import ThighLevel, levels_of
+from vastus.evaluation.thigh_level import levels_of
 from vastus.volume import Volume, to_ras
 
 LPS = np.diag([-1.0, -1.0, 3.0, 1.0])

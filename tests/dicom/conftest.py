@@ -9,7 +9,7 @@ import pytest
 
 import dicom_factory as factory
 from labelled_dicom import FULL_HEADER, SHAPE, content_of, label_values
-from vastus.dicom.outputs import DicomContent
+from vastus.dicom.draft import DicomContent
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,9 @@ from pydicom.uid import JPEG2000Lossless, RLELossless
 
 import dicom_factory as factory
 from labelled_dicom import FULL_HEADER, content_of
+from vastus.dicom import formats
 from vastus.dicom.deidentify import Pseudonyms, deidentify_folder
-from vastus.dicom.outputs import DicomFormat, write_dicom
+from vastus.dicom.outputs import write_dicom
 from vastus.errors import InputError, VastusError
 from vastus.io.scans import read_scan
 
@@ -81,7 +82,7 @@ def test_mutated_headers_crash_neither_writing_nor_deidentifying(tmp_path: Path,
     values = np.zeros((3, 12, 10), np.uint8)
     values[:, 4:8, 4:8] = 101
     try:
-        write_dicom(content_of(tmp_path / "ct", values), (DicomFormat.RTSTRUCT,), tmp_path / "out")
+        write_dicom(content_of(tmp_path / "ct", values), (formats.RTSTRUCT,), tmp_path / "out")
     except VastusError:
         assert not (tmp_path / "out" / "dicom").exists()
     with contextlib.suppress(VastusError):
@@ -152,7 +153,7 @@ def test_names_and_uids_that_look_like_paths_lead_nowhere(tmp_path: Path) -> Non
     values = np.zeros((4, 12, 10), np.uint8)
     values[1:3, 4:8, 4:8] = 101
     try:
-        write_dicom(content_of(tmp_path / "ct", values), (DicomFormat.RTSTRUCT,), tmp_path / "out")
+        write_dicom(content_of(tmp_path / "ct", values), (formats.RTSTRUCT,), tmp_path / "out")
         deidentify_folder(tmp_path / "ct", tmp_path / "anonymous", Pseudonyms(bytes(32)))
     except VastusError:
         pass

@@ -13,8 +13,8 @@ import pytest
 import dicom_factory as factory
 from labelled_dicom import FULL_HEADER, content_of, label_values
 from vastus.dicom.bit_planes import append_frames, frames_of
+from vastus.dicom.draft import DicomContent
 from vastus.dicom.objects import new_uid
-from vastus.dicom.outputs import DicomContent
 from vastus.dicom.seg import _description, write_seg
 from vastus.dicom.source import LabelledSeries, labelled_series
 from vastus.errors import UnsupportedScanError

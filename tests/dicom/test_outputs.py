@@ -15,13 +15,15 @@ from matplotlib.path import Path as Polygon
 import dicom_factory as factory
 from labelled_dicom import FULL_HEADER, SHAPE, content_of, label_values
 from vastus.anatomy import BY_KEY
-from vastus.dicom.codes import structure_code
-from vastus.dicom.outputs import DicomContent, DicomFormat, parse_formats, write_dicom
-from vastus.errors import GeometryError, LabelError, SettingsError, UnsupportedScanError
+from vastus.dicom import formats
+from vastus.dicom.draft import DicomContent
+from vastus.dicom.outputs import parse_formats, write_dicom
+from vastus.errors import GeometryError, LabelError, OutputError, SettingsError, UnsupportedScanError
 from vastus.io.scans import read_scan
+from vastus.terminology import structure_code
 from vastus.volume import Volume
 
-ALL = (DicomFormat.SEG, DicomFormat.SR, DicomFormat.RTSTRUCT, DicomFormat.PDF)
+ALL = (formats.SEG, formats.SR, formats.RTSTRUCT, formats.PDF)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +91,7 @@ def test_the_binary_segmentation_holds_the_same_voxels(written: Path, content: D
 
 
 def test_the_labelmap_holds_the_same_voxels_and_highdicom_reads_it(content: DicomContent, tmp_path: Path) -> None:
-    (path,) = write_dicom(content, (DicomFormat.LABELMAP,), tmp_path)
+    (path,) = write_dicom(content, (formats.LABELMAP,), tmp_path)
     assert np.array_equal(_values_of(path, content), label_values())
     seg = hd.seg.segread(path)
     assert seg.SegmentationType == "LABELMAP"
@@ -197,8 +199,8 @@ def test_a_multi_frame_source_is_referred_to_by_frame(tmp_path: Path) -> None:
     (tmp_path / "ct").mkdir()
     factory.write_enhanced(tmp_path / "ct" / "multi.dcm", spec)
     content = content_of(tmp_path / "ct", label_values())
-    formats = (DicomFormat.LABELMAP, DicomFormat.RTSTRUCT)
-    seg, structures = write_dicom(content, formats, tmp_path / "out")
+    chosen = (formats.LABELMAP, formats.RTSTRUCT)
+    seg, structures = write_dicom(content, chosen, tmp_path / "out")
     assert np.array_equal(_values_of(seg, content), label_values())
     roi = pydicom.dcmread(structures).ROIContourSequence[0]
     for contour in roi.ContourSequence:
@@ -218,7 +220,7 @@ def test_a_tilted_gantry_gets_labels_on_its_own_slices(tmp_path: Path) -> None:
     values = np.zeros(scan.volume.shape, np.uint8)
     values[10:20, 10:20, 3:6] = 101
     content = DicomContent(scan, scan.volume.with_array(values), (), algorithm=_algorithm())
-    (path,) = write_dicom(content, (DicomFormat.SEG,), tmp_path / "out")
+    (path,) = write_dicom(content, (formats.SEG,), tmp_path / "out")
     seg = pydicom.dcmread(path)
     assert 2 <= seg.NumberOfFrames <= 6
     got = [float(v) for v in seg.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient]
@@ -256,19 +258,28 @@ def test_empty_and_unknown_labels_are_refused(content: DicomContent, tmp_path: P
 
 
 def test_older_results_are_replaced_as_a_whole(content: DicomContent, tmp_path: Path) -> None:
-    write_dicom(content, (DicomFormat.RTSTRUCT, DicomFormat.PDF), tmp_path)
-    write_dicom(content, (DicomFormat.RTSTRUCT,), tmp_path)
+    write_dicom(content, (formats.RTSTRUCT, formats.PDF), tmp_path)
+    write_dicom(content, (formats.RTSTRUCT,), tmp_path)
     assert [p.name for p in (tmp_path / "dicom").iterdir()] == ["rtstruct.dcm"]
 
 
+def test_a_folder_with_other_files_is_never_replaced(content: DicomContent, tmp_path: Path) -> None:
+    source = tmp_path / "dicom" / "IM0001"
+    source.parent.mkdir()
+    source.write_bytes(b"an image of the scan itself")
+    with pytest.raises(OutputError, match="IM0001"):
+        write_dicom(content, (formats.RTSTRUCT,), tmp_path)
+    assert source.read_bytes() == b"an image of the scan itself"
+
+
 def test_formats_are_read_and_checked() -> None:
-    assert parse_formats(" SR,dicom-seg,sr ") == (DicomFormat.SR, DicomFormat.SEG)
+    assert parse_formats(" SR,dicom-seg,sr ") == (formats.SR, formats.SEG)
     for bad in ("", "nifti", "dicom-seg,dicom-labelmap"):
         with pytest.raises(SettingsError):
             parse_formats(bad)
 
 
 def test_a_report_can_stand_on_a_labelmap(content: DicomContent, tmp_path: Path) -> None:
-    write_dicom(content, (DicomFormat.LABELMAP, DicomFormat.SR), tmp_path)
+    write_dicom(content, (formats.LABELMAP, formats.SR), tmp_path)
     report = hd.sr.srread(io.BytesIO((tmp_path / "dicom" / "sr.dcm").read_bytes()))
     assert len(report.content.get_volumetric_roi_measurement_groups()) == 5

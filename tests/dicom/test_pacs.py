@@ -15,9 +15,12 @@ from labelled_dicom import FULL_HEADER
 from orthanc_server import PASSWORD, USER, Orthanc, running_orthanc
 from toy_bundle import write_toy_bundle
 from vastus.cli.main import app
+from vastus.dicom import formats
+from vastus.dicom.draft import DicomContent
 from vastus.dicom.network import keep_responses
-from vastus.dicom.outputs import DicomContent, DicomFormat, write_dicom
-from vastus.dicom.pacs import fetch_study, file_name, is_pacs, is_uid, open_pacs, parse_address, store_checked
+from vastus.dicom.outputs import DicomFormat, write_dicom
+from vastus.dicom.pacs import fetch_study, open_pacs, store_checked
+from vastus.dicom.pacs_address import file_name, is_pacs, is_uid, parse_address
 from vastus.errors import PacsError, SettingsError
 from vastus.io.scans import read_scan
 
@@ -61,8 +64,8 @@ def test_a_study_is_fetched_whole_and_only_its_ct(orthanc: Orthanc, way: str, ct
 
 @pytest.mark.parametrize("way", ["web", "get"])
 def test_results_are_stored_and_found_again(orthanc: Orthanc, way: str, content: DicomContent, tmp_path: Path) -> None:
-    formats = (DicomFormat.SEG, DicomFormat.SR, DicomFormat.RTSTRUCT, DicomFormat.PDF)
-    datasets = [pydicom.dcmread(p) for p in write_dicom(content, formats, tmp_path)]
+    chosen = (formats.SEG, formats.SR, formats.RTSTRUCT, formats.PDF)
+    datasets = [pydicom.dcmread(p) for p in write_dicom(content, chosen, tmp_path)]
     store_checked(parse_address(_address(orthanc, way)), datasets)
     series = orthanc.get("/series?expand")
     modalities = {s["MainDicomTags"]["Modality"] for s in series}
@@ -70,7 +73,7 @@ def test_results_are_stored_and_found_again(orthanc: Orthanc, way: str, content:
 
 
 @pytest.mark.parametrize("way", ["web", "get"])
-@pytest.mark.parametrize("kind", [DicomFormat.SEG, DicomFormat.LABELMAP])
+@pytest.mark.parametrize("kind", [formats.SEG, formats.LABELMAP])
 def test_a_segmentation_comes_back_as_it_was(
     orthanc: Orthanc, way: str, kind: DicomFormat, content: DicomContent, tmp_path: Path
 ) -> None:
@@ -88,7 +91,7 @@ def test_a_segmentation_comes_back_as_it_was(
 def test_what_did_not_arrive_is_noticed(
     orthanc: Orthanc, content: DicomContent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    datasets = [pydicom.dcmread(p) for p in write_dicom(content, (DicomFormat.RTSTRUCT,), tmp_path)]
+    datasets = [pydicom.dcmread(p) for p in write_dicom(content, (formats.RTSTRUCT,), tmp_path)]
     monkeypatch.setattr("vastus.dicom.web.WebPacs.store", lambda *_: None)
     with pytest.raises(PacsError, match="does not hold 1 of 1"):
         store_checked(parse_address(orthanc.web), datasets)
@@ -115,7 +118,7 @@ def test_every_request_carries_the_credentials(
     if kind == "Bearer":
         monkeypatch.setenv("VASTUS_PACS_TOKEN", "abc.def")  # goes before user and password
     wanted = {"Bearer": "Bearer abc.def", "Basic": "Basic " + b64encode(f"{USER}:{PASSWORD}".encode()).decode()}[kind]
-    datasets = [pydicom.dcmread(p) for p in write_dicom(content, (DicomFormat.RTSTRUCT,), tmp_path / "made")]
+    datasets = [pydicom.dcmread(p) for p in write_dicom(content, (formats.RTSTRUCT,), tmp_path / "made")]
     (tmp_path / "ct").mkdir()
     with header_proxy(orthanc, wanted) as (address, seen):
         assert fetch_study(parse_address(f"{address}/studies/{STUDY}"), tmp_path / "ct") == 9

@@ -14,15 +14,16 @@ from pydicom.tag import Tag
 
 import dicom_factory as factory
 from labelled_dicom import FULL_HEADER, SHAPE, content_of, label_values
+from vastus.dicom import formats
 from vastus.dicom.outputs import DicomFormat, write_dicom
 from vastus.dicom.patient import patient_and_study
 from vastus.dicom.source import with_checked_headers
 from vastus.errors import UnsupportedScanError
 from vastus.io.scans import read_scan
 
-QUICK = (DicomFormat.SEG, DicomFormat.SR, DicomFormat.RTSTRUCT)
+QUICK = (formats.SEG, formats.SR, formats.RTSTRUCT)
 """All but the PDF, whose object is made as that of contours is."""
-LABELMAP = (DicomFormat.LABELMAP,)
+LABELMAP = (formats.LABELMAP,)
 KOREAN = "Hong^Gildong=洪^吉洞=홍^길동"
 JAPANESE = "Yamada^Tarou=山田^太郎=やまだ^たろう"
 HALF_WIDTH = "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎=やまだ^たろう"
@@ -116,7 +117,7 @@ def test_every_kind_of_result_holds_the_name(tmp_path: Path, sets: list[str], na
         dataset = pydicom.dcmread(path)
         dataset.SpecificCharacterSet, dataset.PatientName = sets, name
         dataset.save_as(path, enforce_file_format=True)
-    written = results(folder, tmp_path, (*QUICK, DicomFormat.PDF)) + results(folder, tmp_path / "2", LABELMAP)
+    written = results(folder, tmp_path, (*QUICK, formats.PDF)) + results(folder, tmp_path / "2", LABELMAP)
     assert [str(result.PatientName) for result in written] == [name] * 5
     assert {result.SpecificCharacterSet for result in written} == {"ISO_IR 192"}
 

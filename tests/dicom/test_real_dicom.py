@@ -9,7 +9,8 @@ import pydicom
 import pytest
 
 from labelled_dicom import content_of
-from vastus.dicom.outputs import DicomFormat, write_dicom
+from vastus.dicom import formats
+from vastus.dicom.outputs import write_dicom
 from vastus.io.scans import read_scan
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "ct"
@@ -26,9 +27,7 @@ def test_real_slices_become_valid_objects(tmp_path: Path, errors_of, name: str) 
     middle = values.shape[1] // 2
     values[1:-1, middle - 40 : middle + 40, 100:180] = 103
     values[1:-1, middle - 40 : middle + 40, 300:380] = 203
-    paths = write_dicom(
-        content_of(folder, values), (DicomFormat.SEG, DicomFormat.SR, DicomFormat.RTSTRUCT), tmp_path / "out"
-    )
+    paths = write_dicom(content_of(folder, values), (formats.SEG, formats.SR, formats.RTSTRUCT), tmp_path / "out")
     # What the source itself has wrong is repeated in every object and is not ours.
     source = {_tag_of(line) for line in errors_of(next(folder.glob("*.dcm")))}
     for path in paths:

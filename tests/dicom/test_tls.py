@@ -16,7 +16,8 @@ from pynetdicom import AE, build_context, evt
 import dicom_factory as factory
 from certificates import Authority, make_authority
 from orthanc_server import free_port
-from vastus.dicom.pacs import fetch_study, open_pacs, parse_address, store_checked
+from vastus.dicom.pacs import fetch_study, open_pacs, store_checked
+from vastus.dicom.pacs_address import parse_address
 from vastus.dicom.tls import VARIABLES, TlsFiles, client_context, server_context
 from vastus.errors import PacsError, SettingsError
 

@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vastus.anatomy import BY_KEY, UNLABELLED, Side
+from vastus.anatomy import BY_KEY, STRUCTURES, UNLABELLED, Side
 from vastus.errors import LabelError
 from vastus.evaluation.drawn import drawn_slices, score_drawn, summarise_sections
 from vastus.evaluation.files import write_evaluation
+from vastus.evaluation.pair import evaluate_pair
 from vastus.evaluation.policy import EmptyPolicy
 from vastus.evaluation.runner import Rater, RunSettings, evaluate
-from vastus.evaluation.table import ScoreSettings, evaluate_pair
+from vastus.evaluation.table import ScoreSettings
 from vastus.io.labels import read_labels, write_labels
 from vastus.volume import Volume
 
@@ -129,7 +130,7 @@ def test_sides_are_merged_where_the_reference_has_none() -> None:
     reference = volume(square(18, 5, under=square(2, 5)), NOBODY)
     prediction = volume(square(18, 5, right, under=square(2, 5, left)), plane())
     table = evaluate_pair(prediction, reference)
-    assert len(table) == 29
+    assert len(table) == len(STRUCTURES)
     assert row(table)["dice"] == 1.0
     sided = volume(square(18, 5, right, under=square(2, 5, left)), NOBODY)
     assert set(score_drawn(prediction, sided, ScoreSettings()).sections["side"]) == {"right", "left"}

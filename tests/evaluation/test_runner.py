@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vastus.anatomy import BY_KEY, Side
+from vastus.anatomy import BY_KEY, STRUCTURES, Side
 from vastus.errors import GeometryError, MissingInputError, SettingsError
 from vastus.evaluation.files import as_markdown, as_record, write_evaluation
 from vastus.evaluation.runner import Rater, RunSettings, case_name, evaluate, label_files
@@ -43,7 +43,7 @@ def evaluation(folders):
 def test_folders_are_matched_by_name_and_scored(evaluation):
     assert evaluation.models == ("good", "bad")
     assert evaluation.case_count == 3
-    assert len(evaluation.scores) == 3 * 2 * 58
+    assert len(evaluation.scores) == 3 * 2 * 2 * len(STRUCTURES)
     missed = evaluation.scores[evaluation.scores["presence"] == "missed"]
     assert list(missed[["subject", "model", "structure"]].iloc[0]) == ["case_1", "bad", "piriformis"]
     mean = evaluation.scores.groupby("model")["dice"].mean()

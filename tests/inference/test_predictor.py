@@ -11,7 +11,7 @@ from vastus.anatomy import SIDES, Side
 from vastus.errors import DeviceError, SettingsError, UnsupportedScanError
 from vastus.inference.bundle import Bundle
 from vastus.inference.choices import Device, PrecisionChoice, RuntimeName, RuntimeOptions
-from vastus.inference.predictor import Predictor, Progress, Stage
+from vastus.inference.predictor import Predictor, Progress, SegmentStage
 from vastus.inference.runtime import choose
 from vastus.synthesis.phantom import make_phantom
 from vastus.volume import Volume, resample_like
@@ -46,7 +46,7 @@ def test_a_painted_phantom_comes_back_exactly(predictor: Predictor) -> None:
     found = predictor.segment(scan)
     np.testing.assert_array_equal(found.labels.array, truth.array)
     assert found.labels.same_grid(scan)
-    assert found.windows > 1 and set(found.seconds) >= {stage.value for stage in Stage}
+    assert found.windows > 1 and set(found.seconds) >= {stage.value for stage in SegmentStage}
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
@@ -123,9 +123,9 @@ def test_a_predictor_is_used_again_after_an_interruption(predictor: Predictor, s
 def test_progress_counts_every_window(predictor: Predictor, scan: Volume) -> None:
     seen: list[Progress] = []
     found = predictor.segment(scan, seen.append)
-    network = [p for p in seen if p.stage is Stage.NETWORK]
+    network = [p for p in seen if p.stage is SegmentStage.NETWORK]
     assert [p.done for p in network] == list(range(found.windows + 1))
-    assert [s for s in Stage if any(p.stage is s for p in seen)] == list(Stage)
+    assert [s for s in SegmentStage if any(p.stage is s for p in seen)] == list(SegmentStage)
 
 
 def test_a_scan_smaller_than_a_window(predictor: Predictor) -> None:

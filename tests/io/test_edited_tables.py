@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vastus.errors import MissingInputError, UnreadableScanError
@@ -84,6 +84,7 @@ def test_the_decimal_sign_is_told_from_the_cells_that_leave_no_doubt() -> None:
     assert decimal_comma(["151,5", "160"]) is True
 
 
+@settings(deadline=None)  # the first call on a busy machine takes long
 @given(st.floats(0.01, 9e8).map(lambda v: round(v, 2)))
 def test_a_number_is_read_back_as_any_country_writes_it(value: float) -> None:
     english = f"{value:,.2f}"
@@ -107,3 +108,8 @@ def test_likeness() -> None:
     assert len({likeness(n) for n in ("P-007", "p 7", "P007", "p_7")}) == 1
     assert likeness("10") != likeness("1")
     assert likeness("100") != likeness("1")
+
+
+@pytest.mark.parametrize("text", ["1e999", "-1e999", "inf", "nan", "9" * 400])
+def test_what_is_too_large_for_a_number_is_none(text: str) -> None:
+    assert read_number(text, comma=False) is None

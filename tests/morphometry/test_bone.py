@@ -5,7 +5,7 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 
-from vastus.morphometry.bone import Bone, Line, find_bone
+from vastus.morphometry.bone import Bone, StraightLine, find_bone
 from vastus.morphometry.voxels import tally_labels
 from vastus.volume import Volume, to_ras
 
@@ -40,7 +40,7 @@ def _points(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
 def test_sums_are_those_of_the_listed_points_in_any_layout(order: tuple[int, ...]) -> None:
     array, back = _labels(), np.argsort(order)
     points = _points(array, AFFINE)
-    line = Line(np.array([3.0, -2.0, 90.0]), np.array([0.1, -0.2, np.sqrt(0.95)]))
+    line = StraightLine(np.array([3.0, -2.0, 90.0]), np.array([0.1, -0.2, np.sqrt(0.95)]))
     along = (points - line.origin_mm) @ line.direction
     for flips in product((1, -1), repeat=3):
         turned = tuple(slice(None, None, f) for f in flips)
@@ -55,7 +55,7 @@ def test_sums_are_those_of_the_listed_points_in_any_layout(order: tuple[int, ...
 def test_sections_hold_every_voxel_once() -> None:
     array = _labels()
     points = _points(array, AFFINE)
-    line = Line(points.mean(axis=0), np.array([0.0, 0.0, 1.0]))
+    line = StraightLine(points.mean(axis=0), np.array([0.0, 0.0, 1.0]))
     along = points[:, 2] - line.origin_mm[2]
     bins = np.floor((along - along.min()) / 5.0).astype(int)
     sections = _bone(Volume(array, AFFINE)).sections(line, 5.0)
@@ -69,7 +69,7 @@ def test_the_farthest_voxel_of_each_mm() -> None:
     array[2, 2, 2:28] = FEMUR
     array[2:7, 2, 10] = FEMUR
     bone = _bone(Volume(array, np.eye(4)))
-    line = Line(np.array([2.0, 2.0, 0.0]), np.array([0.0, 0.0, 1.0]))
+    line = StraightLine(np.array([2.0, 2.0, 0.0]), np.array([0.0, 0.0, 1.0]))
     reach = bone.farthest_mm(line, np.array([1.0, 0.0, 0.0]), (7.5, 12.5))
     assert reach.tolist()[:5] == [0, 0, 4, 0, 0] and reach[5] == -np.inf
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vastus.node.inbox import Inbox
-from vastus.node.queue import Job, Queue, State
+from vastus.node.queue import Job, JobState, Queue
 
 SERIES = "1.2.3"
 
@@ -28,7 +28,7 @@ def processed(inbox: Inbox, queue: Queue, *images: str) -> Job:
         assert inbox.keep(SERIES, image, b"image")
     (job,) = inbox.complete(0.0)
     assert inbox.claim() is not None
-    queue.move(job, State.DONE)
+    queue.move(job, JobState.DONE)
     return job
 
 
@@ -54,7 +54,7 @@ def test_a_revision_to_which_nothing_new_came_is_none(tmp_path, queue, monkeypat
     assert second.revision == 2 and names(inbox, second) == 2
 
     assert inbox.complete(0.0) == []
-    assert queue.latest(first.series) == queue.in_state(State.DONE)[0]
+    assert queue.latest(first.series) == queue.in_state(JobState.DONE)[0]
     assert not inbox.folder_of(second).exists() and names(inbox, first) == 2
 
     # The sender tries again: now it is one.
@@ -120,5 +120,5 @@ def test_a_series_that_cannot_be_queued_stays_open_and_holds_nobody_up(tmp_path,
         patch.setattr(queue, "move", failing)
         with pytest.raises(sqlite3.OperationalError):
             inbox.complete(0.0)
-    assert [job.id for job in queue.in_state(State.QUEUED)] == [2]
+    assert [job.id for job in queue.in_state(JobState.QUEUED)] == [2]
     assert [job.id for job in inbox.complete(0.0)] == [1]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vastus.node.queue import Queue, State
+from vastus.node.queue import JobState, Queue
 
 
 @pytest.fixture
@@ -21,44 +21,46 @@ def queue(tmp_path: Path) -> Iterator[Queue]:
 
 def test_an_older_result_waits_for_what_becomes_of_a_newer_revision(queue: Queue) -> None:
     old = queue.begin("a", 1)
-    queue.move(old, State.SENDING)
+    queue.move(old, JobState.SENDING)
     new = queue.begin("a", 2)
     other = queue.begin("b", 1)
-    queue.move(other, State.SENDING)
+    queue.move(other, JobState.SENDING)
     assert queue.drop_superseded() == []
     assert queue.next_to_send() is not None and queue.next_to_send().id == other.id, "it holds nobody else up"
     queue.forget(new)  # no image came
     assert queue.next_to_send().id == old.id
 
 
-@pytest.mark.parametrize("state", [State.QUEUED, State.PROCESSING, State.SENDING, State.DONE, State.SET_ASIDE])
-def test_a_newer_revision_supersedes_what_was_not_sent(queue: Queue, state: State) -> None:
+@pytest.mark.parametrize(
+    "state", [JobState.QUEUED, JobState.PROCESSING, JobState.SENDING, JobState.DONE, JobState.SET_ASIDE]
+)
+def test_a_newer_revision_supersedes_what_was_not_sent(queue: Queue, state: JobState) -> None:
     waiting, failed = queue.begin("a", 1), queue.begin("b", 1)
-    queue.move(waiting, State.SENDING)
-    queue.fail(waiting, State.SENDING, "down", 600)
-    queue.move(failed, State.QUEUED)
+    queue.move(waiting, JobState.SENDING)
+    queue.fail(waiting, JobState.SENDING, "down", 600)
+    queue.move(failed, JobState.QUEUED)
     for series in ("a", "b"):
         queue.move(queue.begin(series, 2), state)
     assert {job.id for job in queue.drop_superseded()} == {waiting.id, failed.id}
-    assert queue.counts()[State.SUPERSEDED] == 2 and queue.drop_superseded() == []
+    assert queue.counts()[JobState.SUPERSEDED] == 2 and queue.drop_superseded() == []
 
 
 def test_done_revisions_are_not_superseded_and_are_found(queue: Queue) -> None:
     first, second, third = (queue.begin("a", revision) for revision in (1, 2, 3))
     for job in (first, second):
-        queue.move(job, State.DONE)
-    queue.move(third, State.SENDING)
+        queue.move(job, JobState.DONE)
+    queue.move(third, JobState.SENDING)
     assert queue.drop_superseded() == [] and queue.next_to_send().id == third.id
     assert queue.done_before(third).id == second.id and queue.done_before(first) is None
 
 
 def test_hindered_tries_are_counted_by_themselves(queue: Queue) -> None:
     job = queue.begin("a", 1)
-    queue.fail(job, State.QUEUED, "disk", 0.0, hindered=True)
-    queue.fail(job, State.QUEUED, "crash", 0.0)
+    queue.fail(job, JobState.QUEUED, "disk", 0.0, hindered=True)
+    queue.fail(job, JobState.QUEUED, "crash", 0.0)
     found = queue.latest("a")
     assert (found.tries, found.hindered, found.reason) == (2, 1, "crash")
-    queue.move(found, State.SENDING)
+    queue.move(found, JobState.SENDING)
     assert (queue.latest("a").tries, queue.latest("a").hindered) == (0, 0)
 
 

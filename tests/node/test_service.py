@@ -24,12 +24,12 @@ import pytest
 
 from node_parts import note_of, running_destination, send, small_series, stub_command
 from orthanc_server import free_port
-from vastus.dicom.pacs import parse_address
+from vastus.dicom.pacs_address import parse_address
 from vastus.dicom.tls import TlsFiles
 from vastus.errors import SettingsError
 from vastus.node.config import Limits, NodeConfig, Peer, Processing
 from vastus.node.event_log import EventLog
-from vastus.node.queue import Job, State
+from vastus.node.queue import Job, JobState
 from vastus.node.service import Node
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the node runs on Linux and macOS")
@@ -72,7 +72,7 @@ def test_a_series_goes_through_and_comes_out_once(config: NodeConfig, tmp_path: 
     datasets = small_series(tmp_path / "ct", patient="Secret-ID")
     with running_destination() as (destination, port), running(_to(config, port)) as (node, log):
         assert send(config.port, datasets) == [0] * 4
-        until(lambda: node.queue.counts()[State.DONE] == 1)
+        until(lambda: node.queue.counts()[JobState.DONE] == 1)
         assert list(destination.results.values()) == [note_of(datasets)]
         events = [json.loads(line)["event"] for line in log.getvalue().splitlines()]
         assert events == ["started", "queued", "processed", "done"]
@@ -83,7 +83,7 @@ def test_the_same_images_again_are_not_processed_again(config: NodeConfig, tmp_p
     datasets = small_series(tmp_path / "ct")
     with running(config) as (node, _):
         send(config.port, datasets)
-        until(lambda: node.queue.counts()[State.DONE] == 1)
+        until(lambda: node.queue.counts()[JobState.DONE] == 1)
         assert send(config.port, datasets) == [0] * 4
         time.sleep(0.6)
         assert sum(node.queue.counts().values()) == 1
@@ -94,9 +94,9 @@ def test_late_images_are_processed_with_the_earlier_ones(config: NodeConfig, tmp
     datasets = small_series(tmp_path / "ct", 6)
     with running_destination() as (destination, port), running(_to(config, port)) as (node, _):
         send(config.port, datasets[:3])
-        until(lambda: node.queue.counts()[State.DONE] == 1)
+        until(lambda: node.queue.counts()[JobState.DONE] == 1)
         send(config.port, datasets[3:])
-        until(lambda: node.queue.counts()[State.DONE] == 2)
+        until(lambda: node.queue.counts()[JobState.DONE] == 2)
         assert list(destination.results.values()) == [note_of(datasets[:3]), note_of(datasets)]
 
 
@@ -110,8 +110,8 @@ def test_a_poison_series_is_set_aside_after_three_tries_and_the_queue_goes_on(
     with running(config) as (node, log):
         for datasets in (poison, refused, good):
             send(config.port, datasets)
-        until(lambda: (node.queue.counts()[State.SET_ASIDE], node.queue.counts()[State.DONE]) == (2, 1))
-        aside = {job.reason for job in node.queue.in_state(State.SET_ASIDE)}
+        until(lambda: (node.queue.counts()[JobState.SET_ASIDE], node.queue.counts()[JobState.DONE]) == (2, 1))
+        aside = {job.reason for job in node.queue.in_state(JobState.SET_ASIDE)}
         assert aside == {"the worker ended (exit code 7)", "GeometryError: slices missing"}
         tries = [json.loads(line) for line in log.getvalue().splitlines() if '"tries"' in line]
         assert sorted((t["event"], t["tries"]) for t in tries) == [
@@ -127,8 +127,8 @@ def test_a_worker_that_hangs_is_replaced(config: NodeConfig, tmp_path: Path) -> 
     with running(slow) as (node, _):
         send(config.port, small_series(tmp_path / "a", description="HANG"))
         send(config.port, small_series(tmp_path / "b"))
-        until(lambda: node.queue.counts()[State.DONE] == 1)
-        assert [job.reason for job in node.queue.in_state(State.SET_ASIDE)] == ["took longer than 1 s"]
+        until(lambda: node.queue.counts()[JobState.DONE] == 1)
+        assert [job.reason for job in node.queue.in_state(JobState.SET_ASIDE)] == ["took longer than 1 s"]
 
 
 def test_results_wait_for_a_destination_that_is_down(
@@ -139,9 +139,9 @@ def test_results_wait_for_a_destination_that_is_down(
         destination.failing.set()
         send(config.port, small_series(tmp_path / "a"))
         until(lambda: node.event_log.counts().get("failed_sends", 0) >= 2)
-        assert node.queue.counts()[State.SENDING] == 1
+        assert node.queue.counts()[JobState.SENDING] == 1
         destination.failing.clear()
-        until(lambda: node.queue.counts()[State.DONE] == 1)
+        until(lambda: node.queue.counts()[JobState.DONE] == 1)
         assert len(destination.results) == 1
 
 
@@ -166,7 +166,7 @@ def test_limits_refuse_what_is_too_much(config: NodeConfig, tmp_path: Path) -> N
     large = replace(config, data=tmp_path / "large", limits=Limits(instance_mb=0.0002))
     with running(large) as (node, _):
         assert send(config.port, datasets) == []
-        assert node.queue.counts()[State.RECEIVING] == 0
+        assert node.queue.counts()[JobState.RECEIVING] == 0
 
 
 def test_a_fast_sender_is_slowed_down(config: NodeConfig, tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_status_and_metrics_say_what_happens_on_loopback_only(config: NodeConfig
     port = free_port()
     with running(replace(config, status_port=port)) as (node, _):
         send(config.port, small_series(tmp_path / "a", description="REFUSE", patient="Secret-ID"))
-        until(lambda: node.queue.counts()[State.SET_ASIDE] == 1)
+        until(lambda: node.queue.counts()[JobState.SET_ASIDE] == 1)
         metrics = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
         assert 'vastus_node_jobs{state="set_aside"} 1' in metrics
         assert "vastus_node_received_objects_total 4" in metrics
@@ -212,7 +212,7 @@ def test_what_was_kept_long_enough_is_deleted(config: NodeConfig, tmp_path: Path
     short = replace(config, limits=Limits(keep_done_hours=1e-6))
     with running(short) as (node, _):
         send(config.port, small_series(tmp_path / "a"))
-        until(lambda: node.queue.counts()[State.DONE] == 1)
+        until(lambda: node.queue.counts()[JobState.DONE] == 1)
         time.sleep(0.05)
         node.tidy()
         assert sum(node.queue.counts().values()) == 0
@@ -267,9 +267,9 @@ def test_a_disk_without_room_uses_up_no_try_and_the_series_is_done_afterwards(
         (tmp_path / "data" / "work").rmdir()  # making a folder in it fails with an OSError
         send(config.port, small_series(tmp_path / "a"))
         until(lambda: node.event_log.counts().get("hindered_tries", 0) >= 4)
-        assert node.queue.counts()[State.PROCESSING] + node.queue.counts()[State.QUEUED] == 1
+        assert node.queue.counts()[JobState.PROCESSING] + node.queue.counts()[JobState.QUEUED] == 1
         (tmp_path / "data" / "work").mkdir()
-        until(lambda: node.queue.counts()[State.DONE] == 1)
+        until(lambda: node.queue.counts()[JobState.DONE] == 1)
         assert '"reason": "FileNotFoundError"' in log.getvalue()
 
 
@@ -294,7 +294,7 @@ def test_whatever_a_step_raises_no_job_stays_in_processing(
 
         monkeypatch.setattr(getattr(node, owner), name, failing)
         send(config.port, small_series(tmp_path / "a"))
-        until(lambda: node.queue.counts()[State.DONE] == 1)
+        until(lambda: node.queue.counts()[JobState.DONE] == 1)
 
 
 def test_an_error_that_cannot_be_written_down_is_made_good_later(
@@ -304,16 +304,16 @@ def test_an_error_that_cannot_be_written_down_is_made_good_later(
     with running(config) as (node, _):
         move, left = node.queue.move, [3]
 
-        def full(job: Job, state: State, reason: str = "") -> None:
-            if state in (State.SENDING, State.QUEUED) and left[0]:
+        def full(job: Job, state: JobState, reason: str = "") -> None:
+            if state in (JobState.SENDING, JobState.QUEUED) and left[0]:
                 left[0] -= 1
                 raise sqlite3.OperationalError("database or disk is full")
             move(job, state, reason)
 
         monkeypatch.setattr(node.queue, "move", full)
-        monkeypatch.setattr(node.queue, "fail", lambda *_, **__: full(_[0], State.QUEUED))
+        monkeypatch.setattr(node.queue, "fail", lambda *_, **__: full(_[0], JobState.QUEUED))
         send(config.port, small_series(tmp_path / "a"))
-        until(lambda: not left[0] and node.queue.counts()[State.DONE] == 1)
+        until(lambda: not left[0] and node.queue.counts()[JobState.DONE] == 1)
 
 
 def test_a_result_that_cannot_be_read_is_set_aside_and_holds_nobody_up(
@@ -332,8 +332,8 @@ def test_a_result_that_cannot_be_read_is_set_aside_and_holds_nobody_up(
         with running(wrong) as (node, _):
             send(config.port, small_series(tmp_path / "a"))
             send(config.port, small_series(tmp_path / "b"))
-            until(lambda: node.queue.counts()[State.SET_ASIDE] == 2)
-            reasons = [job.reason for job in node.queue.in_state(State.SET_ASIDE)]
+            until(lambda: node.queue.counts()[JobState.SET_ASIDE] == 2)
+            reasons = [job.reason for job in node.queue.in_state(JobState.SET_ASIDE)]
     assert reasons == ["the result can't be sent (InvalidDicomError)", "the worker left no DICOM results"]
 
 
@@ -345,9 +345,9 @@ def test_a_superseded_result_is_never_sent(config: NodeConfig, tmp_path: Path, m
         send(config.port, datasets[:3])
         until(lambda: node.event_log.counts().get("failed_sends", 0) >= 1)
         send(config.port, datasets[3:])
-        until(lambda: node.queue.counts()[State.SUPERSEDED] == 1)
+        until(lambda: node.queue.counts()[JobState.SUPERSEDED] == 1)
         destination.failing.clear()
-        until(lambda: node.queue.counts()[State.DONE] == 1)
+        until(lambda: node.queue.counts()[JobState.DONE] == 1)
         assert list(destination.results.values()) == [note_of(datasets)]
 
 
@@ -355,9 +355,9 @@ def test_a_newer_result_says_what_it_replaces(config: NodeConfig, tmp_path: Path
     datasets = small_series(tmp_path / "ct", 6)
     with running(config) as (node, _):
         send(config.port, datasets[:4])
-        until(lambda: node.queue.counts()[State.DONE] == 1)
+        until(lambda: node.queue.counts()[JobState.DONE] == 1)
         send(config.port, datasets[4:])
-        until(lambda: node.queue.counts()[State.DONE] == 2)
+        until(lambda: node.queue.counts()[JobState.DONE] == 2)
     said = [pydicom.dcmread(tmp_path / "data" / "results" / n / "dicom" / "result.dcm") for n in ("1", "2")]
     assert [str(d.get("SeriesDescription", "")) for d in said] == ["", "(6 images, replaces 4)"]
 
@@ -367,7 +367,7 @@ def test_what_lies_on_the_disk_is_for_the_owner_alone(config: NodeConfig, tmp_pa
     try:
         with running(config) as (node, _):
             send(config.port, small_series(tmp_path / "a"))
-            until(lambda: node.queue.counts()[State.DONE] == 1)
+            until(lambda: node.queue.counts()[JobState.DONE] == 1)
             modes = {(path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in (tmp_path / "data").rglob("*")}
         (tmp_path / "old").mkdir()
         with running(replace(config, data=tmp_path / "old")) as (_, log):
@@ -384,11 +384,11 @@ def test_a_folder_that_cannot_be_deleted_keeps_its_job_and_holds_nobody_up(
     with running(replace(config, limits=Limits(keep_done_hours=1e-6))) as (node, _):
         for name in ("a", "b"):
             send(config.port, small_series(tmp_path / name))
-        until(lambda: node.queue.counts()[State.DONE] == 2)
+        until(lambda: node.queue.counts()[JobState.DONE] == 2)
         rmtree = shutil.rmtree
 
         def stuck(path: Path, *args: object, **options: object) -> None:
-            if path.name.startswith(node.queue.in_state(State.DONE)[0].series):
+            if path.name.startswith(node.queue.in_state(JobState.DONE)[0].series):
                 raise OSError(16, "Device or resource busy")
             rmtree(path, *args, **options)
 
@@ -396,7 +396,7 @@ def test_a_folder_that_cannot_be_deleted_keeps_its_job_and_holds_nobody_up(
         with monkeypatch.context() as patch:
             patch.setattr("vastus.node.service.shutil.rmtree", stuck)
             node.tidy()
-        assert [job.id for job in node.queue.in_state(State.DONE)] == [1]
+        assert [job.id for job in node.queue.in_state(JobState.DONE)] == [1]
         node.tidy()
         assert sum(node.queue.counts().values()) == 0
 
@@ -410,7 +410,7 @@ def test_a_log_that_cannot_be_written_stops_no_work(config: NodeConfig, tmp_path
     node.start()
     try:
         send(config.port, small_series(tmp_path / "a"))
-        until(lambda: node.queue.counts()[State.DONE] == 1)
+        until(lambda: node.queue.counts()[JobState.DONE] == 1)
     finally:
         node.stop()
 

@@ -152,3 +152,24 @@ def test_the_log_of_the_real_worker_names_nobody(tmp_path: Path) -> None:
     assert '"ok": true' in done.stdout and "PLANTED" not in done.stdout
     assert "PLANTED" not in done.stderr
     assert all(json.loads(line)["event"] == "library message" for line in done.stderr.splitlines())
+
+
+def test_what_results_can_not_be_made_of_is_refused_before_the_network(tmp_path: Path) -> None:
+    from vastus.node.worker import _answer
+
+    class NeverAsked:
+        threads = 1
+
+        def segment(self, *_: object) -> None:
+            pytest.fail("the network ran")
+
+    hu = np.full((4, 40, 40), -1000, np.int16)
+    hu[:, 4:36, 4:36] = np.random.default_rng(0).integers(-120, 90, (4, 32, 32))
+    for path in factory.write_series(tmp_path / "ct", factory.series(4, hu=hu, extra=FULL_HEADER)):
+        dataset = pydicom.dcmread(path)
+        del dataset.FrameOfReferenceUID
+        dataset.save_as(path)
+    request = {"series": str(tmp_path / "ct"), "output": str(tmp_path / "out"), "subject": "job_1"}
+    answer = _answer(NeverAsked(), "sr", request)
+    assert (answer["ok"], answer["error"], answer["final"]) == (False, "UnsupportedScanError", True)
+    assert not (tmp_path / "out").exists()

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from vastus.errors import SettingsError
 from vastus.refinement.between_slices import signed_distance
-from vastus.refinement.smoothing import Band, smooth_structure
+from vastus.refinement.smoothing import SmoothingBand, smooth_structure
 
 MM = (1.0, 1.0, 1.5)
 
@@ -30,7 +30,7 @@ def test_a_ragged_ball_comes_closer_to_the_ball_and_keeps_its_volume() -> None:
 def test_nothing_changes_outside_the_band(seed: int, width: float) -> None:
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.repeat(rng.integers(0, 4, (6, 6, 10)), 4, 0), 4, 1).astype(np.uint8)
-    smooth = smooth_structure(labels, 2, MM, Band(width, 1.5))
+    smooth = smooth_structure(labels, 2, MM, SmoothingBand(width, 1.5))
     far = np.abs(signed_distance(labels == 2, MM)) > width
     assert np.array_equal(smooth[far], labels[far])
 
@@ -48,4 +48,4 @@ def test_an_absent_structure_changes_nothing_and_a_flat_band_is_refused() -> Non
     labels, _ = rough_ball()
     assert np.array_equal(smooth_structure(labels, 77, MM), labels)
     with pytest.raises(SettingsError):
-        Band(0.0)
+        SmoothingBand(0.0)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +21,8 @@ from vastus.morphometry.scan import measure_scan
 from vastus.quality import Agreement, agreement_rows, likely_wrong
 from vastus.report.measure_lines import LEG_KINDS, MUSCLE_KINDS, set_out_measures
 from vastus.report.page import PageRecord, render_page, write_page
+from vastus.report.palette import SAFE_COLOURS
+from vastus.report.slices import unpack_labels
 from vastus.synthesis.phantom import LabelledScan
 from vastus.volume import Volume, crop
 
@@ -55,7 +59,7 @@ class Reader(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] not in ("style", "script"):
             self.text += data
         if "td" in self.open and self._row:
             self.cells[self._row][-1] += data
@@ -83,8 +87,53 @@ def test_nothing_outside_the_page_is_asked_for(page):
     links = [value for _, name, value in reader.attributes if name in {"src", "href", "action", "srcset"}]
     assert links
     assert all(value.startswith(("data:", "#")) for value in links)
-    assert re.search(r"https?:|//[a-z]|@import|url\(|<script", re.sub(r'"data:[^"]*"', "", page)) is None
+    bare = re.sub(r'"data:[^"]*"', "", re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL))
+    assert re.search(r"https?:|//[a-z]|@import|url\(", bare) is None
     assert "default-src 'none'" in page
+    script = scripts(page)[-1]
+    assert not re.search(r"https?:|fetch\(|XMLHttpRequest|WebSocket|\beval\b|innerHTML", script)
+
+
+def scripts(page: str) -> list[str]:
+    return re.findall(r"<script[^>]*>(.*?)</script>", page, flags=re.DOTALL)
+
+
+def test_only_the_own_script_may_run(page):
+    digest = base64.b64encode(hashlib.sha256(scripts(page)[-1].encode()).digest()).decode()
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page)
+    assert policy and f"script-src 'sha256-{digest}'" in policy[1] and "unsafe-eval" not in policy[1]
+    kinds = re.findall(r"<script([^>]*)>", page)
+    assert [k for k in kinds if "type=" not in k] == [""]  # all others are data
+    assert not any(name.startswith("on") for _, name, _ in Reader(page).attributes)
+
+
+def test_the_page_carries_every_slice(page, phantom):
+    about, labels, ct, _ = scripts(page)
+    shape = json.loads(about)["shape"]
+    planes = unpack_labels(base64.b64decode(labels), tuple(shape))
+    assert set(np.unique(planes)) == set(np.unique(np.asarray(phantom.labels.array)))
+    assert len(ct.split("\n")) == shape[0]
+    assert Image.open(io.BytesIO(base64.b64decode(ct.split("\n")[0]))).size == (shape[2], shape[1])
+    first = json.loads(about)["values"]["101"]
+    assert (first["name"], first["said"]) == ("Sartorius, right", "100.0 cm³, mean 51.5 HU, cut by the scan's edge")
+
+
+def test_warnings_lead_to_the_structures_that_they_name(phantom, rows, record):
+    text = "Gracilis, right: 900 mL, more than ... Then Vastus medialis, LEFT and psoas."
+    page = render_page(phantom.ct, phantom.labels, rows, replace(record, warnings=(text, "Metal in view.")))
+    assert re.findall(r'class="go" data-value="(\d+)" hidden>Show ([^<]+)<', page) == [
+        ("109", "Gracilis, right"),
+        ("205", "Vastus medialis, left"),
+    ]
+    gone = phantom.labels.with_array(np.where(phantom.labels.array == 109, 0, phantom.labels.array))
+    page = render_page(phantom.ct, gone, rows, replace(record, warnings=(text,)))
+    assert re.findall(r'class="go" data-value="(\d+)"', page) == ["205"]
+
+
+def test_tables_give_bare_numbers(page):
+    row = page[page.index('data-structure="sartorius"') :].split("</tr>")[0]
+    assert re.findall(r'data-value="([^"]+)"', row) == ["100.0", "90.0", "51.5", "51.5"]
+    assert re.findall(r'data-remark="([^"]+)"', row) == ["cut by the scan's edge".replace("'", "&#39;")]
 
 
 def test_size_stays_small(page):
@@ -92,7 +141,10 @@ def test_size_stays_small(page):
 
 
 def test_every_ct_has_its_overlay(page):
-    assert len(images(page, "jpeg")) == len(images(page, "png")) >= 14
+    # Once in the colours by group, once in those for colour-blind readers.
+    assert 2 * len(images(page, "jpeg")) == len(images(page, "png")) >= 28
+    first, second = images(page, "png")[:2]
+    assert np.array_equal(first[..., 3], second[..., 3]) and not np.array_equal(first, second)
 
 
 def test_cut_and_absent_are_marked(page):
@@ -110,14 +162,23 @@ def test_cut_and_absent_are_marked(page):
 
 
 def test_counts_on_top(page):
+    n = len(STRUCTURES)
     facts = re.findall(r"<dt>(Found on the right|Found on the left|Cut by the scan's edge)</dt><dd>(\d+)", page)
-    assert facts == [("Found on the right", "29"), ("Found on the left", "28"), ("Cut by the scan's edge", "1")]
+    assert facts == [("Found on the right", f"{n}"), ("Found on the left", f"{n - 1}"), ("Cut by the scan's edge", "1")]
 
 
 def test_legend_colours_are_those_of_the_anatomy(page):
     for structure in STRUCTURES:
-        red, green, blue = structure.colour
-        assert f'style="background: rgb({red}, {green}, {blue})"></span>{structure.english}' in page
+        number = structure.class_id
+        for place, colour in (
+            (":root {", structure.colour),
+            (":has(#colours-safe:checked) {", SAFE_COLOURS[structure.key]),
+        ):
+            red, green, blue = colour
+            rule = page[page.index(place) :].split("}")[0]
+            assert f"--s{number}: rgb({red}, {green}, {blue});" in rule
+        assert f'class="swatch s{number}"></span>{structure.english}' in page
+        assert f".s{number} {{ background: var(--s{number});" in page
 
 
 def test_text_of_the_user_is_escaped(phantom, rows, record):
@@ -149,7 +210,7 @@ def test_warnings_and_research_note(phantom, rows, record):
 def test_right_leg_alone_is_on_the_left_of_the_picture(phantom, right_leg, rows, record):
     # The body of two legs frames the labels of one.
     page = render_page(phantom.ct, right_leg.labels, rows, record)
-    overlay = images(page, "png")[3]
+    overlay = images(page, "png")[6]
     ct = images(page, "jpeg")[3]
     labelled = np.nonzero(overlay[..., 3].any(axis=0))[0]
     body = np.nonzero((ct[..., 0] > 30).any(axis=0))[0]
@@ -221,7 +282,7 @@ def test_a_fragment_is_named_on_the_page(phantom, rows, record, changed):
     page = render_page(
         phantom.ct, phantom.labels, changed(rows, "biceps_femoris", Side.RIGHT, volume_mm3=30.0, fragment=True), record
     )
-    row = page[page.index('<tr data-structure="biceps_femoris">') :].split("</tr>")[0]
+    row = page[page.index('<tr data-structure="biceps_femoris"') :].split("</tr>")[0]
     assert '0.0 <span class="cut">fragment</span>' in row and "\u2212200" not in row
     assert "<dt>Fragments, not counted</dt><dd>1</dd>" in page
     assert "<dt>Found on the right</dt><dd>28" in page and "<dt>Found on the left</dt><dd>29" in page

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vastus.sarcopenia import ClinicalFacts, Domain, Finding, MassMethod, Sex, Stage, diagnose, load_criteria
+from vastus.sarcopenia import ClinicalFacts, Domain, DomainResult, MassMethod, Sex, Stage, diagnose, load_criteria
 
 AWGS = load_criteria("awgs_2025")
 M, F = Sex.MAN, Sex.WOMAN
@@ -34,7 +34,7 @@ PER_BMI = {
 }
 
 
-def finding(domain: Domain, **values: object) -> Finding:
+def finding(domain: Domain, **values: object) -> DomainResult:
     return diagnose(ClinicalFacts(**values), AWGS).domains[domain]  # type: ignore[arg-type]
 
 
@@ -42,8 +42,8 @@ def finding(domain: Domain, **values: object) -> Finding:
 def test_grip(of: tuple[Sex, tuple[float, float]], cutoff: float) -> None:
     sex, ages = of
     for age in ages:
-        assert finding(Domain.STRENGTH, sex=sex, age_years=age, grip_kg=cutoff) is Finding.NORMAL
-        assert finding(Domain.STRENGTH, sex=sex, age_years=age, grip_kg=cutoff - 0.1) is Finding.LOW
+        assert finding(Domain.STRENGTH, sex=sex, age_years=age, grip_kg=cutoff) is DomainResult.NORMAL
+        assert finding(Domain.STRENGTH, sex=sex, age_years=age, grip_kg=cutoff - 0.1) is DomainResult.LOW
 
 
 @pytest.mark.parametrize(("of", "cutoff"), PER_HEIGHT2.items())
@@ -51,8 +51,8 @@ def test_mass_per_height_squared(of: tuple[Sex, tuple[float, float], MassMethod]
     sex, ages, method = of
     for age in ages:
         known = {"sex": sex, "age_years": age, "mass_method": method}
-        assert finding(Domain.MASS, **known, smi_kg_m2=cutoff) is Finding.NORMAL
-        assert finding(Domain.MASS, **known, smi_kg_m2=cutoff - 0.01) is Finding.LOW
+        assert finding(Domain.MASS, **known, smi_kg_m2=cutoff) is DomainResult.NORMAL
+        assert finding(Domain.MASS, **known, smi_kg_m2=cutoff - 0.01) is DomainResult.LOW
 
 
 @pytest.mark.parametrize(("of", "cutoff"), PER_BMI.items())
@@ -61,8 +61,8 @@ def test_mass_per_bmi(of: tuple[Sex, tuple[float, float], MassMethod], cutoff: f
     sex, ages, method = of
     for age in ages:
         known = {"sex": sex, "age_years": age, "mass_method": method, "height_cm": 100.0, "weight_kg": 32.0}
-        assert finding(Domain.MASS, **known, asm_kg=32 * cutoff) is Finding.NORMAL
-        assert finding(Domain.MASS, **known, asm_kg=32 * cutoff - 0.1) is Finding.LOW
+        assert finding(Domain.MASS, **known, asm_kg=32 * cutoff) is DomainResult.NORMAL
+        assert finding(Domain.MASS, **known, asm_kg=32 * cutoff - 0.1) is DomainResult.LOW
 
 
 def test_the_file_holds_these_numbers_and_no_others() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from vastus.sarcopenia import (
     ClinicalFacts,
     Domain,
-    Finding,
+    DomainResult,
     MassMethod,
     Measure,
     Sex,
@@ -151,36 +151,36 @@ def test_labels_are_the_criterias_own_words() -> None:
 def test_each_published_cutoff_at_and_beside_its_edge(
     criteria: Any, field: str, sex: Sex, at: float, low_at: bool, low_side: int
 ) -> None:
-    def finding(value: float) -> Finding:
+    def finding(value: float) -> DomainResult:
         method = MassMethod.DXA if field in ("smi_kg_m2", "asm_kg") else None
         result = diagnose(ClinicalFacts(sex=sex, mass_method=method, **{field: value}), criteria)
-        return next(t.finding for t in result.tests if t.finding is not Finding.UNKNOWN)
+        return next(t.finding for t in result.tests if t.finding is not DomainResult.UNKNOWN)
 
     step = 0.01
-    assert finding(at) is (Finding.LOW if low_at else Finding.NORMAL)
-    assert finding(at + low_side * step) is Finding.LOW
-    assert finding(at - low_side * step) is Finding.NORMAL
+    assert finding(at) is (DomainResult.LOW if low_at else DomainResult.NORMAL)
+    assert finding(at + low_side * step) is DomainResult.LOW
+    assert finding(at - low_side * step) is DomainResult.NORMAL
 
 
 def test_fnih_mass_is_asm_over_bmi() -> None:
     # height 1.60 m, 64 kg: BMI 25; the woman's cut-off 0.512 is 12.8 kg
     facts = ClinicalFacts(sex=Sex.WOMAN, height_cm=160, weight_kg=64, asm_kg=12.79)
-    assert diagnose(facts, FNIH).domains[Domain.MASS] is Finding.LOW
-    assert diagnose(dataclasses.replace(facts, asm_kg=12.81), FNIH).domains[Domain.MASS] is Finding.NORMAL
-    assert diagnose(dataclasses.replace(facts, weight_kg=None), FNIH).domains[Domain.MASS] is Finding.UNKNOWN
+    assert diagnose(facts, FNIH).domains[Domain.MASS] is DomainResult.LOW
+    assert diagnose(dataclasses.replace(facts, asm_kg=12.81), FNIH).domains[Domain.MASS] is DomainResult.NORMAL
+    assert diagnose(dataclasses.replace(facts, weight_kg=None), FNIH).domains[Domain.MASS] is DomainResult.UNKNOWN
 
 
 def test_method_matters_only_between_the_cutoffs() -> None:
-    def mass(smi: float, method: MassMethod | None) -> Finding:
+    def mass(smi: float, method: MassMethod | None) -> DomainResult:
         return diagnose(ClinicalFacts(sex=Sex.WOMAN, smi_kg_m2=smi, mass_method=method), AWGS).domains[Domain.MASS]
 
     assert [mass(5.5, m) for m in (MassMethod.DXA, MassMethod.BIA, None)] == [
-        Finding.NORMAL,
-        Finding.LOW,
-        Finding.UNKNOWN,
+        DomainResult.NORMAL,
+        DomainResult.LOW,
+        DomainResult.UNKNOWN,
     ]
-    assert mass(5.3, None) is Finding.LOW
-    assert mass(5.8, None) is Finding.NORMAL
+    assert mass(5.3, None) is DomainResult.LOW
+    assert mass(5.8, None) is DomainResult.NORMAL
 
 
 def test_bia_mass_is_not_judged_by_criteria_without_a_bia_cutoff() -> None:
@@ -198,20 +198,22 @@ def test_absolute_mass_decides_only_without_height() -> None:
 def test_unknown_sex_is_settled_where_both_cutoffs_agree() -> None:
     assert diagnose(ClinicalFacts(grip_kg=10), AWGS).stage is Stage.POSSIBLE
     undecided = diagnose(ClinicalFacts(grip_kg=20), AWGS)
-    assert undecided.domains[Domain.STRENGTH] is Finding.UNKNOWN
+    assert undecided.domains[Domain.STRENGTH] is DomainResult.UNKNOWN
     assert "sex not known" in undecided.reason
 
 
 def test_one_low_test_makes_its_domain_low_whatever_the_others_say() -> None:
     facts = ClinicalFacts(sex=Sex.MAN, gait_m_s=1.3, sppb=12, chair_stand_s=14)
     assert diagnose(facts, AWGS).stage is Stage.POSSIBLE
-    assert diagnose(dataclasses.replace(facts, chair_stand_s=11), AWGS).domains[Domain.PERFORMANCE] is Finding.NORMAL
+    assert (
+        diagnose(dataclasses.replace(facts, chair_stand_s=11), AWGS).domains[Domain.PERFORMANCE] is DomainResult.NORMAL
+    )
 
 
 def test_screening_never_makes_a_stage() -> None:
     facts = ClinicalFacts(sex=Sex.WOMAN, calf_cm=30, grip_kg=25, gait_m_s=1.2, smi_kg_m2=6)
     result = diagnose(facts, AWGS)
-    assert result.domains[Domain.SCREENING] is Finding.LOW
+    assert result.domains[Domain.SCREENING] is DomainResult.LOW
     assert (result.stage, result.has_sarcopenia) == (Stage.NONE, False)
 
 
@@ -276,7 +278,7 @@ def test_a_value_that_waits_for_the_sex_is_not_outvoted_by_a_normal_one() -> Non
     # 16 kg are weak for a man and not for a woman; the chair stand is normal for both.
     facts = ClinicalFacts(grip_kg=16.0, chair_stand_s=10.0, smi_kg_m2=3.0, mass_method=MassMethod.DXA, gait_m_s=0.5)
     open_yet = diagnose(facts, EWGSOP2)
-    assert open_yet.domains[Domain.STRENGTH] is Finding.UNKNOWN
+    assert open_yet.domains[Domain.STRENGTH] is DomainResult.UNKNOWN
     assert (open_yet.stage, open_yet.at_most) == (Stage.UNDETERMINED, Stage.SEVERE)
     assert open_yet.missing == (Measure.GRIP,)
     assert "grip_kg 16: sex not known" in open_yet.reason
@@ -284,10 +286,12 @@ def test_a_value_that_waits_for_the_sex_is_not_outvoted_by_a_normal_one() -> Non
     assert diagnose(dataclasses.replace(facts, sex=Sex.WOMAN), EWGSOP2).stage is Stage.NONE
     # 6.5 kg/m2 are low for a man, not for a woman. 14.6 kg are low for both, but count only where height is unknown.
     thin = ClinicalFacts(smi_kg_m2=6.5, height_cm=150.0, mass_method=MassMethod.DXA)
-    assert diagnose(thin, EWGSOP2).domains[Domain.MASS] is Finding.UNKNOWN
-    assert diagnose(dataclasses.replace(thin, sex=Sex.WOMAN), EWGSOP2).domains[Domain.MASS] is Finding.NORMAL
+    assert diagnose(thin, EWGSOP2).domains[Domain.MASS] is DomainResult.UNKNOWN
+    assert diagnose(dataclasses.replace(thin, sex=Sex.WOMAN), EWGSOP2).domains[Domain.MASS] is DomainResult.NORMAL
     # A low test decides whatever the open one says.
-    assert diagnose(dataclasses.replace(facts, chair_stand_s=20.0), EWGSOP2).domains[Domain.STRENGTH] is Finding.LOW
+    assert (
+        diagnose(dataclasses.replace(facts, chair_stand_s=20.0), EWGSOP2).domains[Domain.STRENGTH] is DomainResult.LOW
+    )
 
 
 @given(

@@ -11,7 +11,8 @@ import pytest
 import trimesh
 from filelock import FileLock
 
-from vastus.synthesis.atlas import Atlas, PersonName, build_atlas
+from vastus.synthesis.atlas import Atlas, PersonName
+from vastus.synthesis.atlas_building import build_atlas
 from vastus.synthesis.correspondence import Correspondence, find_correspondence
 from vastus.synthesis.phantom import _ELLIPSOIDS
 from vastus.synthesis.stream import fill_pool

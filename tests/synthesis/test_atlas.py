@@ -4,7 +4,8 @@ import pytest
 from synthesis.conftest import ellipsoid_volume
 from vastus.anatomy import BY_KEY, SIDES, STRUCTURES, Side
 from vastus.errors import MissingInputError
-from vastus.synthesis.atlas import FEMORAL_HEAD_RADIUS_MM, PersonName, build_atlas, load_atlas, save_atlas
+from vastus.synthesis.atlas import FEMORAL_HEAD_RADIUS_MM, PersonName, load_atlas, save_atlas
+from vastus.synthesis.atlas_building import build_atlas
 from vastus.synthesis.kernels import VOXEL_MM
 
 

@@ -4,6 +4,7 @@ import pytest
 from vastus.anatomy import MUSCLES, SIDES, Side
 from vastus.errors import ImplausibleValueError
 from vastus.muscle_volumes import regression_volume_mm3
+from vastus.sex import Sex
 from vastus.synthesis import clinical
 from vastus.synthesis.clinical import (
     GRIP_CUTOFF_KG,
@@ -11,21 +12,20 @@ from vastus.synthesis.clinical import (
     MuscleStatus,
     Person,
     Population,
-    Sex,
     clinical_measures,
     sample_person,
     target_volumes_mm3,
 )
 
-MAN = Person(Sex.MALE, 40, 175, 75)
+MAN = Person(Sex.MAN, 40, 175, 75)
 
 
 def test_ageing_reaches_the_published_loss_at_75():
     both = [clinical.ageing_factor("vastus_lateralis", 75, sex) for sex in Sex]
     assert np.mean(both) == pytest.approx(1 - 0.27)
-    assert clinical.ageing_factor("vastus_lateralis", 50, Sex.MALE) == 1
-    assert clinical.ageing_factor("gluteus_maximus", 85, Sex.MALE) > clinical.ageing_factor(
-        "rectus_femoris", 85, Sex.MALE
+    assert clinical.ageing_factor("vastus_lateralis", 50, Sex.MAN) == 1
+    assert clinical.ageing_factor("gluteus_maximus", 85, Sex.MAN) > clinical.ageing_factor(
+        "rectus_femoris", 85, Sex.MAN
     )
 
 
@@ -48,7 +48,7 @@ def test_same_seed_same_volumes():
 
 
 def test_fracture_side_is_smaller_on_average():
-    hurt = Person(Sex.FEMALE, 80, 150, 50, fracture_side=Side.LEFT)
+    hurt = Person(Sex.WOMAN, 80, 150, 50, fracture_side=Side.LEFT)
     logs = []
     for seed in range(100):
         v = target_volumes_mm3(hurt, seed)
@@ -58,8 +58,8 @@ def test_fracture_side_is_smaller_on_average():
 
 def test_planted_effect_is_large_in_men_only():
     factors = {sex: clinical.status_factor(Person(sex, 70, 160, 60, MuscleStatus.SARCOPENIC)) for sex in Sex}
-    assert factors[Sex.MALE] < 0.8
-    assert factors[Sex.FEMALE] > 0.95
+    assert factors[Sex.MAN] < 0.8
+    assert factors[Sex.WOMAN] > 0.95
 
 
 def test_people_look_like_the_study():
@@ -67,8 +67,8 @@ def test_people_look_like_the_study():
     ages = np.array([p.age_years for p in people])
     assert ages.min() >= 51
     assert ages.mean() == pytest.approx(77.3, abs=1.5)
-    assert np.mean([p.sex is Sex.FEMALE for p in people]) == pytest.approx(43 / 69, abs=0.08)
-    women = [p for p in people if p.sex is Sex.FEMALE]
+    assert np.mean([p.sex is Sex.WOMAN for p in people]) == pytest.approx(43 / 69, abs=0.08)
+    women = [p for p in people if p.sex is Sex.WOMAN]
     r = np.corrcoef([p.height_cm for p in women], [p.weight_kg for p in women])[0, 1]
     assert 0.3 < r < 0.65
 
@@ -89,4 +89,4 @@ def test_measures_agree_with_the_status(sex, status):
 
 def test_wrong_unit_is_refused():
     with pytest.raises(ImplausibleValueError, match="height_cm"):
-        Person(Sex.MALE, 70, 1.75, 70)
+        Person(Sex.MAN, 70, 1.75, 70)

@@ -13,7 +13,7 @@ from vastus.synthesis.muscle_boundaries import SEAMS
 from vastus.synthesis.scanner import Textures, paint_hu, sample_look, seam_reach
 from vastus.synthesis.stream import StoredPart
 from vastus.synthesis.subject import TissueMap
-from vastus.synthesis.tissues import Tissue
+from vastus.synthesis.tissues import KIND_OF_TISSUE, Tissue
 
 LATERALIS, INTERMEDIUS = BY_KEY["vastus_lateralis"].class_id, BY_KEY["vastus_intermedius"].class_id
 SARTORIUS, GRACILIS = BY_KEY["sartorius"].class_id, BY_KEY["gracilis"].class_id
@@ -39,17 +39,17 @@ def test_the_nearest_neighbour_counts():
     part, tissue = row_of((3, 0, SARTORIUS), (2, 1, LATERALIS), (3, 2, GRACILIS))
     edges = np.zeros(SEAMS.shape, np.float32)
     edges[SARTORIUS, LATERALIS], edges[SARTORIUS, GRACILIS], edges[SARTORIUS, Tissue.FAT] = 0.25, 0.5, 0.125
-    assert edge_share(part, tissue, 2, 0, 0, edges, 4) == 0.25
-    assert edge_share(part, tissue, 0, 0, 0, edges, 2) == 0.125
-    assert edge_share(part, tissue, 0, 0, 0, edges, 3) == 0.25
+    assert edge_share(part, tissue, 2, 0, 0, KIND_OF_TISSUE, int(Tissue.FAT), edges, 4) == 0.25
+    assert edge_share(part, tissue, 0, 0, 0, KIND_OF_TISSUE, int(Tissue.FAT), edges, 2) == 0.125
+    assert edge_share(part, tissue, 0, 0, 0, KIND_OF_TISSUE, int(Tissue.FAT), edges, 3) == 0.25
 
 
 def test_of_equally_near_ones_the_fattest_border_counts():
     part, tissue = row_of((2, 1, LATERALIS), (1, 0, SARTORIUS), (2, 2, GRACILIS))
     edges = np.zeros(SEAMS.shape, np.float32)
     edges[SARTORIUS, LATERALIS], edges[SARTORIUS, GRACILIS] = 0.25, 0.5
-    assert edge_share(part, tissue, 2, 0, 0, edges, 2) == 0.5
-    assert edge_share(part[::-1], tissue[::-1], 2, 0, 0, edges, 2) == 0.5
+    assert edge_share(part, tissue, 2, 0, 0, KIND_OF_TISSUE, int(Tissue.FAT), edges, 2) == 0.5
+    assert edge_share(part[::-1], tissue[::-1], 2, 0, 0, KIND_OF_TISSUE, int(Tissue.FAT), edges, 2) == 0.5
 
 
 def test_fat_skin_and_air_are_no_neighbours_and_what_lies_beyond_them_is():
@@ -57,8 +57,8 @@ def test_fat_skin_and_air_are_no_neighbours_and_what_lies_beyond_them_is():
     part, tissue = row_of((2, 0, SARTORIUS), *nothing, (1, 1, GRACILIS))
     edges = np.zeros(SEAMS.shape, np.float32)
     edges[SARTORIUS, GRACILIS], edges[SARTORIUS, Tissue.FAT] = 0.5, 0.125
-    assert edge_share(part, tissue, 1, 0, 0, edges, 3) == 0.125
-    assert edge_share(part, tissue, 1, 0, 0, edges, 4) == 0.5
+    assert edge_share(part, tissue, 1, 0, 0, KIND_OF_TISSUE, int(Tissue.FAT), edges, 3) == 0.125
+    assert edge_share(part, tissue, 1, 0, 0, KIND_OF_TISSUE, int(Tissue.FAT), edges, 4) == 0.5
 
 
 def test_reach_is_in_mm():

@@ -12,7 +12,8 @@ import pytest
 from scipy.ndimage import distance_transform_edt
 
 from vastus.anatomy import BY_KEY, SIDES, STRUCTURES
-from vastus.synthesis.atlas import PersonName, build_atlas
+from vastus.synthesis.atlas import PersonName
+from vastus.synthesis.atlas_building import build_atlas
 from vastus.synthesis.growth import Grid
 from vastus.synthesis.subject import Variety, build_body, sample_plan
 from vastus.synthesis.tissues import Tissue

@@ -1,10 +1,10 @@
 import numpy as np
 
-from vastus.synthesis.stream import Sheet, sample_sheet
+from vastus.synthesis.stream import TableSheet, sample_sheet
 
 
 def test_a_flat_sheet_is_as_thick_as_it_says() -> None:
-    sheet = Sheet(np.array([10.0, 5.0, 5.0]), np.array([2.0, 0.0, 0.0]), np.zeros(2), 3.0, 40.0)
+    sheet = TableSheet(np.array([10.0, 5.0, 5.0]), np.array([2.0, 0.0, 0.0]), np.zeros(2), 3.0, 40.0)
     inside = np.broadcast_to(sheet.inside(*np.ogrid[:21, :11, :11]), (21, 11, 11))
     # Voxels of 2 mm: those less than 3 mm from the middle.
     assert np.flatnonzero(inside[:, 5, 5]).tolist() == [9, 10, 11]
@@ -12,7 +12,7 @@ def test_a_flat_sheet_is_as_thick_as_it_says() -> None:
 
 
 def test_a_bent_sheet_leaves_its_plane_by_the_bend() -> None:
-    sheet = Sheet(np.array([20.0, 0.0, 0.0]), np.array([1.0, 0.0, 0.0]), np.array([-0.01, 0.0]), 0.6, 40.0)
+    sheet = TableSheet(np.array([20.0, 0.0, 0.0]), np.array([1.0, 0.0, 0.0]), np.array([-0.01, 0.0]), 0.6, 40.0)
     inside = np.broadcast_to(sheet.inside(*np.ogrid[:41, :31, :1]), (41, 31, 1))
     # 30 mm along y the sheet stands 0.01 * 30^2 = 9 mm further along x.
     assert np.flatnonzero(inside[:, 0, 0]).tolist() == [20]

@@ -10,10 +10,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from vastus.anatomy import BY_KEY, STRUCTURES, UNLABELLED
+from vastus.anatomy import BY_KEY, STRUCTURES, UNLABELLED, ThighLevel
 from vastus.datasets.building import BuildOptions, build_dataset
 from vastus.datasets.layout import Split, read_open_set
-from vastus.evaluation.thigh_level import ThighLevel
 from vastus.io.labels import read_labels
 from vastus.refinement.outline import OutlineSettings, Polygon, Strokes
 from vastus.refinement.outline_files import read_outline

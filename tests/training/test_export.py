@@ -118,10 +118,8 @@ def test_monai_entries_build_the_network(bundle: Path) -> None:
     parser.read_config(bundle / "configs" / "inference.json")
     network = parser.get_parsed_content("network_def")
     network.load_state_dict({k: v.float() for k, v in load_file(str(bundle / "models/model.safetensors")).items()})
-    inferer = parser.get_parsed_content("inferer")
-    image = torch.rand(1, 1, 40, 36, 20)
     with torch.inference_mode():
-        assert inferer(image, network.eval()).shape == (1, 3, 40, 36, 20)
+        assert network.eval()(torch.rand(1, 1, *SETTINGS.window_size)).shape == (1, 3, *SETTINGS.window_size)
     assert json.loads((bundle / "configs" / "metadata.json").read_text())["name"] == "tiny"
 
 

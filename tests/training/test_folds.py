@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vastus.errors import SettingsError, TrainingError
-from vastus.training.folds import SPLITS_FILE, folds_of, make_folds
+from vastus.io.nnunet_layout import SPLITS_FILE
+from vastus.training.folds import folds_of, make_folds
 
 
 @given(st.integers(2, 40), st.integers(2, 8))

@@ -11,10 +11,10 @@ from vastus.errors import GeometryError, SettingsError
 from vastus.training.dataset import check_dataset, read_dataset, read_pair
 from vastus.training.losses import IGNORE
 from vastus.training.pseudo_labels import (
-    VIEWS,
+    IMAGE_VARIANTS,
+    ImageVariant,
     PseudoCase,
     Trust,
-    View,
     class_ids_of,
     passed_over,
     pseudo_label,
@@ -76,7 +76,7 @@ def test_what_turns_with_the_mirror_or_the_size_does_not_settle() -> None:
         return seen.with_array(np.full(seen.shape, SARTORIUS if large else GRACILIS, np.uint8))
 
     classes, agreement = vote(scan, note_the_spacing)
-    np.testing.assert_allclose(sorted(spacings), sorted(2.0 * v.zoom for v in VIEWS))
+    np.testing.assert_allclose(sorted(spacings), sorted(2.0 * v.zoom for v in IMAGE_VARIANTS))
     assert (classes == GRACILIS).all()
     np.testing.assert_allclose(agreement, 4 / 6)
     settled = settle(classes, agreement, 0.7)
@@ -85,8 +85,8 @@ def test_what_turns_with_the_mirror_or_the_size_does_not_settle() -> None:
 
 
 def test_the_scan_itself_is_one_of_the_views() -> None:
-    assert View(False, 1.0) in VIEWS
-    assert len(set(VIEWS)) == len(VIEWS)
+    assert ImageVariant(False, 1.0) in IMAGE_VARIANTS
+    assert len(set(IMAGE_VARIANTS)) == len(IMAGE_VARIANTS)
 
 
 def test_a_sheet_that_reaches_the_air_is_skin_and_a_muscle_is_not() -> None:
@@ -188,9 +188,9 @@ def test_the_set_is_one_that_training_takes_and_is_continued(tmp_path: Path) -> 
 
     said: list[str] = []
     for names in (("one",), ("one", "two")):
-        cases = [lambda name=name: case(name) for name in names]
+        cases = {name: lambda name=name: case(name) for name in names}
         write_pseudo_set(cases, segment, tmp_path / "set", trust=Trust(), tell=said.append)
-    assert len(asked) == 2 * len(VIEWS), "the first case was not labelled again"
+    assert len(asked) == 2 * len(IMAGE_VARIANTS), "the first case was not labelled again"
     assert [line.split(":")[0] for line in said] == ["one", "two"]
     assert check_dataset(tmp_path / "set").problems == ()
     dataset = read_dataset(tmp_path / "set")

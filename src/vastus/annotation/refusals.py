@@ -109,6 +109,18 @@ class LockedCaseError(Refusal):
     status = HTTPStatus.LOCKED
 
 
+class StoppedError(Refusal):
+    """Somebody stopped the request before the network was done."""
+
+    status = HTTPStatus.CONFLICT
+
+
+class NotYoursError(Refusal):
+    """Somebody else's request: only they may stop it."""
+
+    status = HTTPStatus.FORBIDDEN
+
+
 class BusyError(Refusal):
     """Too much is waiting already, or a training is running."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vastus.batch.ledger import FoundScan
+from vastus.batch.scan_names import fingerprint_of, scan_name
 from vastus.errors import VastusError
 from vastus.io.dicom_choice import choose_stack
 from vastus.io.dicom_files import DICOM_SUFFIXES, HEAD_BYTES, is_dicom, is_packed, is_unfinished, suffix_class
@@ -113,13 +114,9 @@ class DicomTree:
         return self._scan(place, uid, " ".join(study.signatures[f] for f in folders))
 
     def _scan(self, place: Path, series: str | None, fingerprint: str) -> FoundScan:
-        from vastus.batch.inputs import scan_name
-
         return FoundScan(place, scan_name(place, self._root), fingerprint, series)
 
     def _signature(self, folder: Path) -> str:
-        from vastus.batch.inputs import fingerprint_of
-
         return f"{'every' if self._every else 'best'} {fingerprint_of(folder)}"
 
     def _remember(self, signatures: dict[Path, str], found: list[FoundScan]) -> None:

@@ -16,7 +16,7 @@ ASSUMED_WORKER_BYTES: Final = 3 * 1024**3
 _MEMORY_SHARE = 0.8
 
 
-class Engine(Protocol):
+class BatchEngine(Protocol):
     """Runs tasks somewhere."""
 
     @property

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vastus.batch.ledger import FoundScan
+from vastus.batch.scan_names import IMAGE_SUFFIXES, clean_name, fingerprint_of, scan_name
 from vastus.errors import MissingInputError, SettingsError
 from vastus.io.edited_tables import TABLE_SUFFIXES, plain_name, read_edited_table
-from vastus.io.folders import walk_folders
+from vastus.io.folders import is_there, walk_folders
 
 if TYPE_CHECKING:
     from vastus.batch.dicom_tree import FolderMemory
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 LIST_SUFFIXES: Final = (*TABLE_SUFFIXES, ".parquet")
 LIST_COLUMNS: Final = ("path", "name", "series")
 """Columns of a list: ``path`` is needed (relative ones are meant from the list's folder), the others are optional."""
-IMAGE_SUFFIXES: Final = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".zip")
-_LONGEST_NAME = 80
 
 
 def find_scans(
@@ -38,14 +35,14 @@ def find_scans(
         MissingInputError: an input does not exist or is an empty list.
         SettingsError: a list without the column ``path``.
     """
-    from vastus.dicom.pacs import is_pacs
+    from vastus.dicom.pacs_address import is_pacs
 
     for given in inputs:
         if is_pacs(str(given)):
             yield from _in_pacs(str(given))
             continue
         path = given.absolute()
-        if not path.exists():
+        if not is_there(path):
             raise MissingInputError("There is no such file or folder.", path=given)
         if path.is_dir():
             yield from _in_folder(path, output.absolute(), memory, every_series)
@@ -80,7 +77,7 @@ def _in_pacs(given: str, name: str = "", series: str = "") -> Iterator[FoundScan
 
 
 def _in_list(path: Path) -> Iterator[FoundScan]:
-    from vastus.dicom.pacs import is_pacs
+    from vastus.dicom.pacs_address import is_pacs
 
     for number, row in _list_rows(path):
         given = (row.get("path") or "").strip()
@@ -137,33 +134,3 @@ def _check_columns(names: Sequence[str], found: Sequence[str], path: Path) -> No
             path=path,
             remedy="Columns: path, and if you like name and series.",
         )
-
-
-def scan_name(path: Path, root: Path) -> str:
-    """The place below ``root`` in one word: ``patient1/CT/axial.nii.gz`` becomes ``patient1-CT-axial``."""
-    relative = path.relative_to(root)
-    text = "-".join(relative.parts) or path.name
-    lower = text.lower()
-    for suffix in sorted(IMAGE_SUFFIXES, key=len, reverse=True):
-        if path.is_file() and lower.endswith(suffix):
-            text = text[: -len(suffix)]
-            break
-    return clean_name(text)
-
-
-def clean_name(text: str) -> str:
-    """A name that is a good folder name on every system; long ones keep their end, which tells scans apart."""
-    cleaned = re.sub(r'[\x00-\x1f<>:"/\\|?*,;]+', "_", text).strip(" .")[-_LONGEST_NAME:].strip(" .")
-    return cleaned or "scan"
-
-
-def fingerprint_of(path: Path) -> str:
-    """Changes when a file does; for a folder, when its files do. Nothing is read."""
-    try:
-        if path.is_dir():
-            stats = [entry.stat() for entry in os.scandir(path) if entry.is_file()]
-            return f"{len(stats)} {sum(s.st_size for s in stats)} {max((s.st_mtime_ns for s in stats), default=0)}"
-        stat = path.stat()
-    except OSError:
-        return "missing"
-    return f"{stat.st_size} {stat.st_mtime_ns}"

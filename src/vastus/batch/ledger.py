@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from vastus.batch.task import MOST_TRIES, Ending, Outcome, State, Task, Work
+from vastus.batch.task import MOST_TRIES, Ending, Outcome, ScanState, Task, Work
 from vastus.errors import OutputError
 from vastus.io.folder_lock import FolderLock, take_folder_lock
 
@@ -185,9 +185,11 @@ class Ledger:
             self.remember("run", str(run))
             self._db.execute(
                 "UPDATE scans SET state=?, cut_short=cut_short+1 WHERE state=?",
-                (State.PENDING.value, State.RUNNING.value),
+                (ScanState.PENDING.value, ScanState.RUNNING.value),
             )
-            self._db.execute("UPDATE scans SET state=? WHERE state=?", (State.PENDING.value, State.WAITING.value))
+            self._db.execute(
+                "UPDATE scans SET state=? WHERE state=?", (ScanState.PENDING.value, ScanState.WAITING.value)
+            )
         return run
 
     def register(self, found: Iterable[FoundScan], keys: Keys, run: int) -> int:
@@ -217,7 +219,7 @@ class Ledger:
                     str(scan.path),
                     scan.series,
                     scan.fingerprint,
-                    State.PENDING.value,
+                    ScanState.PENDING.value,
                     Work.SEGMENT.value,
                     keys.labels,
                     keys.measures,
@@ -227,17 +229,17 @@ class Ledger:
             return
         state, work = row["state"], row["work"]
         if (row["fingerprint"], row["labels_key"]) != (scan.fingerprint, keys.labels):
-            state, work = State.PENDING.value, Work.SEGMENT.value
-        elif row["measures_key"] != keys.measures and state == State.DONE.value:
-            state, work = State.PENDING.value, Work.MEASURE.value
-        if state == State.PENDING.value and row["result_key"]:
+            state, work = ScanState.PENDING.value, Work.SEGMENT.value
+        elif row["measures_key"] != keys.measures and state == ScanState.DONE.value:
+            state, work = ScanState.PENDING.value, Work.MEASURE.value
+        if state == ScanState.PENDING.value and row["result_key"]:
             # What is stored may be just what is wanted: weights were changed, and changed back before the scan's turn.
             segmented = f"{scan.fingerprint} {keys.labels} "
             if row["result_key"] == segmented + keys.measures:
-                state = State.DONE.value
+                state = ScanState.DONE.value
             elif row["result_key"].startswith(segmented):
                 work = Work.MEASURE.value
-        fresh = state == State.PENDING.value and row["state"] != State.PENDING.value
+        fresh = state == ScanState.PENDING.value and row["state"] != ScanState.PENDING.value
         self._db.execute(
             "UPDATE scans SET state=?, work=?, fingerprint=?, labels_key=?, measures_key=?, seen=?,"
             " tries=CASE WHEN ? THEN 0 ELSE tries END WHERE id=?",
@@ -251,13 +253,13 @@ class Ledger:
             name = f"{wish}_{number}"
         return name
 
-    def try_again(self, states: Iterable[State], run: int) -> None:
+    def try_again(self, states: Iterable[ScanState], run: int) -> None:
         """Queue scans of this run that were refused or set aside."""
         with self.transaction():
             for state in states:
                 self._db.execute(
                     "UPDATE scans SET state=?, tries=0 WHERE state=? AND seen=?",
-                    (State.PENDING.value, state.value, run),
+                    (ScanState.PENDING.value, state.value, run),
                 )
 
     def measure_again(self, run: int) -> None:
@@ -265,7 +267,7 @@ class Ledger:
         with self.transaction():
             self._db.execute(
                 "UPDATE scans SET state=?, work=?, tries=0, result_key=NULL WHERE state=? AND seen=?",
-                (State.PENDING.value, Work.MEASURE.value, State.DONE.value, run),
+                (ScanState.PENDING.value, Work.MEASURE.value, ScanState.DONE.value, run),
             )
 
     def claim(self, run: int) -> Task | None:
@@ -273,30 +275,30 @@ class Ledger:
         row = self._db.execute(
             "SELECT id, key, name, path, series, work FROM scans WHERE state=? AND seen=?"
             " ORDER BY cut_short, tries, id LIMIT 1",
-            (State.PENDING.value, run),
+            (ScanState.PENDING.value, run),
         ).fetchone()
         if row is None:
             return None
         self._db.execute(
             "UPDATE scans SET state=?, attempts=attempts+1, result_key=NULL WHERE id=?",
-            (State.RUNNING.value, row["id"]),
+            (ScanState.RUNNING.value, row["id"]),
         )
         folder = self.folder / SCANS_FOLDER / row["name"]
         return Task(row["id"], row["key"], row["name"], Path(row["path"]), row["series"], folder, Work(row["work"]))
 
-    def settle(self, outcome: Outcome, keys: Keys, finished: str) -> State:
+    def settle(self, outcome: Outcome, keys: Keys, finished: str) -> ScanState:
         """Enter how a try ended; returns the scan's new state."""
         scan_id = outcome.task.scan_id
         tries = self._db.execute("SELECT tries FROM scans WHERE id=?", (scan_id,)).fetchone()[0]
         state = {
-            Ending.DONE: State.DONE,
-            Ending.REFUSED: State.REFUSED,
-            Ending.STOP: State.PENDING,
-            Ending.UNREACHABLE: State.WAITING,
+            Ending.DONE: ScanState.DONE,
+            Ending.REFUSED: ScanState.REFUSED,
+            Ending.STOP: ScanState.PENDING,
+            Ending.UNREACHABLE: ScanState.WAITING,
         }.get(outcome.ending)
         if state is None:
             tries += 1
-            state = State.SET_ASIDE if tries >= MOST_TRIES else State.PENDING
+            state = ScanState.SET_ASIDE if tries >= MOST_TRIES else ScanState.PENDING
         done = outcome.ending is Ending.DONE
         # Measuring again is short and must not stand for the time of a segmentation.
         segmented = done and outcome.task.work is Work.SEGMENT
@@ -333,37 +335,38 @@ class Ledger:
         """Return a claimed scan to the queue as if it had never been taken."""
         self._db.execute(
             "UPDATE scans SET state=?, attempts=attempts-1 WHERE id=? AND state=?",
-            (State.PENDING.value, task.scan_id, State.RUNNING.value),
+            (ScanState.PENDING.value, task.scan_id, ScanState.RUNNING.value),
         )
 
     def outdated_names(self) -> set[str]:
         """Scans with rows in the tables that are no longer what their scan is worth."""
-        rows = self._db.execute("SELECT name FROM scans WHERE in_table=1 AND state<>?", (State.DONE.value,))
+        rows = self._db.execute("SELECT name FROM scans WHERE in_table=1 AND state<>?", (ScanState.DONE.value,))
         return {row["name"] for row in rows}
 
     def note_rows(self) -> None:
         """Note that the tables hold the rows of all finished scans and no others."""
-        self._db.execute("UPDATE scans SET in_table=(state=?)", (State.DONE.value,))
+        self._db.execute("UPDATE scans SET in_table=(state=?)", (ScanState.DONE.value,))
 
     def done_names(self, *, in_table: bool) -> Iterator[str]:
         """Names of finished scans whose rows the tables hold, or lack, in the order in which they were found."""
         query = "SELECT name FROM scans WHERE state=? AND in_table=? ORDER BY id"
-        for row in self._db.execute(query, (State.DONE.value, in_table)):
+        for row in self._db.execute(query, (ScanState.DONE.value, in_table)):
             yield row["name"]
 
-    def counts(self, run: int | None = None) -> dict[State, int]:
+    def counts(self, run: int | None = None) -> dict[ScanState, int]:
         """How many scans are in which state; with ``run``, only those its inputs named."""
         where, values = ("", ()) if run is None else (" WHERE seen=?", (run,))
-        counts = dict.fromkeys(State, 0)
+        counts = dict.fromkeys(ScanState, 0)
         for row in self._db.execute(f"SELECT state, COUNT(*) AS n FROM scans{where} GROUP BY state", values):
-            counts[State(row["state"])] = row["n"]
+            counts[ScanState(row["state"])] = row["n"]
         return counts
 
     def queued(self, run: int) -> dict[Work, int]:
         """How many scans wait for which work."""
         counts = dict.fromkeys(Work, 0)
         rows = self._db.execute(
-            "SELECT work, COUNT(*) AS n FROM scans WHERE state=? AND seen=? GROUP BY work", (State.PENDING.value, run)
+            "SELECT work, COUNT(*) AS n FROM scans WHERE state=? AND seen=? GROUP BY work",
+            (ScanState.PENDING.value, run),
         )
         for row in rows:
             counts[Work(row["work"])] = row["n"]
@@ -373,7 +376,7 @@ class Ledger:
         """Path and series of what waits."""
         yield from self._db.execute(
             "SELECT path, series, name, id, key FROM scans WHERE state=? AND seen=? AND work=? ORDER BY id",
-            (State.PENDING.value, run, work.value),
+            (ScanState.PENDING.value, run, work.value),
         )
 
     def rows(self) -> Iterator[Mapping[str, Any]]:

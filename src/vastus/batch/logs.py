@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from vastus.batch.task import Outcome, State
+from vastus.batch.task import Outcome, ScanState
 
 LOG_FILE = "batch.log.jsonl"
 _EVERY_S = 20.0
@@ -23,7 +23,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-class EventLog:
+class BatchLog:
     """One JSON object a line. Scans appear under their keys; names, paths and messages may tell who somebody is."""
 
     def __init__(self, path: Path) -> None:
@@ -35,7 +35,7 @@ class EventLog:
             self._file.write(json.dumps({"time": now(), "event": event, **values}) + "\n")
             self._file.flush()
 
-    def outcome(self, outcome: Outcome, state: State) -> None:
+    def outcome(self, outcome: Outcome, state: ScanState) -> None:
         """The line of one try."""
         self.write(
             "scan",
@@ -56,7 +56,7 @@ class EventLog:
             self._file.close()
 
 
-class Progress:
+class BatchProgress:
     """How far a run is: a line that rewrites itself on a terminal, a line now and then elsewhere.
 
     Args:
@@ -72,13 +72,13 @@ class Progress:
         self._said = 0.0
         self._terminal = stream is not None and stream.isatty()
 
-    def count(self, state: State) -> None:
+    def count(self, state: ScanState) -> None:
         """Take in a scan's new state."""
-        if state is State.PENDING:
+        if state is ScanState.PENDING:
             return
         self._ends.append(time.monotonic())
-        self.done += state is State.DONE
-        self.failed += state is not State.DONE
+        self.done += state is ScanState.DONE
+        self.failed += state is not ScanState.DONE
         wait = 1.0 if self._terminal else _EVERY_S
         if time.monotonic() - self._said >= wait:
             self.say()

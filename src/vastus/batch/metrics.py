@@ -6,8 +6,8 @@ import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from vastus.batch.logs import Progress
-from vastus.batch.task import Outcome, State
+from vastus.batch.logs import BatchProgress
+from vastus.batch.task import Outcome, ScanState
 
 HOST = "127.0.0.1"
 _TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -16,7 +16,7 @@ _TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class BatchMetrics:
     """Counted by the command, read by the server's thread."""
 
-    def __init__(self, progress: Progress, workers: int) -> None:
+    def __init__(self, progress: BatchProgress, workers: int) -> None:
         self._progress, self._workers = progress, workers
         self._endings: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
@@ -24,7 +24,7 @@ class BatchMetrics:
         self._peak_bytes = 0
         self._lock = threading.Lock()
 
-    def count(self, outcome: Outcome, state: State) -> None:
+    def count(self, outcome: Outcome, state: ScanState) -> None:
         """Take in a try."""
         with self._lock:
             self._endings[outcome.ending.value] += 1

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
-from urllib.parse import parse_qsl
 
 from vastus.batch.ledger import FoundScan
-from vastus.dicom.pacs import PacsAddress, fetch_study, is_dimse, is_pacs, is_uid, parse_address
+from vastus.dicom.pacs import fetch_study
+from vastus.dicom.pacs_address import PacsAddress, is_pacs, parse_address, split_query, with_series, with_study
 from vastus.dicom.tls import tls_from_environment
 from vastus.errors import SettingsError, UnreachablePacsError
 
@@ -39,8 +39,8 @@ def find_studies(text: str, name: str = "", series: str = "") -> Iterator[FoundS
             that is no UID, or another than that of the address.
         PacsError: no answer.
     """
-    base, _, query = text.partition("?")
-    address = parse_address(text if is_dimse(text) else base)
+    base, query = split_query(text)
+    address = parse_address(base)
     if address.study:
         yield _study(_narrowed(text, address, series), name or series or address.series or address.study)
         return
@@ -56,9 +56,9 @@ def find_studies(text: str, name: str = "", series: str = "") -> Iterator[FoundS
         )
     from vastus.dicom.web import WebPacs
 
-    filters = {"ModalitiesInStudy": "CT", **dict(parse_qsl(query))}
+    filters = {"ModalitiesInStudy": "CT", **query}
     for uid in WebPacs(address, tls_from_environment()).studies(filters):
-        yield _study(f"{base.rstrip('/')}/studies/{uid}", uid)
+        yield _study(with_study(base, uid), uid)
 
 
 def _narrowed(text: str, address: PacsAddress, series: str) -> str:
@@ -67,10 +67,7 @@ def _narrowed(text: str, address: PacsAddress, series: str) -> str:
         return text
     if address.series:
         raise SettingsError("The row names another series than its PACS address does.")
-    if not is_uid(series):
-        raise SettingsError("The series of a study in a PACS must be a Series Instance UID.")
-    base, mark, options = text.partition("?")
-    return f"{base.rstrip('/')}/series/{series}{mark}{options}"
+    return with_series(text, series)
 
 
 def _study(address: str, name: str) -> FoundScan:

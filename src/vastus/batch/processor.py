@@ -5,25 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vastus.anatomy import BY_KEY, Side
+from vastus.anatomy import BY_VALUE
 from vastus.batch.archive import header_line, rows_as_text, stored_rows
 from vastus.batch.summary import THUMBNAIL_FILE
 from vastus.batch.task import Processor, Product, Task, Work
 from vastus.errors import MissingInputError, UnreadableScanError, UnsupportedScanError
 from vastus.inference.choices import RuntimeOptions
 from vastus.io.atomic import write_text
+from vastus.io.folders import is_there
 from vastus.io.tables import (
-    AGREEMENT,
     CONFIDENCE,
     CONFIDENCE_COLUMNS,
     CONFIDENCE_FILE,
     LABELS_FILE,
-    LEVELS_FILE,
     MEASURE_COLUMNS,
     MEASURES_FILE,
     PAGE_FILE,
@@ -36,9 +35,8 @@ from vastus.morphometry.settings import MeasureSettings
 
 if TYPE_CHECKING:
     from vastus.inference.bundle import Bundle
+    from vastus.inference.confidence import Confidence
     from vastus.inference.predictor import Predictor
-    from vastus.io.csv_tables import VolumeRow
-    from vastus.morphometry.rows import MeasureRow
     from vastus.volume import Volume
 
 _THUMBNAIL_PX = 220
@@ -148,7 +146,7 @@ class SegmentProcessor:
             return self._process(replace(task, path=folder))
 
     def _process(self, task: Task) -> Product:
-        if not task.path.exists():
+        if not is_there(task.path):
             raise MissingInputError("There is no such file or folder.", path=task.path)
         if not os.access(task.path, os.R_OK):
             raise UnreadableScanError("There is no right to read this.", path=task.path)
@@ -163,19 +161,22 @@ class SegmentProcessor:
     def _segment(self, task: Task) -> Product:
         from vastus.pipeline import ScanRequest, segment_to_folder
 
-        request = ScanRequest(task.path, task.folder, task.name, task.series, page=self._extras.pages)
+        extras = self._extras
+        request = ScanRequest(
+            task.path, task.folder, task.name, task.series, page=extras.pages, settings=extras.settings
+        )
         done = segment_to_folder(self._predictor, request)
         ct, labels = done.scan.volume, done.segmentation.labels
         write_confidence(task.folder / CONFIDENCE_FILE, task.name, done.record)
         write_thumbnail(task.folder / THUMBNAIL_FILE, ct, labels)
-        if self._extras.settings != MeasureSettings():
-            self._write_measures(task, ct, labels, done.record)
         return self._product(task, tuple(done.record["warnings"]), ct)
 
     def _measure(self, task: Task) -> Product:
         """From stored labels. Nothing is segmented, and the labels stay as they are."""
         from vastus.io.labels import read_labels
         from vastus.io.scans import read_scan
+        from vastus.measuring import MeasureRequest, measure_to_folder
+        from vastus.pipeline import write_scan_page
 
         scan = read_scan(task.path, series=task.series)
         labels = read_labels(task.folder / LABELS_FILE)
@@ -184,39 +185,24 @@ class SegmentProcessor:
                 f"The stored labels do not fit this scan: {scan.volume.difference_to(labels)}.",
                 path=task.folder / LABELS_FILE,
             )
+        from vastus.quality import agreement_of_record
+
         record = json.loads((task.folder / RECORD_FILE).read_text(encoding="utf-8"))
-        rows, measures = self._write_measures(task, scan.volume, labels, record)
+        measured = measure_to_folder(
+            MeasureRequest(
+                scan.volume,
+                labels,
+                task.name,
+                task.folder,
+                settings=self._extras.settings,
+                confidence=recorded_confidence(record),
+                agreement=agreement_of_record(record),
+            )
+        )
         write_confidence(task.folder / CONFIDENCE_FILE, task.name, record)
         if self._extras.pages:
-            from vastus.report.page import write_page
-
-            write_page(task.folder / PAGE_FILE, scan.volume, labels, rows, _page_record(record), measures)
+            write_scan_page(task.folder / PAGE_FILE, scan.volume, labels, measured, record)
         return self._product(task, tuple(record["warnings"]), scan.volume)
-
-    def _write_measures(
-        self, task: Task, ct: Volume, labels: Volume, record: Mapping[str, Any]
-    ) -> tuple[list[VolumeRow], list[MeasureRow]]:
-        from vastus.io.csv_tables import write_volume_rows
-        from vastus.morphometry import (
-            confidence_rows,
-            measure_rows,
-            measure_scan,
-            write_level_rows,
-            write_measure_rows,
-        )
-        from vastus.quality import agreement_of_record, agreement_rows
-
-        found = measure_scan(ct, labels, task.name, self._extras.settings)
-        rows, measures = found.volume_rows(), measure_rows(found, self._extras.settings)
-        if CONFIDENCE in record:
-            sure = {BY_KEY[key].label_value(side): value for key, side, value in _confidences(record)}
-            measures += confidence_rows(task.name, sure, record[CONFIDENCE]["scan"])
-        if AGREEMENT in record:
-            measures += agreement_rows(task.name, agreement_of_record(record))
-        write_volume_rows(rows, task.folder / VOLUMES_FILE)
-        write_measure_rows(measures, task.folder / MEASURES_FILE)
-        write_level_rows(found.subject, found.areas, task.folder / LEVELS_FILE)
-        return rows, measures
 
     def _product(self, task: Task, warnings: tuple[str, ...], ct: Volume) -> Product:
         names = [VOLUMES_FILE, CONFIDENCE_FILE, *([MEASURES_FILE] if self._extras.measures else [])]
@@ -226,20 +212,25 @@ class SegmentProcessor:
 
 def write_confidence(path: Path, name: str, record: Mapping[str, Any]) -> None:
     """How sure the network was, from the record of a run; only a header where the record does not say."""
+    from vastus.quality import agreement_of_record
+
     rows: list[tuple[str | float, ...]] = []
-    if CONFIDENCE in record and record[CONFIDENCE]["scan"] is not None:
-        judged = record.get(AGREEMENT, {}).get("structures", {})
-        rows = [(name, ALL, BOTH_SIDES, record[CONFIDENCE]["scan"], "", "")]
-        for key, side, value in _confidences(record):
-            one = judged.get(key, {}).get(side.value, {})
-            rows.append((name, key, side.value, value, one.get("expected", ""), one.get("wrong", "")))
+    sure = recorded_confidence(record)
+    if sure is not None and sure.scan is not None:
+        judged = agreement_of_record(record)
+        rows = [(name, ALL, BOTH_SIDES, sure.scan, "", "")]
+        for value, share in sure.labels.items():
+            label, one = BY_VALUE[value], judged.get(value)
+            told = ("", "") if one is None else (one.expected, one.wrong)
+            rows.append((name, label.structure.key, label.side.value, share, *told))
     write_text(path, header_line(CONFIDENCE_COLUMNS) + rows_as_text(rows))
 
 
-def _confidences(record: Mapping[str, Any]) -> Iterator[tuple[str, Side, float]]:
-    for key, sides in record[CONFIDENCE]["structures"].items():
-        for side, value in sides.items():
-            yield key, Side(side), value
+def recorded_confidence(record: Mapping[str, Any]) -> Confidence | None:
+    """Read how sure the network was from the record of a run; None where it does not say."""
+    from vastus.inference.confidence import Confidence
+
+    return Confidence.from_dict(record[CONFIDENCE]) if CONFIDENCE in record else None
 
 
 def write_thumbnail(path: Path, ct: Volume, labels: Volume) -> None:
@@ -254,23 +245,6 @@ def write_thumbnail(path: Path, ct: Volume, labels: Volume) -> None:
     picture = take_picture(scene, coronal_planes(scene)[0], longest_px=_THUMBNAIL_PX)
     with atomic_path(path) as temporary:
         Image.fromarray(blend(picture)).save(temporary, "JPEG", quality=70)
-
-
-def _page_record(record: Mapping[str, Any]) -> Any:
-    from vastus.report.page import PageRecord
-
-    weights = record["weights"]
-    return PageRecord(
-        subject=record["subject"],
-        weights=f"{weights['name']} ({weights['sha256'][:12]})",
-        trained_on=weights["trained_on"],
-        device=record["device"],
-        spacing_mm=tuple(record["input"]["spacing_mm"]),
-        seconds=record["seconds"],
-        versions=record["versions"],
-        warnings=tuple(record["warnings"]),
-        alarms=tuple(record.get("alarms", ())),
-    )
 
 
 def _digest(values: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import SIDES, STRUCTURES, Group, Side
+from vastus.anatomy import SIDES, STRUCTURES, THIGH_GROUPS, Side
 from vastus.io.tables import (
     CONFIDENCE,
     CONFIDENCE_FILE,
@@ -51,7 +51,7 @@ COLUMNS: Final = tuple((s, side) for side in SIDES for s in STRUCTURES)
 _INDEX = {(s.key, side.value): n for n, (s, side) in enumerate(COLUMNS)}
 _INDEX[ALL, BOTH_SIDES] = len(COLUMNS)
 _HALF = len(STRUCTURES)
-_THIGH = np.array([s.group in (Group.ANTERIOR, Group.MEDIAL, Group.POSTERIOR) for s in STRUCTURES])
+_THIGH = np.array([s.group in THIGH_GROUPS for s in STRUCTURES])
 
 
 class Reason(Enum):
@@ -67,7 +67,7 @@ class Reason(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ScanToReview:
     """One reason in words, and how far out it is (in deviations where it has any)."""
 
     reason: Reason
@@ -84,7 +84,7 @@ class Archive:
         volume_mm3: shape (scans, 58), NaN where absent or a fragment.
         truncated: the same shape.
         confidence: of the network, shape (scans, 59), the last of the scan as a whole; NaN where not known.
-        wrong: chance that a structure is wrong, shape (scans, 59); NaN where not known. None: nowhere known.
+        wrong: chance that a structure is wrong, the same shape; NaN where not known. None: nowhere known.
     """
 
     names: list[str]
@@ -186,9 +186,9 @@ def _columns_of(structures: Any, sides: Any) -> NDArray[np.intp]:
     return columns
 
 
-def findings(archive: Archive) -> list[list[Finding]]:
+def findings(archive: Archive) -> list[list[ScanToReview]]:
     """For every scan what stands out, the farthest first."""
-    found: list[list[Finding]] = [[] for _ in archive.names]
+    found: list[list[ScanToReview]] = [[] for _ in archive.names]
     count = len(archive.names)
     if count == 0:
         return found
@@ -202,14 +202,14 @@ def findings(archive: Archive) -> list[list[Finding]]:
     logs = np.where(whole, np.log(np.where(whole, archive.volume_mm3, 1.0)), np.nan)
     for scan, column, z in _far_out(logs):
         found[scan].append(
-            Finding(Reason.VOLUME, f"{_name(column)} {'large' if z > 0 else 'small'} ({z:+.1f})", abs(z))
+            ScanToReview(Reason.VOLUME, f"{_name(column)} {'large' if z > 0 else 'small'} ({z:+.1f})", abs(z))
         )
     ratios = logs[:, :_HALF] - logs[:, _HALF:]
     for scan, column, z in _far_out(ratios):
-        found[scan].append(Finding(Reason.ASYMMETRY, f"{_sides(ratios[scan, column], column)} ({z:+.1f})", abs(z)))
+        found[scan].append(ScanToReview(Reason.ASYMMETRY, f"{_sides(ratios[scan, column], column)} ({z:+.1f})", abs(z)))
     if not enough:
         for scan, column in np.argwhere(np.abs(np.nan_to_num(ratios)) > LARGE_ASYMMETRY):
-            found[scan].append(Finding(Reason.ASYMMETRY, _sides(ratios[scan, column], column), 1.0))
+            found[scan].append(ScanToReview(Reason.ASYMMETRY, _sides(ratios[scan, column], column), 1.0))
     for scan, finding in _unsure(archive.confidence.astype(np.float64)):
         found[scan].append(finding)
     if archive.wrong is not None:
@@ -220,17 +220,17 @@ def findings(archive: Archive) -> list[list[Finding]]:
     return found
 
 
-def _wrong(chance: NDArray[np.float32]) -> Iterator[tuple[int, Finding]]:
+def _wrong(chance: NDArray[np.float32]) -> Iterator[tuple[int, ScanToReview]]:
     """Scans with structures that are likely wrong: before all that only stands out."""
     likely = np.nan_to_num(chance[:, : len(COLUMNS)]) >= LIKELY_WRONG
     for scan in np.flatnonzero(likely.any(axis=1)):
         columns = sorted(np.flatnonzero(likely[scan]), key=lambda c: -chance[scan, c])
         names = ", ".join(f"{_name(int(c))} ({chance[scan, c]:.2f})" for c in columns[:3])
         more = f" and {len(columns) - 3} more" if len(columns) > 3 else ""
-        yield int(scan), Finding(Reason.AGREEMENT, f"likely wrong: {names}{more}", _WRONG_WEIGHT + len(columns))
+        yield int(scan), ScanToReview(Reason.AGREEMENT, f"likely wrong: {names}{more}", _WRONG_WEIGHT + len(columns))
 
 
-def _unsure(confidence: NDArray[np.float64]) -> Iterator[tuple[int, Finding]]:
+def _unsure(confidence: NDArray[np.float64]) -> Iterator[tuple[int, ScanToReview]]:
     """Where the network was less sure than in the archive's other scans, or hardly sure of a scan at all.
 
     A structure is compared with itself: small and thin ones are mostly boundary, where no network is sure.
@@ -243,7 +243,7 @@ def _unsure(confidence: NDArray[np.float64]) -> Iterator[tuple[int, Finding]]:
     for (scan, column), z in far.items():
         of = "the scan" if column == whole else _name(column)
         text = f"the network was not sure of {of} ({confidence[scan, column]:.2f})"
-        yield scan, Finding(Reason.CONFIDENCE, text, abs(z))
+        yield scan, ScanToReview(Reason.CONFIDENCE, text, abs(z))
 
 
 def _far_out(
@@ -261,13 +261,13 @@ def _far_out(
             yield int(scan), column, float(far)
 
 
-def _listed(found: list[list[Finding]], where: NDArray[np.bool_], reason: Reason, words: str) -> None:
+def _listed(found: list[list[ScanToReview]], where: NDArray[np.bool_], reason: Reason, words: str) -> None:
     """One finding a scan for all its structures."""
     for scan in np.flatnonzero(where.any(axis=1)):
         columns = np.flatnonzero(where[scan])
         names = ", ".join(_name(int(c)) for c in columns[:3])
         more = f" and {len(columns) - 3} more" if len(columns) > 3 else ""
-        found[scan].append(Finding(reason, f"{names}{more} {words}", float(len(columns))))
+        found[scan].append(ScanToReview(reason, f"{names}{more} {words}", float(len(columns))))
 
 
 def _name(column: int) -> str:

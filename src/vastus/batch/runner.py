@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vastus import __version__
 from vastus.batch.archive import ArchiveTable, stored_rows
-from vastus.batch.engine import Engine
+from vastus.batch.engine import BatchEngine
 from vastus.batch.inputs import find_scans
 from vastus.batch.ledger import SCANS_FOLDER, Keys, Ledger
-from vastus.batch.logs import LOG_FILE, EventLog, Progress, now
+from vastus.batch.logs import LOG_FILE, BatchLog, BatchProgress, now
 from vastus.batch.metrics import BatchMetrics, MetricsServer
 from vastus.batch.summary import write_summary
-from vastus.batch.task import Ending, Outcome, ProcessorFactory, State, Task, named_error
+from vastus.batch.task import Ending, Outcome, ProcessorFactory, ScanState, Task, named_error
 from vastus.batch.worker import clear_leftovers
 from vastus.errors import OutputError
 from vastus.io.atomic import ensure_folder
+from vastus.version import __version__
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class BatchRequest:
     inputs: Sequence[Path]
     output: Path
     every_series: bool = False
-    retry: Sequence[State] = ()
+    retry: Sequence[ScanState] = ()
     measure_again: bool = False
     limit: int | None = None
     metrics_port: int | None = None
@@ -48,7 +48,7 @@ class BatchResult:
     """What is there after a run: scans by state, of those that the inputs named, how many were worked on now and
     how many a human should look at first."""
 
-    counts: dict[State, int] = field(default_factory=dict)
+    counts: dict[ScanState, int] = field(default_factory=dict)
     worked: int = 0
     look_first: int = 0
 
@@ -98,24 +98,24 @@ class OpenBatch:
     @property
     def waiting(self) -> int:
         """Scans that this run would work on."""
-        waiting = self.ledger.counts(self.run)[State.PENDING]
+        waiting = self.ledger.counts(self.run)[ScanState.PENDING]
         return waiting if self.request.limit is None else min(waiting, self.request.limit)
 
-    def work(self, engine: Engine, progress: Progress | None = None) -> BatchResult:
+    def work(self, engine: BatchEngine, progress: BatchProgress | None = None) -> BatchResult:
         """Run the queue, then bring tables, list and page up to date.
 
         Raises:
             OutputError: the disk is full or fails. What was finished is kept.
             VastusError: the workers can't work.
         """
-        run = _Run(self, engine, progress or Progress(self.waiting, None))
+        run = _Run(self, engine, progress or BatchProgress(self.waiting, None))
         return run.work()
 
 
 class _Run:
     """One run of the queue. All writing to ledger and tables happens here, in one process and one thread."""
 
-    def __init__(self, batch: OpenBatch, engine: Engine, progress: Progress) -> None:
+    def __init__(self, batch: OpenBatch, engine: BatchEngine, progress: BatchProgress) -> None:
         self._batch, self._ledger, self._engine, self._progress = batch, batch.ledger, engine, progress
         self._claimed: dict[int, Task] = {}
         self._taken: set[int] = set()
@@ -126,7 +126,7 @@ class _Run:
         batch = self._batch
         (batch.request.output / SCANS_FOLDER).mkdir(exist_ok=True)
         try:
-            self._log = EventLog(batch.request.output / LOG_FILE)
+            self._log = BatchLog(batch.request.output / LOG_FILE)
         except OSError as error:
             raise OutputError(
                 f"The log can't be written ({error.strerror}).", path=batch.request.output / LOG_FILE
@@ -209,7 +209,7 @@ class _Run:
         if outcome.ending is Ending.CRASHED:  # a worker that is gone could not tidy up
             clear_leftovers(task.folder)
         del self._claimed[task.scan_id]
-        if state is State.PENDING:
+        if state is ScanState.PENDING:
             self._taken.discard(task.scan_id)
         self._log.outcome(outcome, state)
         self._metrics.count(outcome, state)

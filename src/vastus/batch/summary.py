@@ -12,8 +12,8 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from vastus.batch.ledger import SCANS_FOLDER, Ledger
-from vastus.batch.review import Finding, Reason, findings, read_archive
-from vastus.batch.task import State
+from vastus.batch.review import Reason, ScanToReview, findings, read_archive
+from vastus.batch.task import ScanState
 from vastus.io.atomic import write_text
 from vastus.io.tables import PAGE_FILE, SUBJECT, VOLUMES_FILE
 
@@ -27,7 +27,7 @@ _ML = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ScanLine:
     """One scan on the page; volumes in millilitres, ``sure``: the network's confidence in the scan."""
 
     name: str
@@ -36,7 +36,7 @@ class Line:
     left_ml: float | None
     found: int
     cut: int
-    findings: tuple[Finding, ...]
+    findings: tuple[ScanToReview, ...]
     error: str
     seconds: float | None
     sure: float | None = None
@@ -55,13 +55,13 @@ def write_summary(ledger: Ledger) -> int:
     lines = []
     for row in ledger.rows():
         n = place.get(row["name"])
-        warned = tuple(Finding(Reason.WARNING, text, 0.5) for text in json.loads(row["warnings"] or "[]"))
-        if n is None or row["state"] != State.DONE.value:
-            lines.append(Line(row["name"], row["state"], None, None, 0, 0, (), row["error"] or "", row["seconds"]))
+        warned = tuple(ScanToReview(Reason.WARNING, text, 0.5) for text in json.loads(row["warnings"] or "[]"))
+        if n is None or row["state"] != ScanState.DONE.value:
+            lines.append(ScanLine(row["name"], row["state"], None, None, 0, 0, (), row["error"] or "", row["seconds"]))
             continue
         right, left = (None if math.isnan(value) else round(float(value) * _ML, 1) for value in thigh[n])
         lines.append(
-            Line(
+            ScanLine(
                 row["name"],
                 row["state"],
                 right,
@@ -91,7 +91,7 @@ def write_summary(ledger: Ledger) -> int:
     failed = [
         (row["name"], row["path"], row["series"] or "", row["state"], row["attempts"], row["error"], row["message"])
         for row in ledger.rows()
-        if row["state"] in (State.REFUSED.value, State.SET_ASIDE.value, State.WAITING.value)
+        if row["state"] in (ScanState.REFUSED.value, ScanState.SET_ASIDE.value, ScanState.WAITING.value)
     ]
     _write_csv(
         ledger.folder / FAILED_FILE, (SUBJECT, "path", "series", "state", "attempts", "error", "message"), failed
@@ -100,7 +100,7 @@ def write_summary(ledger: Ledger) -> int:
     return len(first)
 
 
-def render(lines: list[Line], folder: Path) -> str:
+def render(lines: list[ScanLine], folder: Path) -> str:
     """The page: everything inline but the thumbnails, which lie in the scans' folders."""
     rows = [_entry(line, folder) for line in lines]
     # A "<" could end the script element; as an escape it is the same to JSON.
@@ -108,7 +108,7 @@ def render(lines: list[Line], folder: Path) -> str:
     return _TEMPLATE.read_text(encoding="utf-8").replace(_SLOT, data)
 
 
-def _entry(line: Line, folder: Path) -> dict[str, Any]:
+def _entry(line: ScanLine, folder: Path) -> dict[str, Any]:
     place = folder / SCANS_FOLDER / line.name
     href = f"{SCANS_FOLDER}/{quote(line.name)}/"
     total = None if line.right_ml is None or line.left_ml is None else round(line.right_ml + line.left_ml, 1)
@@ -134,7 +134,7 @@ def _entry(line: Line, folder: Path) -> dict[str, Any]:
     }
 
 
-def _weight(line: Line) -> float:
+def _weight(line: ScanLine) -> float:
     return max((f.weight for f in line.findings), default=0.0)
 
 

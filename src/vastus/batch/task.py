@@ -27,7 +27,7 @@ class Work(Enum):
     MEASURE = "measure"
 
 
-class State(Enum):
+class ScanState(Enum):
     """Where a scan stands in the ledger.
 
     ``REFUSED``: the scan itself can't be used; the error's name says why. ``SET_ASIDE``: it failed three times in ways

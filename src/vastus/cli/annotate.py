@@ -69,9 +69,9 @@ def annotate(
         raise MissingExtraError("The annotation server", "annotate")
     import uvicorn
 
+    from vastus.annotation.hosts import LOOPBACK_HOSTS
     from vastus.annotation.http.app import create_app, guarded
     from vastus.annotation.http.connections import patient_protocol
-    from vastus.annotation.http.middleware import LOOPBACK_HOSTS
     from vastus.annotation.models.trainer import TrainerSettings, read_train_settings
     from vastus.annotation.project.project import Project, ServerSettings
     from vastus.annotation.project.users import Accounts, read_users
@@ -120,6 +120,7 @@ def annotate(
         ssl_keyfile=str(key) if key else None,
         timeout_graceful_shutdown=5,
     )
+    project.warm()
     try:
         uvicorn.Server(config).run(sockets=[listening])
     finally:

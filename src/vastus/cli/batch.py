@@ -13,7 +13,7 @@ from vastus.errors import InputError, PacsError
 from vastus.inference.choices import Device, PrecisionChoice, RuntimeName, RuntimeOptions
 
 if TYPE_CHECKING:
-    from vastus.batch.engine import Engine, WorkerPlan
+    from vastus.batch.engine import BatchEngine, WorkerPlan
     from vastus.batch.runner import BatchResult, OpenBatch
 
 
@@ -66,14 +66,17 @@ def batch(
     overlap: Annotated[
         float | None, typer.Option("--overlap", min=0.0, max=0.9, help="Overlap of windows; default: the bundle's.")
     ] = None,
+    workbook: Annotated[
+        bool, typer.Option("--workbook", help="Also results.xlsx: a row a patient, and what the columns mean.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Segment and measure an archive of scans: one table, a page to look through, a list of what to look at first."""
     from vastus.batch.forecast import as_dict, as_text, forecast
-    from vastus.batch.logs import Progress
+    from vastus.batch.logs import BatchProgress
     from vastus.batch.processor import Extras, SegmentFactory
     from vastus.batch.runner import BatchRequest, OpenBatch
-    from vastus.batch.task import State
+    from vastus.batch.task import ScanState
     from vastus.cli.segment import stop_politely
     from vastus.inference.bundle import default_bundle, load_bundle
     from vastus.morphometry import MeasureSettings, load_measure_settings
@@ -88,7 +91,7 @@ def batch(
         inputs,
         output,
         every_series=every_series,
-        retry=(State.REFUSED, State.SET_ASIDE) if retry else (),
+        retry=(ScanState.REFUSED, ScanState.SET_ASIDE) if retry else (),
         measure_again=measure_again,
         limit=limit,
         metrics_port=metrics_port,
@@ -101,11 +104,15 @@ def batch(
             return
         engine = _engine(plan, gpus, scheduler, threads, timeout)
         typer.echo(f"{opened.found} scans found, {opened.waiting} to do, {engine.workers} at a time", err=True)
-        result = opened.work(engine, Progress(opened.waiting))
+        result = opened.work(engine, BatchProgress(opened.waiting))
+    if workbook and result.counts[ScanState.DONE]:
+        from vastus.batch.workbook import write_batch_workbook
+
+        write_batch_workbook(output)
     _report(result, output, as_json=as_json)
-    if result.counts[State.REFUSED] + result.counts[State.SET_ASIDE]:
+    if result.counts[ScanState.REFUSED] + result.counts[ScanState.SET_ASIDE]:
         raise typer.Exit(InputError.exit_code)
-    if result.counts[State.WAITING]:
+    if result.counts[ScanState.WAITING]:
         raise typer.Exit(PacsError.exit_code)
 
 
@@ -132,7 +139,7 @@ def _plan(
 
 def _engine(
     plan: WorkerPlan, gpus: tuple[str, ...], scheduler: str | None, threads: int | None, timeout_s: float
-) -> Engine:
+) -> BatchEngine:
     limit = timeout_s or None
     if scheduler is not None:
         from vastus.batch.engine_dask import DaskEngine
@@ -145,7 +152,7 @@ def _engine(
 
 def _report(result: BatchResult, output: Path, *, as_json: bool) -> None:
     from vastus.batch.ledger import LEDGER_FILE
-    from vastus.batch.task import State
+    from vastus.batch.task import ScanState
 
     counts = {state.value: n for state, n in result.counts.items()}
     if as_json:
@@ -155,13 +162,13 @@ def _report(result: BatchResult, output: Path, *, as_json: bool) -> None:
         f"{counts['done']} scans done ({result.worked} worked on now), {counts['refused']} refused,"
         f" {counts['set_aside']} set aside, {counts['pending'] + counts['waiting']} waiting -> {output}"
     )
-    if counts[State.WAITING.value]:
+    if counts[ScanState.WAITING.value]:
         typer.echo(
-            f"{counts[State.WAITING.value]} of them could not be reached (PACS, network drive). No try was counted: run"
-            " the same command again.",
+            f"{counts[ScanState.WAITING.value]} of them could not be reached (PACS, network drive). No try was counted:"
+            " run the same command again.",
             err=True,
         )
     if result.look_first:
         typer.echo(f"{result.look_first} scans to look at first: {output / 'look_first.csv'}")
-    if counts[State.REFUSED.value] or counts[State.SET_ASIDE.value] or counts[State.WAITING.value]:
+    if counts[ScanState.REFUSED.value] or counts[ScanState.SET_ASIDE.value] or counts[ScanState.WAITING.value]:
         typer.echo(f"Why scans failed: {output / 'failed.csv'} and {LEDGER_FILE}", file=sys.stderr)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vastus.attempts import Attempts
 from vastus.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -38,16 +39,28 @@ def check_labels(
     from vastus.curation.page import PAGE_FILE
 
     target = output or folder / "label-check"
-    cases = find_cases(folder)
+    attempts = Attempts(_warn)
+    cases = find_cases(folder, _warn)
     predict: Predict | None = None
     if predictions is not None:
         predict = _from_folder(predictions)
     elif not no_model:
         predict = _from_weights(weights, target / MODEL_FOLDER, threads)
-    findings = check(cases, target, CheckOptions(predict, pictures), _tell)
+    findings = check(
+        cases, target, CheckOptions(predict, pictures, warn=_warn), _tell, attempts if len(cases) > 1 else None
+    )
     for finding in findings[:10]:
         typer.echo(f"{finding.score:5.1f}  {finding.case}  {finding.name}: {finding.kind.value}")
-    typer.echo(f"{len(findings)} finding(s) in {len(cases)} scans: {target / PAGE_FILE}")
+    failures = attempts.failures
+    typer.echo(f"{len(findings)} finding(s) in {len(cases) - len(failures)} scans: {target / PAGE_FILE}")
+    if failures:
+        names = ", ".join(failure.name for failure in failures)
+        typer.echo(f"vastus: {len(failures)} of {len(cases)} scans could not be checked: {names}", err=True)
+        raise typer.Exit(failures[0].exit_code)
+
+
+def _warn(text: str) -> None:
+    typer.echo(f"vastus: {text}", err=True)
 
 
 def _tell(progress: CheckProgress) -> None:

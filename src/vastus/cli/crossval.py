@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vastus.cli.train import read_config
 from vastus.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -44,17 +43,23 @@ def crossval(
         os.nice(nice)
 
     from vastus.training.crossval import CrossvalPlan, cross_validate
+    from vastus.training.inputs import read_config
     from vastus.training.loop import TrainOptions
     from vastus.training.memory import keep_freed_memory
+
+    def tell(notice: str) -> None:
+        typer.echo(notice, err=True)
 
     keep_freed_memory()
     given: dict[str, Any] = {"minutes": minutes, "steps": steps}
     start = _read_starts(init, names)
     # A folder of several runs holds no settings of its own: nothing is continued from it here.
-    configs = {name: read_config(config, output / name, given | {"network": name}, start.get(name)) for name in names}
+    configs = {
+        name: read_config(config, output / name, given | {"network": name}, start.get(name), tell) for name in names
+    }
     plan = CrossvalPlan(configs, folds, start)
     options = TrainOptions(device=device, workers=workers, threads=threads)
-    cross_validate(data, output, plan, options, tell=lambda text: typer.echo(text, err=True))
+    cross_validate(data, output, plan, options, tell=tell)
     typer.echo(f"Tables and figures: {output}")
 
 

@@ -8,24 +8,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from vastus.errors import SettingsError, VastusError
+from vastus.formats.table import OUTPUT_FORMATS, has_dicom, write_formats
+from vastus.io.output_format import choose_formats
 
 if TYPE_CHECKING:
-    from vastus.dicom.outputs import DicomFormat
-    from vastus.dicom.pacs import PacsAddress
+    from vastus.dicom.pacs_address import PacsAddress
+    from vastus.io.output_format import OutputFormat
     from vastus.io.scans import Scan
     from vastus.pipeline import SegmentedScan
 
 
 @dataclass(frozen=True, slots=True)
-class DicomWork:
-    """DICOM results to write, and the PACS that gets them; nothing by default."""
+class FormatWork:
+    """Further results to write, and the PACS that gets the DICOM ones; nothing by default."""
 
-    formats: tuple[DicomFormat, ...] = ()
+    formats: tuple[OutputFormat[Any], ...] = ()
     destination: PacsAddress | None = None
 
     def check(self, scan: Scan) -> Scan:
@@ -34,7 +36,7 @@ class DicomWork:
         Raises:
             UnsupportedScanError: they can't.
         """
-        if not self.formats:
+        if not has_dicom(self.formats):
             return scan
         from vastus.dicom.source import with_checked_headers
 
@@ -45,15 +47,14 @@ class DicomWork:
 
         Raises:
             PacsError: not accepted, or not there afterwards.
-            VastusError: as ``outputs.write_dicom``.
+            VastusError: as ``write_formats``.
         """
         if not self.formats:
             return
-        from vastus.dicom.outputs import write_dicom_of
-
-        paths = write_dicom_of(done, self.formats)
-        for path in paths:
-            typer.echo(f"DICOM: {path}", err=True)
+        written = write_formats(done, self.formats)
+        paths = [path for path in written if path.suffix == ".dcm"]
+        for path in written:
+            typer.echo(f"DICOM: {path}" if path in paths else f"also: {path}", err=True)
         if self.destination is not None:
             from pydicom import dcmread
 
@@ -63,30 +64,31 @@ class DicomWork:
             typer.echo(f"{len(paths)} DICOM objects are in {self.destination}.", err=True)
 
 
-def dicom_work(formats: str | None, send_to: str | None, inputs: Sequence[Path]) -> DicomWork:
+def format_work(formats: str | None, send_to: str | None, inputs: Sequence[Path]) -> FormatWork:
     """Check what the user typed before any work; a single input that is not DICOM is refused.
 
     Of several inputs each is refused in its turn: one must not take the others with it.
 
     Raises:
-        SettingsError: an unknown format, a malformed address, ``--send-to`` without ``-f``.
-        UnsupportedScanError: an input is not DICOM.
+        SettingsError: an unknown format, a malformed address, ``--send-to`` without a DICOM format.
+        UnsupportedScanError: DICOM results are asked for, and an input is not DICOM.
         MissingExtraError: a library is not installed.
     """
     if formats is None:
         if send_to is not None:
             raise SettingsError("--send-to needs -f: only DICOM results can be sent.")
-        return DicomWork()
-    from vastus.dicom.outputs import parse_formats
-    from vastus.dicom.pacs import parse_address
+        return FormatWork()
+    from vastus.dicom.pacs_address import parse_address
     from vastus.dicom.source import refuse_unless_dicom
     from vastus.io.scans import ScanSource, scan_format, subject_name
 
-    chosen = parse_formats(formats)
-    for path in inputs if len(inputs) == 1 else ():
+    chosen = choose_formats(formats, OUTPUT_FORMATS)
+    if send_to is not None and not has_dicom(chosen):
+        raise SettingsError("--send-to needs a DICOM format: only DICOM results can be sent.")
+    for path in inputs if len(inputs) == 1 and has_dicom(chosen) else ():
         if path.exists():
             refuse_unless_dicom(ScanSource(scan_format(path), path, subject_name(path)))
-    return DicomWork(chosen, None if send_to is None else parse_address(send_to))
+    return FormatWork(chosen, None if send_to is None else parse_address(send_to))
 
 
 @contextmanager
@@ -101,7 +103,8 @@ def fetched(inputs: Sequence[Path]) -> Iterator[list[Path]]:
     Raises:
         PacsError: no answer, or no such study.
     """
-    from vastus.dicom.pacs import fetch_study, is_pacs, parse_address
+    from vastus.dicom.pacs import fetch_study
+    from vastus.dicom.pacs_address import is_pacs, parse_address
 
     if not any(is_pacs(str(path)) for path in inputs):
         yield list(inputs)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vastus.errors import SettingsError
 from vastus.evaluation.policy import EmptyPolicy
 
 if TYPE_CHECKING:
@@ -25,6 +26,13 @@ def evaluate(
     names: Annotated[
         tuple[str, str] | None, typer.Option("--names", help="What to call the first and the second.")
     ] = None,
+    reader: Annotated[
+        list[str] | None,
+        typer.Option("--reader", help="A further model or reader: NAME=PATH, a file or folder (repeatable)."),
+    ] = None,
+    listwise: Annotated[
+        bool, typer.Option("--listwise", help="Leave out, for all, the cases that some reader did not label.")
+    ] = False,
     empty: Annotated[
         EmptyPolicy, typer.Option("--empty", help="How missed, invented and absent structures count.")
     ] = EmptyPolicy.PENALISE,
@@ -34,13 +42,16 @@ def evaluate(
 ) -> None:
     """Score label maps: overlap, surface distances in mm, volumes; agreement and comparison over cases."""
     from vastus.evaluation.files import write_evaluation
+    from vastus.evaluation.icc import MissingCells
     from vastus.evaluation.runner import DEFAULT_NAMES, Rater, RunSettings
     from vastus.evaluation.runner import evaluate as run
     from vastus.evaluation.table import ScoreSettings
 
     called = names or DEFAULT_NAMES
     raters = [Rater(called[0], prediction)] + ([Rater(called[1], second)] if second else [])
-    settings = RunSettings(ScoreSettings(tolerance_mm, empty, merge_sides), resample)
+    raters += [Rater(*_named(text)) for text in reader or []]
+    missing = MissingCells.LISTWISE if listwise else MissingCells.REFUSE
+    settings = RunSettings(ScoreSettings(tolerance_mm, empty, merge_sides), resample, missing)
     result = run(
         tuple(raters),
         reference,
@@ -53,7 +64,34 @@ def evaluate(
         typer.echo(_headline(result, model))
         if result.drawn_slices:
             typer.echo(_sections_line(result, model))
+    if len(result.models) > 1:
+        typer.echo(_readers_line(result))
     typer.echo(f"Tables and figures: {output}")
+    if result.failures:
+        names_of = ", ".join(failure.name for failure in result.failures)
+        typer.echo(f"vastus: {len(result.failures)} case(s) are in no number, they failed: {names_of}", err=True)
+        raise typer.Exit(result.failures[0].exit_code)
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, sign, path = text.partition("=")
+    if not (sign and name.strip() and path):
+        raise SettingsError(f"--reader takes NAME=PATH, not {text!r}.", remedy="For example --reader anna=labels_anna.")
+    return name.strip(), Path(path)
+
+
+def _readers_line(result: Evaluation) -> str:
+    from vastus.evaluation.icc import IccForm
+    from vastus.evaluation.readers import READERS, column_of
+    from vastus.evaluation.summary import NAME
+
+    rows: Any = result.readers
+    row = rows[rows[NAME] == "foreground"].iloc[0]
+    column = column_of(IccForm.TWO_WAY_RANDOM_SINGLE)
+    return (
+        f"{row[READERS]}: ICC(2,1) {row[column]:.3f} ({row[f'{column}_low']:.3f} to {row[f'{column}_high']:.3f}) of the"
+        f" foreground volume over {row['n']} case(s)"
+    )
 
 
 def _sections_line(result: Evaluation, model: str) -> str:

@@ -9,7 +9,6 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from vastus import __version__
 from vastus.cli import (
     annotate,
     batch,
@@ -29,7 +28,11 @@ from vastus.cli import (
     synth,
     train,
 )
+from vastus.cli import (
+    app as app_command,
+)
 from vastus.errors import VastusError
+from vastus.version import __version__
 
 app = typer.Typer(
     name="vastus",
@@ -41,6 +44,7 @@ app = typer.Typer(
 )
 
 # One line a command, in the order of --help.
+app.command("app")(app_command.app)
 app.command("segment")(segment.segment)
 app.command("batch")(batch.batch)
 app.command("classes")(classes.classes)

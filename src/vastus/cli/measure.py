@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from vastus.morphometry import MeasureSettings, ScanMeasures
-    from vastus.sarcopenia import ClinicalFacts, Diagnosis
+    from vastus.sarcopenia import Diagnosis
 
 
 def measure(
@@ -39,19 +39,13 @@ def measure(
     """Measure a labelled scan; with clinical values also indices and a diagnosis by published criteria."""
     import json
 
-    from vastus.io.atomic import ensure_folder
+    from vastus.io.atomic import ensure_folder, write_text
     from vastus.io.labels import read_labels_on
     from vastus.io.scans import read_scan
-    from vastus.morphometry import (
-        MeasureSettings,
-        fragment_warnings,
-        load_measure_settings,
-        measure_scan,
-        too_large,
-        wrong_density,
-    )
+    from vastus.io.tables import MEASURES_RECORD_FILE
+    from vastus.measuring import MeasureRequest, measure_to_folder
+    from vastus.morphometry import MeasureSettings, load_measure_settings, wrong_density
     from vastus.sarcopenia import ClinicalFacts, Sex, diagnose, load_criteria
-    from vastus.sarcopenia.reference_values import reference_sentences
 
     # Whatever the user typed is checked before the scan is read.
     chosen = load_criteria(criteria)
@@ -76,13 +70,22 @@ def measure(
     for warning in (*scan.source.warnings, *(f"{labels.name}: {warning}" for warning in read.warnings)):
         typer.echo(f"vastus: {warning}", err=True)
     ensure_folder(output)
-    found = measure_scan(scan.volume, label_map, subject or scan.source.subject, thresholds)
+    measured = measure_to_folder(
+        MeasureRequest(
+            scan.volume,
+            label_map,
+            subject or scan.source.subject,
+            output,
+            settings=thresholds,
+            facts=facts,
+            indices=True,
+        )
+    )
+    found, context = measured.found, measured.context
     diagnosis = None if facts == ClinicalFacts() else diagnose(facts, chosen)
-    context = reference_sentences(found.thigh_muscle_to_femur(), facts)
     summary = _summary(found, thresholds, diagnosis, chosen.note) | {"context": list(context)}
-    _write(output, found, facts, thresholds, summary)
-    structures = found.structures
-    for warning in (*wrong_density(structures), *too_large(structures), *fragment_warnings(structures)):
+    write_text(output / MEASURES_RECORD_FILE, json.dumps(summary, indent=2) + "\n")
+    for warning in (*wrong_density(found.structures), *measured.warnings):
         typer.echo(f"vastus: {warning}", err=True)
     typer.echo(json.dumps(summary, indent=2) if as_json else _text(found, diagnosis, chosen.note, context, output))
 
@@ -96,27 +99,8 @@ def _mass_method(given: str | None) -> Any:
     return None if given is None else MassMethod(given.lower())
 
 
-def _write(
-    output: Path, found: ScanMeasures, facts: ClinicalFacts, settings: MeasureSettings, summary: dict[str, Any]
-) -> None:
-    import json
-
-    from vastus.io.atomic import write_text
-    from vastus.io.csv_tables import write_volume_rows
-    from vastus.io.tables import LEVELS_FILE, MEASURES_FILE, MEASURES_RECORD_FILE, VOLUMES_FILE
-    from vastus.morphometry import measure_rows, write_level_rows, write_measure_rows
-    from vastus.sarcopenia.reference_values import reference_rows
-    from vastus.sarcopenia.scan_indices import index_rows
-
-    write_volume_rows(found.volume_rows(), output / VOLUMES_FILE)
-    rows = [*measure_rows(found, settings), *index_rows(found, facts), *reference_rows(found, facts)]
-    write_measure_rows(rows, output / MEASURES_FILE)
-    write_level_rows(found.subject, found.areas, output / LEVELS_FILE)
-    write_text(output / MEASURES_RECORD_FILE, json.dumps(summary, indent=2) + "\n")
-
-
 def _summary(found: ScanMeasures, settings: MeasureSettings, diagnosis: Diagnosis | None, note: str) -> dict[str, Any]:
-    from vastus import __version__
+    from vastus.version import __version__
 
     record: dict[str, Any] = {
         "subject": found.subject,

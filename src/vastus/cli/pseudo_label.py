@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vastus.attempts import Attempts
 from vastus.errors import MissingInputError, SettingsError
 
 if TYPE_CHECKING:
@@ -51,11 +52,20 @@ def pseudo_label(
     trust = Trust(agreement, *(class_ids_of([name for name in said.split(",") if name]) for said in (doubt, rename)))
     earlier = [_earlier(name, outlines) for name in names]
     predictor = Predictor(load_bundle(weights) if weights else default_bundle(), RuntimeOptions(threads=threads))
-    cases = [partial(_read, *given, exclude) for given in zip(names, scans, earlier, strict=True)]
+    cases = {given[0]: partial(_read, *given, exclude) for given in zip(names, scans, earlier, strict=True)}
+    attempts = Attempts(lambda text: typer.echo(f"vastus: {text}", err=True))
     write_pseudo_set(
-        cases, lambda scan: predictor.segment(scan).labels, output, trust=trust, tell=partial(typer.echo, err=True)
+        cases,
+        lambda scan: predictor.segment(scan).labels,
+        output,
+        trust=trust,
+        tell=partial(typer.echo, err=True),
+        attempts=attempts if len(scans) > 1 else None,
     )
-    typer.echo(f"{len(scans)} scan(s) in {output}")
+    failures = attempts.failures
+    typer.echo(f"{len(scans) - len(failures)} of {len(scans)} scan(s) in {output}")
+    if failures:
+        raise typer.Exit(failures[0].exit_code)
 
 
 def _earlier(name: str, folder: Path | None) -> Path | None:
@@ -81,4 +91,7 @@ def _read(name: str, path: Path, earlier: Path | None, masks: Path | None) -> Ps
     from vastus.training.pseudo_labels import PseudoCase
 
     mask, outlines = (read_values(p) if p else None for p in (_of_scan(name, masks), earlier))
-    return PseudoCase(name, read_scan(path).volume, mask, outlines)
+    scan = read_scan(path)
+    for warning in scan.source.warnings:
+        typer.echo(f"vastus: {name}: {warning}", err=True)
+    return PseudoCase(name, scan.volume, mask, outlines)

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vastus.cli.dicom_options import DicomWork, dicom_work, fetched
+from vastus.cli.dicom_options import FormatWork, fetched, format_work
 from vastus.errors import SettingsError, VastusError
+from vastus.formats.table import OUTPUT_FORMATS
 from vastus.inference.choices import Device, PrecisionChoice, RuntimeName, RuntimeOptions
+from vastus.io.output_format import in_words
 
 if TYPE_CHECKING:
     from vastus.inference.predictor import OnProgress, Predictor, Progress
@@ -62,8 +64,11 @@ def segment(
     weight_kg: Annotated[float | None, typer.Option("--weight-kg", help="For the same.")] = None,
     formats: Annotated[
         str | None,
-        typer.Option("--format", "-f", help="Also DICOM: dicom-seg, dicom-labelmap, sr, rtstruct, pdf (with commas)."),
+        typer.Option("--format", "-f", help=f"Further results, with commas: {in_words(OUTPUT_FORMATS)}."),
     ] = None,
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Print the page to report.pdf too (Chromium or weasyprint).")
+    ] = False,
     send_to: Annotated[
         str | None, typer.Option("--send-to", help="PACS that gets the DICOM results: dicom://, dicomweb://.")
     ] = None,
@@ -74,16 +79,33 @@ def segment(
     facts = _facts(sex, age, height_cm, weight_kg)
     if facts is not None and len(inputs) > 1:
         raise SettingsError("--sex, --age, --height-cm and --weight-kg are of one person: they go with a single input.")
-    dicom = dicom_work(formats, send_to, inputs)
-    with stopping_at_once(), fetched(inputs) as local:
+    further = format_work(formats, send_to, inputs)
+    if pdf:
+        from vastus.report.pdf import require_printer
+
+        require_printer()
+    with stopping_at_once(), fetched(inputs) as local, _pages_printed(output, wanted=pdf):
         first = _start_reading(local[0], series)
         predictor = _load(weights, RuntimeOptions(device, runtime, precision, threads), overlap)
         if len(local) == 1:
             from vastus.pipeline import ScanRequest
 
-            _one(predictor, ScanRequest(local[0], output, series=series, facts=facts), first, dicom)
+            _one(predictor, ScanRequest(local[0], output, series=series, facts=facts), first, further)
         else:
-            _many(predictor, local, output, first, dicom)
+            _many(predictor, local, output, first, further)
+
+
+@contextmanager
+def _pages_printed(output: Path, *, wanted: bool) -> Iterator[None]:
+    """Print the pages of all scans that were done, also where another scan failed."""
+    try:
+        yield
+    finally:
+        if wanted:
+            from vastus.report.pdf import print_page
+
+            for page in sorted([*output.glob("report.html"), *output.glob("*/report.html")]):
+                print_page(page, page.with_suffix(".pdf"))
 
 
 def _facts(
@@ -124,23 +146,23 @@ def _one(
     predictor: Predictor,
     request: ScanRequest,
     reading: Prefetch[Scan],
-    dicom: DicomWork,
+    further: FormatWork,
     after_network: Callable[[], None] = lambda: None,
     on_done: Callable[[SegmentedScan], None] = lambda _: None,
 ) -> SegmentedScan:
     """Segment one scan and write its results; ``on_done`` is told before DICOM results are written and sent."""
-    from vastus.inference.predictor import Stage
+    from vastus.inference.predictor import SegmentStage
     from vastus.pipeline import segment_to_folder
 
     with _progress(request.path.name, predictor.threads) as (on_scan, show):
 
         def on_progress(progress: Progress) -> None:
             show(progress)
-            if progress.stage is Stage.CLEAN:
+            if progress.stage is SegmentStage.CLEAN:
                 after_network()
 
         def read() -> Scan:
-            return dicom.check(reading.result())
+            return further.check(reading.result())
 
         done = segment_to_folder(predictor, request, on_scan=on_scan, on_progress=on_progress, read=read)
     for warning in done.record["warnings"]:
@@ -149,11 +171,11 @@ def _one(
     seconds = done.record["seconds"]["total"]
     typer.echo(f"{done.record['subject']}: {found} labels in {seconds:.1f} s -> {done.folder}")
     on_done(done)
-    dicom.finish(done)
+    further.finish(done)
     return done
 
 
-def _many(predictor: Predictor, inputs: list[Path], output: Path, first: Prefetch[Scan], dicom: DicomWork) -> None:
+def _many(predictor: Predictor, inputs: list[Path], output: Path, first: Prefetch[Scan], further: FormatWork) -> None:
     """One folder a scan, and one table of all. A scan that fails, in whatever way, does not stop the others.
 
     The next scan is read while the labels of one are cleaned, measured and written.
@@ -180,7 +202,7 @@ def _many(predictor: Predictor, inputs: list[Path], output: Path, first: Prefetc
             reading = coming.pop() if coming else _start_reading(path)
             request = ScanRequest(path, output / subject, subject=subject)
             # Its rows count as soon as it is segmented, also where a PACS then does not take its DICOM results.
-            _one(predictor, request, reading, dicom, read_next, on_done=lambda done: rows.extend(done.rows))
+            _one(predictor, request, reading, further, read_next, on_done=lambda done: rows.extend(done.rows))
         except VastusError as error:
             failed.append(error.exit_code)
             typer.echo(f"vastus: {type(error).__name__}: {error}", err=True)

@@ -24,7 +24,8 @@ def atlas(
 ) -> None:
     """Build the atlas of both people from their meshes; once, about a minute each."""
     from vastus.io.atomic import ensure_folder
-    from vastus.synthesis.atlas import PersonName, build_atlas
+    from vastus.synthesis.atlas import PersonName
+    from vastus.synthesis.atlas_building import build_atlas
 
     shares = _shares(between)
     ensure_folder(output)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vastus.cohort import columns
-from vastus.cohort.dataset import STATUS, Dataset
+from vastus.cohort.dataset import STATUS, StudyData
 from vastus.cohort.table_one import STRATA, stratum
 from vastus.cohort.volumes_table import FEATURES, feature_label
 from vastus.multiple_tests import benjamini_hochberg, holm
@@ -28,7 +28,7 @@ ALPHA = 0.05
 CONTINUOUS: tuple[str, ...] = (columns.SMI, columns.GRIP, columns.GAIT, columns.CHAIR)
 
 
-def status_correlations(dataset: Dataset) -> pd.DataFrame:
+def status_correlations(dataset: StudyData) -> pd.DataFrame:
     """Point-biserial correlation of sarcopenia (1 with, 0 without) with every muscle and group.
 
     Returns:
@@ -53,7 +53,7 @@ def status_correlations(dataset: Dataset) -> pd.DataFrame:
     return adjust(pd.DataFrame(rows), ["stratum", "kind"])
 
 
-def continuous_correlations(dataset: Dataset) -> pd.DataFrame:
+def continuous_correlations(dataset: StudyData) -> pd.DataFrame:
     """Pearson and Spearman correlation of every muscle and group with SMI, grip, gait speed and chair stands.
 
     Returns:

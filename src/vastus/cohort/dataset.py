@@ -27,7 +27,7 @@ MM3_IN_CM3 = 1000.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Dataset:
+class StudyData:
     """What is analysed.
 
     Attributes:
@@ -51,7 +51,7 @@ class Dataset:
     problems: tuple[Problem, ...]
 
 
-def build_dataset(volumes: Volumes, clinical: ClinicalTable, criteria: Criteria, rules: Sequence[Rule]) -> Dataset:
+def build_dataset(volumes: Volumes, clinical: ClinicalTable, criteria: Criteria, rules: Sequence[Rule]) -> StudyData:
     """Match, select, diagnose and normalise.
 
     Raises:
@@ -80,7 +80,7 @@ def build_dataset(volumes: Volumes, clinical: ClinicalTable, criteria: Criteria,
     index = with_groups(muscles).div(MM3_IN_CM3).div(height_m2, axis=0)
     kept_scans = scans[scans[columns.SUBJECT].isin(people.index)]
     sides = volumes.sides_mm3.loc[kept_scans.index] / MM3_IN_CM3
-    return Dataset(people, index, kept_scans, sides, tuple(steps), left_out, selection.not_applied, tuple(problems))
+    return StudyData(people, index, kept_scans, sides, tuple(steps), left_out, selection.not_applied, tuple(problems))
 
 
 def _match(

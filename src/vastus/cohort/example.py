@@ -16,27 +16,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vastus.anatomy import BY_KEY, SIDES, STRUCTURES, Side
+from vastus.anatomy import BY_KEY, SIDES, STRUCTURES, Region, Side
 from vastus.cohort import columns
 from vastus.io import tables
 from vastus.io.atomic import atomic_path, ensure_folder
-from vastus.synthesis.clinical import (
-    MuscleStatus,
-    Person,
-    Sex,
-    clinical_measures,
-    sample_person,
-    target_volumes_mm3,
-)
+from vastus.sex import Sex
+from vastus.synthesis.clinical import MuscleStatus, Person, clinical_measures, sample_person, target_volumes_mm3
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PAPER_COUNTS: dict[tuple[Sex, MuscleStatus], int] = {
-    (Sex.FEMALE, MuscleStatus.SARCOPENIC): 20,
-    (Sex.FEMALE, MuscleStatus.NORMAL): 23,
-    (Sex.MALE, MuscleStatus.SARCOPENIC): 21,
-    (Sex.MALE, MuscleStatus.NORMAL): 5,
+    (Sex.WOMAN, MuscleStatus.SARCOPENIC): 20,
+    (Sex.WOMAN, MuscleStatus.NORMAL): 23,
+    (Sex.MAN, MuscleStatus.SARCOPENIC): 21,
+    (Sex.MAN, MuscleStatus.NORMAL): 5,
 }
 EXAMPLE_NOTE = (
     "This cohort is simulated. The difference in men, and its absence in women, was planted by the program to repeat "
@@ -48,13 +42,13 @@ TYPES = ("femoral neck", "intertrochanteric")
 # Planted loss of muscle until the second scan, both sides together, cm3, as reported by the paper's group; the rest
 # (a tenth of it as spread, and 60 % of it on the fractured side) is guessed.
 _LOSS_CM3 = {
-    (Sex.FEMALE, "intertrochanteric"): 97.4,
-    (Sex.MALE, "intertrochanteric"): 178.2,
-    (Sex.FEMALE, "femoral neck"): 83.0,
-    (Sex.MALE, "femoral neck"): 147.2,
+    (Sex.WOMAN, "intertrochanteric"): 97.4,
+    (Sex.MAN, "intertrochanteric"): 178.2,
+    (Sex.WOMAN, "femoral neck"): 83.0,
+    (Sex.MAN, "femoral neck"): 147.2,
 }
 _FRACTURED_PART = 0.6
-_CUT_OFF = frozenset(("abdominal_oblique", "rectus_abdominis", "multifidus", "psoas"))
+_CUT_OFF = frozenset(s.key for s in STRUCTURES if s.region is Region.TRUNK)
 """Structures that a hip-to-knee scan cuts off; they get a guessed visible volume and ``truncated``."""
 _VISIBLE_CM3 = {"abdominal_oblique": 60.0, "rectus_abdominis": 45.0, "multifidus": 30.0, "psoas": 80.0}
 _BONE_CM3 = {"femur": 430.0, "hip_bone": 330.0}
@@ -125,7 +119,7 @@ def _clinical_row(subject: str, person: Person, kind: str, rng: np.random.Genera
     measures = clinical_measures(person, rng)
     return {
         columns.SUBJECT: subject,
-        columns.SEX: "F" if person.sex is Sex.FEMALE else "M",
+        columns.SEX: "F" if person.sex is Sex.WOMAN else "M",
         columns.AGE: round(person.age_years),
         columns.HEIGHT: round(person.height_cm, 1),
         columns.WEIGHT: round(person.weight_kg, 1),

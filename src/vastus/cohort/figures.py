@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SUFFIXES = (".svg", ".pdf", ".png")
-PNG_DPI = 200
+PNG_DPI = 300
 _MM = 1 / 25.4
 _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -65,9 +65,7 @@ def muscle_heatmap(correlations: pd.DataFrame) -> Figure:
     for group in GROUPS:
         rows = [i for i, m in enumerate(MUSCLES) if m.group is group]
         centre = (rows[0] + rows[-1]) / 2
-        axes.text(
-            1.62, centre, group.value.capitalize(), rotation=270, va="center", ha="left", fontsize=7.5, color="#555555"
-        )
+        axes.text(1.62, centre, group.title, rotation=270, va="center", ha="left", fontsize=7.5, color="#555555")
     return figure
 
 
@@ -116,8 +114,8 @@ def flow_diagram(steps: Sequence[FlowStep], status: pd.DataFrame) -> Figure:
     return figure
 
 
-def roc_figure(curves: Sequence[RocCurve]) -> Figure:
-    """ROC curves of the best predictors, one panel a stratum."""
+def roc_figure(curves: Sequence[RocCurve], table: pd.DataFrame) -> Figure:
+    """ROC curves of the best predictors, one panel a stratum; ``table`` of the prediction holds the intervals."""
     import matplotlib as mpl
     import matplotlib.pyplot as plt
 
@@ -135,21 +133,22 @@ def roc_figure(curves: Sequence[RocCurve]) -> Figure:
                     curve.true_positive_rate,
                     lw=1.2,
                     color=shades(0.9 * position / max(len(own), 1)),
-                    label=f"{curve.label} {curve.auc:.2f}",
+                    label=f"{curve.label} {curve.auc:.2f}{_interval(curve, table)}",
                 )
             axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel="1 − specificity", title=name, aspect="equal")
             axes.set_xticks([0, 0.5, 1])
-            axes.legend(loc="lower right", fontsize=6, handlelength=1.2, title="AUC", title_fontsize=6)
+            axes.legend(loc="lower right", fontsize=6, handlelength=1.2, title="AUC (95 % interval)", title_fontsize=6)
         panels[0][0].set_ylabel("Sensitivity")
         figure.tight_layout()
     return figure
 
 
 def change_figure(summary: pd.DataFrame) -> Figure:
-    """Mean change in per cent of each muscle, fractured and other side, with its standard error."""
+    """Mean change in per cent of each muscle, fractured and other side, with its 95 % interval (Student's t)."""
     import matplotlib as mpl
     import matplotlib.pyplot as plt
     import numpy as np
+    from scipy import stats
 
     part = summary[(summary["stratum"] == "All") & (summary["kind"] == "muscle")]
     sides = [s for s in (FRACTURED, OTHER, BOTH) if (part["side"] == s).any()]
@@ -165,7 +164,8 @@ def change_figure(summary: pd.DataFrame) -> Figure:
         for offset, side in zip(np.linspace(-0.16, 0.16, len(sides)) if len(sides) > 1 else [0.0], sides, strict=True):
             rows = part[part["side"] == side].set_index("feature").reindex(order)
             colour, marker, label = markers[side]
-            error = rows["sd_percent"] / np.sqrt(rows["n"])
+            # One person has no interval: the point stands alone.
+            error = stats.t.ppf(0.975, (rows["n"] - 1).clip(lower=1)) * rows["sd_percent"] / np.sqrt(rows["n"])
             axes.errorbar(
                 rows["change_percent"],
                 np.arange(len(order)) + offset,
@@ -180,8 +180,43 @@ def change_figure(summary: pd.DataFrame) -> Figure:
         axes.axvline(0, color="#999999", lw=0.6)
         axes.set_yticks(range(len(order)), [feature_label(k) for k in order])
         axes.invert_yaxis()
-        axes.set_xlabel("Change to the last scan (%), mean and standard error")
+        axes.set_xlabel("Change to the last scan (%), mean and 95 % interval")
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(sides), fontsize=7)
+    return figure
+
+
+def interval_figure(correlations: pd.DataFrame) -> Figure:
+    """r of sarcopenia with volume / height^2 of each muscle and group with its 95 % interval, women and men."""
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    features = [*(m.key for m in MUSCLES), *(group_column(g) for g in GROUPS)]
+    table = correlations.set_index(["stratum", "feature"])
+    looks = {"Women": ("#b3470f", "o", -0.16), "Men": ("#1f5f8b", "s", 0.16)}
+    with mpl.rc_context(_STYLE):
+        figure, axes = plt.subplots(figsize=(120 * _MM, (14 + 4.4 * len(features)) * _MM))
+        for name, (colour, marker, offset) in looks.items():
+            rows = table.loc[name].reindex(features)
+            r = rows["r"].to_numpy(dtype=float)
+            reach = np.array([r - rows["ci_low"].to_numpy(dtype=float), rows["ci_high"].to_numpy(dtype=float) - r])
+            axes.errorbar(
+                r,
+                np.arange(len(features)) + offset,
+                xerr=reach,
+                fmt=marker,
+                ms=3,
+                lw=0,
+                elinewidth=0.8,
+                color=colour,
+                label=f"{name}: {_counts(correlations, name)}",
+            )
+        axes.axvline(0, color="#999999", lw=0.6)
+        axes.axhline(len(MUSCLES) - 0.5, color="#222222", lw=0.6)
+        axes.set_yticks(range(len(features)), [feature_label(f) for f in features])
+        axes.set(xlim=(-1, 1), ylim=(len(features) - 0.5, -0.5))
+        axes.set_xlabel("r of sarcopenia with volume / height², and its 95 % interval")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), fontsize=7)
     return figure
 
 
@@ -255,6 +290,11 @@ def _heatmap(correlations: pd.DataFrame, features: list[str], breaks: list[int])
         bar.outline.set_visible(False)
         bar.ax.tick_params(labelsize=7, width=0.6)
     return figure
+
+
+def _interval(curve: RocCurve, table: pd.DataFrame) -> str:
+    own = table[(table["stratum"] == curve.stratum) & (table["label"] == curve.label)].dropna(subset=["auc_low"])
+    return f" ({own['auc_low'].iloc[0]:.2f}–{own['auc_high'].iloc[0]:.2f})" if len(own) else ""
 
 
 def _counts(correlations: pd.DataFrame, name: str) -> str:

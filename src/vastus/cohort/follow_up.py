@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from vastus.anatomy import MUSCLES, SIDES, Side, structures_of
 from vastus.cohort import columns
 from vastus.cohort.association import adjust
-from vastus.cohort.dataset import Dataset
+from vastus.cohort.dataset import StudyData
 from vastus.cohort.table_one import STRATA, compare_two, is_normal, stratum
 from vastus.cohort.volumes_table import FEATURES, GROUPS, feature_label, group_column
 
@@ -22,7 +22,7 @@ TOTAL = "total"
 _SIDE_OF = {Side.RIGHT.value: Side.RIGHT, Side.LEFT.value: Side.LEFT}
 
 
-def side_differences(dataset: Dataset) -> pd.DataFrame:
+def side_differences(dataset: StudyData) -> pd.DataFrame:
     """Fractured side minus other side in the first scan, for people with one fractured side.
 
     Returns:
@@ -72,7 +72,7 @@ def side_differences(dataset: Dataset) -> pd.DataFrame:
     return adjust(pd.DataFrame(rows, columns=names), ["stratum", "kind"])
 
 
-def changes(dataset: Dataset) -> pd.DataFrame:
+def changes(dataset: StudyData) -> pd.DataFrame:
     """Change of each person from the first to the last dated scan.
 
     Returns:
@@ -236,21 +236,21 @@ def _summarise(one: pd.DataFrame) -> dict[str, object]:
     }
 
 
-def _volumes_of(dataset: Dataset, people: pd.DataFrame, scans: pd.Series, side: str) -> pd.DataFrame:
+def _volumes_of(dataset: StudyData, people: pd.DataFrame, scans: pd.Series, side: str) -> pd.DataFrame:
     if side != BOTH:
         return _by_side(dataset, people, scans, side == OTHER)
     right, left = (_one_side(dataset, scans, s) for s in SIDES)
     return right + left
 
 
-def _by_side(dataset: Dataset, people: pd.DataFrame, scans: pd.Series, opposite: bool) -> pd.DataFrame:
+def _by_side(dataset: StudyData, people: pd.DataFrame, scans: pd.Series, opposite: bool) -> pd.DataFrame:
     """Muscle and group volumes (cm3) of the fractured side, or of the opposite one; index: subject."""
     is_right = (people[columns.FRACTURE_SIDE] == Side.RIGHT.value) != opposite
     right, left = (_one_side(dataset, scans, s) for s in SIDES)
     return right.where(is_right, left)
 
 
-def _one_side(dataset: Dataset, scans: pd.Series, side: Side) -> pd.DataFrame:
+def _one_side(dataset: StudyData, scans: pd.Series, side: Side) -> pd.DataFrame:
     sides = dataset.sides_cm3.loc[scans].xs(side.value, axis=1, level="side")
     volumes = sides[[m.key for m in MUSCLES]].set_axis(scans.index)
     groups = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from vastus.cohort.association import ALPHA, CONTINUOUS
+from vastus.cohort.association import ALPHA, CONTINUOUS, SMALL_GROUP
 from vastus.cohort.follow_up import BOTH, FRACTURED, OTHER, TOTAL
 from vastus.cohort.prediction import RESAMPLES
 from vastus.cohort.results import CohortResults
@@ -154,8 +154,23 @@ def association_sentences(results: CohortResults) -> list[str]:
         if muscles.empty:
             sentences.append(f"{name}: no correlation can be computed.")
             continue
-        sentences.append(f"{name}: {_muscle_words(muscles)} {_group_words(own)}".strip())
+        words = f"{name}: {_muscle_words(muscles)}".removesuffix(".") + f"{_caution(own, name)}."
+        sentences.append(f"{words} {_group_words(own)}".strip())
     return sentences
+
+
+def _caution(rows: pd.DataFrame, name: str) -> str:
+    """Said in the sentence itself where a group is so small that one person can change it: a list below is not read."""
+    counts = [(int(rows[column].max()), word) for column, word in (("n_without", "without"), ("n_with", "with"))]
+    small = [f"{n} {_people(name, n)} {word} sarcopenia" for n, word in counts if n < SMALL_GROUP]
+    if not small:
+        return ""
+    return f"; this rests on only {' and '.join(small)}: intervals are wide, and one person can change it"
+
+
+def _people(name: str, count: int) -> str:
+    one = {"Women": "woman", "Men": "man"}.get(name, "person")
+    return one if count == 1 else {"Women": "women", "Men": "men"}.get(name, "people")
 
 
 def _muscle_words(muscles: pd.DataFrame) -> str:
@@ -181,9 +196,7 @@ def _group_words(own: pd.DataFrame) -> str:
     groups = own[(own["kind"] == "group") & own["r"].notna()]
     if groups.empty:
         return ""
-    named = ", ".join(
-        f"{row.label.removesuffix(' group').lower()} {number(row.r)} ({format_p(row.p)})" for row in groups.itertuples()
-    )
+    named = ", ".join(f"{row.label.lower()} {number(row.r)} ({format_p(row.p)})" for row in groups.itertuples())
     return f"By group, r: {named}."
 
 
@@ -207,11 +220,27 @@ def measure_sentences(results: CohortResults) -> list[str]:
             parts.append(
                 f"in {name.lower()} {significant} of {len(own)} muscles were significant after Holm's correction "
                 f"(largest: "
-                f"{best['label'].lower()}, r = {number(best['r'])}, rho = {number(best['rho'])}, n = {best['n']})"
+                f"{best['label'].lower()}, r = {number(best['r'])}, 95 % CI {number(best['ci_low'])} to "
+                f"{number(best['ci_high'])}, rho = {number(best['rho'])}, n = {best['n']}{_few(int(best['n']))})"
             )
         if parts:
             sentences.append(f"{LABELS[outcome]}: {'; '.join(parts)}.")
     return sentences
+
+
+def _few(count: int) -> str:
+    """A caution behind the number of people, where they are few."""
+    return ", too few to rely on" if count < 2 * SMALL_GROUP else ""
+
+
+def prediction_caution(results: CohortResults) -> str:
+    """One sentence on the sexes in which a group is tiny; empty where none is."""
+    told = [
+        f"in {name.lower()}{caution.removeprefix('; this')}"
+        for name, own in results.prediction.table.groupby("stratum", sort=False)
+        if name != "All" and (caution := _caution(own, str(name)))
+    ]
+    return f"What is shown {'; '.join(told)}." if told else ""
 
 
 def side_sentence(results: CohortResults) -> str:
@@ -226,7 +255,8 @@ def side_sentence(results: CohortResults) -> str:
         f"{len(found)} of {len(own)} muscles differed between the fractured and the other side after Holm's "
         f"correction; the largest deficit was in the {largest['label'].lower()} "
         f"({number(largest['difference_percent'], 1)} %, "
-        f"{number(largest['difference_cm3'], 1)} cm³, n = {largest['n']}, {format_p(largest['p'])})."
+        f"{number(largest['difference_cm3'], 1)} cm³, n = {largest['n']}{_few(int(largest['n']))}, "
+        f"{format_p(largest['p'])})."
     )
 
 
@@ -241,7 +271,8 @@ def change_sentences(results: CohortResults) -> list[str]:
             continue
         both = own.loc[BOTH]
         text = (
-            f"{name} (n = {both['n']}, median interval {both['days']:.0f} days): the whole muscles together changed "
+            f"{name} (n = {both['n']}{_few(int(both['n']))}, median interval {both['days']:.0f} days): "
+            f"the whole muscles together changed "
             f"by {number(both['change_cm3'], 1)} ± {number(both['sd_cm3'], 1)} cm³ "
             f"({number(both['change_percent'], 1)} %, {format_p(both['p'])})"
         )

@@ -72,6 +72,7 @@ def render_page(results: CohortResults, figures: Mapping[str, str], versions: Ma
         "correlations": _correlations(results.status_correlations),
         "measures_table": _measures(results.continuous_correlations),
         "prediction": _prediction(results.prediction.table),
+        "prediction_caution": narrative.prediction_caution(results),
         "sides_table": _sides(results.sides),
         "change_table": _changes(results.change_by_fracture_type),
         "left_out": list(dataset.left_out.items())[:LISTED_AT_MOST],
@@ -97,6 +98,31 @@ def inline_svg(svg: str, name: str) -> Any:
     style = f' style="width:{float(width[1]):.0f}pt;max-width:100%"' if width else ""
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     return Markup(body.replace("<svg", f'<svg role="img"{style}', 1))
+
+
+def word_tables(results: CohortResults) -> list[tuple[str, PageTable]]:
+    """The tables of the page with their captions, for a document; those without rows are left out."""
+    found = [
+        (
+            f"Table 1{'abc'[n]}. {'All participants' if name == 'All' else name}, by sarcopenia.",
+            _table_one(results.table_one, name),
+        )
+        for n, (name, _) in enumerate(STRATA)
+    ]
+    found += [
+        (f"Table 2{'ab'[n]}. {name}: point-biserial correlation with sarcopenia.", table)
+        for n, (name, table) in enumerate(_correlations(results.status_correlations).items())
+    ]
+    found += [
+        (f"Table 3{'ab'[n]}. {name}: Pearson's r / Spearman's rho; * p of r < {ALPHA:g} after Holm.", table)
+        for n, (name, table) in enumerate(_measures(results.continuous_correlations).items())
+    ]
+    found += [
+        ("Table 4. Logistic regression and area under the ROC curve.", _prediction(results.prediction.table)),
+        ("Table 5. Fractured and other side, first scan.", _sides(results.sides)),
+        ("Table 6. Change of all whole muscles together, by fracture type.", _changes(results.change_by_fracture_type)),
+    ]
+    return [(caption, table) for caption, table in found if table.rows]
 
 
 def _table_one(table: pd.DataFrame, stratum: str) -> PageTable:

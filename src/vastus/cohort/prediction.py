@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vastus.cohort import columns
-from vastus.cohort.dataset import STATUS, Dataset
+from vastus.cohort.dataset import STATUS, StudyData
 from vastus.cohort.table_one import STRATA, stratum
 from vastus.cohort.volumes_table import feature_label
 
@@ -40,7 +40,7 @@ class Prediction:
     curves: tuple[RocCurve, ...]
 
 
-def predict_status(dataset: Dataset, correlations: pd.DataFrame, seed: int = 0) -> Prediction:
+def predict_status(dataset: StudyData, correlations: pd.DataFrame, seed: int = 0) -> Prediction:
     """Fit and rate the best predictors of each stratum.
 
     The predictors are chosen on the same people, so every figure is apparent (optimistic), not validated.

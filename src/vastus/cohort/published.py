@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vastus.anatomy import MUSCLES, SIDES, Group, structures_of
+from vastus.anatomy import MUSCLES, SIDES, THIGH_GROUPS, structures_of
 from vastus.cohort import columns
-from vastus.cohort.dataset import STATUS, Dataset, facts_of_row
+from vastus.cohort.dataset import STATUS, StudyData, facts_of_row
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 RATIO = "thigh_muscle_to_femur"
 PUBLISHED_MEAN = "published_mean"
 _FEMUR = "femur"
-_THIGH = tuple(s.key for group in (Group.ANTERIOR, Group.MEDIAL, Group.POSTERIOR) for s in structures_of(group))
+_THIGH = tuple(s.key for group in THIGH_GROUPS for s in structures_of(group))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +34,7 @@ class Published:
     muscles: pd.DataFrame
 
 
-def published_values(dataset: Dataset) -> Published:
+def published_values(dataset: StudyData) -> Published:
     """Compare the people of a dataset with ``vastus.sarcopenia.reference_values``."""
     import pandas as pd
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vastus.cohort import association, follow_up
 from vastus.cohort.clinical_table import ClinicalTable
-from vastus.cohort.dataset import STATUS, Dataset, build_dataset
+from vastus.cohort.dataset import STATUS, StudyData, build_dataset
 from vastus.cohort.prediction import Prediction, predict_status
 from vastus.cohort.problems import problems_table
 from vastus.cohort.published import Published, published_values
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class CohortResults:
     """Results of ``analyse``; the columns of each table are said where it is made."""
 
-    dataset: Dataset
+    dataset: StudyData
     criteria: Criteria
     table_one: pd.DataFrame
     status_correlations: pd.DataFrame

@@ -9,18 +9,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vastus import __version__
 from vastus.cohort.clinical_table import read_clinical_table
+from vastus.cohort.document import DOCUMENT_FILE, write_document
 from vastus.cohort.example import EXAMPLE_NOTE, is_example
 from vastus.cohort.page import render_page
 from vastus.cohort.problems import EmptyCohortError, ProblemKind, count_by_kind, problems_table
 from vastus.cohort.results import CohortResults, analyse
 from vastus.cohort.selection import load_rules
 from vastus.cohort.volumes_table import read_volumes
+from vastus.cohort.workbook import write_cohort_workbook
 from vastus.errors import SettingsError
 from vastus.io import tables
 from vastus.io.atomic import atomic_path, ensure_folder, write_text
+from vastus.io.tables import WORKBOOK_FILE
 from vastus.sarcopenia import criteria_names, load_criteria
+from vastus.version import __version__
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,7 +60,9 @@ class CohortRun:
 
 
 def run_cohort(run: CohortRun) -> dict[str, Any]:
-    """Analyse and write tables (CSV and parquet), figures (SVG, PDF, PNG), ``report.html`` and ``run.json``.
+    """Analyse and write tables (CSV and parquet), figures (SVG, PDF, PNG), the page, workbook and record.
+
+    ``tables.docx`` is written too where python-docx is installed.
 
     Returns:
         The content of ``run.json``: settings, versions, counts, problems by kind, main results, files.
@@ -80,8 +85,10 @@ def run_cohort(run: CohortRun) -> dict[str, Any]:
     _write_tables(results, ensure_folder(output / TABLES_FOLDER))
     figures = _write_figures(results, ensure_folder(output / FIGURES_FOLDER))
     note = EXAMPLE_NOTE if is_example(results.dataset.people.index) else ""
+    write_cohort_workbook(output / WORKBOOK_FILE, results)
+    document = write_document(output / DOCUMENT_FILE, results, note)
     write_text(output / tables.PAGE_FILE, render_page(results, figures, software_versions(), note))
-    record = _record(run, results)
+    record = _record(run, results) | {"workbook": WORKBOOK_FILE, "document": DOCUMENT_FILE if document else None}
     write_text(output / tables.RECORD_FILE, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     return record
 
@@ -131,9 +138,10 @@ def make_figures(results: CohortResults) -> Mapping[str, Figure]:
         "flow": figures.flow_diagram(results.dataset.flow, results.counts),
         "muscles": figures.muscle_heatmap(results.status_correlations),
         "groups": figures.group_heatmap(results.status_correlations),
+        "intervals": figures.interval_figure(results.status_correlations),
     }
     if results.prediction.curves:
-        made["roc"] = figures.roc_figure(results.prediction.curves)
+        made["roc"] = figures.roc_figure(results.prediction.curves, results.prediction.table)
     if len(results.change_summary):
         made["change"] = figures.change_figure(results.change_summary)
     return made
@@ -151,10 +159,10 @@ def _write_figures(results: CohortResults, folder: Path) -> dict[str, str]:
     """SVG text of each figure, after writing it."""
     from vastus.cohort.figures import save_figure
 
-    names = {"flow": "flow", "muscles": "heatmap_muscles", "groups": "heatmap_groups", "roc": "roc", "change": "change"}
+    names = {"muscles": "heatmap_muscles", "groups": "heatmap_groups", "intervals": "correlation_intervals"}
     texts = {}
     for name, figure in make_figures(results).items():
-        paths = save_figure(figure, folder / names[name])
+        paths = save_figure(figure, folder / names.get(name, name))
         texts[name] = next(p for p in paths if p.suffix == ".svg").read_text(encoding="utf-8")
     return texts
 

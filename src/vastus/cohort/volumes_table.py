@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vastus.anatomy import BY_KEY, MUSCLES, SIDES, Group, Side, structures_of
+from vastus.anatomy import BY_KEY, MUSCLE_GROUPS, MUSCLES, SIDES, Group, Side, structures_of
 from vastus.cohort.problems import Problem, ProblemKind
 from vastus.errors import ImplausibleValueError, MissingInputError, VastusError
 from vastus.io import tables
@@ -18,7 +18,7 @@ from vastus.muscle_volumes import find_fragments
 if TYPE_CHECKING:
     import pandas as pd
 
-GROUPS: tuple[Group, ...] = tuple(group for group in Group if group is not Group.BONE)
+GROUPS: tuple[Group, ...] = MUSCLE_GROUPS
 """The muscle groups that are analysed."""
 
 
@@ -125,7 +125,7 @@ FEATURES: tuple[str, ...] = (*(m.key for m in MUSCLES), *(group_column(g) for g 
 
 def feature_label(feature: str) -> str:
     """Name for people."""
-    return BY_KEY[feature].english if feature in BY_KEY else f"{feature.partition(':')[2].capitalize()} group"
+    return BY_KEY[feature].english if feature in BY_KEY else Group(feature.partition(":")[2]).title
 
 
 def _name_of(file: Path, scans: Path) -> str:
@@ -146,6 +146,9 @@ def _read_one(file: Path) -> tuple[pd.DataFrame | None, str]:
     lacking = [c for c in needed if c not in frame]
     if lacking:
         return None, f"columns lacking: {', '.join(lacking)}"
+    twice = sorted({c for c in tables.VOLUME_COLUMNS if table.header.count(c) > 1})
+    if twice:
+        return None, f"columns given more than once: {', '.join(twice)}"
     comma = decimal_comma(frame[tables.VOLUME_MM3])
     numbers = [read_number(cell, comma=comma and "," in cell) if cell else None for cell in frame[tables.VOLUME_MM3]]
     # A cell that is no number stays as it is, so that it is told with the others.
@@ -161,7 +164,7 @@ def _usable_rows(table: pd.DataFrame, problems: list[Problem]) -> pd.DataFrame:
     import pandas as pd
 
     truncated = table[tables.TRUNCATED].astype(str).str.strip().str.lower()
-    volume = pd.to_numeric(table[tables.VOLUME_MM3], errors="coerce")
+    volume = pd.to_numeric(table[tables.VOLUME_MM3], errors="coerce").replace([math.inf, -math.inf], math.nan)
     known = table[tables.STRUCTURE].isin(list(BY_KEY))
     sided = table[tables.SIDE].isin([s.value for s in SIDES])
     is_bad = ~known | (table[tables.VOLUME_MM3].notna() & volume.isna()) | (volume <= 0)

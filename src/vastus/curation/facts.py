@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.anatomy import BY_VALUE, LABELS
-from vastus.curation.kernels import uncertainty_queue
+from vastus.curation.kernels import survey
 from vastus.errors import GeometryError
 from vastus.volume import Affine, Volume
 
@@ -89,7 +89,7 @@ class CaseFacts:
 
 
 def gather(case: str, scan: Volume, labels: Volume, model: Volume | None) -> CaseFacts:
-    """UncertaintyQueue a scan.
+    """Survey a scan.
 
     Args:
         case: name.
@@ -102,7 +102,7 @@ def gather(case: str, scan: Volume, labels: Volume, model: Volume | None) -> Cas
         other = labels if model is None or not scan.same_grid(labels) else model
         raise GeometryError(f"Scan and labels are not on one grid: {scan.difference_to(other)}.")
     said = labels if model is None else model
-    counts = uncertainty_queue(labels.array, said.array, scan.array, _ROW_TABLE, len(VALUES))
+    counts = survey(labels.array, said.array, scan.array, _ROW_TABLE, len(VALUES))
     spacing = np.array(scan.spacing_mm)
     voxel_mm3 = scan.voxel_volume_mm3
     faces = counts.contact @ np.array([spacing[1] * spacing[2], spacing[0] * spacing[2], spacing[0] * spacing[1]])

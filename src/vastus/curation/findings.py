@@ -88,7 +88,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Patch:
+class ProposedPatch:
     """A proposed correction, on the grid of the label file.
 
     Attributes:
@@ -104,10 +104,10 @@ class Patch:
     affine: NDArray[np.float64]
 
 
-def make_patch(before: Volume, after: NDArray[np.uint8]) -> Patch:
+def make_patch(before: Volume, after: NDArray[np.uint8]) -> ProposedPatch:
     """What differs between a label map and its correction."""
     index = np.flatnonzero((before.array != after).ravel())
-    return Patch(index, before.array.ravel()[index], after.ravel()[index], before.shape, before.affine)
+    return ProposedPatch(index, before.array.ravel()[index], after.ravel()[index], before.shape, before.affine)
 
 
 def write_findings(output: Path, findings: Sequence[Finding]) -> None:
@@ -219,7 +219,7 @@ def picture_path(output: Path, finding_id: str) -> Path:
     return output / PICTURES / f"{_checked(finding_id, output)}.png"
 
 
-def write_patch(output: Path, finding_id: str, patch: Patch) -> None:
+def write_patch(output: Path, finding_id: str, patch: ProposedPatch) -> None:
     """Store a proposal."""
     ensure_folder(output / PATCHES)
     with atomic_path(output / PATCHES / f"{finding_id}.npz") as temporary, temporary.open("wb") as file:
@@ -228,14 +228,14 @@ def write_patch(output: Path, finding_id: str, patch: Patch) -> None:
         )
 
 
-def read_patch(output: Path, finding_id: str) -> Patch:
+def read_patch(output: Path, finding_id: str) -> ProposedPatch:
     """Read a proposal. Raises MissingInputError if there is none."""
     path = output / PATCHES / f"{_checked(finding_id, output)}.npz"
     if not path.is_file():
         raise MissingInputError("There is no proposal for this finding.", path=path)
     with np.load(path, allow_pickle=False) as stored:
         i, j, k = (int(n) for n in stored["shape"])
-        return Patch(stored["index"], stored["before"], stored["after"], (i, j, k), stored["affine"])
+        return ProposedPatch(stored["index"], stored["before"], stored["after"], (i, j, k), stored["affine"])
 
 
 def _checked(finding_id: str, output: Path) -> str:

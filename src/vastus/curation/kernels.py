@@ -8,12 +8,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-AIR_HU: Final = -250.0
+LEAST_TISSUE_HU: Final = -250.0
 """No tissue is less dense."""
 
 
 class Counts(NamedTuple):
-    """Tables that ``uncertainty_queue`` fills; R rows (structures), I columns, K slices.
+    """Tables that ``survey`` fills; R rows (structures), I columns, K slices.
 
     Attributes:
         joint: (R, R) voxels labelled r that the model calls m.
@@ -47,7 +47,7 @@ def empty_counts(rows: int, shape: tuple[int, int, int]) -> Counts:
     )
 
 
-def uncertainty_queue(
+def survey(
     labels: NDArray[np.uint8],
     model: NDArray[np.uint8],
     hu: NDArray[Any],
@@ -63,12 +63,12 @@ def uncertainty_queue(
         rows: how many there are.
     """
     counts = empty_counts(rows, (labels.shape[0], labels.shape[1], labels.shape[2]))
-    _uncertainty_queue(labels, model, hu, row_of, counts)
+    _survey(labels, model, hu, row_of, counts)
     return counts
 
 
 @njit(cache=True, nogil=True)
-def _uncertainty_queue(labels, model, hu, row_of, counts):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _survey(labels, model, hu, row_of, counts):  # type: ignore[no-untyped-def]  # pragma: no cover
     joint, slices, said_in, columns, contact, outwards, centre = counts
     n_i, n_j, n_k = labels.shape
     for k in range(n_k):
@@ -100,7 +100,7 @@ def _uncertainty_queue(labels, model, hu, row_of, counts):  # type: ignore[no-un
                             here, there = float(hu[i, j, k]), float(hu[x, y, z])
                             inside, outside = (there, here) if own == 0 else (here, there)
                             # What lies on the skin of a thin person is no wrong boundary.
-                            if outside > AIR_HU:
+                            if outside > LEAST_TISSUE_HU:
                                 outwards[own + other, 0] += 1
                                 outwards[own + other, 1] += inside
                                 outwards[own + other, 2] += outside

@@ -7,7 +7,8 @@ fit; the second opens the scans with findings again for proposals and pictures. 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.anatomy import UNLABELLED
+from vastus.attempts import Attempts
 from vastus.curation.facts import CaseFacts, gather
 from vastus.curation.findings import PATCHES, PICTURES, Finding, make_patch, write_findings, write_patch
 from vastus.curation.outliers import find_outliers
@@ -34,12 +36,12 @@ from vastus.curation.suspicion import FindingKind, Suspicion
 from vastus.errors import GeometryError, MissingInputError
 from vastus.io.atomic import ensure_folder
 from vastus.io.labels import LABEL_SUFFIXES, read_labels_on
+from vastus.io.nnunet_layout import IMAGES, LABELS, case_of, image_name, labels_name
 from vastus.io.scans import read_scan
 from vastus.volume import Volume, from_ras, place_on, to_ras
 
-IMAGE_FOLDERS: Final = ("imagesTr", "images")
-LABEL_FOLDERS: Final = ("labelsTr", "labels")
-_CHANNEL = "_0000"
+IMAGE_FOLDERS: Final = (IMAGES, "images")
+LABEL_FOLDERS: Final = (LABELS, "labels")
 
 # When several detectors find the same structure, this order names the finding: what says most about the error first.
 _TELLING = tuple(FindingKind)
@@ -66,11 +68,13 @@ class CheckOptions:
             held the scan out. None, or a None result: checked without a model.
         pictures: draw one for each finding.
         most_findings: at most this many get a proposal and a picture; the others are listed too.
+        warn: told what a user should know of a label map, e.g. that nobody says what its values mean.
     """
 
     predict: Predict | None = None
     pictures: bool = True
     most_findings: int = 500
+    warn: Callable[[str], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,32 +86,38 @@ class CheckProgress:
     total: int
 
 
-def find_cases(folder: Path) -> tuple[LabelledCase, ...]:
+def find_cases(folder: Path, warn: Callable[[str], None] = lambda _: None) -> tuple[LabelledCase, ...]:
     """The labelled scans of a folder: nnU-Net layout (``imagesTr``, ``labelsTr``) or ``images`` and ``labels``.
 
-    Label maps whose scan is missing are left out.
+    Label maps whose scan is missing are left out, and told to ``warn``.
 
     Raises:
         MissingInputError: no folder, or no pair in it.
     """
     for images, labels in zip(IMAGE_FOLDERS, LABEL_FOLDERS, strict=True):
         if (folder / images).is_dir() and (folder / labels).is_dir():
-            scans = {_stem(p).removesuffix(_CHANNEL): p for p in sorted((folder / images).iterdir()) if _stem(p)}
+            scans = {case_of(_stem(p)): p for p in sorted((folder / images).iterdir()) if _stem(p)}
             cases = [
                 LabelledCase(_stem(p), scans[_stem(p)], p)
                 for p in sorted((folder / labels).iterdir())
                 if _stem(p) in scans
             ]
             if cases:
+                found = {case.labels_path for case in cases}
+                for path in sorted((folder / labels).iterdir()):
+                    if _stem(path) and path not in found:
+                        warn(f"{path}: its scan is not in {images}; not checked")
                 return tuple(cases)
     raise MissingInputError(
-        "No labelled scans here.", path=folder, remedy="Expected imagesTr/case_0000.nii.gz and labelsTr/case.nii.gz."
+        "No labelled scans here.",
+        path=folder,
+        remedy=f"Expected {IMAGES}/{image_name('case')} and {LABELS}/{labels_name('case')}.",
     )
 
 
 def _stem(path: Path) -> str:
     """Name without the suffix of an image; empty for other files."""
-    return next((path.name[: -len(s)] for s in LABEL_SUFFIXES if path.name.endswith(s)), "")
+    return next((path.name[: -len(s)] for s in LABEL_SUFFIXES if path.name.lower().endswith(s)), "")
 
 
 def check_labels(
@@ -115,6 +125,7 @@ def check_labels(
     output: Path,
     options: CheckOptions = CheckOptions(),
     on_progress: Callable[[CheckProgress], None] | None = None,
+    attempts: Attempts | None = None,
 ) -> tuple[Finding, ...]:
     """Check a folder and write findings, proposals, pictures and a page.
 
@@ -127,41 +138,49 @@ def check_labels(
         output: folder for the result; findings of an earlier check in it are replaced, decisions too.
         options: see there.
         on_progress: told after each scan.
+        attempts: gets the scans that can't be checked, which do not stop the others; without it the first one does.
 
     Returns:
         The findings, most suspicious first, at most one for each structure of each scan.
 
     Raises:
-        GeometryError: a label map is not on the grid of its scan.
-        InputError: a file can't be read.
+        GeometryError: a label map is not on the grid of its scan (without ``attempts``).
+        InputError: a file can't be read (without ``attempts``), or none can.
     """
     tell = on_progress or (lambda _: None)
+    each = attempts.of if attempts is not None else lambda _: nullcontext()
     ensure_folder(output)
     facts: list[CaseFacts] = []
     dense: list[CaseFacts] = []
     suspicions: list[Suspicion] = []
+    sound: list[LabelledCase] = []
     for number, case in enumerate(cases, start=1):
-        ct, labels, model, whole = _open(case, options)
-        known = gather(case.name, ct, labels, model)
-        facts.append(known)
-        suspicions += [*find_wrong_sides(known), *find_wrong_names(known), *find_missing(known)]
-        if whole:
-            dense.append(known)
-            suspicions += [*find_islands(case.name, labels, model), *find_missing_slices(known)]
+        with each(case.name):
+            ct, labels, model, whole = _open(case, options)
+            known = gather(case.name, ct, labels, model)
+            own = [*find_wrong_sides(known), *find_wrong_names(known), *find_missing(known)]
+            if whole:
+                own += [*find_islands(case.name, labels, model), *find_missing_slices(known)]
+                dense.append(known)
+            sound.append(case)
+            facts.append(known)
+            suspicions += own
         tell(CheckProgress("read", number, len(cases)))
-    suspicions = without_usual_islands(suspicions, len(cases)) + (find_outliers(dense) if dense else [])
+    if not sound:
+        raise MissingInputError("No scan can be checked.", path=cases[0].labels_path.parent if cases else output)
+    suspicions = without_usual_islands(suspicions, len(sound)) + (find_outliers(dense) if dense else [])
     groups = _ranked(suspicions)
     _clear(output)
-    findings = _describe(cases, facts, groups, (output, options), tell)
+    findings = _describe(sound, facts, groups, (output, options), tell)
     write_findings(output, findings)
-    write_page(output, findings, len(cases), with_model=any(f.has_model for f in facts))
+    write_page(output, findings, len(sound), with_model=any(f.has_model for f in facts))
     return findings
 
 
 def _open(case: LabelledCase, options: CheckOptions) -> tuple[Volume, Volume, Volume | None, bool]:
     """CT, labels and a model's labels, in RAS order, 0 where unlabelled; whether no slice is unlabelled as a whole."""
     scan = read_scan(case.scan_path).volume
-    labels = read_labels_on(case.labels_path, scan, case.scan_path, partly=True).volume
+    labels = _labels_of(case, scan, options.warn)
     said = options.predict(case.name, scan) if options.predict else None
     if said is not None:
         placed = place_on(said, scan)
@@ -180,6 +199,13 @@ def _open(case: LabelledCase, options: CheckOptions) -> tuple[Volume, Volume, Vo
     model = None if model is None else model.with_array(np.where(unlabelled, 0, model.array))
     own = own.with_array(np.where(unlabelled, 0, own.array))
     return upright, own, model, not bool(unlabelled.all(axis=(0, 1)).any())
+
+
+def _labels_of(case: LabelledCase, scan: Volume, warn: Callable[[str], None]) -> Volume:
+    found = read_labels_on(case.labels_path, scan, case.scan_path, partly=True)
+    for warning in found.warnings:
+        warn(f"{case.labels_path}: {warning}")
+    return found.volume
 
 
 def _original(case: LabelledCase) -> Volume:
@@ -224,7 +250,8 @@ def _describe(
     found: dict[str, Finding] = {}
     for number, (case, known) in enumerate(zip(cases, facts, strict=True), start=1):
         own = [group for group in groups if group[0].case == case.name]
-        opened = _Opened(*_open(case, options)[:3], _original(case)) if own else None
+        quiet = replace(options, warn=lambda _: None)  # what is to be said of the file was said
+        opened = _Opened(*_open(case, quiet)[:3], _original(case)) if own else None
         for group in own:
             assert opened is not None
             name = numbered[id(group)]

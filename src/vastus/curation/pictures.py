@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.anatomy import BY_VALUE
+from vastus.display_windows import SOFT_TISSUE
 from vastus.io.atomic import atomic_path
-from vastus.report.pictures import FILL_OPACITY, SOFT_TISSUE_HU, colour_table, outlines
+from vastus.report.pictures import FILL_OPACITY, colour_table, outlines
 from vastus.volume import Volume
 
 PANEL_PX: Final = 300
@@ -82,7 +83,7 @@ def _frame(
 def _grey(plane: NDArray[Any], size: tuple[int, int]) -> RGB:
     from PIL import Image
 
-    low, high = SOFT_TISSUE_HU
+    low, high = SOFT_TISSUE.hu
     scaled = np.clip((plane.astype(np.float32) - low) * (255.0 / (high - low)), 0, 255).astype(np.uint8)
     # Columns run from the patient's right to the left, rows from the front to the back.
     image = Image.fromarray(np.ascontiguousarray(scaled.T[::-1, ::-1])).resize(size, Image.Resampling.BILINEAR)

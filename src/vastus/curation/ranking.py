@@ -13,7 +13,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BY_ID, CLASS_COUNT
+from vastus.anatomy import STRUCTURES
 from vastus.errors import SettingsError
 from vastus.volume import Volume
 
@@ -134,13 +134,13 @@ def case_features(scan: Volume, labels: Volume) -> tuple[float, ...]:
         labels: the model's or anyone's, on the same grid.
 
     Returns:
-        29 shares (square roots), log of the labelled volume in cm3, and the HU histogram of what is labelled.
+        One share a structure (square roots), log of the labelled volume in cm3, and the HU histogram of what is
+        labelled.
     """
     step = (slice(None, None, _STEP), slice(None, None, _STEP), slice(None))
     values, hu = labels.array[step], scan.array[step]
     counts = np.bincount(values.ravel(), minlength=256)
-    by_class = np.array([sum(counts[[c, 100 + c, 200 + c]]) for c in range(1, CLASS_COUNT)], np.float64)
-    assert len(by_class) == len(BY_ID)
+    by_class = np.array([sum(counts[list(s.label_values)]) for s in STRUCTURES], np.float64)
     total = by_class.sum()
     shares = np.sqrt(by_class / max(total, 1.0))
     volume_cm3 = total * labels.voxel_volume_mm3 * _STEP**2 / 1000.0

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from vastus.anatomy import CLASS_COUNT, LABELS, SIDES, STRUCTURES, Side
 from vastus.errors import SettingsError
 from vastus.inference.evidence import Evidence
+from vastus.label_arrays import classes_of
 from vastus.volume import Volume, crop, from_ras, to_ras
 
 LEAST_MM3: Final = 500.0
@@ -54,7 +55,7 @@ class UncertaintySettings:
             raise SettingsError(f"Between 1 and 8 variations can be made, not {self.variations}.")
 
 
-class Segments(Protocol):
+class Segmenter(Protocol):
     """What is asked of a predictor; ``inference.predictor.Predictor`` is one."""
 
     def segment(self, scan: Volume) -> Any:
@@ -72,7 +73,6 @@ class Uncertainty:
         by_value: label value -> 0 (all variations give the same mask) .. 1 (no overlap): one minus the mean Dice of the
             variations with the plain prediction, as Roy et al. 2019 use it (doi 10.1016/j.neuroimage.2019.03.042).
         score: mean of ``by_value`` over structures of at least 500 mm3: the scan as a whole.
-        evidence: what was counted of the plain prediction (``Segmentation.evidence``), if the predictor says.
     """
 
     labels: Volume
@@ -83,7 +83,7 @@ class Uncertainty:
 
 
 def estimate_uncertainty(
-    predictor: Segments,
+    predictor: Segmenter,
     scan: Volume,
     settings: UncertaintySettings = UncertaintySettings(),
     on_progress: Callable[[int, int], None] | None = None,
@@ -114,7 +114,7 @@ def compare(plain: Volume, others: list[NDArray[np.uint8]]) -> Uncertainty:
     Only the structures are compared: which side a structure is on is told from geometry after the network, and a scan
     of one leg may be called left in one variation and right in the next.
     """
-    maps = [_classes(one) for one in (plain.array, *others)]
+    maps = [classes_of(one) for one in (plain.array, *others)]
     most = np.ones(plain.shape, np.uint8)
     for one in maps:
         votes = np.zeros(plain.shape, np.uint8)
@@ -138,10 +138,6 @@ def compare(plain: Volume, others: list[NDArray[np.uint8]]) -> Uncertainty:
     large = [u for value, u in by_value.items() if max(size[value] for size in sizes) >= least]
     score = float(np.mean(large)) if large else 1.0  # a model that finds nothing knows nothing
     return Uncertainty(plain, plain.with_array(unsure), by_value, score)
-
-
-def _classes(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.where(labels > 0, labels % 100, 0).astype(np.uint8)
 
 
 class _Sides:
@@ -174,7 +170,7 @@ def _counts(labels: NDArray[np.uint8]) -> NDArray[np.int64]:
     return np.bincount(labels.ravel(order="K"), minlength=256)
 
 
-def _varied(predictor: Segments, scan: Volume, number: int, settings: UncertaintySettings) -> NDArray[np.uint8]:
+def _varied(predictor: Segmenter, scan: Volume, number: int, settings: UncertaintySettings) -> NDArray[np.uint8]:
     """Labels of one variation, brought back to the scan's own grid."""
     upright = to_ras(scan)
     array = upright.array

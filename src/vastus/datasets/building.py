@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,20 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from vastus.anatomy import STRUCTURES, UNLABELLED
+from vastus.anatomy import STRUCTURES, UNLABELLED, ThighLevel
 from vastus.datasets.layout import INDEX_FILE, OpenSet, Split, index_text
 from vastus.datasets.matching import ImageFolder
 from vastus.errors import GeometryError, MissingInputError, OutputError, SettingsError
-from vastus.evaluation.thigh_level import ThighLevel
 from vastus.io.atomic import atomic_folder, write_text
 from vastus.io.labels import read_labels, write_labels
+from vastus.io.nnunet_layout import IMAGES, LABELS, image_path, labels_path, write_description
 from vastus.refinement.outline_files import read_outline
 from vastus.refinement.outlining import Outliner
 from vastus.refinement.propagation import propagate
 from vastus.synthesis.dataset import write_image
 from vastus.volume import Volume, from_ras, to_ras
 
-IMAGES, LABELS, DESCRIPTION = "imagesTr", "labelsTr", "dataset.json"
 PROPAGATED = "propagated.csv"
 _READ_TWICE = (ThighLevel.HIP, ThighLevel.PROXIMAL)
 
@@ -101,8 +99,8 @@ def build_dataset(
             if options.redraw:
                 _refuse_other_masks(source, scan, ct, labels)
             agreed = _agreed(source, scan, labels)
-            write_image(ct.with_array(ct.array.astype(np.int16)), target / IMAGES / f"{scan}_0000.nii.gz")
-            kept = target / LABELS / f"{scan}.nii.gz"
+            write_image(ct.with_array(ct.array.astype(np.int16)), image_path(target, scan))
+            kept = labels_path(target, scan)
             if options.propagate:
                 between = propagate(to_ras(ct).array, np.ascontiguousarray(to_ras(agreed).array), to_ras(ct).spacing_mm)
                 guessed += [(scan, k) for k in between.slices]
@@ -119,7 +117,7 @@ def build_dataset(
         if options.propagate:
             lines = [f"{scan},{k}\n" for scan, k in guessed]
             write_text(target / PROPAGATED, "".join(["scan,slice\n", *lines]))
-        write_text(target / DESCRIPTION, json.dumps(_description(len(done)), indent=1) + "\n")
+        _describe(target, len(done))
     return Built(done, len(rows), len(guessed), tuple(missing))
 
 
@@ -164,12 +162,7 @@ def _refuse_other_masks(source: OpenSet, scan: str, ct: Volume, labels: Volume) 
             )
 
 
-def _description(count: int) -> dict[str, object]:
+def _describe(folder: Path, count: int) -> None:
     values = {structure.key: structure.class_id for structure in STRUCTURES}
-    return {
-        "channel_names": {"0": "CT"},
-        "labels": {"background": 0} | values | {"ignore": UNLABELLED},
-        "numTraining": count,
-        "file_ending": ".nii.gz",
-        "description": "Drawn slices of real CT; 255 where nothing was drawn. Class ids without a side.",
-    }
+    notes = {"description": "Drawn slices of real CT; 255 where nothing was drawn. Class ids without a side."}
+    write_description(folder, values, count, ignore=UNLABELLED, notes=notes)

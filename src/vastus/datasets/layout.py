@@ -26,9 +26,8 @@ from typing import Final
 
 import numpy as np
 
-from vastus.anatomy import BY_KEY
+from vastus.anatomy import BY_KEY, ThighLevel
 from vastus.errors import MissingInputError, SettingsError
-from vastus.evaluation.thigh_level import ThighLevel
 from vastus.volume import Volume, to_ras
 
 INDEX_FILE: Final = "index.csv"

@@ -1,19 +1,12 @@
-"""Coded concepts of structures and measurements.
-
-SNOMED CT where ``anatomy`` holds a code that two sources agree on; else the private scheme 99VASTUS, whose code
-values are the stable keys of ``anatomy``. A wrong standard code would be worse than a private one.
-"""
+"""Coded concepts of measurements; those of structures and sides stand in ``vastus.terminology``."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from vastus.anatomy import CODE_LEFT, CODE_RIGHT, Code, Side, Structure
+from vastus.anatomy import Code
+from vastus.terminology import SCHEME
 
-SCHEME: Final = "99VASTUS"
-SCHEME_NAME: Final = "Vastus muscle and bone structures"
-
-ANATOMICAL_STRUCTURE: Final = Code("SCT", "91723000", "Anatomical Structure")
 COMPUTED_TOMOGRAPHY: Final = Code("SCT", "77477000", "Computed tomography")
 VOLUME: Final = Code("SCT", "118565006", "Volume")
 AREA: Final = Code("SCT", "42798000", "Area")
@@ -30,20 +23,3 @@ ARTIFICIAL_INTELLIGENCE: Final = Code("DCM", "113239", "Artificial Intelligence"
 CUBIC_MILLIMETRE: Final = Code("UCUM", "mm3", "cubic millimeter")
 SQUARE_MILLIMETRE: Final = Code("UCUM", "mm2", "square millimeter")
 HOUNSFIELD_UNIT: Final = Code("UCUM", "[hnsf'U]", "Hounsfield unit")
-
-
-def structure_code(structure: Structure) -> Code:
-    """The code of a structure, without its side."""
-    return structure.code or Code(SCHEME, _short(structure.key), structure.english)
-
-
-def side_code(side: Side) -> Code | None:
-    """The laterality; None where the side is not known."""
-    return {Side.RIGHT: CODE_RIGHT, Side.LEFT: CODE_LEFT, Side.UNKNOWN: None}[side]
-
-
-def _short(key: str) -> str:
-    """A code value has at most 16 characters (VR SH): longer keys lose their vowels after the first letter."""
-    if len(key) <= 16:
-        return key
-    return (key[0] + "".join(c for c in key[1:] if c not in "aeiou"))[:16]

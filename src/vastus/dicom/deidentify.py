@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from vastus import __version__
 from vastus.dicom.codestreams import without_comments
 from vastus.dicom.extra import need
 from vastus.dicom.kept_attributes import (
@@ -35,10 +34,11 @@ from vastus.dicom.kept_attributes import (
 )
 from vastus.dicom.name_search import Names, names_of
 from vastus.dicom.objects import DEVICE_UID, code_item
-from vastus.dicom.pacs import file_name
+from vastus.dicom.pacs_address import file_name
 from vastus.errors import MissingInputError, SettingsError, UnreadableScanError, VastusError
 from vastus.io.atomic import atomic_path, ensure_folder
 from vastus.io.dicom_store import DicomStore, open_store
+from vastus.version import __version__
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vastus.dicom.extra import need
 from vastus.dicom.listener import Doorkeeper, listen
-from vastus.dicom.pacs import TIMEOUT_S, PacsAddress, file_name
+from vastus.dicom.pacs_address import TIMEOUT_S, PacsAddress, file_name
 from vastus.dicom.tls import TlsFiles, client_context, server_context
 from vastus.errors import PacsError, UnreachablePacsError
 
@@ -52,7 +52,7 @@ class DimsePacs:
         """
         need("The DICOM network", "pynetdicom")
         self._address = address
-        encrypted = address.scheme == "dicoms"
+        encrypted = address.encrypted
         self._tls = client_context(tls) if encrypted else None
         # For C-MOVE the PACS opens a connection to us, which must not be plain either.
         self._own_tls = server_context(tls) if encrypted and address.move_port is not None else None

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from vastus import __version__
 from vastus.anatomy import Code, Label, Side
-from vastus.dicom.codes import SCHEME, SCHEME_NAME
 from vastus.dicom.patient import COPIED
 from vastus.dicom.source import LabelledSeries
+from vastus.terminology import SCHEME, SCHEME_NAME
+from vastus.version import __version__
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.anatomy import Label
-from vastus.dicom.codes import structure_code
 from vastus.dicom.objects import Algorithm, code_item, label_title, new_object, stamp
 from vastus.dicom.source import LabelledSeries, SliceReference
+from vastus.terminology import structure_code
 
 if TYPE_CHECKING:
     from pydicom import Dataset

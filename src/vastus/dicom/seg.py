@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus import __version__
 from vastus.anatomy import Label
 from vastus.dicom.bit_planes import append_frames, frames_of
-from vastus.dicom.codes import ANATOMICAL_STRUCTURE, ARTIFICIAL_INTELLIGENCE, side_code, structure_code
+from vastus.dicom.codes import ARTIFICIAL_INTELLIGENCE
 from vastus.dicom.objects import MANUFACTURER, MODEL, Algorithm, concept, label_title, new_uid, software, stamp
 from vastus.dicom.source import LabelledSeries
+from vastus.terminology import ANATOMICAL_STRUCTURE, side_code, structure_code
+from vastus.version import __version__
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vastus import __version__
 from vastus.dicom.codes import (
-    ANATOMICAL_STRUCTURE,
     AREA,
     ATTENUATION,
     COMPUTED_TOMOGRAPHY,
@@ -24,13 +22,13 @@ from vastus.dicom.codes import (
     SQUARE_MILLIMETRE,
     VOLUME,
     YES,
-    side_code,
-    structure_code,
 )
 from vastus.dicom.objects import DEVICE_UID, MANUFACTURER, MODEL, Algorithm, concept, label_title, new_uid, stamp
 from vastus.dicom.source import LabelledSeries
 from vastus.errors import LabelError
 from vastus.io.csv_tables import VolumeRow
+from vastus.terminology import ANATOMICAL_STRUCTURE, side_code, structure_code
+from vastus.version import __version__
 
 if TYPE_CHECKING:
     from pydicom import Dataset

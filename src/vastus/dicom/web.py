@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vastus.dicom.extra import need
-from vastus.dicom.pacs import TIMEOUT_S, PacsAddress, file_name
+from vastus.dicom.pacs_address import TIMEOUT_S, PacsAddress, file_name
 from vastus.dicom.tls import TlsFiles, client_context
 from vastus.errors import PacsError, UnreachablePacsError
 
@@ -29,7 +29,7 @@ class WebPacs:
         need("DICOMweb", "dicomweb_client")
         from dicomweb_client.api import DICOMwebClient
 
-        scheme = "https" if address.scheme == "dicomwebs" else "http"
+        scheme = "https" if address.encrypted else "http"
         if scheme == "https":
             client_context(tls)  # files that can't be used are named now, not at the first request
         self._address = address

@@ -1,8 +1,6 @@
-"""Agreement of two or more series of measurements (volumes of a structure over cases): closed forms on numpy.
+"""Agreement of two series of measurements (volumes of a structure over cases): closed forms on numpy.
 
-The intraclass correlations are written out here, not taken from pingouin: its column names changed between releases
-and its confidence limits are rounded to two digits. The tests hold them against pingouin, R's psych and the published
-table.
+Intraclass correlations, of two or more series, are in ``vastus.evaluation.icc``.
 """
 
 from __future__ import annotations
@@ -18,8 +16,8 @@ from numpy.typing import NDArray
 from vastus.errors import SettingsError
 
 Series = NDArray[np.float64]
-_CONFIDENCE = 0.95
-_TAIL = 0.5 + _CONFIDENCE / 2
+CONFIDENCE = 0.95
+TAIL = 0.5 + CONFIDENCE / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,51 +84,6 @@ def pearson(first: NDArray[Any], second: NDArray[Any]) -> Estimate:
     return _fisher(r, 1.0 / math.sqrt(n - 3))
 
 
-def icc_2_1(ratings: NDArray[Any]) -> Estimate:
-    """ICC(2,1): two-way random effects, absolute agreement, single rater. Raters' bias lowers it.
-
-    Shrout & Fleiss 1979, doi 10.1037/0033-2909.86.2.420; CI of McGraw & Wong 1996, doi 10.1037/1082-989X.1.1.30,
-    case A,1.
-
-    Args:
-        ratings: shape (n targets, k raters), finite; n and k at least 2.
-    """
-    anova = _two_way(ratings)
-    if anova is None:
-        return UNDEFINED
-    n, k = anova.targets, anova.raters
-    msr, msc, mse = anova.between_targets, anova.between_raters, anova.residual
-    icc = (msr - mse) / (msr + (k - 1) * mse + k * (msc - mse) / n)
-    if msc == 0.0 and mse == 0.0:
-        return Estimate(1.0, 1.0, 1.0)
-    # Satterthwaite's degrees of freedom; numerator and denominator multiplied by (1 - icc), so that icc = 1 is no pole.
-    a, b = k * icc / n * msc, ((1 - icc) + k * icc * (n - 1) / n) * mse
-    freedom = (a + b) ** 2 / (a**2 / (k - 1) + b**2 / ((n - 1) * (k - 1)))
-    above, below = _f(n - 1, freedom), _f(freedom, n - 1)
-    rest = k * msc + (k * n - k - n) * mse
-    low = n * (msr - above * mse) / (above * rest + n * msr)
-    high = n * (below * msr - mse) / (rest + n * below * msr)
-    return Estimate(float(icc), float(low), float(high))
-
-
-def icc_3_1(ratings: NDArray[Any]) -> Estimate:
-    """ICC(3,1): two-way mixed effects, consistency, single rater. A constant bias of a rater does not lower it.
-
-    Sources and arguments as ``icc_2_1`` (case C,1).
-    """
-    anova = _two_way(ratings)
-    if anova is None:
-        return UNDEFINED
-    n, k = anova.targets, anova.raters
-    msr, mse = anova.between_targets, anova.residual
-    icc = (msr - mse) / (msr + (k - 1) * mse)
-    if mse == 0.0:
-        return Estimate(1.0, 1.0, 1.0)
-    low = msr / mse / _f(n - 1, (n - 1) * (k - 1))
-    high = msr / mse * _f((n - 1) * (k - 1), n - 1)
-    return Estimate(float(icc), float((low - 1) / (low + k - 1)), float((high - 1) / (high + k - 1)))
-
-
 def lin_ccc(first: NDArray[Any], second: NDArray[Any]) -> Estimate:
     """Lin's concordance correlation coefficient with the z-transformed CI.
 
@@ -173,7 +126,7 @@ def bland_altman(first: NDArray[Any], second: NDArray[Any]) -> BlandAltman:
     if n < 2:
         return BlandAltman(Estimate(bias, math.nan, math.nan), math.nan, UNDEFINED, UNDEFINED)
     sd = float(difference.std(ddof=1))
-    reach = float(t.ppf(_TAIL, n - 1)) * sd / math.sqrt(n)
+    reach = float(t.ppf(TAIL, n - 1)) * sd / math.sqrt(n)
 
     def around(value: float, half: float) -> Estimate:
         return Estimate(value, value - half, value + half)
@@ -184,50 +137,12 @@ def bland_altman(first: NDArray[Any], second: NDArray[Any]) -> BlandAltman:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _TwoWay:
-    targets: int
-    raters: int
-    between_targets: float
-    between_raters: float
-    residual: float
-
-
-def _two_way(ratings: NDArray[Any]) -> _TwoWay | None:
-    """Mean squares of the two-way analysis of variance without replication; None where it says nothing."""
-    table = np.asarray(ratings, dtype=np.float64)
-    if table.ndim != 2 or not np.isfinite(table).all():
-        raise SettingsError("Ratings must be a finite table of targets by raters.")
-    n, k = table.shape
-    if n < 2 or k < 2 or np.ptp(table) == 0.0:
-        return None
-    centred = table - table.mean()
-    rows, columns = centred.mean(axis=1), centred.mean(axis=0)
-    residual = centred - rows[:, None] - columns[None, :]
-    if not rows.any() and not residual.any():
-        # Targets do not differ and raters only by a constant: there is no share of variance to speak of.
-        return None
-    return _TwoWay(
-        n,
-        k,
-        float(k * (rows**2).sum() / (n - 1)),
-        float(n * (columns**2).sum() / (k - 1)),
-        float((residual**2).sum() / ((n - 1) * (k - 1))),
-    )
-
-
-def _f(numerator: float, denominator: float) -> float:
-    from scipy.stats import f
-
-    return float(f.ppf(_TAIL, numerator, denominator))
-
-
 def _fisher(value: float, standard_error: float) -> Estimate:
     from scipy.stats import norm
 
     if abs(value) >= 1.0:
         return Estimate(value, value, value)
-    z, half = math.atanh(value), float(norm.ppf(_TAIL)) * standard_error
+    z, half = math.atanh(value), float(norm.ppf(TAIL)) * standard_error
     return Estimate(value, math.tanh(z - half), math.tanh(z + half))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.evaluation import metrics as m
-from vastus.evaluation.summary import BOTH_SIDES, LEVEL, METRIC, NAME, Level, slices
+from vastus.evaluation.summary import BOTH_SIDES, LEVEL, METRIC, NAME, SummaryLevel, slices
 from vastus.io.tables import SUBJECT
 from vastus.multiple_tests import holm
 
@@ -120,7 +120,7 @@ def compare_models(scores: pd.DataFrame) -> pd.DataFrame:
             )
     result = pd.DataFrame(rows)
     result["p_holm"] = np.nan
-    for level in Level:
+    for level in SummaryLevel:
         for metric in m.METRIC_COLUMNS:
             family = (result[LEVEL] == level.value) & (result[METRIC] == metric)
             result.loc[family, "p_holm"] = holm(result.loc[family, "p_value"].to_numpy())

@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BY_VALUE, STRUCTURES, UNLABELLED, Label, Side
+from vastus.anatomy import BY_VALUE, STRUCTURES, UNLABELLED, Label, Side, ThighLevel
 from vastus.evaluation import metrics as m
 from vastus.evaluation.overlap import OverlapCounts, count_overlap
 from vastus.evaluation.policy import EmptyPolicy, Presence, presence_of
 from vastus.evaluation.surface import SurfaceDistances
 from vastus.evaluation.table import (
     SCORE_COLUMNS,
-    Frame,
+    ScoreContext,
     ScoreSettings,
     labels_to_score,
     merged,
     refuse_skewed,
     score_row,
 )
-from vastus.evaluation.thigh_level import ThighLevel, levels_of
+from vastus.evaluation.thigh_level import levels_of
 from vastus.io.tables import SIDE, STRUCTURE
 from vastus.volume import Volume, to_ras
 
@@ -104,7 +104,7 @@ def score_drawn(prediction: Volume, reference: Volume, settings: ScoreSettings) 
     slices = tuple(int(k) for k in np.flatnonzero(known.any(axis=(0, 1))))
     plane_mm = second.spacing_mm[0], second.spacing_mm[1]
     size = np.array(second.shape[:2]) * plane_mm
-    frame = Frame(second.voxel_volume_mm3, float(np.hypot(*size)), settings)
+    frame = ScoreContext(second.voxel_volume_mm3, float(np.hypot(*size)), settings)
     found: dict[int, list[_Section]] = {label.value: [] for label in labels}
     for k in slices:
         plane = _Plane(one[:, :, k], other[:, :, k], known[:, :, k], plane_mm)
@@ -153,7 +153,7 @@ class _Plane:
     known: Mask
     spacing_mm: tuple[float, float]
 
-    def section(self, label: Label, k: int, frame: Frame) -> _Section | None:
+    def section(self, label: Label, k: int, frame: ScoreContext) -> _Section | None:
         """None if it is in neither map, or if nobody can tell: one map has none, the other's is mostly unlabelled."""
         masks = self.one == label.value, self.other == label.value
         if not masks[0].any() and not masks[1].any():
@@ -173,7 +173,7 @@ class _Plane:
 
 
 def _distances(
-    one: Mask, other: Mask, known: Mask, spacing_mm: tuple[float, float], frame: Frame
+    one: Mask, other: Mask, known: Mask, spacing_mm: tuple[float, float], frame: ScoreContext
 ) -> SurfaceDistances | None:
     """From each border that faces known voxels to the nearest border of the other mask."""
     if one.any() and other.any():
@@ -243,7 +243,7 @@ def _levels(reference: NDArray[Any], slices: tuple[int, ...]) -> dict[int, Thigh
     return dict(zip(slices, levels_of(present), strict=True))
 
 
-def _structure_row(label: Label, sections: list[_Section], frame: Frame) -> dict[str, Any]:
+def _structure_row(label: Label, sections: list[_Section], frame: ScoreContext) -> dict[str, Any]:
     counts = OverlapCounts(
         sum(s.counts.both for s in sections),
         sum(s.counts.only_prediction for s in sections),
@@ -278,7 +278,7 @@ def _section_row(
     section: _Section, affine: NDArray[np.float64], area_mm2: float, settings: ScoreSettings
 ) -> dict[str, Any]:
     counts, both = section.counts, section.presence is Presence.BOTH
-    frame = Frame(area_mm2, 0.0, settings)
+    frame = ScoreContext(area_mm2, 0.0, settings)
     cells = score_row(section.label, counts, section.surface if both else None, frame)
     row = {
         SLICE: section.slice,

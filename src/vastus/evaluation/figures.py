@@ -28,7 +28,7 @@ BOXED = (m.DICE, m.ASSD, m.HD95)
 SUFFIXES = (".png", ".svg")
 _DPI = 150
 # Okabe & Ito: told apart by readers with any colour vision.
-_MODEL_COLOURS = ("#0072B2", "#E69F00")
+_MODEL_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 _GROUP_COLOURS = {
     Group.ANTERIOR: "#D55E00",
     Group.MEDIAL: "#0072B2",
@@ -90,8 +90,8 @@ def box_plot(scores: pd.DataFrame, metric: Metric) -> Figure:
         places: NDArray[np.float64] = (
             np.arange(len(STRUCTURES), dtype=np.float64) + (number - (len(models) - 1) / 2) * height
         )
-        _boxes(axes, values, places, height, _MODEL_COLOURS[number])
-        axes.plot([], [], "s", color=_MODEL_COLOURS[number], markersize=9, label=model)
+        _boxes(axes, values, places, height, _MODEL_COLOURS[number % len(_MODEL_COLOURS)])
+        axes.plot([], [], "s", color=_MODEL_COLOURS[number % len(_MODEL_COLOURS)], markersize=9, label=model)
     _structure_axis(axes)
     axes.set_xlabel(f"{metric.title}, {metric.better.value} is better")
     if _needs_log(everything, metric):
@@ -216,7 +216,7 @@ def correlation_plot(scores: pd.DataFrame) -> Figure:
             axes.text(
                 0.97, 0.03, f"{empty} missed or invented, not shown", transform=axes.transAxes, ha="right", fontsize=8
             )
-    handles = [axes.plot([], [], _MARKERS[group], color=_GROUP_COLOURS[group], label=group.value)[0] for group in Group]
+    handles = [axes.plot([], [], _MARKERS[group], color=_GROUP_COLOURS[group], label=group.title)[0] for group in Group]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
     return figure
 

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vastus import __version__
 from vastus.anatomy import BY_KEY, Group
 from vastus.evaluation import metrics as m
 from vastus.evaluation.drawn import ALL, AREA_ABSOLUTE_PERCENT, AREA_SIGNED_PERCENT
 from vastus.evaluation.drawn import LEVEL as SECTION_LEVEL
+from vastus.evaluation.icc import IccForm
 from vastus.evaluation.metrics import Metric
 from vastus.evaluation.policy import Presence
+from vastus.evaluation.readers import READERS, column_of
 from vastus.evaluation.runner import Evaluation
 from vastus.evaluation.summary import (
     BOTH_SIDES,
@@ -25,11 +26,12 @@ from vastus.evaluation.summary import (
     OVER,
     REFERENCE_NAME,
     SECOND,
-    Level,
     Over,
+    SummaryLevel,
 )
 from vastus.io.atomic import ensure_folder, write_text
 from vastus.io.tables import SIDE, STRUCTURE
+from vastus.version import __version__
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 SCORES_FILE = "scores.csv"
 SUMMARY_FILE = "summary.csv"
 AGREEMENT_FILE = "agreement.csv"
+READERS_FILE = "readers.csv"
 COMPARISON_FILE = "comparison.csv"
 SECTIONS_FILE = "sections.csv"
 SECTION_SUMMARY_FILE = "section_summary.csv"
@@ -60,6 +63,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> list[Path]:
         SCORES_FILE: evaluation.scores,
         SUMMARY_FILE: evaluation.summary,
         AGREEMENT_FILE: evaluation.agreement,
+        READERS_FILE: evaluation.readers,
         COMPARISON_FILE: evaluation.comparison,
         SECTIONS_FILE: evaluation.sections,
         SECTION_SUMMARY_FILE: evaluation.section_summary,
@@ -88,10 +92,14 @@ def as_record(evaluation: Evaluation) -> dict[str, Any]:
             "empty_policy": settings.scores.policy.value,
             "merge_sides": settings.scores.merge_sides,
             "resample": settings.resample,
+            "missing": settings.missing.value,
         },
+        "failed": {failure.name: failure.problem for failure in evaluation.failures},
+        "left_out": list(evaluation.left_out),
         "scores": _records(evaluation.scores),
         "summary": _records(evaluation.summary),
         "agreement": _records(evaluation.agreement),
+        "readers": _records(evaluation.readers),
         "comparison": _records(evaluation.comparison),
         "drawn_slices": {case: list(slices) for case, slices in evaluation.drawn_slices.items()},
         "sections": _records(evaluation.sections),
@@ -113,6 +121,8 @@ def as_markdown(evaluation: Evaluation) -> str:
         lines += [f"## {model}", "", *_model_table(evaluation, model), ""]
     for model in evaluation.models if len(evaluation.sections) else ():
         lines += [f"## {model}: sections", "", *_section_table(evaluation, model), ""]
+    if len(evaluation.models) > 1:
+        lines += ["## Agreement of the readers", "", *_readers_table(evaluation), ""]
     if len(evaluation.comparison):
         lines += [f"## {evaluation.models[0]} against {evaluation.models[1]}", "", *_comparison_table(evaluation), ""]
     return "\n".join(lines)
@@ -126,6 +136,17 @@ def _preamble(evaluation: Evaluation) -> Iterator[str]:
         "masks that were empty in the prediction, in the reference, in both. r, ICC: volumes over cases."
         + _partly(evaluation)
     )
+    if evaluation.failures:
+        yield ""
+        yield f"**{len(evaluation.failures)} case(s) could not be scored and are in no number:** " + "; ".join(
+            f"{failure.name} ({failure.problem})" for failure in evaluation.failures
+        )
+    if evaluation.left_out:
+        yield ""
+        yield (
+            f"**{len(evaluation.left_out)} case(s) were not labelled by every model or reader and are in no number:** "
+            + ", ".join(evaluation.left_out)
+        )
 
 
 def _partly(evaluation: Evaluation) -> str:
@@ -192,10 +213,32 @@ def _model_table(evaluation: Evaluation, model: str) -> Iterator[str]:
         cells = [_mean_sd(over_cases.loc[metric.column], metric) for metric in _SHOWN]
         cells += [_number(found["pearson_r"], 3), _icc_cell(found)]
         yield f"| {_title(level, name)} | " + " | ".join(cells) + f" | {_counts(over_cases.iloc[0])} |"
-        if level == Level.WHOLE.value:
+        if level == SummaryLevel.WHOLE.value:
             over_classes = rows[rows[OVER] == Over.CLASSES.value].set_index(METRIC)
             cells = [_mean_sd(over_classes.loc[metric.column], metric) for metric in _SHOWN] + ["", "", ""]
             yield f"| {_title(level, name)}, SD over classes | " + " | ".join(cells) + " |"
+
+
+def _readers_table(evaluation: Evaluation) -> Iterator[str]:
+    yield (
+        "Intraclass correlation of the volumes (Shrout & Fleiss 1979) with 95% limits, all readers at once. "
+        "(.,1): of one reading; (.,k): of the mean of the readers."
+    )
+    for names, of_set in evaluation.readers.groupby(READERS, sort=False):
+        yield ""
+        yield f"Readers: {names}."
+        yield ""
+        yield "| Structure | cases | " + " | ".join(form.value for form in IccForm) + " |"
+        yield "|---|" + "---:|" * (1 + len(IccForm))
+        for _, row in of_set[of_set[SIDE] == BOTH_SIDES].iterrows():
+            cells = [str(row["n"]), *(_limits(row, column_of(form)) for form in IccForm)]
+            yield f"| {_title(row[LEVEL], row[NAME])} | " + " | ".join(cells) + " |"
+
+
+def _limits(row: Any, column: str) -> str:
+    if math.isnan(row[column]):
+        return "–"
+    return f"{row[column]:.3f} ({row[f'{column}_low']:.2f}–{row[f'{column}_high']:.2f})"
 
 
 def _comparison_table(evaluation: Evaluation) -> Iterator[str]:
@@ -224,10 +267,10 @@ def _section_title(level: str, structure: str) -> str:
 
 
 def _title(level: str, name: str) -> str:
-    if level == Level.STRUCTURE.value:
+    if level == SummaryLevel.STRUCTURE.value:
         return BY_KEY[name].english
-    if level == Level.GROUP.value:
-        return "**Bone**" if name == Group.BONE.value else f"**{name.capitalize()} group**"
+    if level == SummaryLevel.GROUP.value:
+        return f"**{Group(name).title}**"
     return {"muscles": "**All muscles**", "bones": "**All bones**", "foreground": "**Foreground**"}[name]
 
 

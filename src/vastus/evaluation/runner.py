@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vastus.attempts import Attempts, Failure
 from vastus.errors import GeometryError, MissingInputError, SettingsError
 from vastus.evaluation import metrics as m
 from vastus.evaluation.comparison import compare_models
 from vastus.evaluation.drawn import SECTION_COLUMNS, score_drawn, summarise_sections
+from vastus.evaluation.icc import MissingCells
+from vastus.evaluation.pair import score_pair
+from vastus.evaluation.readers import readers_of
 from vastus.evaluation.summary import REFERENCE_NAME, agreement_of, summarise
-from vastus.evaluation.table import SCORE_COLUMNS, ScoreSettings, is_partly_labelled, score_pair
+from vastus.evaluation.table import SCORE_COLUMNS, ScoreSettings, is_partly_labelled
+from vastus.io.nnunet_layout import case_of
 from vastus.io.tables import LABELS_FILE, SUBJECT
 from vastus.volume import Volume, place_on, resample_like, to_ras
 
@@ -20,7 +27,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCORED_COLUMNS = (SUBJECT, m.MODEL, *SCORE_COLUMNS)
-_CHANNEL = "_0000"
 DEFAULT_NAMES = ("prediction", "second")
 
 
@@ -39,10 +45,12 @@ class RunSettings:
     Attributes:
         scores: see ``ScoreSettings``.
         resample: bring predictions of another grid onto the reference's (nearest neighbour) rather than refuse them.
+        missing: what happens to a case that a model or reader did not label: refused, or left out for all of them.
     """
 
     scores: ScoreSettings = field(default_factory=ScoreSettings)
     resample: bool = False
+    missing: MissingCells = MissingCells.REFUSE
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,22 +59,28 @@ class Evaluation:
 
     Attributes:
         scores: one row a case, model, structure and side (``SCORED_COLUMNS``).
-        summary, agreement, comparison: see ``summary`` and ``comparison``; the last is empty for one model.
+        summary, agreement, comparison: see ``summary`` and ``comparison``; the last is empty unless two are compared.
+        readers: agreement of all readers at once; see ``readers``.
         settings: with which it was made.
         sections: cases of which only some slices are labelled: one row a case, model, slice, structure and side
             (``drawn.SECTION_COLUMNS``); empty without such cases.
         section_summary: the same by model and structure.
         drawn_slices: numbers of the drawn slices of such cases, by case.
+        failures: cases whose files could not be scored; they are in no table.
+        left_out: cases that a model or reader did not label; they are in no table.
     """
 
     scores: pd.DataFrame
     summary: pd.DataFrame
     agreement: pd.DataFrame
+    readers: pd.DataFrame
     comparison: pd.DataFrame
     settings: RunSettings
     sections: pd.DataFrame
     section_summary: pd.DataFrame
     drawn_slices: Mapping[str, tuple[int, ...]]
+    failures: tuple[Failure, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -86,10 +100,12 @@ def evaluate(
     progress: Callable[[str], None] = lambda _: None,
     warn: Callable[[str], None] = lambda _: None,
 ) -> Evaluation:
-    """Score one or two models or readers against a reference, and against each other.
+    """Score models or readers against a reference, and against each other.
+
+    In folders a case that can't be scored is told and left out of every table, for all raters; the others go on.
 
     Args:
-        raters: one or two, of different names.
+        raters: one or more, of different names.
         reference: a label map, or a folder of them; decides which cases are scored.
         settings: see there.
         progress: told one line a case.
@@ -97,39 +113,52 @@ def evaluate(
 
     Raises:
         MissingInputError: nothing to read, or a reference without its prediction (all named).
+        VastusError: of the one case, or of the first one where none can be scored, e.g.
         GeometryError: grids differ (both files named) and ``resample`` is off.
         SettingsError: names that are not distinct or are taken.
     """
     import pandas as pd
 
     names = [rater.name for rater in raters]
-    if not 1 <= len(names) <= 2 or len(set(names)) != len(names) or REFERENCE_NAME in names:
+    if not names or len(set(names)) != len(names) or REFERENCE_NAME in names:
         raise SettingsError(
-            f"One or two models of different names are compared, none called '{REFERENCE_NAME}'; got {names}.",
+            f"Models or readers have different names, none of them '{REFERENCE_NAME}'; got {names}.",
             remedy="Give them with --names A B.",
         )
     tables, sections = [], [pd.DataFrame(columns=[SUBJECT, m.MODEL, *SECTION_COLUMNS])]
     slices: dict[str, tuple[int, ...]] = {}
-    for case, truth, predictions in matched_cases(raters, reference):
+    left_out: list[str] = []
+    attempts, alone = Attempts(warn), not reference.is_dir()
+    for case, truth, predictions in matched_cases(raters, reference, settings.missing, left_out):
         progress(case)
-        for rater, path in zip(raters, predictions, strict=True):
-            found = _score_files(path, truth, settings, warn)
-            tables.append(_headed(found.scores, case, rater.name))
-            if len(found.sections):
-                sections.append(_headed(found.sections, case, rater.name))
-            if found.slices is not None:
-                slices[case] = found.slices
+        with nullcontext() if alone else attempts.of(case):
+            # All raters before any is kept: a case counts for every one of them or for none.
+            each = [_score_files(path, truth, settings, warn) for path in predictions]
+            for rater, found in zip(raters, each, strict=True):
+                tables.append(_headed(found.scores, case, rater.name))
+                if len(found.sections):
+                    sections.append(_headed(found.sections, case, rater.name))
+                if found.slices is not None:
+                    slices[case] = found.slices
+    for case in left_out:
+        warn(f"{case}: left out of everything, as not every model or reader has labelled it")
+    if not tables:
+        first = attempts.failures[0].problem if attempts.failures else "every case lacks a prediction"
+        raise MissingInputError(f"No case can be scored. {first}", path=reference)
     scores = pd.concat(tables, ignore_index=True)
     of_sections = pd.concat(sections[1:], ignore_index=True) if len(sections) > 1 else sections[0]
     return Evaluation(
         scores,
         summarise(scores),
         agreement_of(scores),
+        readers_of(scores),
         compare_models(scores),
         settings,
         of_sections,
         summarise_sections(of_sections),
         slices,
+        tuple(attempts.failures),
+        tuple(left_out),
     )
 
 
@@ -139,11 +168,17 @@ def _headed(table: pd.DataFrame, case: str, model: str) -> pd.DataFrame:
     return table
 
 
-def matched_cases(raters: tuple[Rater, ...], reference: Path) -> Iterator[tuple[str, Path, tuple[Path, ...]]]:
+def matched_cases(
+    raters: tuple[Rater, ...],
+    reference: Path,
+    missing: MissingCells = MissingCells.REFUSE,
+    left_out: list[str] | None = None,
+) -> Iterator[tuple[str, Path, tuple[Path, ...]]]:
     """Case name, reference file and the prediction file of every rater, sorted by name.
 
     Two files match whatever they are called; in folders the name without suffix decides, or the name of the folder
-    that holds a ``labels.nii.gz``. Predictions without a reference are not scored.
+    that holds a ``labels.nii.gz``. Predictions without a reference are not scored. Where ``missing`` says so, the
+    references without a prediction of every rater are added to ``left_out`` instead of being refused.
 
     Raises:
         MissingInputError: as ``evaluate``.
@@ -156,22 +191,27 @@ def matched_cases(raters: tuple[Rater, ...], reference: Path) -> Iterator[tuple[
         return
     truths = label_files(reference)
     found = [_named_as(truths, label_files(rater.path)) for rater in raters]
+    lacking: set[str] = set()
     for rater, files in zip(raters, found, strict=True):
-        missing = sorted(truths.keys() - files.keys())
-        if missing:
+        without = sorted(truths.keys() - files.keys())
+        if without and missing is MissingCells.REFUSE:
             raise MissingInputError(
-                f"No prediction for {len(missing)} of {len(truths)} references: {', '.join(missing[:10])}"
-                f"{' ...' if len(missing) > 10 else ''}.",
+                f"No prediction for {len(without)} of {len(truths)} references: {', '.join(without[:10])}"
+                f"{' ...' if len(without) > 10 else ''}.",
                 path=rater.path,
-                remedy="A failed case must not vanish from a mean: add it, or remove its reference.",
+                remedy="A failed case must not vanish from a mean: add it, or remove its reference."
+                " With --listwise such cases are left out for all.",
             )
-    for case in sorted(truths):
+        lacking.update(without)
+    if left_out is not None:
+        left_out += sorted(lacking)
+    for case in sorted(truths.keys() - lacking):
         yield case, truths[case], tuple(files[case] for files in found)
 
 
 def _named_as(truths: Mapping[str, Path], files: dict[str, Path]) -> dict[str, Path]:
     """Predictions made from ``imagesTr/CASE_0000.nii.gz`` (nnU-Net's name of a scan) belong to the reference CASE."""
-    renamed = {name.removesuffix(_CHANNEL): path for name, path in files.items() if name.endswith(_CHANNEL)}
+    renamed = {case_of(name): path for name, path in files.items() if case_of(name) != name}
     return {name: path for name, path in renamed.items() if name in truths} | files
 
 
@@ -205,8 +245,9 @@ def label_files(folder: Path) -> dict[str, Path]:
 def case_name(path: Path) -> str:
     """Name of the case that a label map belongs to: its own without suffixes, or its folder's for ``labels.nii.gz``."""
     if path.name == LABELS_FILE and path.parent.name:
-        return path.parent.name
-    name = path.name
+        return unicodedata.normalize("NFC", path.parent.name)
+    # macOS, and zips made there, decompose accents and Korean letters.
+    name = unicodedata.normalize("NFC", path.name)
     for suffix in (".gz", ".nii", ".nrrd", ".mha"):
         if name.lower().endswith(suffix):
             name = name[: -len(suffix)]

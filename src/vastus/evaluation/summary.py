@@ -15,12 +15,11 @@ from vastus.evaluation.agreement import (
     BlandAltman,
     Estimate,
     bland_altman,
-    icc_2_1,
-    icc_3_1,
     koo_li_band,
     lin_ccc,
     pearson,
 )
+from vastus.evaluation.icc import icc_2_1, icc_3_1
 from vastus.evaluation.policy import Presence
 from vastus.io.tables import SIDE, STRUCTURE, SUBJECT
 
@@ -32,7 +31,7 @@ REFERENCE_NAME = "reference"
 BOTH_SIDES = "both"
 
 
-class Level(Enum):
+class SummaryLevel(Enum):
     """What a row of a summary is about."""
 
     STRUCTURE = "structure"
@@ -51,7 +50,7 @@ class Over(Enum):
 class Slice:
     """Some rows of a table of scores: structures, and one side or both."""
 
-    level: Level
+    level: SummaryLevel
     name: str
     keys: tuple[str, ...]
     side: str = BOTH_SIDES
@@ -70,12 +69,12 @@ def slices(table: pd.DataFrame) -> Iterator[Slice]:
     for structure in STRUCTURES:
         if len(sides) > 1:
             for side in sides:
-                yield Slice(Level.STRUCTURE, structure.key, (structure.key,), side)
-        yield Slice(Level.STRUCTURE, structure.key, (structure.key,))
+                yield Slice(SummaryLevel.STRUCTURE, structure.key, (structure.key,), side)
+        yield Slice(SummaryLevel.STRUCTURE, structure.key, (structure.key,))
     for group in Group:
-        yield Slice(Level.GROUP, group.value, tuple(s.key for s in structures_of(group)))
+        yield Slice(SummaryLevel.GROUP, group.value, tuple(s.key for s in structures_of(group)))
     for name, members in (("muscles", MUSCLES), ("bones", BONES), ("foreground", STRUCTURES)):
-        yield Slice(Level.WHOLE, name, tuple(s.key for s in members))
+        yield Slice(SummaryLevel.WHOLE, name, tuple(s.key for s in members))
 
 
 def summarise(scores: pd.DataFrame) -> pd.DataFrame:
@@ -105,7 +104,7 @@ def _summary_rows(model: str, part: Slice, chosen: pd.DataFrame) -> Iterator[dic
     head = {m.MODEL: model, LEVEL: part.level.value, NAME: part.name, SIDE: part.side}
     over_columns = {Over.CASES: SUBJECT, Over.CLASSES: STRUCTURE}
     for over, column in over_columns.items():
-        if over is Over.CLASSES and part.level is Level.STRUCTURE:
+        if over is Over.CLASSES and part.level is SummaryLevel.STRUCTURE:
             continue
         averaged = chosen.groupby(column, sort=False)[list(m.METRIC_COLUMNS)].mean()
         for metric in m.METRIC_COLUMNS:
@@ -145,14 +144,19 @@ def agreement_of(scores: pd.DataFrame) -> pd.DataFrame:
         chosen = part.of(scores)
         if not len(chosen):
             continue
-        series = {name: _summed(chosen[chosen[m.MODEL] == name], m.VOLUME_PREDICTION_MM3) for name in models}
-        series[REFERENCE_NAME] = _summed(chosen[chosen[m.MODEL] == models[0]], m.VOLUME_REFERENCE_MM3)
+        series = case_volumes(chosen, models)
         pairs = [(name, REFERENCE_NAME) for name in models]
         pairs += [(a, b) for i, a in enumerate(models) for b in models[i + 1 :]]
         for first, second in pairs:
             head = {FIRST: first, SECOND: second, LEVEL: part.level.value, NAME: part.name, SIDE: part.side}
             rows.append(head | _agreement_cells(series[first], series[second]))
     return pd.DataFrame(rows)
+
+
+def case_volumes(chosen: pd.DataFrame, models: list[str]) -> dict[str, pd.Series]:
+    """Volume in mm3 of each case by every model, and by the reference, of some rows of a table of scores."""
+    series = {name: _summed(chosen[chosen[m.MODEL] == name], m.VOLUME_PREDICTION_MM3) for name in models}
+    return series | {REFERENCE_NAME: _summed(chosen[chosen[m.MODEL] == models[0]], m.VOLUME_REFERENCE_MM3)}
 
 
 def _summed(chosen: pd.DataFrame, column: str) -> pd.Series:

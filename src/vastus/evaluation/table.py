@@ -1,4 +1,4 @@
-"""One pair of label maps -> one row of scores for every structure and side."""
+"""The rows of scores of a pair of label maps: their columns, settings and cells."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 from vastus.anatomy import BY_VALUE, SIDES, STRUCTURES, UNLABELLED, Label, Side
 from vastus.errors import GeometryError, LabelError, SettingsError
 from vastus.evaluation import metrics as m
-from vastus.evaluation.overlap import OverlapCounts, label_overlap
+from vastus.evaluation.overlap import OverlapCounts
 from vastus.evaluation.policy import EmptyPolicy, Presence, empty_scores, presence_of
-from vastus.evaluation.scan import joint_histogram, paired_maps
-from vastus.evaluation.surface import DEFAULT_TOLERANCE_MM, SurfaceDistances, label_surface_distances
+from vastus.evaluation.surface import DEFAULT_TOLERANCE_MM, SurfaceDistances
 from vastus.io.tables import GROUP, SIDE, STRUCTURE
 from vastus.volume import Volume
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 SCORE_COLUMNS = (
     STRUCTURE,
@@ -54,58 +53,13 @@ class ScoreSettings:
             raise SettingsError(f"The tolerance must be a length in mm, got {self.tolerance_mm}.")
 
 
-def evaluate_pair(prediction: Volume, reference: Volume, tolerance_mm: float = DEFAULT_TOLERANCE_MM) -> pd.DataFrame:
-    """Score a predicted label map against its reference, with the default policy; see ``score_pair``."""
-    return score_pair(prediction, reference, ScoreSettings(tolerance_mm))
-
-
-def score_pair(prediction: Volume, reference: Volume, settings: ScoreSettings) -> pd.DataFrame:
-    """Score every structure and side of a predicted label map against its reference.
-
-    Args:
-        prediction, reference: label maps (values of ``anatomy.LABELS`` and 0) on one grid; ``UNLABELLED`` voxels of
-            either are left out, and then the drawn slices are scored one by one (see ``drawn``).
-        settings: see there.
-
-    Returns:
-        One row a structure and side with ``SCORE_COLUMNS``: 58 rows for maps with sides, 29 for maps without (side
-        ``unknown``); both where a map holds both. Volumes in mm3, 0 for an empty mask. Empty cells by the policy.
-
-    Raises:
-        GeometryError: the grids differ or have skewed axes.
-        LabelError: unknown values, or only one of the maps tells the sides apart.
-    """
-    import pandas as pd
-
-    if not prediction.same_grid(reference):
-        raise GeometryError(f"The grids differ: {reference.difference_to(prediction)}.")
-    refuse_skewed(reference)
-    if is_partly_labelled(prediction) or is_partly_labelled(reference):
-        from vastus.evaluation.drawn import score_drawn
-
-        return score_drawn(prediction, reference, settings).scores
-    maps = paired_maps(
-        merged(prediction.array) if settings.merge_sides else prediction.array,
-        merged(reference.array) if settings.merge_sides else reference.array,
-        reference.spacing_mm,
-    )
-    histogram = joint_histogram(maps)
-    labels = labels_to_score(histogram)
-    surfaces = dict(label_surface_distances(maps))
-    frame = Frame(reference.voxel_volume_mm3, _diagonal_mm(reference), settings)
-    rows = [
-        score_row(label, label_overlap(histogram, label.value), surfaces.get(label.value), frame) for label in labels
-    ]
-    return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
-
-
 def is_partly_labelled(labels: Volume) -> bool:
     """Whether a label map has voxels at which nobody looked, or of which nobody can tell."""
     return bool((labels.array == UNLABELLED).any())
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class ScoreContext:
     """What turns voxels into mm3, the bound of every distance, and the settings."""
 
     voxel_volume_mm3: float
@@ -113,7 +67,9 @@ class Frame:
     settings: ScoreSettings
 
 
-def score_row(label: Label, counts: OverlapCounts, surface: SurfaceDistances | None, frame: Frame) -> dict[str, Any]:
+def score_row(
+    label: Label, counts: OverlapCounts, surface: SurfaceDistances | None, frame: ScoreContext
+) -> dict[str, Any]:
     """One row of ``SCORE_COLUMNS``; ``surface`` is None where a mask is empty."""
     presence = presence_of(counts.prediction, counts.reference)
     row: dict[str, Any] = {
@@ -150,7 +106,7 @@ def distance_cells(surface: SurfaceDistances, tolerance_mm: float) -> dict[str, 
     }
 
 
-def _empty_cells(presence: Presence, frame: Frame) -> dict[str, float]:
+def _empty_cells(presence: Presence, frame: ScoreContext) -> dict[str, float]:
     scores = empty_scores(frame.settings.policy, presence, frame.diagonal_mm)
     cells = {metric.column: scores.overlap for metric in m.OVERLAPS}
     cells |= {metric.column: scores.distance_mm for metric in m.DISTANCES}
@@ -210,7 +166,3 @@ def refuse_skewed(volume: Volume) -> None:
             "The image axes are not at right angles (gantry tilt?): distances along them would be wrong.",
             remedy="Resample both label maps onto a straight grid first.",
         )
-
-
-def _diagonal_mm(volume: Volume) -> float:
-    return float(np.linalg.norm(np.array(volume.shape) * volume.spacing_mm))

@@ -13,40 +13,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BY_KEY, STRUCTURES
+from vastus.anatomy import BY_KEY, CLASS_COUNT, STRUCTURES
+from vastus.label_arrays import classes_of
 from vastus.volume import Volume
 
-HEIGHT_MM: Final = {
-    "semimembranosus": 145,
-    "vastus_medialis": 160,
-    "biceps_femoris": 170,
-    "vastus_intermedius": 215,
-    "semitendinosus": 215,
-    "vastus_lateralis": 220,
-    "gracilis": 235,
-    "sartorius": 240,
-    "adductor_magnus": 250,
-    "rectus_femoris": 270,
-    "adductor_longus": 290,
-    "adductor_brevis": 335,
-    "quadratus_femoris": 365,
-    "obturator_externus": 375,
-    "pectineus": 380,
-    "obturator_internus": 405,
-    "iliopsoas": 405,
-    "gluteus_maximus": 420,
-    "tensor_fasciae_latae": 420,
-    "piriformis": 455,
-    "gluteus_minimus": 460,
-    "hip_bone": 460,
-    "gluteus_medius": 480,
-    "iliacus": 490,
-    "rectus_abdominis": 530,
-    "psoas": 540,
-    "multifidus": 545,
-    "abdominal_oblique": 550,
-}
-"""How high above the knee the middle of each structure lies in a person of middle height."""
 COARSE_MM: Final = 4.0
 LEAST_LENGTH_MM: Final = 80.0  # in a shorter stretch the muscles hardly change
 LEAST_BONE_MM3: Final = 100_000.0
@@ -83,8 +53,8 @@ def said_of_lie(labels: Volume, ct: Volume) -> tuple[str, ...]:
     steps = [max(1, round(COARSE_MM / s)) for s in labels.spacing_mm]
     view = tuple(slice(None, None, n) for n in steps)
     spacing = np.array(labels.spacing_mm) * steps
-    classes, hu = np.asarray(labels.array[view] % 100), np.asarray(ct.array[view])
-    counts = np.stack([np.bincount(classes[:, :, k].ravel(), minlength=100) for k in range(classes.shape[2])])
+    classes, hu = classes_of(labels.array[view]), np.asarray(ct.array[view])
+    counts = np.stack([np.bincount(classes[:, :, k].ravel(), minlength=CLASS_COUNT) for k in range(classes.shape[2])])
     warnings = []
     why = upside_down(counts, hu, spacing)
     if why:
@@ -98,7 +68,7 @@ def upside_down(counts: NDArray[np.int64], hu: NDArray[np.int16], spacing: NDArr
     """Why the feet must lie where the file says the head is; empty where they do not.
 
     Args:
-        counts: shape (slices, 100): voxels of each class in each slice, the lowest first.
+        counts: shape (slices, classes): voxels of each class in each slice, the lowest first.
         hu: shape (x, y, slices).
         spacing: mm of the grid.
     """
@@ -121,7 +91,8 @@ def _composition(counts: NDArray[np.int64], height: NDArray[np.float64]) -> tupl
     """How fast, and how steadily, the usual height of what a slice holds rises with the slice's own height."""
     usual = np.full(counts.shape[1], np.nan)
     for structure in STRUCTURES:
-        usual[structure.class_id] = HEIGHT_MM.get(structure.key, np.nan)
+        if structure.height_mm is not None:
+            usual[structure.class_id] = structure.height_mm
     known = np.isfinite(usual)
     held = counts[:, known].sum(axis=1)
     if not held.any():

@@ -14,14 +14,15 @@ import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from vastus import __version__
 from vastus.anatomy import BACKGROUND_ID, BY_KEY
 from vastus.errors import BundleError, SettingsError
 from vastus.io.atomic import write_text
 from vastus.preprocessing import PreprocessingSettings
+from vastus.version import __version__
 
 FORMAT_VERSION: Final = 1
 INFO_FILE: Final = "configs/vastus.json"
@@ -309,7 +310,7 @@ def _metadata(info: BundleInfo) -> dict[str, Any]:
     }
     logits = {
         "type": "image",
-        "format": "segmentation",
+        "format": "labels",
         "num_channels": len(info.classes),
         "spatial_shape": window,
         "dtype": "float32",
@@ -321,14 +322,29 @@ def _metadata(info: BundleInfo) -> dict[str, Any]:
         "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/"
         "meta_schema_20240725.json",
         "version": info.vastus_version,
+        "changelog": {info.vastus_version: "see the model card, docs/README.md"},
+        "monai_version": _installed("monai"),
+        "pytorch_version": _installed("torch"),
+        "numpy_version": _installed("numpy"),
+        "required_packages_version": {name: _installed(name) for name in ("pytorch-ignite", "fire", "safetensors")},
         "name": info.name,
         "task": "Segmentation of single thigh and hip muscles, femur and hip bone in CT",
         "description": info.trained_on,
+        "authors": "the Vastus developers",
+        "copyright": "Copyright (c) the Vastus developers",
         "license": info.licence,
         "intended_use": "Research only; not a medical device.",
         "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": logits}},
         "eval_metrics": dict(info.metrics),
     }
+
+
+def _installed(package: str) -> str:
+    """The version that the bundle was written with; MONAI's form wants a text in any case."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "none"
 
 
 def _inference_config(info: BundleInfo) -> dict[str, Any]:

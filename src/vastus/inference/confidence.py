@@ -43,6 +43,15 @@ class Confidence:
             structures.setdefault(label.structure.key, {})[label.side.value] = round(self.labels[value], 4)
         return {"scan": None if self.scan is None else round(self.scan, 4), "structures": structures}
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Confidence:
+        """Read what ``to_dict`` wrote."""
+        structures = values["structures"].items()
+        labels = {
+            BY_KEY[key].label_value(Side(side)): share for key, sides in structures for side, share in sides.items()
+        }
+        return cls(values["scan"], labels)
+
 
 def find_confidence(labels: NDArray[np.uint8], channel_of: NDArray[np.int64], scores: ScoreMap) -> Confidence:
     """Confidence of a label map on the network's grid.

@@ -170,8 +170,11 @@ def beside(index, line, n_parts):  # type: ignore[no-untyped-def]  # pragma: no 
 
 
 @njit(cache=True, nogil=True)
-def label(index, value, sign, line, moved):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Label values from class ids and the side of each part; 0 in ``sign`` means: cut along the surface, ``moved``."""
+def label(index, value, sign, line, moved, offsets):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Label values from class ids and the side of each part; 0 in ``sign`` means: cut along the surface, ``moved``.
+
+    ``offsets`` are added to the class id on the right and on the left.
+    """
     n_x, n_y, n_z = index.shape
     labels = np.zeros((n_z, n_y, n_x), np.uint8)
     for k in range(n_z):
@@ -182,7 +185,7 @@ def label(index, value, sign, line, moved):  # type: ignore[no-untyped-def]  # p
                     hand = sign[part]
                     if hand == 0:
                         hand = 1 if line[k, 0] * i + line[k, 1] * j + line[k, 2] >= moved[part] else -1
-                    labels[k, j, i] = value[part] + (100 if hand > 0 else 200)
+                    labels[k, j, i] = value[part] + (offsets[0] if hand > 0 else offsets[1])
     return labels.transpose(2, 1, 0)
 
 

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BY_KEY
+from vastus.anatomy import BY_KEY, STRUCTURES, Depth, Lie
 from vastus.inference import kernels
 from vastus.inference.islands import Parts
 from vastus.volume import Affine
@@ -18,51 +18,10 @@ def _ids(*keys: str) -> tuple[int, ...]:
     return tuple(BY_KEY[key].class_id for key in keys)
 
 
-MEDIAL: Final = _ids(
-    "adductor_magnus",
-    "adductor_brevis",
-    "adductor_longus",
-    "gracilis",
-    "pectineus",
-    "semimembranosus",
-    "semitendinosus",
-    "vastus_medialis",
-    "obturator_internus",
-    "obturator_externus",
-    "psoas",
-    "rectus_abdominis",
-    "multifidus",
-)
-LATERAL: Final = _ids(
-    "vastus_lateralis",
-    "biceps_femoris",
-    "tensor_fasciae_latae",
-    "gluteus_medius",
-    "gluteus_minimus",
-    "gluteus_maximus",
-    "abdominal_oblique",
-)
-FRONT: Final = _ids(
-    "rectus_femoris",
-    "vastus_intermedius",
-    "vastus_lateralis",
-    "vastus_medialis",
-    "sartorius",
-    "rectus_abdominis",
-    "tensor_fasciae_latae",
-    "iliopsoas",
-    "pectineus",
-)
-BACK: Final = _ids(
-    "biceps_femoris",
-    "semimembranosus",
-    "semitendinosus",
-    "gluteus_maximus",
-    "multifidus",
-    "piriformis",
-    "quadratus_femoris",
-    "adductor_magnus",
-)
+MEDIAL: Final = tuple(s.class_id for s in STRUCTURES if s.lie is Lie.MEDIAL)
+LATERAL: Final = tuple(s.class_id for s in STRUCTURES if s.lie is Lie.LATERAL)
+FRONT: Final = tuple(s.class_id for s in STRUCTURES if s.depth is Depth.FRONT)
+BACK: Final = tuple(s.class_id for s in STRUCTURES if s.depth is Depth.BACK)
 
 _LEAST_OFFSET_MM = 8.0  # two muscle groups closer than this do not show a direction
 _LEAST_CHIRALITY = 0.35  # sine of the angle between "medial" and "front"; 1 in a textbook leg

@@ -11,25 +11,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BY_KEY, STRUCTURES
+from vastus.anatomy import BONES, BY_KEY, CLASS_COUNT, MUSCLES, STRUCTURES, Region
 from vastus.inference import kernels
 from vastus.inference.islands import Parts
+from vastus.label_arrays import classes_of
 from vastus.volume import Affine
 
-_ABOVE: Final = tuple(
-    BY_KEY[key].class_id
-    for key in (
-        "gluteus_medius",
-        "gluteus_minimus",
-        "piriformis",
-        "obturator_internus",
-        "iliacus",
-        "psoas",
-        "abdominal_oblique",
-        "rectus_abdominis",
-        "multifidus",
-    )
-)
+_ABOVE: Final = tuple(m.class_id for m in MUSCLES if m.region in (Region.PELVIS, Region.TRUNK))
 """Muscles that end above the lower end of the ischium, the lowest point of the hip bone."""
 
 MARGIN_MM: Final = 20.0
@@ -50,7 +38,7 @@ def below_pelvis(parts: Parts, affine: Affine, voxel_mm3: float) -> NDArray[np.b
         affine: of its grid.
         voxel_mm3: volume of a voxel.
     """
-    class_id, volume_mm3 = parts.value % 100, parts.size * voxel_mm3
+    class_id, volume_mm3 = classes_of(parts.value), parts.size * voxel_mm3
     above = np.isin(class_id, _ABOVE)
     if not above.any():
         return above
@@ -68,7 +56,7 @@ def below_pelvis(parts: Parts, affine: Affine, voxel_mm3: float) -> NDArray[np.b
 def said_without_bones(parts: Parts, voxel_mm3: float) -> tuple[str, ...]:
     """A warning where muscles are labelled though there is neither a femur nor a hip bone: a calf, an arm, a chest."""
     volume_mm3 = parts.size * voxel_mm3
-    bones = np.isin(parts.value % 100, [BY_KEY["femur"].class_id, BY_KEY["hip_bone"].class_id])
+    bones = np.isin(classes_of(parts.value), [bone.class_id for bone in BONES])
     if volume_mm3[bones].sum() >= LEAST_BONES_MM3 or volume_mm3.sum() < LEAST_TOLD_MM3:
         return ()
     return ("Neither a femur nor a hip bone was found. Only hips and thighs are labelled: trust nothing here.",)
@@ -79,6 +67,6 @@ def said_below(parts: Parts, below: NDArray[np.bool_], voxel_mm3: float) -> tupl
     removed_mm3 = float(parts.size[below].sum()) * voxel_mm3
     if removed_mm3 < LEAST_TOLD_MM3:
         return ()
-    by_class = np.bincount(parts.value[below] % 100, parts.size[below], minlength=100)
+    by_class = np.bincount(classes_of(parts.value[below]), parts.size[below], minlength=CLASS_COUNT)
     names = ", ".join(s.english.lower() for s in STRUCTURES if by_class[s.class_id] >= NAMED_SHARE * by_class.sum())
     return (f"Below the pelvis {removed_mm3 / 1000:.0f} mL were taken for {names}: left out. Look at the page there.",)

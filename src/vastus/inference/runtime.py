@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import platform
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any, Protocol
 
 from vastus.errors import DeviceError
@@ -21,7 +19,7 @@ from vastus.preprocessing import FloatImage
 
 
 class Runtime(Protocol):
-    """A loaded network."""
+    """A loaded network. Several ``run`` at a time, also of several threads, do not disturb each other."""
 
     @property
     def description(self) -> str:
@@ -121,16 +119,6 @@ def thread_count(wanted: int | None) -> int:
     affinity: Any = getattr(os, "sched_getaffinity", None)
     available = len(affinity(0)) if affinity else (os.cpu_count() or 1)
     return max(1, min(available, MOST_THREADS))
-
-
-def processor_name() -> str:
-    """Name of the CPU, as the system gives it."""
-    try:
-        with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
-            named = next((line for line in lines if line.startswith("model name")), "")
-        return named.partition(":")[2].strip() or platform.machine()
-    except OSError:
-        return platform.processor() or platform.machine()
 
 
 def _installed(runtime: RuntimeName) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from vastus.errors import BundleError
 from vastus.inference.bundle import Bundle
-from vastus.inference.runtime import processor_name
+from vastus.inference.processor import processor_name
 from vastus.inference.stitch import Scores
 from vastus.preprocessing import FloatImage
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from vastus.errors import BundleError
 from vastus.inference.bundle import Bundle, Precision
-from vastus.inference.runtime import processor_name
+from vastus.inference.processor import processor_name
 from vastus.inference.stitch import Scores
 from vastus.preprocessing import FloatImage
 
@@ -66,14 +67,16 @@ class OpenVinoRuntime:
         except RuntimeError as error:
             raise BundleError("OpenVINO can't load the network of this bundle.", path=bundle.onnx_path) from error
         self._compiled: Any = compiled
-        # One request more than streams: the next window runs while a finished one is stitched.
-        self._requests = [compiled.create_infer_request() for _ in range(threads + 1)]
+        self._threads = threads
+        self._spare = [self._make_requests()]
+        self._guard = threading.Lock()
         self.description = f"OpenVINO on CPU ({processor_name()}), {precision.value}, {threads} thread(s)"
 
     def run(self, windows: Iterable[FloatImage]) -> Iterator[Scores]:
         """See ``Runtime.run``."""
         tensor = load_openvino().Tensor
-        free = deque(self._requests)
+        requests = self._borrow()
+        free = deque(requests)
         busy: deque[Any] = deque()
         try:
             for window in windows:
@@ -96,6 +99,17 @@ class OpenVinoRuntime:
                     request.wait()
                 except RuntimeError:
                     continue  # cancelled, as wanted
+            with self._guard:
+                self._spare[:] = [requests]
+
+    def _borrow(self) -> list[Any]:
+        """Requests that no other run uses: one that stands still between its windows keeps its own."""
+        with self._guard:
+            return self._spare.pop() if self._spare else self._make_requests()
+
+    def _make_requests(self) -> list[Any]:
+        """One more than streams: the next window runs while a finished one is stitched."""
+        return [self._compiled.create_infer_request() for _ in range(self._threads + 1)]
 
 
 def _scores(request: Any) -> Scores:

@@ -8,6 +8,7 @@ deterministic algorithms, so that labels are the same from run to run.
 from __future__ import annotations
 
 import importlib
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, Final
@@ -17,7 +18,7 @@ import numpy as np
 from vastus.errors import BundleError, MissingExtraError
 from vastus.inference.bundle import SAFETENSORS_FILE, Bundle, Precision
 from vastus.inference.choices import Device
-from vastus.inference.runtime import processor_name
+from vastus.inference.processor import processor_name
 from vastus.inference.stitch import Scores
 from vastus.preprocessing import FloatImage
 
@@ -44,6 +45,7 @@ class TorchRuntime:
             memory_format=self._memory_format
         )
         self._pinned = device is Device.CUDA
+        self._turn = threading.Lock()
         self._forward: Callable[[], Any] = self._captured() if device is Device.CUDA else self._compute
         name = torch.cuda.get_device_name() if device is Device.CUDA else processor_name()
         self.description = f"torch on {device.value} ({name}), {precision.value}"
@@ -65,7 +67,7 @@ class TorchRuntime:
         torch = self._torch
         n = len(chunk)
         batch = torch.from_numpy(np.stack(chunk)[:, None])
-        with torch.inference_mode(), self._deterministic():
+        with self._turn, torch.inference_mode(), self._deterministic():
             self._input[:n].copy_(batch.pin_memory() if self._pinned else batch, non_blocking=self._pinned)
             logits = self._forward()[:n]
             if not self._pinned:
@@ -101,7 +103,7 @@ class TorchRuntime:
                     self._compute()
             torch.cuda.current_stream().wait_stream(aside)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # another network may be running
                 result = self._compute()
 
         def replay() -> Any:

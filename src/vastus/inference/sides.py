@@ -323,4 +323,5 @@ def _assign(
     if not whole:
         sign[crosses & (count.min(axis=1) > 0)] = 0
     sign = np.where(fixed == _CUT, 0, np.where(fixed != 0, fixed, sign))
-    return kernels.label(parts.index, parts.value, sign, line, np.zeros(len(sign)) if moved_mm is None else moved_mm)
+    moved = np.zeros(len(sign)) if moved_mm is None else moved_mm
+    return kernels.label(parts.index, parts.value, sign, line, moved, (Side.RIGHT.offset, Side.LEFT.offset))

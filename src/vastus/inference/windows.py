@@ -13,6 +13,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from vastus.preprocessing import Preprocessed, PreprocessingSettings, normalise_hu
+
 Shape = tuple[int, int, int]
 Mask = NDArray[np.bool_]
 
@@ -41,6 +43,20 @@ class WindowPlan:
     def __len__(self) -> int:
         """Number of windows."""
         return sum(len(layer.starts) for layer in self.layers)
+
+
+def plan_of(seen: Preprocessed, settings: PreprocessingSettings, overlap: float) -> WindowPlan:
+    """Plan the windows of a scan: over what is denser than fat, and what lies near it in the body.
+
+    Args:
+        seen: the scan on the network grid.
+        settings: those that it was preprocessed with.
+        overlap: see ``plan_windows``.
+    """
+    window = settings.window_size
+    lean = seen.image > normalise_hu(np.array([LEAN_HU]), settings)
+    region = lean_region(lean, seen.body, settings.spacing_mm)
+    return plan_windows(pad_to_window(region, window), window, overlap)
 
 
 def plan_windows(body: NDArray[np.bool_], window: Shape, overlap: float) -> WindowPlan:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -19,6 +19,11 @@ _AXIAL_COSINE = math.cos(math.radians(40.0))
 _SIMILAR_LENGTH = 0.9
 _SIMILAR_STEP = 1.1
 _SAME_MM = 0.5
+_ADJACENT_STEPS = 1.6
+_ADJACENT_MM = 5.0
+_MOST_OVERLAP = 0.5
+_BEYOND_MM = 20.0
+"""A series that reaches this far beyond the chosen one is named: something may be seen there alone."""
 
 
 class Kernel(IntEnum):
@@ -97,15 +102,17 @@ def choose_stack(inventory: Inventory, path: Path, series: str | None) -> tuple[
         except VastusError as error:
             refused[uid] = error
     if series is not None:
-        return _named(stacks, refused, inventory, (path, series)), "named with --series", tuple(warnings)
+        named = _named(stacks, refused, inventory, (path, series))
+        return named, "named with --series", (*warnings, *_told_beyond(named, stacks.values()))
     if not stacks:
         raise next(iter(refused.values()), None) or _nothing(inventory, path)
     if refused:
         warnings.append(f"{len(refused)} other series that form no volume were left out.")
     if inventory.left_out:
         warnings.append(f"Left out: {_listing(inventory)}.")
+    _refuse_split(list(stacks.values()), path)
     chosen, reason = _best(list(stacks.values()), path)
-    return chosen, reason, tuple(warnings)
+    return chosen, reason, (*warnings, *_told_beyond(chosen, stacks.values()))
 
 
 def kernel_of(name: str) -> Kernel:
@@ -131,7 +138,10 @@ def _one_stack(inventory: Inventory, uid: str, path: Path) -> tuple[Stack, list[
     lost = inventory.without_position.get(uid)
     if lost is not None:
         raise GeometryError(
-            "This CT slice says no usable position, direction or pixel spacing, so its place is unknown.", path=lost
+            "This CT slice says no usable position, direction, pixel spacing or rescale values, so that its place or"
+            " its HU are unknown.",
+            path=lost,
+            remedy="Export the series again.",
         )
     groups: list[list[SliceHeader]] = []
     for header in inventory.slices[uid]:
@@ -151,8 +161,8 @@ def _one_stack(inventory: Inventory, uid: str, path: Path) -> tuple[Stack, list[
         )
     if len(volumes) > 1:
         raise GeometryError(
-            f"One series mixes slices of {len(volumes)} sizes, directions or frames of reference, as in"
-            f" {volumes[0].first.path.name} and {volumes[1].first.path.name}.",
+            f"One series mixes slices of {len(volumes)} sizes, directions, kernels, frames of reference, studies or"
+            f" patients, as in {volumes[0].first.path.name} and {volumes[1].first.path.name}.",
             path=path,
             remedy="Export each reconstruction as its own series.",
         )
@@ -187,9 +197,62 @@ def _refuse_lost_slices(stack: Stack, dropped: list[SliceHeader], left_out: list
 def _alike(one: SliceHeader, other: SliceHeader) -> bool:
     return (
         (one.rows, one.columns, one.frame_of_reference) == (other.rows, other.columns, other.frame_of_reference)
+        and (one.patient, one.study_uid) == (other.patient, other.study_uid)
         and bool(np.allclose(one.orientation, other.orientation, atol=1e-3))
         and bool(np.allclose(one.pixel_spacing_mm, other.pixel_spacing_mm, atol=1e-4))
+        and _same_kernel(one, other)
     )
+
+
+def _same_kernel(one: SliceHeader, other: SliceHeader) -> bool:
+    return not one.kernel or not other.kernel or one.kernel == other.kernel
+
+
+def _refuse_split(stacks: list[Stack], path: Path) -> None:
+    """One scan that scanner or PACS cut into several series: a part of it alone would be half the thighs."""
+    for place, one in enumerate(stacks):
+        for other in stacks[place + 1 :]:
+            if _continues(one, other):
+                raise GeometryError(
+                    "These two series continue each other, as parts of one scan; one of them alone would lack the rest:"
+                    f" {_line(one)}; {_line(other)}.",
+                    path=path,
+                    remedy="Put them together as one series, or take one part on purpose with --series UID.",
+                )
+
+
+def _continues(one: Stack, other: Stack) -> bool:
+    """Whether one begins where the other ends, on the same grid and by the same reconstruction."""
+    first, second = one.first, other.first
+    if (first.patient, first.study_uid) != (second.patient, second.study_uid) or not _alike(first, second):
+        return False
+    if first.original != second.original or max(one.step_mm, other.step_mm) > _SIMILAR_STEP * min(
+        one.step_mm, other.step_mm
+    ):
+        return False
+    low, high = sorted(((s.heights_mm[0], s.heights_mm[-1]) for s in (one, other)), key=lambda ends: ends[0])
+    gap = high[0] - low[1]
+    if high[1] <= low[1] + _SAME_MM:
+        return False
+    reach = max(_ADJACENT_STEPS * one.step_mm, one.step_mm + _ADJACENT_MM)
+    return bool(-_MOST_OVERLAP * min(one.length_mm, other.length_mm) < gap <= reach)
+
+
+def _told_beyond(chosen: Stack, stacks: Iterable[Stack]) -> Iterator[str]:
+    """Name the series of the same coordinates that reach beyond the one that is read."""
+    for other in stacks:
+        if other is chosen or not other.axial or not chosen.axial:
+            continue
+        same = other.first.frame_of_reference == chosen.first.frame_of_reference
+        if not same or other.first.patient != chosen.first.patient:
+            continue
+        heights = [float(np.dot(s.position_mm, chosen.normal)) for s in other.slices]
+        above, below = max(heights) - chosen.heights_mm[-1], chosen.heights_mm[0] - min(heights)
+        if max(above, below) > _BEYOND_MM:
+            yield (
+                f"Another series reaches {max(above, below):.0f} mm beyond the one that was read, which may lack"
+                f" something: {_line(other)}."
+            )
 
 
 def _named(

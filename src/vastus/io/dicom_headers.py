@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +41,7 @@ _KEYWORDS = [
     "RescaleSlope",
     "RescaleIntercept",
     "RescaleType",
+    "ModalityLUTSequence",
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
     "PixelRepresentation",
@@ -273,6 +275,12 @@ def _why_not_a_slice(dataset: Dataset, modality: str) -> str:
         return LOCALISER
     if int(dataset.get("SamplesPerPixel") or 1) != 1:
         return "colour image"
+    return _why_not_hounsfield(dataset)
+
+
+def _why_not_hounsfield(dataset: Dataset) -> str:
+    if dataset.get("ModalityLUTSequence"):
+        return "image whose values stand in a table (Modality LUT)"
     units = {str(place.get("RescaleType") or "HU").strip().upper() for place in _rescaled_places(dataset)}
     if not units <= {"HU", "US"}:
         return f"image in units of {', '.join(sorted(units - {'HU', 'US'}))}, not HU"
@@ -326,7 +334,8 @@ def _slice(path: Path, place: Any, uid: str, frame: int, dataset: Dataset) -> Sl
     orientation = tuple(float(v) for v in place.get("ImageOrientationPatient"))
     x, y, z = (float(v) for v in place.get("ImagePositionPatient"))
     between_rows, between_columns = (float(v) for v in place.get("PixelSpacing"))
-    if len(orientation) != 6 or min(between_rows, between_columns) <= 0:
+    numbers = (*orientation, x, y, z, between_rows, between_columns)
+    if len(orientation) != 6 or min(between_rows, between_columns) <= 0 or not all(map(math.isfinite, numbers)):
         raise ValueError("no usable plane")
     kernel = place.get("ConvolutionKernel") or ""
     slope, intercept = place.get("RescaleSlope"), place.get("RescaleIntercept")

@@ -172,6 +172,14 @@ def _view(dataset: Dataset, path: Path) -> NDArray[Any]:
             path=path,
             remedy="Export the series again.",
         )
+    over = len(dataset.PixelData) - count * dtype.itemsize
+    if over >= columns * dtype.itemsize:
+        raise UnreadableScanError(
+            f"The slice holds {over} bytes of pixels more than its header announces ({columns} x {rows}), so that its"
+            " size is not the one it says.",
+            path=path,
+            remedy="Export the series again.",
+        )
     stored = np.frombuffer(dataset.PixelData, dtype, count).reshape(frames, rows, columns)
     bits = int(dataset.get("BitsStored") or 16)
     high = int(dataset.get("HighBit", bits - 1))

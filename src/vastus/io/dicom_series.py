@@ -20,7 +20,7 @@ from vastus.io.dicom_pixels import PixelReader
 from vastus.io.dicom_store import open_store
 from vastus.io.hounsfield import MIN_VOXELS_PER_AXIS
 from vastus.io.padding import without_padding
-from vastus.io.scan_types import Grid, Scan, ScanFormat, ScanSource
+from vastus.io.scan_types import Scan, ScanFormat, ScanSource, VoxelGrid
 from vastus.volume import Volume
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def read_dicom(path: Path, *, series: str | None, subject: str) -> Scan:
     volume = Volume(hu.transpose(2, 1, 0), grid.affine)
     acquired = None
     if grid.shift_voxels is not None:
-        acquired = Grid(volume.shape, volume.affine)
+        acquired = VoxelGrid(volume.shape, volume.affine)
         straight, affine = straighten(hu, grid)
         volume = Volume(straight.transpose(2, 1, 0), affine)
         warnings += (f"The gantry was tilted by {grid.tilt_degrees:.1f} degrees; the slices were straightened.",)

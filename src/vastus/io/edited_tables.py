@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import datetime
 import io
+import math
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -100,6 +101,11 @@ def read_number(text: str, *, comma: bool) -> float | None:
         text: for example ``78,788.1``, ``78.788,1``, ``78 788,1``, ``-3``, ``1e3``.
         comma: whether the comma is the decimal sign (see ``decimal_comma``).
     """
+    number = _number(text, comma)
+    return number if number is not None and math.isfinite(number) else None
+
+
+def _number(text: str, comma: bool) -> float | None:
     bare = text.strip().replace("\u00a0", " ").replace("\u202f", " ").replace("−", "-")
     if _PLAIN_NUMBER.fullmatch(bare) and not (comma and _GROUPED.fullmatch(bare) and bare.count(".") > 1):
         return float(bare)

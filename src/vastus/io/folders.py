@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,9 +49,26 @@ def walk_folders(
         waiting += [folder for folder in reversed(below) if folder != skip]
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is such a file or folder. A name that no system takes (too long, with a NUL) is none."""
+    try:
+        path.stat()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def is_file(path: Path) -> bool:
+    """Whether it is a file; as ``is_there``."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
+
+
 def _identity(folder: Path) -> tuple[int, int] | Path:
-    stat = folder.stat()
-    return (stat.st_dev, stat.st_ino) if stat.st_ino else folder.resolve()
+    found = folder.stat()
+    return (found.st_dev, found.st_ino) if found.st_ino else folder.resolve()
 
 
 def _entries(folder: Path) -> tuple[list[str], list[str]]:

@@ -17,6 +17,9 @@ from vastus.volume import Volume, axis_order
 MIN_VOXELS_PER_AXIS = 3
 """Fewer slices than this are not a volume: neither their distance nor its evenness can be checked."""
 _SAMPLES = 2_000_000
+_CLIPPED_SHARE = 0.02
+_CLIPPED_ABOVE_HU = -500.0
+"""Air lies below, fat above."""
 _REMEDY = "Export the CT again in Hounsfield units (rescale slope and intercept applied)."
 
 
@@ -60,7 +63,7 @@ def as_hounsfield(
     problem = _not_hounsfield(compact)
     if problem:
         raise UnsupportedScanError(f"The values are not Hounsfield units: {problem}.", path=path, remedy=_REMEDY)
-    return volume.with_array(compact), warnings
+    return volume.with_array(compact), warnings + _clipped(compact)
 
 
 def _without_nan(array: NDArray[Any], path: Path) -> tuple[NDArray[Any], tuple[str, ...]]:
@@ -105,6 +108,20 @@ def _compact(array: NDArray[Any]) -> NDArray[Any]:
 def _not_hounsfield(array: NDArray[Any]) -> str:
     """Why the values can't be HU; empty when they can."""
     return _wrong_range(float(array.min()), float(array.max())) or _wrong_histogram(array)
+
+
+def _clipped(array: NDArray[Any]) -> tuple[str, ...]:
+    """A warning where HU were cut off at a window, as viewers do on export: around every body lies air."""
+    end = float(array.min())
+    if end <= _CLIPPED_ABOVE_HU:
+        return ()
+    share = float(np.count_nonzero(array == end)) / array.size
+    if share <= _CLIPPED_SHARE:
+        return ()
+    return (
+        f"{share:.0%} of the voxels are {end:g} HU and none lies below: the values seem to be cut off at a window, so"
+        " that densities and fat may be wrong. Export the CT with all its values.",
+    )
 
 
 def _wrong_range(low: float, high: float) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from vastus.errors import GeometryError
+from vastus.io.itk_bytes import check_voxel_bytes
 
 _MOST_BYTES = 1 << 20
 _MM_OF_UNIT: Final = {
@@ -51,8 +52,10 @@ def check_text_header(path: Path) -> tuple[float, tuple[str, ...]]:
 
     Raises:
         GeometryError: no voxel sizes, ones that are no numbers, or units that differ or are not known.
+        UnreadableScanError: the file breaks off, or is longer than it says.
     """
     fields = _fields(path)
+    check_voxel_bytes(path, fields)
     if path.name.lower().endswith((".mha", ".mhd")):
         return _check_meta_image(fields, path)
     return _check_nrrd(fields, path)

@@ -15,10 +15,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import LABELS, Side
+from vastus.anatomy import CLASS_COUNT, LABELS, Side
 from vastus.errors import LabelError
+from vastus.io.nnunet_layout import DATASET_FILE
 
-DATASET_FILE: Final = "dataset.json"
 _BACKGROUND: Final = frozenset(
     {"background", "backgroundscribbles", "foregroundscribbles", "clear label", "???", "exterior"}
 )
@@ -31,22 +31,10 @@ _SIDES: Final = {
     "lt": "left",
     "unknown": "",
 }
-_OTHER_NAMES: Final = {
-    "hip": "hip_bone",
-    "hipbone": "hip_bone",
-    "hip bone": "hip_bone",
-    "os coxae": "hip_bone",
-    "psoas": "psoas",
-    "psoas major": "psoas",
-    "tensor fascia latae": "tensor_fasciae_latae",
-    "tfl": "tensor_fasciae_latae",
-    "obturator internus": "obturator_internus",
-    "abdominal obliques": "abdominal_oblique",
-}
 SIDELESS: Final = (
-    "The label map holds only values from 1 to 29 and names none of them: they are taken as the numbers of `vastus"
-    " classes`, without side. If another program numbered them (3D Slicer's export, nnU-Net), every name is wrong:"
-    " give the .seg.nrrd, or put the dataset.json of these labels beside them."
+    f"The label map holds only values from 1 to {CLASS_COUNT - 1} and names none of them: they are taken as the"
+    " numbers of `vastus classes`, without side. If another program numbered them (3D Slicer's export, nnU-Net), every"
+    " name is wrong: give the .seg.nrrd, or put the dataset.json of these labels beside them."
 )
 
 
@@ -56,11 +44,9 @@ def _table() -> dict[str, int]:
         side = "" if label.side is Side.UNKNOWN else label.side.value
         structure = label.structure
         latin = re.sub(r"^(musculus|musculi|os) ", "", structure.latin.lower())
-        for name in {structure.key, structure.english.lower(), structure.latin.lower(), latin}:
+        own = {structure.key, structure.english.lower(), structure.latin.lower(), latin, *structure.other_names}
+        for name in own:
             names[f"{_plain(name)} {side}".strip()] = label.value
-        for other, key in _OTHER_NAMES.items():
-            if key == structure.key:
-                names[f"{other} {side}".strip()] = label.value
     return names
 
 

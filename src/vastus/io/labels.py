@@ -12,16 +12,17 @@ from numpy.typing import NDArray
 
 from vastus.anatomy import BY_VALUE, CLASS_COUNT, LABELS, UNLABELLED, Label, Side
 from vastus.errors import GeometryError, LabelError, MissingInputError, OutputError
+from vastus.io.folders import is_file
 from vastus.io.itk_images import META_IMAGE_SUFFIXES, NRRD_SUFFIXES, write_itk_labels
 from vastus.io.label_names import SIDELESS, names_beside, renamed
 from vastus.io.nifti import NIFTI_SUFFIXES, NiftiText, read_nifti_image, write_nifti_labels
 from vastus.io.scan_types import ReadImage
-from vastus.io.slicer_segments import read_segments
+from vastus.io.slicer_segments import read_segments, segment_list
 from vastus.volume import Volume, place_on
 
 LABEL_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".mha")
 _CHUNK = 1 << 16
-_DESCRIPTION = "Vastus labels: 100+id right, 200+id left; names in the extension"
+_DESCRIPTION = f"Vastus labels: {Side.RIGHT.offset}+id right, {Side.LEFT.offset}+id left; names in the extension"
 
 
 def write_labels(volume: Volume, path: Path | str, *, like: Path | None = None, partly: bool = False) -> None:
@@ -51,7 +52,7 @@ def write_labels(volume: Volume, path: Path | str, *, like: Path | None = None, 
     if name.endswith(NIFTI_SUFFIXES):
         write_nifti_labels(checked, path, NiftiText(_DESCRIPTION, _label_table(present)), like)
     else:
-        write_itk_labels(checked, path, _slicer_segments(present, checked.shape))
+        write_itk_labels(checked, path, segment_list(present, checked.shape))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,7 +139,7 @@ def read_named_image(path: Path) -> ReadImage:
         LabelError: no format of label maps, or segments that overlap.
         UnreadableScanError, UnsupportedScanError, GeometryError: as for scans.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise MissingInputError("There is no such label map.", path=path)
     name = path.name.lower()
     if name.endswith(NIFTI_SUFFIXES):
@@ -214,21 +215,3 @@ def _label_table(present: list[Label]) -> str:
         + "\n</LabelTable>\n<StudyMetaDataLinkSet>\n</StudyMetaDataLinkSet>\n"
         "<VolumeType><![CDATA[Label]]></VolumeType>\n</VolumeInformation>\n</CaretExtension>\n"
     )
-
-
-def _slicer_segments(present: list[Label], shape: tuple[int, int, int]) -> dict[str, str]:
-    extent = " ".join(f"0 {n - 1}" for n in shape)
-    metadata = {
-        "Segmentation_MasterRepresentation": "Binary labelmap",
-        "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
-        "Segmentation_ReferenceImageExtentOffset": "0 0 0",
-    }
-    for number, label in enumerate(present):
-        prefix = f"Segment{number}_"
-        metadata[prefix + "ID"] = label.name
-        metadata[prefix + "Name"] = label.name
-        metadata[prefix + "Color"] = " ".join(f"{channel / 255:.4f}" for channel in label.structure.colour)
-        metadata[prefix + "LabelValue"] = str(label.value)
-        metadata[prefix + "Layer"] = "0"
-        metadata[prefix + "Extent"] = extent
-    return metadata

@@ -20,7 +20,7 @@ class ScanFormat(Enum):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Grid:
+class VoxelGrid:
     """Shape and affine of a volume without its voxels."""
 
     shape: tuple[int, int, int]
@@ -51,7 +51,7 @@ class ScanSource:
     dicom_files: tuple[Path, ...] = ()
     warnings: tuple[str, ...] = ()
     chosen_because: str = ""
-    acquired_grid: Grid | None = None
+    acquired_grid: VoxelGrid | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,14 +13,15 @@ import numpy as np
 
 from vastus.errors import MissingInputError, SettingsError, UnsupportedScanError
 from vastus.io.dicom_files import HEAD_BYTES, is_dicom
+from vastus.io.folders import is_there
 from vastus.io.hounsfield import as_hounsfield
 from vastus.io.itk_images import META_IMAGE_SUFFIXES, NRRD_SUFFIXES, read_itk_image
 from vastus.io.nifti import NIFTI_SUFFIXES, read_nifti_image
-from vastus.io.scan_types import Grid, Scan, ScanFormat, ScanSource
+from vastus.io.scan_types import Scan, ScanFormat, ScanSource
 from vastus.io.voxel_sizes import refuse_impossible_sizes
 from vastus.volume import Volume
 
-__all__ = ["Grid", "Scan", "ScanFormat", "ScanSource", "read_scan", "scan_format", "subject_name"]
+__all__ = ["Scan", "ScanFormat", "ScanSource", "read_scan", "scan_format", "subject_name"]
 
 _SHEAR_LIMIT_DEGREES = 1.0
 _SUFFIXES = {
@@ -47,7 +48,7 @@ def read_scan(path: Path | str, *, series: str | None = None) -> Scan:
         AmbiguousSeriesError: several series fit equally well; the message lists them.
     """
     path = Path(path)
-    if not path.exists():
+    if not is_there(path):
         raise MissingInputError("There is no such file or folder.", path=path)
     kind = scan_format(path)
     if kind is ScanFormat.DICOM:

@@ -23,7 +23,7 @@ Vector = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Line:
+class StraightLine:
     """A point and a direction in RAS+ mm; positions on it are distances from the point along the direction."""
 
     origin_mm: Vector
@@ -59,12 +59,12 @@ class Bone:
         axes = self.affine[:3, :3]
         return axes @ mean + self.affine[:3, 3], axes @ spread @ axes.T
 
-    def extent_mm(self, line: Line) -> tuple[float, float]:
+    def extent_mm(self, line: StraightLine) -> tuple[float, float]:
         """Lowest and highest position of a voxel centre on a line."""
         low, high = _extent(self.index, self._along(line))
         return float(low), float(high)
 
-    def sections(self, line: Line, step_mm: float) -> Sections:
+    def sections(self, line: StraightLine, step_mm: float) -> Sections:
         """Cross-sections of ``step_mm`` each along a line, from the lowest voxel up."""
         along = self._along(line)
         low, high = _extent(self.index, along)
@@ -72,7 +72,7 @@ class Bone:
         centres = sums / np.maximum(count, 1)[:, None]
         return Sections(count, centres @ self.affine[:3, :3].T + self.affine[:3, 3])
 
-    def farthest_mm(self, line: Line, towards: Vector, reach_mm: tuple[float, float]) -> NDArray[np.float64]:
+    def farthest_mm(self, line: StraightLine, towards: Vector, reach_mm: tuple[float, float]) -> NDArray[np.float64]:
         """How far the bone reaches in a direction, a value for each mm along a line between two positions (excluded).
 
         Returns:
@@ -80,10 +80,10 @@ class Bone:
         """
         low, high = reach_mm
         bins = max(int(high - low), 1) + 1
-        across = Line(line.origin_mm, towards)
+        across = StraightLine(line.origin_mm, towards)
         return np.asarray(_farthest(self.index, self._along(line), self._along(across), (low, high), bins))
 
-    def _along(self, line: Line) -> tuple[float, float, float, float]:
+    def _along(self, line: StraightLine) -> tuple[float, float, float, float]:
         """Offset and steps per index of the positions on a line."""
         a, b, c = (float(s) for s in line.direction @ self.affine[:3, :3])
         return float(line.direction @ (self.affine[:3, 3] - line.origin_mm)), a, b, c

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vastus.anatomy import BY_KEY, Side
-from vastus.morphometry.bone import Bone, Line, Vector, find_bone
+from vastus.morphometry.bone import Bone, StraightLine, Vector, find_bone
 from vastus.morphometry.field_of_view import Truncation
 from vastus.morphometry.settings import MeasureSettings
 from vastus.morphometry.voxels import ROW_OF_VALUE, AxisMap, LabelTally
@@ -110,7 +110,7 @@ def find_leg(
     if bone is None:
         return None
     centre, direction = _shaft_axis(bone)
-    low, high = bone.extent_mm(Line(centre, direction))
+    low, high = bone.extent_mm(StraightLine(centre, direction))
     footprint = float(np.abs(direction @ upright.affine[:3, :3]).max())
     low, high = low - footprint / 2, high + footprint / 2
     if high - low < _SHORTEST_FEMUR_MM:
@@ -138,7 +138,7 @@ def _shaft_axis(bone: Bone) -> tuple[Vector, Vector]:
     _, axes = np.linalg.eigh(covariance)
     direction = axes[:, -1] * (1.0 if axes[2, -1] >= 0 else -1.0)
     for _ in range(2):
-        sections = bone.sections(Line(centre, direction), _SECTION_MM)
+        sections = bone.sections(StraightLine(centre, direction), _SECTION_MM)
         ends = round(_SHAFT_END_MM / _SECTION_MM)
         inner = slice(ends, len(sections.count) - ends)
         counts = sections.count[inner]
@@ -160,7 +160,7 @@ _Found = tuple[str, float, str]
 def _ischial_tuberosity(leg: Leg, hip: Bone | None, cut: Truncation, footprint: float) -> _Found | None:
     if hip is None or cut.below or cut.in_plane:
         return None
-    lowest = hip.extent_mm(Line(leg.origin_mm, leg.direction))[0] - footprint / 2
+    lowest = hip.extent_mm(StraightLine(leg.origin_mm, leg.direction))[0] - footprint / 2
     return ISCHIAL_TUBEROSITY, lowest, "lowest point of the hip bone"
 
 
@@ -173,7 +173,7 @@ def _lesser_trochanter(leg: Leg, bone: Bone) -> _Found | None:
     inwards = np.array([to_middle, -1.0, 0.0])
     inwards -= (inwards @ leg.direction) * leg.direction
     inwards /= np.linalg.norm(inwards)
-    reach = bone.farthest_mm(Line(leg.origin_mm, leg.direction), inwards, (low, high))
+    reach = bone.farthest_mm(StraightLine(leg.origin_mm, leg.direction), inwards, (low, high))
     seen = np.flatnonzero(np.isfinite(reach))
     if len(seen) > 10:
         filled = np.interp(np.arange(len(reach)), seen, reach[seen])

@@ -13,7 +13,7 @@ from vastus.io.atomic import write_text
 from vastus.io.tables import CONFIDENCE, LEVEL_COLUMNS, MEASURE_COLUMNS
 from vastus.morphometry.scan import GroupMeasures, LevelArea, ScanMeasures
 from vastus.morphometry.settings import MeasureSettings
-from vastus.morphometry.structures import Extent, HuStatistics, StructureMeasures
+from vastus.morphometry.structures import HuStatistics, StructureExtent, StructureMeasures
 
 ALL = "all"
 BOTH_SIDES = "both"
@@ -150,7 +150,7 @@ def _hu_rows(of: _Of, hu: HuStatistics | None, percentiles: tuple[float, ...]) -
     yield of.row("fat_fraction", _field(hu, "fat_fraction"), "1")
 
 
-def _field(of: HuStatistics | Extent | None, name: str) -> float | None:
+def _field(of: HuStatistics | StructureExtent | None, name: str) -> float | None:
     value: float | None = None if of is None else getattr(of, name)
     return value
 

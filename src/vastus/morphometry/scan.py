@@ -8,21 +8,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import LABELS, MUSCLES, SIDES, STRUCTURES, Group, Side, Structure, structures_of
+from vastus.anatomy import (
+    LABELS,
+    MUSCLE_GROUPS,
+    MUSCLES,
+    SIDES,
+    STRUCTURES,
+    THIGH_GROUPS,
+    Group,
+    Side,
+    Structure,
+    structures_of,
+)
 from vastus.errors import GeometryError
 from vastus.io.csv_tables import VolumeRow
 from vastus.morphometry.fat import INTERMUSCULAR, SUBCUTANEOUS, ThighFat, measure_thigh_fat
 from vastus.morphometry.field_of_view import Truncation, find_field_of_view, find_truncations
 from vastus.morphometry.landmarks import Leg, Level, find_leg
 from vastus.morphometry.settings import MeasureSettings
-from vastus.morphometry.structures import Extent, HuStatistics, StructureMeasures, hu_statistics
+from vastus.morphometry.structures import HuStatistics, StructureExtent, StructureMeasures, hu_statistics
 from vastus.morphometry.voxels import ROW_OF_VALUE, LabelTally, Profiles, in_blocks, profile_labels, tally_labels
 from vastus.muscle_volumes import find_fragments
 from vastus.volume import Volume, place_on, to_ras
 
 _PLATEAU = 0.999
-MUSCLE_GROUPS = tuple(group for group in Group if group is not Group.BONE)
-THIGH_GROUPS = (Group.ANTERIOR, Group.MEDIAL, Group.POSTERIOR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,13 +281,13 @@ def _area_curve(voxels: NDArray[np.float64], bin_mm: float, voxel_mm3: float, sl
     return np.convolve(voxels, share, mode="same") * voxel_mm3 / slab_mm
 
 
-def _extent(leg: Leg, profile: Profiles, row: int, scale: tuple[float, float]) -> Extent:
+def _extent(leg: Leg, profile: Profiles, row: int, scale: tuple[float, float]) -> StructureExtent:
     voxel_mm3, slab_mm = scale
     curve = _area_curve(profile.voxels[row], profile.bin_mm, voxel_mm3, slab_mm)
     # The middle of the plateau: with voxels, the largest area is often reached over several bins.
     plateau = np.flatnonzero(curve >= _PLATEAU * curve.max())
     position = profile.start_mm + (float(plateau.mean()) + 0.5) * profile.bin_mm
-    return Extent(
+    return StructureExtent(
         length_mm=float(profile.highest_mm[row] - profile.lowest_mm[row]),
         max_area_mm2=float(curve.max()),
         max_area_position_mm=position,

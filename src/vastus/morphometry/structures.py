@@ -33,7 +33,7 @@ class HuStatistics:
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class StructureExtent:
     """Along the axis of the femur of the same side.
 
     Attributes:
@@ -62,7 +62,7 @@ class StructureMeasures:
     volume_mm3: float | None
     truncated: bool
     hu: HuStatistics | None = None
-    extent: Extent | None = None
+    extent: StructureExtent | None = None
     fragment: bool = False
 
     @property

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from vastus.dicom.pacs import PacsAddress, parse_address
+from vastus.dicom.pacs_address import PacsAddress, parse_address
 from vastus.dicom.tls import TlsFiles
 from vastus.errors import SettingsError
 

@@ -14,8 +14,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vastus.dicom.pacs import file_name
-from vastus.node.queue import Job, Queue, State
+from vastus.dicom.pacs_address import file_name
+from vastus.node.queue import Job, JobState, Queue
 
 _PART = ".part"
 
@@ -47,7 +47,7 @@ class Inbox:
         self._open: dict[str, _Open] = {}
         for part in folder.glob(f"*/*{_PART}"):
             part.unlink(missing_ok=True)
-        for job in queue.in_state(State.RECEIVING):
+        for job in queue.in_state(JobState.RECEIVING):
             if self.folder_of(job).is_dir():
                 self._open[job.series] = self._entry(job)
             else:
@@ -119,7 +119,7 @@ class Inbox:
     def _close(self, entry: _Open) -> bool:
         """Queue a series, or forget it; the answer is which."""
         if entry.names - self._names_before(entry.job):
-            self._queue.move(entry.job, State.QUEUED)
+            self._queue.move(entry.job, JobState.QUEUED)
             return True
         shutil.rmtree(entry.folder, ignore_errors=True)
         self._queue.forget(entry.job)
@@ -128,7 +128,7 @@ class Inbox:
     def claim(self) -> Job | None:
         """The next job to process; from here on, later images of its series start a new revision."""
         with self._lock:
-            job = self._queue.next_ready(State.QUEUED)
+            job = self._queue.next_ready(JobState.QUEUED)
             if job is not None:
                 self._queue.take(job)
             return job
@@ -138,9 +138,9 @@ class Inbox:
         job = self._queue.latest(series)
         if job is not None and (self.folder_of(job) / name).exists():
             return None
-        if job is not None and job.state is State.QUEUED:
-            self._queue.move(job, State.RECEIVING)
-        elif job is None or job.state is not State.RECEIVING:
+        if job is not None and job.state is JobState.QUEUED:
+            self._queue.move(job, JobState.RECEIVING)
+        elif job is None or job.state is not JobState.RECEIVING:
             job = self._queue.begin(series, 1 if job is None else job.revision + 1)
         # In state RECEIVING without being open: it was begun, and then there was no room for its folder.
         self.folder_of(job).mkdir(mode=0o700, exist_ok=True)

@@ -28,7 +28,7 @@ _NEWER = (
 )
 
 
-class State(Enum):
+class JobState(Enum):
     """Where a series is on its way. SUPERSEDED: not sent any more, because a newer revision of the series came."""
 
     RECEIVING = "receiving"
@@ -55,7 +55,7 @@ class Job:
     id: int
     series: str
     revision: int
-    state: State
+    state: JobState
     tries: int
     reason: str
     changed: float
@@ -109,16 +109,16 @@ class Queue:
         with self._write():
             cursor = self._db.execute(
                 "INSERT INTO jobs (series, revision, state, created, changed) VALUES (?, ?, ?, ?, ?)",
-                (series, revision, State.RECEIVING.value, now, now),
+                (series, revision, JobState.RECEIVING.value, now, now),
             )
-            return Job(int(cursor.lastrowid or 0), series, revision, State.RECEIVING, 0, "", now)
+            return Job(int(cursor.lastrowid or 0), series, revision, JobState.RECEIVING, 0, "", now)
 
     def latest(self, series: str) -> Job | None:
         """The newest job of a series."""
         found = self._select("series = ? ORDER BY revision DESC LIMIT 1", (series,))
         return found[0] if found else None
 
-    def in_state(self, *states: State) -> list[Job]:
+    def in_state(self, *states: JobState) -> list[Job]:
         """All jobs in some states, oldest first."""
         marks = ",".join("?" * len(states))
         return self._select(f"state IN ({marks}) ORDER BY id", [s.value for s in states])
@@ -127,7 +127,7 @@ class Queue:
         """The jobs that changed last."""
         return self._select("1 ORDER BY changed DESC LIMIT ?", (count,))
 
-    def next_ready(self, state: State) -> Job | None:
+    def next_ready(self, state: JobState) -> Job | None:
         """The oldest job in a state whose waiting time is over."""
         found = self._select("state = ? AND not_before <= ? ORDER BY id LIMIT 1", (state.value, time.time()))
         return found[0] if found else None
@@ -136,20 +136,20 @@ class Queue:
         """The oldest job that may be sent. One whose series is being received again waits for what becomes of that."""
         found = self._select(
             f"state = ? AND not_before <= ? AND NOT {_NEWER.format(state='=')} ORDER BY id LIMIT 1",
-            (State.SENDING.value, time.time(), State.RECEIVING.value),
+            (JobState.SENDING.value, time.time(), JobState.RECEIVING.value),
         )
         return found[0] if found else None
 
     def drop_superseded(self) -> list[Job]:
         """Mark what must not be processed or sent any more, because a newer revision of its series is there."""
         where = f"state IN (?, ?) AND {_NEWER.format(state='<>')}"
-        values = (State.QUEUED.value, State.SENDING.value, State.RECEIVING.value)
+        values = (JobState.QUEUED.value, JobState.SENDING.value, JobState.RECEIVING.value)
         found = self._select(where, values)
         if found:
             with self._write():
                 self._db.execute(
                     f"UPDATE jobs SET state = ?, not_before = 0, changed = ? WHERE {where}",
-                    (State.SUPERSEDED.value, time.time(), *values),
+                    (JobState.SUPERSEDED.value, time.time(), *values),
                 )
         return found
 
@@ -157,11 +157,11 @@ class Queue:
         """The newest revision of the same series that is done, older than this job."""
         found = self._select(
             "series = ? AND revision < ? AND state = ? ORDER BY revision DESC LIMIT 1",
-            (job.series, job.revision, State.DONE.value),
+            (job.series, job.revision, JobState.DONE.value),
         )
         return found[0] if found else None
 
-    def move(self, job: Job, state: State, reason: str = "") -> None:
+    def move(self, job: Job, state: JobState, reason: str = "") -> None:
         """Into another state; tries start again from 0."""
         with self._write():
             self._db.execute(
@@ -174,10 +174,10 @@ class Queue:
         """From QUEUED to PROCESSING; tries are kept."""
         with self._write():
             self._db.execute(
-                "UPDATE jobs SET state = ?, changed = ? WHERE id = ?", (State.PROCESSING.value, time.time(), job.id)
+                "UPDATE jobs SET state = ?, changed = ? WHERE id = ?", (JobState.PROCESSING.value, time.time(), job.id)
             )
 
-    def fail(self, job: Job, state: State, reason: str, wait_s: float, *, hindered: bool = False) -> None:
+    def fail(self, job: Job, state: JobState, reason: str, wait_s: float, *, hindered: bool = False) -> None:
         """Count a failed try and go back to a state, after a wait that doubles with every try."""
         now = time.time()
         wait_s = min(_LONGEST_WAIT_S, wait_s * 2 ** min(job.tries, 20))
@@ -193,17 +193,17 @@ class Queue:
         with self._write():
             self._db.execute("DELETE FROM jobs WHERE id = ?", (job.id,))
 
-    def counts(self) -> dict[State, int]:
+    def counts(self) -> dict[JobState, int]:
         """Jobs in each state."""
         with self._lock:
             found = dict(self._db.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state").fetchall())
-        return {state: int(found.get(state.value, 0)) for state in State}
+        return {state: int(found.get(state.value, 0)) for state in JobState}
 
     def _select(self, where: str, values: Sequence[object]) -> list[Job]:
         columns = "id, series, revision, state, tries, reason, changed, hindered"
         with self._lock:
             rows = self._db.execute(f"SELECT {columns} FROM jobs WHERE {where}", values).fetchall()
-        return [Job(r[0], r[1], r[2], State(r[3]), r[4], r[5], r[6], r[7]) for r in rows]
+        return [Job(r[0], r[1], r[2], JobState(r[3]), r[4], r[5], r[6], r[7]) for r in rows]
 
     @contextmanager
     def _write(self) -> Iterator[None]:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from vastus.dicom.extra import need
 from vastus.dicom.listener import Doorkeeper, listen, plain_address
 from vastus.dicom.network import CT_CLASSES, SYNTAXES, series_uid
-from vastus.dicom.pacs import is_uid
+from vastus.dicom.pacs_address import is_uid
 from vastus.dicom.tls import server_context
 from vastus.errors import SettingsError
 from vastus.node.config import NodeConfig

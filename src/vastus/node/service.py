@@ -26,7 +26,7 @@ from vastus.io.library_logs import without_values
 from vastus.node.config import NodeConfig
 from vastus.node.event_log import EventLog
 from vastus.node.inbox import Inbox
-from vastus.node.queue import Job, Queue, State
+from vastus.node.queue import Job, JobState, Queue
 from vastus.node.receiver import Receiver, StorageMeter
 from vastus.node.replacing import mark_as_replacing
 from vastus.node.status import StatusServer
@@ -62,7 +62,7 @@ class Node:
         shutil.rmtree(self._work, ignore_errors=True)
         for folder in (self._results, self._work):
             folder.mkdir(mode=0o700, exist_ok=True)
-        for job in self.queue.in_state(State.PROCESSING):
+        for job in self.queue.in_state(JobState.PROCESSING):
             self._resume(job)
         self.inbox = Inbox(
             config.data / "incoming", self.queue, series_instances=config.limits.series_instances, fsync=config.fsync
@@ -129,7 +129,7 @@ class Node:
 
     def _resume(self, job: Job) -> None:
         finished = (self._results / str(job.id)).is_dir()
-        self.queue.move(job, State.SENDING if finished else State.QUEUED)
+        self.queue.move(job, JobState.SENDING if finished else JobState.QUEUED)
 
     _last_tidy = 0.0
 
@@ -144,7 +144,7 @@ class Node:
     def _process_one(self) -> bool:
         # This thread alone processes: what is in this state now was left so by an error that could not even be
         # written down.
-        for left in self.queue.in_state(State.PROCESSING):
+        for left in self.queue.in_state(JobState.PROCESSING):
             self._resume(left)
         job = self.inbox.claim()
         if job is None:
@@ -171,24 +171,24 @@ class Node:
         if not output.is_dir():
             raise WorkerFailure("the worker left no output")
         output.replace(result)
-        self.queue.move(job, State.SENDING)
+        self.queue.move(job, JobState.SENDING)
 
     def _failed(self, job: Job, failure: WorkerFailure) -> None:
         if self._stopping.is_set():
-            self.queue.move(job, State.QUEUED)
+            self.queue.move(job, JobState.QUEUED)
             return
         if failure.hindered:
             self.event_log.count("hindered_tries")
             self.event_log.log("hindered", job=job.id, reason=failure.reason, tries=job.tries + 1)
-            self.queue.fail(job, State.QUEUED, failure.reason, _RETRY_S, hindered=True)
+            self.queue.fail(job, JobState.QUEUED, failure.reason, _RETRY_S, hindered=True)
             return
         self.event_log.count("failed_tries")
         last = failure.final or self._was_last_try(job)
         self.event_log.log("set aside" if last else "failed", job=job.id, reason=failure.reason, tries=job.tries + 1)
         if last:
-            self.queue.move(job, State.SET_ASIDE, failure.reason)
+            self.queue.move(job, JobState.SET_ASIDE, failure.reason)
         else:
-            self.queue.fail(job, State.QUEUED, failure.reason, _RETRY_S)
+            self.queue.fail(job, JobState.QUEUED, failure.reason, _RETRY_S)
 
     def _was_last_try(self, job: Job) -> bool:
         return job.tries - job.hindered + 1 >= self.config.limits.tries
@@ -206,11 +206,11 @@ class Node:
             self.event_log.count("failed_sends")
             self.event_log.log("not sent", job=job.id, error=type(error).__name__)
             said = f": {without_values(error.problem)}" if isinstance(error, VastusError) else ""
-            self.queue.fail(job, State.SENDING, f"{type(error).__name__}{said}", 5 * _RETRY_S, hindered=True)
+            self.queue.fail(job, JobState.SENDING, f"{type(error).__name__}{said}", 5 * _RETRY_S, hindered=True)
         except Exception as error:  # a result that can't be read or sent: it must not stand in the way of the others
             self._unsendable(job, type(error).__name__, final=isinstance(error, _BadResultError))
         else:
-            self.queue.move(job, State.DONE)
+            self.queue.move(job, JobState.DONE)
             self.event_log.count("sent_series")
             self.event_log.log("done", job=job.id)
         return True
@@ -221,9 +221,9 @@ class Node:
         self.event_log.count("failed_sends")
         self.event_log.log("set aside" if last else "not sent", job=job.id, error=error)
         if last:
-            self.queue.move(job, State.SET_ASIDE, reason)
+            self.queue.move(job, JobState.SET_ASIDE, reason)
         else:
-            self.queue.fail(job, State.SENDING, reason, 5 * _RETRY_S)
+            self.queue.fail(job, JobState.SENDING, reason, 5 * _RETRY_S)
 
     def _send(self, job: Job) -> None:
         paths = self._dicom_results(job)
@@ -247,8 +247,8 @@ class Node:
         """Delete what was kept long enough. A folder that can't be deleted keeps its job, and is tried again."""
         now = time.time()
         limits = self.config.limits
-        for job in self.queue.in_state(State.DONE, State.SUPERSEDED, State.SET_ASIDE):
-            hours = limits.keep_set_aside_hours if job.state is State.SET_ASIDE else limits.keep_done_hours
+        for job in self.queue.in_state(JobState.DONE, JobState.SUPERSEDED, JobState.SET_ASIDE):
+            hours = limits.keep_set_aside_hours if job.state is JobState.SET_ASIDE else limits.keep_done_hours
             if now - job.changed > hours * 3600:
                 try:
                     self._delete(job)

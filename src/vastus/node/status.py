@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 
-from vastus import __version__
 from vastus.errors import SettingsError
 from vastus.node.event_log import EventLog
 from vastus.node.queue import Queue
 from vastus.node.receiver import StorageMeter
+from vastus.version import __version__
 
 _LOCAL_NAMES: Final = {"127.0.0.1", "localhost"}
 _SHOWN: Final = 50

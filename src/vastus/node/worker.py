@@ -75,11 +75,17 @@ def _load(weights: str, threads: str) -> Any:
 
 def _answer(predictor: Any, formats: str, request: dict[str, str]) -> dict[str, Any]:
     from vastus.dicom.outputs import parse_formats, write_dicom_of
+    from vastus.dicom.source import with_checked_headers
+    from vastus.io.scans import read_scan
     from vastus.pipeline import ScanRequest, segment_to_folder
 
+    series = Path(request["series"])
     try:
+        # What results can't be made of is refused here, before the network has run for minutes.
         done = segment_to_folder(
-            predictor, ScanRequest(Path(request["series"]), Path(request["output"]), subject=request["subject"])
+            predictor,
+            ScanRequest(series, Path(request["output"]), subject=request["subject"]),
+            read=lambda: with_checked_headers(read_scan(series)),
         )
         write_dicom_of(done, parse_formats(formats))
     except VastusError as error:

@@ -9,12 +9,12 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from vastus.anatomy import BACKGROUND_ID, BY_ID, BY_KEY, UNLABELLED
+from vastus.anatomy import BACKGROUND_ID, BY_ID, BY_KEY, UNLABELLED, Side
 from vastus.errors import SettingsError
 
 _FARTHEST_VOXELS = 50
 Point = tuple[float, float]
-Line = tuple[Point, ...]
+Polyline = tuple[Point, ...]
 """A stroke: one point, or two and more that are joined."""
 Window = tuple[int, int, int, int]
 """First i, last i + 1, first j, last j + 1."""
@@ -32,7 +32,7 @@ class Strokes:
     """
 
     key: str
-    lines: tuple[Line, ...]
+    lines: tuple[Polyline, ...]
     confidence: int = 3
     opening_voxels: int | None = None
 
@@ -57,7 +57,7 @@ class Polygon:
     """A verdict by hand: ``label`` (class id, 0 for none, ``UNLABELLED``) inside a polygon of three or more points."""
 
     label: int
-    points: Line
+    points: Polyline
 
     def __post_init__(self) -> None:
         """Refuse another label, or fewer than three points."""
@@ -129,17 +129,21 @@ class Outline:
         window: where there is a verdict; None: the whole slice.
         settings: see there.
         start: what the reader started from: "" nothing, else for instance "network".
+        side: on which side the structures lie; with ``middle`` it is not looked at.
+        middle: for both thighs in one slice: the i between them; what lies above it is the patient's right.
     """
 
     strokes: tuple[Strokes, ...]
-    background: tuple[Line, ...] = ()
-    cuts: tuple[Line, ...] = ()
+    background: tuple[Polyline, ...] = ()
+    cuts: tuple[Polyline, ...] = ()
     undecided: tuple[tuple[str, str], ...] = ()
     polygons: tuple[Polygon, ...] = ()
     dropped: tuple[str, ...] = ()
     window: Window | None = None
     settings: OutlineSettings = field(default_factory=OutlineSettings)
     start: str = ""
+    side: Side = Side.UNKNOWN
+    middle: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse unknown keys, a structure given twice and an empty window."""

@@ -8,10 +8,10 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Final
 
-from vastus.anatomy import BACKGROUND_ID, BY_ID, BY_KEY, UNLABELLED
+from vastus.anatomy import BACKGROUND_ID, BY_ID, BY_KEY, UNLABELLED, Side
 from vastus.errors import MissingInputError, SettingsError
 from vastus.io.atomic import write_text
-from vastus.refinement.outline import Line, Outline, OutlineSettings, Polygon, Strokes
+from vastus.refinement.outline import Outline, OutlineSettings, Polygon, Polyline, Strokes
 
 FORMAT: Final = "vastus-outline-1"
 _NONE, _UNLABELLED = "none", "unlabelled"
@@ -36,6 +36,10 @@ def outline_text(spec: Outline) -> str:
         "dropped": list(spec.dropped),
         "settings": {name: value for name, value in settings.items() if value != usual[name]},
     }
+    if spec.side is not Side.UNKNOWN:
+        parts["side"] = spec.side.value
+    if spec.middle is not None:
+        parts["middle"] = spec.middle
     return "{\n" + ",\n".join(f' "{name}": {_json(value)}' for name, value in parts.items()) + "\n}\n"
 
 
@@ -131,11 +135,11 @@ def _settings(value: Any) -> OutlineSettings:
     return OutlineSettings(**value)
 
 
-def _lines(value: Any) -> tuple[Line, ...]:
+def _lines(value: Any) -> tuple[Polyline, ...]:
     return tuple(_line(points) for points in value)
 
 
-def _line(points: Any) -> Line:
+def _line(points: Any) -> Polyline:
     return tuple((_number(i), _number(j)) for i, j in points)
 
 
@@ -163,6 +167,10 @@ def _text(value: Any) -> str:
     return value
 
 
+def _middle(value: Any) -> float | None:
+    return None if value is None else _number(value)
+
+
 _READERS: dict[str, Callable[[Any], Any]] = {
     "start": _text,
     "window": _window,
@@ -172,10 +180,12 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "polygons": _polygons,
     "dropped": _keys,
     "settings": _settings,
+    "side": Side,
+    "middle": _middle,
 }
 
 
-def _plain(lines: Iterable[Line]) -> list[list[list[int | float]]]:
+def _plain(lines: Iterable[Polyline]) -> list[list[list[int | float]]]:
     return [[[int(c) if float(c).is_integer() else c for c in point] for point in line] for line in lines]
 
 

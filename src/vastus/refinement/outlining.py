@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vastus.anatomy import BACKGROUND_ID, BY_KEY, STRUCTURES, UNLABELLED
 from vastus.errors import GeometryError
-from vastus.refinement.outline import Line, Outline, OutlineSettings, Polygon, Strokes
+from vastus.refinement.outline import Outline, OutlineSettings, Polygon, Polyline, Strokes
 from vastus.refinement.random_walk import HARDEST, walk
 from vastus.refinement.shapes import Mask, disc, lines_mask, polygon_mask
 
@@ -202,7 +202,7 @@ def _regions(spec: Outline, fields: Fields, remarks: list[Remark]) -> NDArray[np
     return coarser(grown, factor, len(_muscles(spec)))
 
 
-def _stroke(lines: tuple[Line, ...], shape: tuple[int, ...], factor: int) -> Mask:
+def _stroke(lines: tuple[Polyline, ...], shape: tuple[int, ...], factor: int) -> Mask:
     """A stroke three places wide on the finer grid."""
     thin = lines_mask(lines, shape, finer=factor)
     thick = thin.copy()

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.refinement.outline import Line
+from vastus.refinement.outline import Polyline
 
 Mask = NDArray[np.bool_]
 _ON_POINT = 1e-12
@@ -19,7 +19,7 @@ def disc(radius: int) -> Mask:
     return np.asarray(across[:, None] ** 2 + across**2 <= radius**2)
 
 
-def lines_mask(lines: Iterable[Line], shape: tuple[int, ...], *, finer: int = 1) -> Mask:
+def lines_mask(lines: Iterable[Polyline], shape: tuple[int, ...], *, finer: int = 1) -> Mask:
     """Rasterise lines (Bresenham); what lies outside the slice is left away.
 
     Args:
@@ -51,7 +51,7 @@ def _segment(start: NDArray[np.int64], stop: NDArray[np.int64]) -> tuple[NDArray
     return voxels[0], voxels[1]
 
 
-def polygon_mask(points: Line, shape: tuple[int, ...]) -> Mask:
+def polygon_mask(points: Polyline, shape: tuple[int, ...]) -> Mask:
     """The voxels whose centre lies in a polygon or on its border (even-odd rule)."""
     corners = np.array(points, float)
     mask = np.zeros(shape, bool)

@@ -15,7 +15,7 @@ Labels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
-class Band:
+class SmoothingBand:
     """How far the boundary may move to either side, and how strongly it is smoothed (SD of a Gaussian)."""
 
     width_mm: float = 3.0
@@ -27,7 +27,9 @@ class Band:
             raise SettingsError("Width and strength of the smoothing must be positive.")
 
 
-def smooth_structure(labels: Labels, value: int, spacing_mm: tuple[float, float, float], band: Band = Band()) -> Labels:
+def smooth_structure(
+    labels: Labels, value: int, spacing_mm: tuple[float, float, float], band: SmoothingBand = SmoothingBand()
+) -> Labels:
     """Smooth one structure inside the band; its volume stays.
 
     Neighbours give way where it grows. Where it recedes the nearest neighbour, or the background, comes after.

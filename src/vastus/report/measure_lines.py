@@ -10,7 +10,7 @@ from vastus.morphometry.rows import ALL, MeasureRow
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class LineKind:
     """A measure as the page names it: ``shown = stored * factor``, in ``unit``."""
 
     measure: str
@@ -20,7 +20,7 @@ class Kind:
 
 
 @dataclass(frozen=True, slots=True)
-class LegKind(Kind):
+class LegKind(LineKind):
     """A measure of a whole leg: which structure (and group) its rows are of."""
 
     structure: str
@@ -39,7 +39,7 @@ class MeasureCell:
 class Pair:
     """A measure on both sides."""
 
-    kind: Kind
+    kind: LineKind
     right: MeasureCell
     left: MeasureCell
 
@@ -57,17 +57,22 @@ LEG_KINDS = (
     LegKind("volume", "Fat under the skin of the thigh", "cm³", 1e-3, "subcutaneous_fat"),
     LegKind("volume", "Fat between the muscles of the thigh", "cm³", 1e-3, "intermuscular_fat"),
     LegKind(
-        "posterior_to_anterior", "Volume of the posterior to the anterior group", "%", 100.0, ALL, Group.POSTERIOR.value
+        "posterior_to_anterior",
+        f"Volume of the {Group.POSTERIOR.title.lower()} to the {Group.ANTERIOR.title.lower()}",
+        "%",
+        100.0,
+        ALL,
+        Group.POSTERIOR.value,
     ),
     LegKind("thigh_muscle_to_femur", "Volume of the thigh's muscles to the femur", "1", 1.0, "femur"),
 )
-EXPECTED_KIND = Kind("volume_of_expected", "Percent of expected", "%", 1.0)
+EXPECTED_KIND = LineKind("volume_of_expected", "Percent of expected", "%", 1.0)
 """Listed where height and mass are known."""
 MUSCLE_KINDS = (
-    Kind("sd_hu", "SD of density", "HU", 1.0),
-    Kind("fat_fraction", "Fat inside", "%", 100.0),
-    Kind("length", "Length", "mm", 1.0),
-    Kind("max_area", "Largest section", "cm²", 1e-2),
+    LineKind("sd_hu", "SD of density", "HU", 1.0),
+    LineKind("fat_fraction", "Fat inside", "%", 100.0),
+    LineKind("length", "Length", "mm", 1.0),
+    LineKind("max_area", "Largest section", "cm²", 1e-2),
 )
 
 
@@ -77,7 +82,7 @@ def set_out_measures(rows: Iterable[MeasureRow]) -> tuple[tuple[Pair, ...], tupl
     if not known:
         return (), ()
 
-    def pair(kind: Kind, structure: str, group: str | None) -> Pair:
+    def pair(kind: LineKind, structure: str, group: str | None) -> Pair:
         return Pair(kind, *(_cell(_find(known, (structure, group, side), kind), kind) for side in _SIDES))
 
     told = {row.measure for row in known.values() if row.value is not None}
@@ -94,7 +99,7 @@ _SIDES = (Side.RIGHT.value, Side.LEFT.value)
 
 
 def _find(
-    known: dict[tuple[str, str, str, str], MeasureRow], of: tuple[str, str | None, str], kind: Kind
+    known: dict[tuple[str, str, str, str], MeasureRow], of: tuple[str, str | None, str], kind: LineKind
 ) -> MeasureRow | None:
     structure, group, side = of
     if group is not None:
@@ -103,7 +108,7 @@ def _find(
     return next(matches, None)
 
 
-def _cell(row: MeasureRow | None, kind: Kind) -> MeasureCell:
+def _cell(row: MeasureRow | None, kind: LineKind) -> MeasureCell:
     if row is None or row.value is None or row.fragment:
         return MeasureCell()
     return MeasureCell(row.value * kind.factor, row.truncated)

@@ -135,7 +135,7 @@ def _legend(width: int) -> RGB:
 
 def _legend_column(draw: ImageDraw, left: int, group: Group, structures: Sequence[Structure]) -> None:
     top = _EDGE
-    draw.text((left, top), group.value.capitalize(), fill=_QUIET, font=_font(14))
+    draw.text((left, top), group.title, fill=_QUIET, font=_font(14))
     for structure in structures:
         top += _LEGEND_LINE
         draw.rounded_rectangle((left, top + 2, left + 13, top + 15), 3, fill=structure.colour)

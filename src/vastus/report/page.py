@@ -1,41 +1,57 @@
 """The self-contained HTML page of one scan: pictures under the label colours, the table, the run record.
 
-No request leaves the page: images are inlined, styles are inlined, there is no script. The page is written for people
-who judge the labels by eye, on a screen, on a phone or on paper.
+No request leaves the page: images, styles and the one script are inlined, and the page's own policy lets no other
+script run. The page is written for people who judge the labels by eye, on a screen, on a phone or on paper. Where
+scripts are off the pictures and tables are there; only scrolling through all slices, sorting and copying need them.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from vastus.anatomy import BY_ID, Group, structures_of
+from vastus.anatomy import BY_ID, BY_KEY, BY_VALUE, MUSCLES, STRUCTURES, Group, Structure, structures_of
+from vastus.display_windows import FAT_AND_MUSCLE, MUSCLE, SOFT_TISSUE
 from vastus.io.atomic import write_text
 from vastus.io.csv_tables import VolumeRow
-from vastus.io.tables import EXPECTED_AGREEMENT, EXPECTED_HIGH, EXPECTED_LOW, LIKELY_WRONG, PROBABILITY_WRONG
-from vastus.preprocessing import PreprocessingSettings
 from vastus.report.lines import Block, Line, set_out
-from vastus.report.pictures import SOFT_TISSUE_HU, Picture, encode_grey, encode_overlay, narrower, take_picture
+from vastus.report.palette import SAFE_COLOURS, safe_colour_table
+from vastus.report.pictures import (
+    GreyStretch,
+    Picture,
+    colour_table,
+    encode_grey,
+    encode_overlay,
+    narrower,
+    take_picture,
+)
+from vastus.report.places import Place, name_of, places_of
 from vastus.report.planes import Plane, View, axial_planes, coronal_planes, make_scene, sagittal_planes
+from vastus.report.slices import SliceLayer, take_slices
+from vastus.report.tables import (
+    CUT,
+    FRAGMENT,
+    VOLUME_COLUMNS,
+    PageTable,
+    agreement_columns,
+    decimal,
+    leg_table,
+    muscle_table,
+    unsided_table,
+    volume_table,
+)
 from vastus.volume import Volume
 
 if TYPE_CHECKING:
     from vastus.morphometry.rows import MeasureRow
-    from vastus.report.measure_lines import MuscleLine, Pair
 
 _AXIAL_PX = 440
 _UPRIGHT_PX = 620
-_GROUP_TITLES = {
-    Group.ANTERIOR: "Anterior thigh",
-    Group.MEDIAL: "Medial thigh",
-    Group.POSTERIOR: "Posterior thigh",
-    Group.GLUTEAL: "Gluteal region",
-    Group.OTHER: "Trunk and hip flexors",
-    Group.BONE: "Bones",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +67,8 @@ class PageRecord:
         seconds: wall time of each stage.
         versions: program and library versions.
         warnings: shown on top of the page.
-        alarms: structures that are likely wrong; in red, before everything else.
+        alarms: structures that are likely wrong; in red, before the warnings.
+        network_hu: darkest and brightest HU that the network tells apart, from its bundle; None where no network ran.
         context: what published values say of this person's, with source and limits; below the measures.
     """
 
@@ -65,6 +82,7 @@ class PageRecord:
     warnings: tuple[str, ...] = ()
     alarms: tuple[str, ...] = ()
     context: tuple[str, ...] = ()
+    network_hu: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +98,25 @@ class _Figure:
     marks: tuple[str, str]
     ct: str
     overlay: str
+    safe_overlay: str
     description: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """A grey window that a reader can choose besides the first one."""
+
+    key: str
+    title: str
+    stretch: GreyStretch
+
+
+@dataclass(frozen=True, slots=True)
+class _Warning:
+    """A warning, and the structures that it speaks of as far as they are in the pictures."""
+
+    text: str
+    places: tuple[Place, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +136,12 @@ class _Found:
     left: int
     cut: int
     fragments: int
+
+
+_WINDOWS = (
+    _Window("muscle", "Muscle", narrower(MUSCLE.hu)),
+    _Window("fat", "Fat and muscle", narrower(FAT_AND_MUSCLE.hu)),
+)
 
 
 def write_page(
@@ -143,10 +185,13 @@ def render_page(
         _figure(take_picture(scene, p, longest_px=_UPRIGHT_PX))
         for p in (*coronal_planes(scene), *sagittal_planes(scene))
     ]
+    layer = take_slices(scene)
+    rows = tuple(rows)
     blocks = set_out(rows)
-    measures = None if measures is None else list(measures)
-    leg_lines, muscle_lines = _set_out(measures) if measures else ((), ())
+    legs, muscles = _set_out(measures) if measures else (None, None)
     lines = [line for block in blocks for line in block.lines]
+    unsided = [line for line in lines if line.unknown.volume_cm3 is not None]
+    script = _template_text("slices.js")
     environment = Environment(
         loader=PackageLoader("vastus.report"),
         autoescape=True,
@@ -154,70 +199,101 @@ def render_page(
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters |= {"rgb": _rgb, "decimal": _decimal, "signed": _signed, "sentence": _sentence}
+    environment.filters |= {"sentence": _sentence}
     return environment.get_template("page.html").render(
         record=record,
+        warnings=[_Warning(text, places_of(text, layer.counts)) for text in record.warnings],
         axial=axial,
         upright=upright,
         levels_by_femur=bool(axial and "%" in axial[0].title),
-        window_hu=SOFT_TISSUE_HU,
-        muscle_window=narrower(PreprocessingSettings().hu_window),
-        blocks=blocks,
+        window_hu=SOFT_TISSUE.hu,
+        windows=_WINDOWS,
+        volumes=volume_table(
+            blocks, lambda block: block.group.title, (*VOLUME_COLUMNS, *agreement_columns(measures or ()))
+        ),
         bars=_bars(blocks),
         found=_found(lines),
-        unsided=[line for line in lines if line.unknown.volume_cm3 is not None],
+        unsided=unsided_table(unsided) if unsided else None,
+        muscle_count=len(MUSCLES),
+        structure_count=len(STRUCTURES),
         legend=[(group, list(structures_of(group))) for group in Group],
-        titles=_GROUP_TITLES,
-        agreement=_agreement(measures or ()),
-        leg_lines=leg_lines,
-        muscle_lines=muscle_lines,
+        legs=legs,
+        muscles=muscles,
+        group_colours=_style({s: s.colour for s in STRUCTURES}),
+        safe_colours=_style({s: SAFE_COLOURS[s.key] for s in STRUCTURES}),
+        layer=layer,
+        about=_as_data(_about(layer, rows)),
+        layer_labels=base64.b64encode(layer.labels).decode("ascii"),
+        layer_ct=_lines_of(layer.ct),
+        script=_unescaped(script),
+        script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode('ascii')}",
     )
 
 
-def _set_out(measures: Iterable[MeasureRow]) -> tuple[tuple[Pair, ...], tuple[MuscleLine, ...]]:
+def _set_out(measures: Iterable[MeasureRow]) -> tuple[PageTable | None, PageTable | None]:
     # Measuring is compiled code that takes a second to load; a page without measures does without it.
     from vastus.report.measure_lines import set_out_measures
 
-    return set_out_measures(measures)
+    legs, muscles = set_out_measures(measures)
+    return leg_table(legs) if legs else None, muscle_table(muscles) if muscles else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Agreement:
-    """Expected agreement of one structure and side, with its interval, and the chance that it is wrong."""
-
-    expected: float
-    low: float
-    high: float
-    wrong: float
-
-    @property
-    def is_likely_wrong(self) -> bool:
-        return self.wrong >= LIKELY_WRONG
-
-
-def _agreement(measures: Iterable[MeasureRow]) -> dict[tuple[str, str], _Agreement]:
-    """By structure and side; empty where no row says any."""
-    names = (EXPECTED_AGREEMENT, EXPECTED_LOW, EXPECTED_HIGH, PROBABILITY_WRONG)
-    cells: dict[tuple[str, str], dict[str, float]] = {}
-    for row in measures:
-        if row.measure in names and row.value is not None:
-            cells.setdefault((row.structure, row.side), {})[row.measure] = row.value
-    return {at: _Agreement(*(values[name] for name in names)) for at, values in cells.items() if len(values) == 4}
-
-
-def _rgb(colour: tuple[int, int, int]) -> str:
-    return "rgb({}, {}, {})".format(*colour)
+def _about(layer: SliceLayer, rows: Iterable[VolumeRow]) -> dict[str, Any]:
+    """What the script has to know besides the voxels: geometry, and of each label value its name, colours and size."""
+    measured = {BY_KEY[row.structure].label_value(row.side): row for row in rows if row.volume_mm3 is not None}
+    present = layer.counts.sum(axis=0)
+    return {
+        "shape": layer.shape,
+        "spacing": [round(s, 4) for s in layer.spacing_mm],
+        "origin": [round(c, 2) for c in layer.origin_mm],
+        "femur": layer.femur,
+        "window": SOFT_TISSUE.hu,
+        "values": {
+            value: {
+                "name": name_of(value),
+                "class": label.structure.class_id,
+                "colour": label.structure.colour,
+                "safe": SAFE_COLOURS[label.structure.key],
+                "said": _said(measured.get(value)),
+            }
+            for value, label in BY_VALUE.items()
+            if present[value]
+        },
+    }
 
 
-def _decimal(value: float, digits: int) -> str:
-    """A number with a true minus sign and never "-0.0"."""
-    return f"{value:z.{digits}f}".replace("-", "−")
+def _said(row: VolumeRow | None) -> str:
+    if row is None or row.volume_mm3 is None:
+        return ""
+    parts = [f"{decimal(row.volume_mm3 / 1000.0)} cm³"]
+    if row.mean_hu is not None:
+        parts.append(f"mean {decimal(row.mean_hu)} HU")
+    parts += [text for holds, text in ((row.truncated, CUT), (row.fragment, FRAGMENT)) if holds]
+    return ", ".join(parts)
 
 
-def _signed(value: float) -> str:
-    """One decimal with its sign; zero has none."""
-    text = f"{value:+z.1f}".replace("-", "−")
-    return "0.0" if text == "+0.0" else text
+def _as_data(value: Any) -> Any:
+    # A "<" could end the script element; as an escape it is the same to JSON.
+    return _unescaped(json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"))
+
+
+def _unescaped(text: str) -> Any:
+    from markupsafe import Markup
+
+    return Markup(text)
+
+
+def _lines_of(images: Iterable[bytes]) -> Any:
+    return _unescaped("\n".join(base64.b64encode(image).decode("ascii") for image in images))
+
+
+def _template_text(name: str) -> str:
+    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
+
+
+def _style(colours: Mapping[Structure, tuple[int, int, int]]) -> str:
+    """The colour of each structure as a CSS variable."""
+    return " ".join(f"--s{s.class_id}: rgb({red}, {green}, {blue});" for s, (red, green, blue) in colours.items())
 
 
 def _sentence(text: str) -> str:
@@ -246,7 +322,8 @@ def _figure(picture: Picture) -> _Figure:
         height=height,
         marks=picture.marks,
         ct=_data_uri("image/jpeg", encode_grey(picture)),
-        overlay=_data_uri("image/png", encode_overlay(picture)),
+        overlay=_data_uri("image/png", encode_overlay(picture, colour_table())),
+        safe_overlay=_data_uri("image/png", encode_overlay(picture, safe_colour_table())),
         description=_description(plane, picture),
     )
 

@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.anatomy import CLASS_COUNT, LABELS, STRUCTURES
+from vastus.display_windows import SOFT_TISSUE
 from vastus.report.planes import Plane, Scene, View
 
-SOFT_TISSUE_HU = (-160.0, 240.0)
-"""The grey window of every picture: black and white end in HU."""
 FILL_OPACITY = 0.42
 """Opacity of a structure's area; its outline is opaque, in the colour of the anatomy table."""
 
-_FIRST_OUTLINE = 32
+_FIRST_OUTLINE = max(32, CLASS_COUNT)
 _JPEG_QUALITY = 82
 
 GreyPixels = NDArray[np.uint8]
@@ -96,14 +95,14 @@ def take_picture(scene: Scene, plane: Plane, *, longest_px: int, finest_mm: floa
 
 
 def _window(hu: NDArray[np.generic]) -> GreyPixels:
-    low, high = SOFT_TISSUE_HU
+    low, high = SOFT_TISSUE.hu
     scaled = (np.asarray(hu, dtype=np.float32) - low) * (255.0 / (high - low))
     return np.clip(np.round(scaled), 0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
 class GreyStretch:
-    """A narrower window shown by stretching the greys of ``SOFT_TISSUE_HU`` in the browser.
+    """A narrower window shown by stretching the greys of ``display_windows.SOFT_TISSUE`` in the browser.
 
     A pixel v (0 to 1) becomes ``contrast * (brightness * v) + (1 - contrast) / 2``, clipped: the two CSS filters.
     """
@@ -120,7 +119,7 @@ class GreyStretch:
 
 def narrower(hu: tuple[float, float]) -> GreyStretch:
     """The stretch that shows a window (black and white end in HU) that lies inside the soft-tissue window."""
-    low, high = SOFT_TISSUE_HU
+    low, high = SOFT_TISSUE.hu
     width = hu[1] - hu[0]
     contrast = 1.0 - 2.0 * (low - hu[0]) / width
     return GreyStretch(hu, (high - low) / width / contrast, contrast)
@@ -159,14 +158,21 @@ def encode_grey(picture: Picture) -> bytes:
     return buffer.getvalue()
 
 
-def encode_overlay(picture: Picture) -> bytes:
-    """The label colours alone as a PNG with transparency, to lie over the CT."""
+def encode_overlay(picture: Picture, class_colours: NDArray[np.uint8] | None = None) -> bytes:
+    """The label colours alone as a PNG with transparency, to lie over the CT.
+
+    Args:
+        picture: the plane.
+        class_colours: (30, 3); ``None``: those of the anatomy table.
+    """
     from PIL import Image
 
     indices = picture.classes + np.where(outlines(picture.classes), np.uint8(_FIRST_OUTLINE), np.uint8(0))
     image = Image.fromarray(indices.astype(np.uint8))
     colours = np.zeros((2 * _FIRST_OUTLINE, 3), dtype=np.uint8)
-    colours[:CLASS_COUNT] = colours[_FIRST_OUTLINE : _FIRST_OUTLINE + CLASS_COUNT] = colour_table()
+    colours[:CLASS_COUNT] = colours[_FIRST_OUTLINE : _FIRST_OUTLINE + CLASS_COUNT] = (
+        colour_table() if class_colours is None else class_colours
+    )
     image.putpalette(colours.tobytes())
     opacity = bytes([0] + [round(255 * FILL_OPACITY)] * (_FIRST_OUTLINE - 1) + [255] * _FIRST_OUTLINE)
     buffer = io.BytesIO()

@@ -86,7 +86,7 @@ class Scene:
 
 
 def make_scene(ct: Volume, labels: Volume | None) -> Scene:
-    """Turn to RAS and uncertainty_queue.
+    """Turn to RAS and look through the whole array once.
 
     Raises:
         GeometryError: the label map is not on the grid of the CT.
@@ -129,7 +129,7 @@ def axial_planes(scene: Scene, count: int | None = None) -> tuple[Plane, ...]:
         count: exactly that many (where the scan has as many slices) instead.
     """
     low, high = _labelled_heights(scene)
-    ends = _femur_ends(scene)
+    ends = femur_ends(scene)
     if ends is None:
         heights = _even(low, high, count or _FEWER_LEVELS)
     else:
@@ -199,7 +199,7 @@ def _labelled_heights(scene: Scene) -> tuple[int, int]:
     return box.start[2], box.stop[2] - 1
 
 
-def _femur_ends(scene: Scene) -> tuple[float, float] | None:
+def femur_ends(scene: Scene) -> tuple[float, float] | None:
     """Mean index of the lower and the upper end of the femora; ``None`` where too little is seen to tell levels by.
 
     A femur of which much less is seen than of the other tells nothing about the levels.

@@ -1,6 +1,6 @@
 """Sarcopenia: published criteria as data, diagnosis with its reason, and normalised volumes."""
 
-from vastus.sarcopenia.clinical import HUMAN_RANGES, ClinicalFacts, MassMethod, Sex, check_human_range
+from vastus.sarcopenia.clinical import HUMAN_RANGES, ClinicalFacts, MassMethod, check_human_range
 from vastus.sarcopenia.criteria import (
     Comparison,
     Criteria,
@@ -13,8 +13,9 @@ from vastus.sarcopenia.criteria import (
     load_criteria,
     parse_criteria,
 )
-from vastus.sarcopenia.diagnosis import Diagnosis, Finding, TestResult, diagnose
+from vastus.sarcopenia.diagnosis import Diagnosis, DomainResult, TestResult, diagnose
 from vastus.sarcopenia.normalisation import VolumeIndices, check_volume_unit, normalise
+from vastus.sex import Sex
 
 __all__ = [
     "HUMAN_RANGES",
@@ -24,7 +25,7 @@ __all__ = [
     "Cutoff",
     "Diagnosis",
     "Domain",
-    "Finding",
+    "DomainResult",
     "MassMethod",
     "Measure",
     "Sex",

@@ -7,27 +7,8 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
-from vastus.errors import ImplausibleValueError, SettingsError
-
-
-class Sex(Enum):
-    """Sex as the published cut-offs use it."""
-
-    MAN = "M"
-    WOMAN = "F"
-
-    @staticmethod
-    def from_word(word: str | None) -> Sex | None:
-        """The sex that an option names: M, man, male, F, woman, female; None stays None.
-
-        Raises:
-            SettingsError: another word.
-        """
-        names = {"m": Sex.MAN, "man": Sex.MAN, "male": Sex.MAN}
-        names |= {"f": Sex.WOMAN, "woman": Sex.WOMAN, "female": Sex.WOMAN}
-        if word is not None and word.lower() not in names:
-            raise SettingsError("--sex is M or F.")
-        return None if word is None else names[word.lower()]
+from vastus.errors import ImplausibleValueError
+from vastus.sex import Sex
 
 
 class MassMethod(Enum):

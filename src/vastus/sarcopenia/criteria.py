@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from vastus.errors import MissingInputError, SettingsError
-from vastus.sarcopenia.clinical import MassMethod, Sex
+from vastus.sarcopenia.clinical import MassMethod
+from vastus.sex import Sex
 
 
 class Domain(Enum):

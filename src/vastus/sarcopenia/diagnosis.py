@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from vastus.sarcopenia.clinical import ClinicalFacts, Sex
+from vastus.sarcopenia.clinical import ClinicalFacts
 from vastus.sarcopenia.criteria import Criteria, Cutoff, Domain, Measure, Stage, StageRule
+from vastus.sex import Sex
 
 
-class Finding(Enum):
+class DomainResult(Enum):
     """State of a test or a domain."""
 
     LOW = "low"
@@ -31,7 +32,7 @@ class TestResult:
 
     domain: Domain
     measure: Measure
-    finding: Finding
+    finding: DomainResult
     text: str
     undecided: bool = False
 
@@ -58,7 +59,7 @@ class Diagnosis:
     at_most: Stage
     label: str
     reason: str
-    domains: dict[Domain, Finding]
+    domains: dict[Domain, DomainResult]
     tests: tuple[TestResult, ...]
     missing: tuple[Measure, ...]
 
@@ -73,7 +74,7 @@ class Diagnosis:
 def diagnose(facts: ClinicalFacts, criteria: Criteria) -> Diagnosis:
     """Apply criteria to one person."""
     tests: list[TestResult] = []
-    domains: dict[Domain, Finding] = {}
+    domains: dict[Domain, DomainResult] = {}
     for domain in dict.fromkeys(cutoff.domain for cutoff in criteria.cutoffs):
         results = _test_domain(facts, [c for c in criteria.cutoffs if c.domain is domain])
         tests.extend(results)
@@ -81,9 +82,9 @@ def diagnose(facts: ClinicalFacts, criteria: Criteria) -> Diagnosis:
     certain, at_most = Stage.NONE, Stage.NONE
     for rule in criteria.rules:
         finding = _apply(rule, domains)
-        if finding is Finding.LOW:
+        if finding is DomainResult.LOW:
             certain = rule.stage
-        if finding is not Finding.NORMAL:
+        if finding is not DomainResult.NORMAL:
             at_most = rule.stage
     stage = Stage.UNDETERMINED if certain is Stage.NONE and at_most is not Stage.NONE else certain
     missing = _missing(criteria, domains, tests) if at_most is not certain else ()
@@ -108,7 +109,7 @@ def _test_domain(facts: ClinicalFacts, cutoffs: list[Cutoff]) -> list[TestResult
     chosen: list[TestResult] = []
     for fallback in (False, True):
         rows = [c for c in cutoffs if c.fallback is fallback]
-        if fallback and (not rows or any(r.undecided or r.finding is not Finding.UNKNOWN for r in chosen)):
+        if fallback and (not rows or any(r.undecided or r.finding is not DomainResult.UNKNOWN for r in chosen)):
             break
         for measure in dict.fromkeys(c.measure for c in rows):
             chosen.append(_test_measure(facts, measure, [c for c in rows if c.measure is measure]))
@@ -120,7 +121,7 @@ def _test_measure(facts: ClinicalFacts, measure: Measure, cutoffs: list[Cutoff])
     domain = cutoffs[0].domain
     value = value_of(facts, measure)
     if value is None:
-        return TestResult(domain, measure, Finding.UNKNOWN, f"{measure.value} not known")
+        return TestResult(domain, measure, DomainResult.UNKNOWN, f"{measure.value} not known")
     sexes = (facts.sex,) if facts.sex is not None else tuple(Sex)
     low: set[bool] = set()
     said: list[str] = []
@@ -138,12 +139,12 @@ def _test_measure(facts: ClinicalFacts, measure: Measure, cutoffs: list[Cutoff])
             said.append(f"{measure.value} {value:.4g} {sign}{cutoff.low_if.value} {threshold:g}")
     if len(low) == 1:
         return TestResult(
-            domain, measure, Finding.LOW if low.pop() else Finding.NORMAL, " and ".join(dict.fromkeys(said))
+            domain, measure, DomainResult.LOW if low.pop() else DomainResult.NORMAL, " and ".join(dict.fromkeys(said))
         )
     if not low:
-        return TestResult(domain, measure, Finding.UNKNOWN, f"{measure.value}: no cut-off for this method or age")
+        return TestResult(domain, measure, DomainResult.UNKNOWN, f"{measure.value}: no cut-off for this method or age")
     question = f"{measure.value} {value:.4g}: {_open_question(facts, cutoffs)} not known"
-    return TestResult(domain, measure, Finding.UNKNOWN, question, undecided=True)
+    return TestResult(domain, measure, DomainResult.UNKNOWN, question, undecided=True)
 
 
 def _open_question(facts: ClinicalFacts, cutoffs: list[Cutoff]) -> str:
@@ -158,33 +159,33 @@ def _open_question(facts: ClinicalFacts, cutoffs: list[Cutoff]) -> str:
     return " or ".join(unknown)
 
 
-def _any_low(results: list[TestResult]) -> Finding:
+def _any_low(results: list[TestResult]) -> DomainResult:
     findings = {result.finding for result in results}
-    if Finding.LOW in findings:
-        return Finding.LOW
+    if DomainResult.LOW in findings:
+        return DomainResult.LOW
     if any(result.undecided for result in results):
-        return Finding.UNKNOWN
-    return Finding.NORMAL if Finding.NORMAL in findings else Finding.UNKNOWN
+        return DomainResult.UNKNOWN
+    return DomainResult.NORMAL if DomainResult.NORMAL in findings else DomainResult.UNKNOWN
 
 
-def _apply(rule: StageRule, domains: dict[Domain, Finding]) -> Finding:
+def _apply(rule: StageRule, domains: dict[Domain, DomainResult]) -> DomainResult:
     """LOW: the stage is reached; NORMAL: it can't be; UNKNOWN: open (Kleene's logic)."""
     parts = [domains[domain] for domain in rule.all_of]
     if rule.any_of:
         options = {domains[domain] for domain in rule.any_of}
-        for finding in (Finding.LOW, Finding.UNKNOWN, Finding.NORMAL):
+        for finding in (DomainResult.LOW, DomainResult.UNKNOWN, DomainResult.NORMAL):
             if finding in options:
                 parts.append(finding)
                 break
-    if Finding.NORMAL in parts:
-        return Finding.NORMAL
-    return Finding.UNKNOWN if Finding.UNKNOWN in parts else Finding.LOW
+    if DomainResult.NORMAL in parts:
+        return DomainResult.NORMAL
+    return DomainResult.UNKNOWN if DomainResult.UNKNOWN in parts else DomainResult.LOW
 
 
-def _missing(criteria: Criteria, domains: dict[Domain, Finding], tests: list[TestResult]) -> tuple[Measure, ...]:
+def _missing(criteria: Criteria, domains: dict[Domain, DomainResult], tests: list[TestResult]) -> tuple[Measure, ...]:
     asked = {domain for rule in criteria.rules for domain in (*rule.all_of, *rule.any_of)}
-    unknown = {domain for domain in asked if domains[domain] is Finding.UNKNOWN}
-    return tuple(t.measure for t in tests if t.domain in unknown and t.finding is Finding.UNKNOWN)
+    unknown = {domain for domain in asked if domains[domain] is DomainResult.UNKNOWN}
+    return tuple(t.measure for t in tests if t.domain in unknown and t.finding is DomainResult.UNKNOWN)
 
 
 def _reason(
@@ -194,13 +195,13 @@ def _reason(
     counted = [t for t in tests if t.domain is not Domain.SCREENING]
     clauses = [
         f"{finding.value}: " + "; ".join(f"{t.domain.value} ({t.text})" for t in counted if t.finding is finding)
-        for finding in (Finding.LOW, Finding.NORMAL)
+        for finding in (DomainResult.LOW, DomainResult.NORMAL)
         if any(t.finding is finding for t in counted)
     ]
     text = f"{criteria.name}: {criteria.label(stage)}."
     if clauses:
         text += " " + ". ".join(clause[0].upper() + clause[1:] for clause in clauses) + "."
     if missing:
-        open_texts = [t.text for t in counted if t.measure in missing and t.finding is Finding.UNKNOWN]
+        open_texts = [t.text for t in counted if t.measure in missing and t.finding is DomainResult.UNKNOWN]
         text += f" Open up to {criteria.label(at_most)}: {'; '.join(open_texts)}."
     return text

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from vastus.anatomy import STRUCTURES
 from vastus.errors import ImplausibleValueError
 from vastus.sarcopenia.clinical import ClinicalFacts
 
@@ -16,27 +17,7 @@ FEMUR_RANGE_MM = (250.0, 650.0)
 # A whole adult structure below this is not plausible, but its number in cm3 always is: that is how the unit is told.
 _FLOOR_LARGE_MM3 = 5000.0
 _FLOOR_SMALL_MM3 = 400.0
-_LARGE = frozenset(
-    (
-        "gluteus_maximus",
-        "gluteus_medius",
-        "vastus_lateralis",
-        "vastus_intermedius",
-        "vastus_medialis",
-        "rectus_femoris",
-        "adductor_magnus",
-        "adductor_longus",
-        "semitendinosus",
-        "semimembranosus",
-        "biceps_femoris",
-        "sartorius",
-        "iliopsoas",
-        "iliacus",
-        "psoas",
-        "femur",
-        "hip_bone",
-    )
-)
+_LARGE = frozenset(s.key for s in STRUCTURES if s.large)
 
 
 @dataclass(frozen=True, slots=True)

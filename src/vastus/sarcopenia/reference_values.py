@@ -17,7 +17,8 @@ from vastus.anatomy import MUSCLES, SIDES, Side
 from vastus.morphometry.rows import MeasureRow
 from vastus.morphometry.scan import ScanMeasures
 from vastus.muscle_volumes import muscle_regression, regression_volume_mm3
-from vastus.sarcopenia.clinical import ClinicalFacts, Sex
+from vastus.sarcopenia.clinical import ClinicalFacts
+from vastus.sex import Sex
 
 NO_REFERENCE: Final = "no reference for this age and sex"
 PERCENT_OF_EXPECTED: Final = "volume_of_expected"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from vastus.anatomy import SIDES, STRUCTURES, Side
+from vastus.anatomy import MUSCLE_GROUPS, SIDES, STRUCTURES, Side
 from vastus.morphometry.rows import ALL, BOTH_SIDES, MeasureRow
-from vastus.morphometry.scan import MUSCLE_GROUPS, ScanMeasures
+from vastus.morphometry.scan import ScanMeasures
 from vastus.sarcopenia.clinical import ClinicalFacts
 from vastus.sarcopenia.normalisation import FEMUR_RANGE_MM, VolumeIndices, normalise
 

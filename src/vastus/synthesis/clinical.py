@@ -23,13 +23,7 @@ import numpy as np
 from vastus.anatomy import BY_KEY, MUSCLES, SIDES, Group, Side
 from vastus.errors import ImplausibleValueError
 from vastus.muscle_volumes import regression_volume_mm3
-
-
-class Sex(Enum):
-    """Sex, as the models distinguish it."""
-
-    FEMALE = "female"
-    MALE = "male"
+from vastus.sex import Sex
 
 
 class MuscleStatus(Enum):
@@ -95,16 +89,16 @@ class _Body:
 # Guessed: older Koreans with a hip fracture; adults roughly European. BMI is drawn independently of height, so that
 # height and weight correlate at about 0.4 to 0.5.
 _BODIES: Final = {
-    (Population.HIP_FRACTURE, Sex.FEMALE): _Body((152.0, 6.0), (22.8, 3.2)),
-    (Population.HIP_FRACTURE, Sex.MALE): _Body((164.5, 6.0), (23.0, 2.8)),
-    (Population.ADULT, Sex.FEMALE): _Body((163.0, 6.5), (25.0, 4.0)),
-    (Population.ADULT, Sex.MALE): _Body((176.5, 7.0), (25.5, 3.6)),
+    (Population.HIP_FRACTURE, Sex.WOMAN): _Body((152.0, 6.0), (22.8, 3.2)),
+    (Population.HIP_FRACTURE, Sex.MAN): _Body((164.5, 6.0), (23.0, 2.8)),
+    (Population.ADULT, Sex.WOMAN): _Body((163.0, 6.5), (25.0, 4.0)),
+    (Population.ADULT, Sex.MAN): _Body((176.5, 7.0), (25.5, 3.6)),
 }
 _HEIGHT_LOSS_CM_PER_YEAR = 0.1
 """Guessed, after the age of 50, in the general population (the other heights are of older people already)."""
 _HIP_FRACTURE_AGE: Final = (77.3, 9.73)
 """Published: mean and SD in Kim et al. 2024; nobody under 51, as there."""
-_SARCOPENIC_PART: Final = {Sex.FEMALE: 20 / 43, Sex.MALE: 21 / 26}
+_SARCOPENIC_PART: Final = {Sex.WOMAN: 20 / 43, Sex.MAN: 21 / 26}
 """Published: Kim et al. 2024. In the general population 0.1 from the age of 65 is guessed."""
 _FEMALE_PART: Final = {Population.HIP_FRACTURE: 43 / 69, Population.ADULT: 0.5}
 
@@ -129,13 +123,13 @@ _GROUP_LOSS_AT_75: Final = {
 }
 _AGEING_STARTS, _AGEING_REFERENCE = 50.0, 75.0
 _LEAST_AGEING_FACTOR = 0.4
-_AGEING_SEX: Final = {Sex.MALE: 1.05, Sex.FEMALE: 0.95}
+_AGEING_SEX: Final = {Sex.MAN: 1.05, Sex.WOMAN: 0.95}
 """Guessed: men lose a little faster. The rate of about 1 % a year that follows agrees with a five-year MRI study of
 people in their seventies (about 5 % in both sexes, Cameron et al. 2020, doi 10.1007/s40520-019-01248-w)."""
 
 # Planted so that a cohort repeats the shape of Kim et al. 2024: strong and negative in men, nothing clear in women.
-_STATUS_FACTOR: Final = {Sex.MALE: 0.72, Sex.FEMALE: 0.98}
-_STATUS_BMI_FACTOR: Final = {Sex.MALE: 0.92, Sex.FEMALE: 0.98}
+_STATUS_FACTOR: Final = {Sex.MAN: 0.72, Sex.WOMAN: 0.98}
+_STATUS_BMI_FACTOR: Final = {Sex.MAN: 0.92, Sex.WOMAN: 0.98}
 
 # Guessed log standard deviations: the whole person, one muscle (both sides), half of a left/right difference.
 _MUSCULARITY_SD, _MUSCLE_SD, _ASYMMETRY_SD = 0.09, 0.06, 0.03
@@ -144,17 +138,17 @@ _VOLUME_RANGE = (1 / 3, 1.5)
 """A volume stays within this multiple of the regression's."""
 
 # Restated from AWGS 2019 (women, men), because this room may not import the criteria; a test compares the two.
-SMI_CUTOFF_KG_M2: Final = {Sex.FEMALE: 5.4, Sex.MALE: 7.0}
-GRIP_CUTOFF_KG: Final = {Sex.FEMALE: 18.0, Sex.MALE: 28.0}
+SMI_CUTOFF_KG_M2: Final = {Sex.WOMAN: 5.4, Sex.MAN: 7.0}
+GRIP_CUTOFF_KG: Final = {Sex.WOMAN: 18.0, Sex.MAN: 28.0}
 
 # Guessed: mean SMI (sarcopenic, normal) and SD, and how strongly SMI and grip follow the muscularity (correlation
 # inside a group): much in men, hardly in women.
-_SMI_MEAN: Final = {Sex.FEMALE: (4.8, 6.0), Sex.MALE: (6.2, 7.8)}
-_SMI_SD: Final = {Sex.FEMALE: 0.40, Sex.MALE: 0.50}
-_COUPLING: Final = {Sex.FEMALE: 0.10, Sex.MALE: 0.70}
+_SMI_MEAN: Final = {Sex.WOMAN: (4.8, 6.0), Sex.MAN: (6.2, 7.8)}
+_SMI_SD: Final = {Sex.WOMAN: 0.40, Sex.MAN: 0.50}
+_COUPLING: Final = {Sex.WOMAN: 0.10, Sex.MAN: 0.70}
 # Guessed: mean grip (sarcopenic, normal) at 75 years, SD, and the loss a year of age.
-_GRIP_MEAN: Final = {Sex.FEMALE: (14.0, 20.0), Sex.MALE: (22.0, 32.0)}
-_GRIP_SD: Final = {Sex.FEMALE: 3.0, Sex.MALE: 4.5}
+_GRIP_MEAN: Final = {Sex.WOMAN: (14.0, 20.0), Sex.MAN: (22.0, 32.0)}
+_GRIP_SD: Final = {Sex.WOMAN: 3.0, Sex.MAN: 4.5}
 _GRIP_LOSS_KG_PER_YEAR = 0.25
 
 
@@ -188,7 +182,7 @@ def sample_person(
     """
     rng = np.random.default_rng(rng)
     if sex is None:
-        sex = Sex.FEMALE if rng.random() < _FEMALE_PART[population] else Sex.MALE
+        sex = Sex.WOMAN if rng.random() < _FEMALE_PART[population] else Sex.MAN
     age = _sample_age(rng, population)
     if muscle_status is None:
         part = _SARCOPENIC_PART[sex] if population is Population.HIP_FRACTURE else 0.1 * (age >= 65)

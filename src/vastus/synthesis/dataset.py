@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,8 @@ import numpy as np
 from vastus.anatomy import BY_VALUE, LABELS, SIDES, STRUCTURES, Side
 from vastus.io.atomic import atomic_path, ensure_folder, write_text
 from vastus.io.csv_tables import VolumeRow, write_volume_rows
+from vastus.io.nnunet_layout import IMAGES, image_name, labels_name, write_description
+from vastus.io.nnunet_layout import LABELS as LABEL_MAPS
 from vastus.io.tables import VOLUMES_FILE
 from vastus.synthesis.atlas import Atlas
 from vastus.synthesis.clinical import ClinicalMeasures, Person, clinical_measures
@@ -53,7 +54,7 @@ def write_dataset(
 
     ``volumes.csv`` holds what the whole body has, whatever the scan shows of it.
     """
-    images, labels = ensure_folder(folder / "imagesTr"), ensure_folder(folder / "labelsTr")
+    images, labels = ensure_folder(folder / IMAGES), ensure_folder(folder / LABEL_MAPS)
     people: list[tuple[str, Person, ClinicalMeasures]] = []
     rows: list[VolumeRow] = []
     for seed in range(options.seed, options.seed + options.count):
@@ -62,13 +63,13 @@ def write_dataset(
         body = build_body(plan, atlases[plan.atlas_index])
         spec = options.spec or sample_spec(np.random.default_rng([seed, 12]))
         scan = make_scan(body, spec, seed)
-        write_image(scan.ct, images / f"{name}_0000.nii.gz")
-        write_image(scan.labels, labels / f"{name}.nii.gz")
+        write_image(scan.ct, images / image_name(name))
+        write_image(scan.labels, labels / labels_name(name))
         people.append((name, plan.person, clinical_measures(plan.person, np.random.default_rng([seed, 13]))))
         rows.extend(_true_rows(name, body))
         if on_scan:
             on_scan(name)
-    write_text(folder / "dataset.json", json.dumps(_description(options.count), indent=2))
+    _describe(folder, options.count)
     write_text(folder / CLINICAL_FILE, _clinical_csv(people))
     write_volume_rows(rows, folder / VOLUMES_FILE)
 
@@ -83,15 +84,13 @@ def write_image(volume: Volume, path: Path) -> None:
         nib.save(image, temporary)
 
 
-def _description(count: int) -> dict[str, object]:
-    return {
-        "channel_names": {"0": "CT"},
-        "labels": {"background": 0} | {label.name: label.value for label in LABELS if label.side is not Side.UNKNOWN},
-        "numTraining": count,
-        "file_ending": ".nii.gz",
+def _describe(folder: Path, count: int) -> None:
+    values = {label.name: label.value for label in LABELS if label.side is not Side.UNKNOWN}
+    notes = {
         "description": "Synthetic CT of hip and thigh; label values are those of `vastus classes`.",
         "licence": "made from meshes under CC BY 4.0; see NOTICE",
     }
+    write_description(folder, values, count, notes=notes)
 
 
 def _clinical_csv(people: list[tuple[str, Person, ClinicalMeasures]]) -> str:
@@ -116,7 +115,7 @@ def _clinical_csv(people: list[tuple[str, Person, ClinicalMeasures]]) -> str:
         writer.writerow(
             [
                 name,
-                person.sex.value,
+                person.sex.word,
                 round(person.age_years),
                 round(person.height_cm, 1),
                 round(person.weight_kg, 1),

@@ -19,7 +19,7 @@ from vastus.synthesis.atlas import UNIT_MM, Part
 from vastus.synthesis.components import Crumb, crumbs_and_splits
 from vastus.synthesis.deformation import NodeMap
 from vastus.synthesis.kernels import CANDIDATES, NO_PART, find_nearest, paint_winners, soft_volumes, undecided, winners
-from vastus.synthesis.tissues import Tissue
+from vastus.synthesis.tissues import Tissue, is_muscle
 
 __all__ = [
     "CANDIDATES",
@@ -62,8 +62,7 @@ def rank_of(part: Part) -> Rank:
     """Bones, vessels, tendons, organs and metal stay; muscles move; the cavity takes what is left."""
     if part.tissue == Tissue.BOWEL:
         return Rank.LAST
-    movable = part.tissue in (Tissue.OTHER_MUSCLE, Tissue.CALF_MUSCLE) or (1 <= part.tissue <= 27)
-    return Rank.MOVABLE if movable else Rank.FIXED
+    return Rank.MOVABLE if is_muscle(part.tissue) else Rank.FIXED
 
 
 @dataclass(frozen=True, slots=True, eq=False)

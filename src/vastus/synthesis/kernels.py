@@ -16,6 +16,9 @@ NODE_MM = 6.0
 """Distance of the nodes of a backward map."""
 VOXEL_MM = 1.5
 """Voxel of the atlas' distance blocks."""
+AIR, FAT, SKIN, OTHER, BONE, FEMUR, BOWEL = range(7)
+"""How a tissue is painted, and whether it counts as a neighbour: the values of ``tissues.KIND_OF_TISSUE``. Ids of
+structures come as arguments, since compiled code on disk is made again only when this very file changes."""
 _CELL = 8
 _FAR = 127
 
@@ -350,7 +353,7 @@ def winners(parts, distances, ranks, offset):  # type: ignore[no-untyped-def]  #
 
 
 @njit(cache=True, nogil=True)
-def edge_share(part, tissue, i, j, k, edges, reach):  # type: ignore[no-untyped-def]  # pragma: no cover
+def edge_share(part, tissue, i, j, k, kinds, fat, edges, reach):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Share of fat at the edge of a muscle: by its nearest neighbour in the slice, up to ``reach`` voxels away.
 
     Only steps along the rows, the columns and both diagonals are looked at. Of neighbours equally near the one with
@@ -367,34 +370,37 @@ def edge_share(part, tissue, i, j, k, edges, reach):  # type: ignore[no-untyped-
                 if b != j and abs(b - j) != r:
                     continue
                 there = tissue[a, b, k]
-                if part[a, b, k] != own and there not in (0, 30, 31):
+                if part[a, b, k] != own and kinds[there] > SKIN:
                     most = max(most, edges[what, there])
         if most >= 0:
             return most
-    return edges[what, 30]
+    return edges[what, fat]
 
 
 @njit(parallel=True, cache=True, fastmath=True, nogil=True)
 def paint_tissues(  # type: ignore[no-untyped-def] # pragma: no cover
-    part, depth, tissue, mean, bias, shaft, numbers, edges, reach, fibres, blotches, grains, starts
+    part, depth, tissue, kinds, fat, mean, bias, shaft, numbers, edges, reach, fibres, blotches, grains, starts
 ):
-    """See ``scanner.paint_hu``; ``numbers`` are the fields of a ``Look`` in order, ``edges`` as in ``edge_share``."""
+    """See ``scanner.paint_hu``; ``numbers`` are the fields of a ``Look`` in order, ``edges`` as in ``edge_share``.
+
+    ``kinds`` is ``tissues.KIND_OF_TISSUE``, ``fat`` the id of fat.
+    """
     fat_hu, skin_hu, septa, sharp, rim, cortex_hu, spongy_hu, marrow_hu, thin, thick, low, high = numbers
     size = fibres.shape[0]
     out = np.empty(part.shape, np.float32)
     for i in prange(part.shape[0]):
         for j in range(part.shape[1]):
             for k in range(part.shape[2]):
-                what = tissue[i, j, k]
-                if what == 0:
+                what = kinds[tissue[i, j, k]]
+                if what == AIR:
                     out[i, j, k] = -1000.0
                     continue
-                if what == 31:
+                if what == SKIN:
                     out[i, j, k] = skin_hu
                     continue
                 fibre = fibres[(i + starts[0, 0]) % size, (j + starts[0, 1]) % size, (k + starts[0, 2]) % size]
                 blotch = blotches[(i + starts[1, 0]) % size, (j + starts[1, 1]) % size, (k + starts[1, 2]) % size]
-                if what == 30:
+                if what == FAT:
                     strand = fibre + 0.5 * blotch
                     out[i, j, k] = fat_hu + septa * np.exp(-14.0 * strand * strand) + 3.0 * blotch
                     continue
@@ -402,8 +408,8 @@ def paint_tissues(  # type: ignore[no-untyped-def] # pragma: no cover
                 deep = depth[i, j, k] * np.float32(0.125)
                 number = part[i, j, k]
                 value = mean[number]
-                if what in (28, 29, 33):
-                    middle = shaft[k] if what == 28 else np.float32(0.0)
+                if what in (BONE, FEMUR):
+                    middle = shaft[k] if what == FEMUR else np.float32(0.0)
                     spongy = spongy_hu + 55 * blotch + 45 * grain + 25 * fibre
                     inner = spongy * (1 - middle) + (marrow_hu + 12 * blotch) * middle
                     wall = min(max(deep + thin + (thick - thin) * middle + np.float32(0.5), 0.0), 1.0)
@@ -413,10 +419,10 @@ def paint_tissues(  # type: ignore[no-untyped-def] # pragma: no cover
                     mixture = 0.75 * fibre + 0.45 * blotch + 0.35 * grain
                     inside = 1.0 / (1.0 + np.exp(-sharp * (mixture + bias[number])))
                     if deep > rim:
-                        seam = edge_share(part, tissue, i, j, k, edges, reach)
+                        seam = edge_share(part, tissue, i, j, k, kinds, fat, edges, reach)
                         inside += seam * np.exp(deep / 1.2) * (1 - inside)
                     value += min(inside, 1.0) * (fat_hu - value)
-                elif what == 35:
+                elif what == BOWEL:
                     cavity = 0.97 * blotch + 0.24 * fibre
                     if cavity < low:
                         value = fat_hu + 6

@@ -10,13 +10,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vastus.anatomy import BY_ID, BY_KEY, SIDES, STRUCTURES, Group, Side
+from vastus.anatomy import BY_ID, BY_KEY, SIDES, STRUCTURES, THIGH_GROUPS, Group, Side
 from vastus.synthesis.atlas import MARGIN_MM, Part
 from vastus.synthesis.kernels import VOXEL_MM
 
 _CUT = frozenset(("iliopsoas", "psoas", "iliacus"))
 """They end where the definition cuts them, not where a belly does, and must meet each other there."""
-_THIGH = (Group.ANTERIOR, Group.MEDIAL, Group.POSTERIOR)
 _TO_SURFACE_MM = (round(MARGIN_MM / VOXEL_MM) - 0.5) * VOXEL_MM
 """From the middle of a block's outermost voxels to the nearest surface inside."""
 _SHORTEST = 0.6
@@ -68,12 +67,12 @@ class Belly:
 def spread_of(key: str) -> Spread | None:
     """How much a muscle varies; ``None`` for what must stay where it is."""
     group = BY_KEY[key].group
-    if key in _CUT or group not in (*_THIGH, Group.GLUTEAL):
+    if key in _CUT or group not in (*THIGH_GROUPS, Group.GLUTEAL):
         return None
     single = {"tensor_fasciae_latae": _TENSOR, "rectus_femoris": _RECTUS}
     if key in single:
         return single[key]
-    return _SPREAD_OF_THIGH if group in _THIGH else _SPREAD_OF_HIP
+    return _SPREAD_OF_THIGH if group in THIGH_GROUPS else _SPREAD_OF_HIP
 
 
 def sample_bellies(rng: np.random.Generator, share: float) -> dict[tuple[str, Side], Belly]:

@@ -1,4 +1,4 @@
-"""A small analytic body: two legs and a pelvis with all 29 structures as ellipsoids, for tests and trials.
+"""A small analytic body: two legs and a pelvis with all structures as ellipsoids, for tests and trials.
 
 It needs no data. The layout is a caricature of the anatomy: what lies in front is in front, what is medial is medial,
 so that sides, levels and neighbours can be tested.
@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vastus.anatomy import BY_KEY, SIDES, Side
+from vastus.anatomy import SIDES, STRUCTURES, Depth, Lie, Side, Structure
 from vastus.volume import Volume
 
 # Semi-axes and centre of each structure on the right side in mm: (x, y, z, rx, ry, rz); x from the midline outwards,
 # y to the front, z from the knee upwards (knee joint 0, femoral head about 400, iliac crest about 540).
-_ELLIPSOIDS: dict[str, tuple[float, float, float, float, float, float]] = {
+_Ellipsoid = tuple[float, float, float, float, float, float]
+_ELLIPSOIDS: dict[str, _Ellipsoid] = {
     "sartorius": (70, 62, 240, 9, 8, 190),
     "rectus_femoris": (95, 60, 240, 16, 12, 150),
     "vastus_lateralis": (138, 25, 200, 15, 30, 160),
@@ -47,6 +48,21 @@ _ELLIPSOIDS: dict[str, tuple[float, float, float, float, float, float]] = {
     "hip_bone": (88, -8, 460, 22, 26, 85),
 }
 _HU_FAT, _HU_MUSCLE, _HU_BONE, _HU_AIR = -100.0, 52.0, 420.0, -1000.0
+_BALL_MM = 9.0
+_NO_HEIGHT_MM = 300.0
+
+
+def ellipsoid_of(structure: Structure) -> _Ellipsoid:
+    """Centre and semi-axes of a structure on the right side, in mm as above.
+
+    A structure that nobody has laid out here is a ball that lies where the columns of the anatomy table say.
+    """
+    if structure.key in _ELLIPSOIDS:
+        return _ELLIPSOIDS[structure.key]
+    x = 85.0 if structure.lie is None else {Lie.MEDIAL: 45.0, Lie.LATERAL: 135.0}[structure.lie]
+    y = 0.0 if structure.depth is None else {Depth.FRONT: 45.0, Depth.BACK: -45.0}[structure.depth]
+    z = _NO_HEIGHT_MM if structure.height_mm is None else structure.height_mm
+    return x, y, z, _BALL_MM, _BALL_MM, _BALL_MM
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,10 +108,10 @@ def make_phantom(
         hu[leg | trunk] = _HU_FAT
     for side in sides:
         outwards = x * sign[side]
-        for key, (cx, cy, cz, rx, ry, rz) in _ELLIPSOIDS.items():
+        for structure in STRUCTURES:
+            cx, cy, cz, rx, ry, rz = ellipsoid_of(structure)
             inside = ((outwards - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 + ((z - cz) / rz) ** 2 < 1
             inside &= outwards >= 0
-            structure = BY_KEY[key]
             labels[inside] = structure.label_value(side)
             hu[inside] = _HU_MUSCLE if structure.is_muscle else _HU_BONE
     body = hu > _HU_AIR

@@ -16,7 +16,7 @@ from scipy import ndimage
 from vastus.anatomy import BY_KEY, CLASS_COUNT, SIDES, Side
 from vastus.synthesis.atlas import Atlas, Field, Landmarks, Part, PersonName, part_from_mask
 from vastus.synthesis.kernels import VOXEL_MM
-from vastus.synthesis.tissues import Tissue
+from vastus.synthesis.tissues import BONE_IDS, Tissue
 
 GRID_MM = 3.0
 _SHANK_MM = 240.0
@@ -169,7 +169,7 @@ def _scene(
     axes = [low[a] + GRID_MM * np.arange(shape[a]) for a in range(3)]
     x, y, z = np.meshgrid(*axes, indexing="ij", sparse=True)
     solid = _paint(parts, low, shape)
-    bone_ids = {BY_KEY["femur"].class_id, BY_KEY["hip_bone"].class_id, int(Tissue.OTHER_BONE)}
+    bone_ids = {*BONE_IDS, int(Tissue.OTHER_BONE)}
     bone = _paint([p for p in parts if p.tissue in bone_ids], low, shape)
     head_z = float(np.mean([h[2] for h in marks.head_mm.values()]))
     deep = np.zeros(shape, bool)

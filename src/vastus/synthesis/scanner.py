@@ -19,7 +19,7 @@ from vastus.synthesis.growth import Grid
 from vastus.synthesis.kernels import paint_tissues
 from vastus.synthesis.muscle_boundaries import REACH_MM, SEAMS
 from vastus.synthesis.subject import TissueMap
-from vastus.synthesis.tissues import Tissue
+from vastus.synthesis.tissues import BONE_IDS, KIND_OF_TISSUE, Tissue, any_of, is_muscle
 
 Image = NDArray[np.float32]
 HU_RANGE = (-1024.0, 3071.0)
@@ -100,7 +100,7 @@ def sample_look(parts: Sequence[PartFacts], rng: np.random.Generator) -> Look:
     organ = float(rng.uniform(30, 60)) + (40 if contrast_vessel > 80 else 0)
     for number, part in enumerate(parts):
         tissue = part.tissue
-        if tissue in (Tissue.OTHER_MUSCLE, Tissue.CALF_MUSCLE) or 1 <= tissue <= 27:
+        if is_muscle(tissue):
             mean[number] = muscle + rng.normal(0, 4)
             fat_inside[number] = np.clip(share * np.exp(rng.normal(0, 0.5)), 0.005, 0.5)
         elif tissue == Tissue.VESSEL:
@@ -198,6 +198,8 @@ def paint_hu(
         tissue_map.part,
         tissue_map.depth,
         tissue_map.tissue,
+        KIND_OF_TISSUE,
+        int(Tissue.FAT),
         look.mean_hu,
         bias,
         shaft,
@@ -287,7 +289,7 @@ def acquire(
 
 def _between_bones(tissue_map: TissueMap) -> Image:
     """0..1: how much dense bone lies left and right of a voxel in its row (beam hardening darkens there)."""
-    dense = (tissue_map.tissue == 28) | (tissue_map.tissue == 29)
+    dense = any_of(tissue_map.tissue, BONE_IDS)
     rows = dense.astype(np.float32) * np.float32(tissue_map.grid.spacing_mm[0])
     before = np.cumsum(rows, axis=0)
     after = before[-1:] - before

@@ -35,7 +35,7 @@ from vastus.synthesis.surroundings import (
     sample_couch,
     sample_forearms,
 )
-from vastus.synthesis.tissues import CLASS_OF_TISSUE, Tissue
+from vastus.synthesis.tissues import BONE_IDS, CLASS_OF_TISSUE, FEMUR, Tissue, any_of, name_of, tissue_of_part
 from vastus.synthesis.volume_kernels import gather_affine
 
 POOL_SPACING_MM = 2.0
@@ -93,7 +93,7 @@ def store_body(body: Body, folder: Path, rng: np.random.Generator) -> None:
     classes = CLASS_OF_TISSUE[tissue_map.tissue[box[0], box[1]]]
     points = _points_of_classes(classes, rng)
     head = {
-        "parts": [[p.name, p.tissue] for p in body.parts],
+        "parts": [[p.name, name_of(p.tissue)] for p in body.parts],
         "origin_mm": [float(v) for v in body.low_mm + POOL_SPACING_MM * np.array([*low, 0])],
         "length_mm": body.length_mm,
         "seed": body.plan.seed,
@@ -120,12 +120,17 @@ def _points_of_classes(classes: NDArray[np.uint8], rng: np.random.Generator) -> 
 
 
 def load_body(folder: Path) -> StoredBody:
-    """Open one body of a pool."""
-    head = json.loads((folder / "body.json").read_text())
+    """Open one body of a pool; those of older versions, which hold numbers for tissues, are read, too.
+
+    Raises:
+        MissingInputError: it holds a tissue that this version does not know.
+    """
+    path = folder / "body.json"
+    head = json.loads(path.read_text())
     return StoredBody(
         np.load(folder / "part.npy", mmap_mode="r"),
         np.load(folder / "depth.npy", mmap_mode="r"),
-        tuple(StoredPart(n, t) for n, t in head["parts"]),
+        tuple(StoredPart(n, tissue_of_part(n, t, path)) for n, t in head["parts"]),
         np.array(head["origin_mm"]),
         head["length_mm"],
         np.load(folder / "points.npy"),
@@ -149,7 +154,7 @@ def fill_pool(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class View:
+class WindowPlace:
     """Where a patch lies in a body: ``body index = matrix @ (patch voxel) + shift``, and the scan's limits.
 
     ``low`` and ``high`` bound, in patch voxels, what the scan covers; outside there is no image.
@@ -206,7 +211,7 @@ class Pool:
     def _render(
         self,
         body: StoredBody,
-        view: View,
+        view: WindowPlace,
         size: tuple[int, int, int],
         spacing_mm: tuple[float, float, float],
         rng: np.random.Generator,
@@ -227,7 +232,7 @@ class Pool:
         textures = self._textures[fine]
         hu = paint_hu(tissue_map, body.length_mm, sample_look(body.parts, rng), textures, rng)
         labels = CLASS_OF_TISSUE[tissues[centre]]
-        labels[tissues[centre] == Tissue.METAL] = 28
+        labels[tissues[centre] == Tissue.METAL] = FEMUR
         air = tissue_map.tissue == Tissue.AIR
         couch = sample_couch(lowest_row(tissue_map.tissue), rng) if rng.random() < COUCH else None
         if couch is not None:
@@ -245,7 +250,7 @@ class Pool:
             lesion = blob.inside(*np.ogrid[: tall[0], : tall[1], : tall[2]])
             soft = lesion & (hu > -150) & (hu < 250)
             hu[soft] = rng.uniform(0, 65) + 8 * textures.take(textures.blotch, tall, rng)[soft]
-            labels[lesion[:, :, ::halves] & (labels < 28)] = IGNORE
+            labels[lesion[:, :, ::halves] & ~any_of(labels, BONE_IDS)] = IGNORE
         hu = acquire(hu, tissue_map, patch_acquisition(rng), textures, rng)
         if halves > 1:
             hu = hu.reshape(size[0], size[1], size[2], halves).mean(axis=3)
@@ -271,7 +276,7 @@ def halves_of(size: Size, spacing_mm: Spacing) -> tuple[int, Spacing, Size]:
     return halves, (spacing_mm[0], spacing_mm[1], spacing_mm[2] / halves), (size[0], size[1], size[2] * halves)
 
 
-def patch_grid(body: StoredBody, view: View, fine_mm: Spacing, tall: Size) -> Grid:
+def patch_grid(body: StoredBody, view: WindowPlace, fine_mm: Spacing, tall: Size) -> Grid:
     """Where a patch lies: only the height counts, which says what part of the bone it shows."""
     height = POOL_SPACING_MM * (view.shift[2] + view.matrix[2] @ np.array([tall[0] / 2, tall[1] / 2, 0]))
     return Grid(np.array([0, 0, body.origin_mm[2] + height]), fine_mm, tall)
@@ -294,7 +299,7 @@ def open_pool(folder: Path) -> Pool:
 
 def sample_view(
     body: StoredBody, size: tuple[int, int, int], spacing_mm: tuple[float, float, float], rng: np.random.Generator
-) -> View:
+) -> WindowPlace:
     """Choose centre, rotation, size and the scan's limits of one patch.
 
     Six in ten patches are centred near a voxel of a random class, so that small muscles are seen; the others anywhere.
@@ -330,7 +335,7 @@ def sample_view(
     ]
     low[2] = int(np.clip(max(low[2], math.ceil(ends[0]) + 2), 0, size[2] - 4))
     high[2] = int(np.clip(min(high[2], math.floor(ends[1]) - 1), low[2] + 2, size[2]))
-    return View(matrix.astype(np.float32), shift.astype(np.float32), low, high)
+    return WindowPlace(matrix.astype(np.float32), shift.astype(np.float32), low, high)
 
 
 def _place_in_body(body: StoredBody, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -417,7 +422,7 @@ def sample_lesion(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sheet:
+class TableSheet:
     """A curved sheet of skin in fat: where two thighs touch, or the skin folds.
 
     Attributes:
@@ -444,7 +449,7 @@ class Sheet:
 
 def sample_sheet(
     shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], rng: np.random.Generator
-) -> Sheet | None:
+) -> TableSheet | None:
     """Three patches in ten have such a sheet, mostly sagittal; it is drawn in fat only and carries no class."""
     if rng.random() > 0.3:
         return None
@@ -453,4 +458,4 @@ def sample_sheet(
     normal /= np.linalg.norm(normal)
     bend = rng.normal(0, 1.5e-3, 2) * spacing[1:] ** 2
     centre = rng.uniform(0.05, 0.95, 3) * np.array(shape)
-    return Sheet(centre, normal * spacing, bend, float(rng.uniform(1.0, 3.0)), float(rng.uniform(-30, 60)))
+    return TableSheet(centre, normal * spacing, bend, float(rng.uniform(1.0, 3.0)), float(rng.uniform(-30, 60)))

@@ -13,7 +13,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BY_ID, BY_KEY, SIDES, Group, Side
+from vastus.anatomy import BY_ID, BY_KEY, SIDES, THIGH_GROUPS, Group, Side
 from vastus.synthesis.atlas import Atlas, Field, Part
 from vastus.synthesis.bundles import grown_together
 from vastus.synthesis.clinical import Person, Population, sample_person, target_volumes_mm3
@@ -34,7 +34,7 @@ from vastus.synthesis.growth import (
 from vastus.synthesis.implants import Implant, implant_parts
 from vastus.synthesis.kernels import NODE_MM
 from vastus.synthesis.muscle_variation import Belly, nearer, sample_bellies, with_bellies
-from vastus.synthesis.tissues import CLASS_OF_TISSUE, Tissue
+from vastus.synthesis.tissues import CLASS_OF_TISSUE, MUSCLE_IDS, Tissue, is_muscle
 from vastus.synthesis.volume_kernels import trilinear
 
 SKIN_MM = 1.8
@@ -261,10 +261,10 @@ def _compartments(
         enlarged: by how much size alone multiplies the atlas' volumes.
     """
     ratios = []
-    for groups in ((Group.ANTERIOR, Group.MEDIAL, Group.POSTERIOR), (Group.GLUTEAL,)):
+    for groups in (THIGH_GROUPS, (Group.GLUTEAL,)):
         have = want = 0.0
         for part in atlas.parts:
-            if part.side is source and not part.procedural and 1 <= part.tissue <= 27:
+            if part.side is source and not part.procedural and part.tissue in MUSCLE_IDS:
                 structure = BY_ID[part.tissue]
                 if structure.group in groups and (structure.key, target) in targets:
                     have += part.volume_mm3 * enlarged
@@ -365,7 +365,7 @@ def _skin_box(
 
 
 def _target(part: Part, plan: SubjectPlan) -> float:
-    if part.procedural or not 1 <= part.tissue <= 27:
+    if part.procedural or part.tissue not in MUSCLE_IDS:
         return np.nan
     side = part.side.opposite if plan.mirrored else part.side
     return plan.target_mm3.get((BY_ID[part.tissue].key, side), np.nan)
@@ -381,11 +381,11 @@ def _first_offsets(parts: tuple[Part, ...], rng: np.random.Generator) -> Offsets
     for number, part in enumerate(parts):
         height = part.voxel_mm[2] * part.distance.shape[2]
         centre[number] = part.origin_mm[2] + height / 2
-        if 1 <= part.tissue <= 27 or part.tissue in (Tissue.OTHER_MUSCLE, Tissue.CALF_MUSCLE):
+        if is_muscle(part.tissue):
             slope[number] = own[number, 0] * 1.2 / max(height / 2, 40.0)
             if part.procedural:
                 middle[number] = wall + own[number, 1] * 0.4
-            elif part.tissue > 27:
+            elif part.tissue not in MUSCLE_IDS:
                 middle[number] = own[number, 1] * 0.8
     return Offsets(middle, slope, centre)
 

@@ -48,9 +48,9 @@ from vastus.synthesis.stream import (
     sample_view,
 )
 from vastus.synthesis.surroundings import cloth_gap, draw_couch, draw_forearms, sample_couch
-from vastus.synthesis.tissues import CLASS_OF_TISSUE, Tissue
+from vastus.synthesis.tissues import BONE_IDS, CLASS_OF_TISSUE, FEMUR, Tissue, any_of
 
-_BONES = (28, 29, int(Tissue.OTHER_BONE))
+_BONES = (*BONE_IDS, int(Tissue.OTHER_BONE))
 _RESIDENT_GB = 24.0
 
 
@@ -120,7 +120,7 @@ class TorchPool:
         starts = rng.integers(tiles.size, size=(3, 3))
         hu = _paint(_Map(part, depth, tissue, grid), body.stored.length_mm, look, tiles, starts)
         labels = self._classes[centre.long()]
-        labels[centre == Tissue.METAL] = 28
+        labels[centre == Tissue.METAL] = FEMUR
         air = tissue == Tissue.AIR
         _surround(hu, air, body.stored, (matrix, shift), fine, rng)
         sheet = sample_sheet(tall, fine, rng)
@@ -134,7 +134,7 @@ class TorchPool:
             base = float(rng.uniform(0, 65))
             blotch = tiles.take(tiles.blotch, rng.integers(tiles.size, size=3), tall)
             hu = torch.where(soft, base + 8 * blotch, hu)
-            labels[lesion[:, :, ::halves] & (labels < 28)] = IGNORE
+            labels[lesion[:, :, ::halves] & ~any_of(labels, BONE_IDS)] = IGNORE
         hu = _acquire(hu, tissue, fine, patch_acquisition(rng), tiles, rng)
         hu = _slices(hu, halves, rng)
         covered = torch.zeros(window_size, dtype=torch.bool, device=self.device)
@@ -218,11 +218,11 @@ def _paint(where: _Map, length_mm: float, look: Look, tiles: _Tiles, starts: NDA
     fatty = fatty + seam * torch.exp(deep.clamp(max=0.0) / 1.2) * (1 - fatty)
     out = torch.where(bias > -50.0, value + fatty.clamp(max=1.0) * (fat_hu - value), out)
 
-    middle = torch.where(what == 28, shaft[None, None, :], 0.0)
+    middle = torch.where(what == FEMUR, shaft[None, None, :], 0.0)
     inner = (spongy_hu + 55 * blotch + 45 * grain + 25 * fibre) * (1 - middle) + (marrow_hu + 12 * blotch) * middle
     wall = (deep + thin + (thick - thin) * middle + 0.5).clamp(0.0, 1.0)
     bone = inner + (cortex_hu * (0.62 + 0.38 * middle) - inner) * wall
-    out = torch.where((what == _BONES[0]) | (what == _BONES[1]) | (what == _BONES[2]), bone, out)
+    out = torch.where(any_of(what, _BONES), bone, out)
 
     strand = fibre + 0.5 * blotch
     out = torch.where(what == Tissue.FAT, fat_hu + septa * torch.exp(-14.0 * strand * strand) + 3.0 * blotch, out)
@@ -307,7 +307,7 @@ def _acquire(
     if bool(metal.any()):
         image = image + _metal_streaks(metal, spacing_mm, rng)
     if acquisition.cupping_hu > 1:
-        rows = ((tissue == 28) | (tissue == 29)).float() * spacing_mm[0]
+        rows = any_of(tissue, BONE_IDS).float() * spacing_mm[0]
         before = torch.cumsum(rows, dim=0)
         image = image - acquisition.cupping_hu * (torch.minimum(before, before[-1:] - before) / 30.0).clamp(0, 1)
     noise = acquisition.noise_hu * tiles.take(tiles.grain, rng.integers(tiles.size, size=3), shape)

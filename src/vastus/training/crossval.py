@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vastus.io.atomic import ensure_folder
 from vastus.training.config import TrainConfig
-from vastus.training.dataset import Case, Dataset, read_pair, require_sound
+from vastus.training.dataset import TrainingCase, TrainingSet, read_pair, require_sound
 from vastus.training.folder import open_folder
 from vastus.training.folds import Fold, folds_of
 
@@ -95,7 +95,7 @@ class _Places:
 
 
 def _one_fold(
-    dataset: Dataset, plan: CrossvalPlan, number: int, fold: Fold, *, places: _Places, options: TrainOptions
+    dataset: TrainingSet, plan: CrossvalPlan, number: int, fold: Fold, *, places: _Places, options: TrainOptions
 ) -> None:
     from vastus.training.loop import train
     from vastus.training.transfer import initial_weights
@@ -112,7 +112,7 @@ def _one_fold(
     predict_cases(run, [cases[n] for n in missing], places.predictions, threads=options.threads)
 
 
-def predict_cases(run: Path, cases: list[Case], folder: Path, *, threads: int | None = None) -> None:
+def predict_cases(run: Path, cases: list[TrainingCase], folder: Path, *, threads: int | None = None) -> None:
     """Export a run next to it and segment cases with it as any user would; label maps on the cases' own grids."""
     from vastus.inference.bundle import load_bundle
     from vastus.inference.choices import RuntimeOptions
@@ -132,7 +132,7 @@ def predict_cases(run: Path, cases: list[Case], folder: Path, *, threads: int | 
         write_labels(result.labels, folder / f"{case.name}{_LABELS}")
 
 
-def _write_references(cases: list[Case], dataset: Dataset, folder: Path) -> None:
+def _write_references(cases: list[TrainingCase], dataset: TrainingSet, folder: Path) -> None:
     """Label maps of the data set with the values of the anatomy table."""
     from vastus.io.labels import write_labels
 

@@ -19,21 +19,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BACKGROUND_ID, BY_KEY, STRUCTURES, Side
+from vastus.anatomy import BACKGROUND_ID, BY_KEY, STRUCTURES, Side, class_of
 from vastus.errors import MissingInputError, TrainingError, VastusError
 from vastus.io.label_names import value_of
 from vastus.io.labels import read_named_image
+from vastus.io.nnunet_layout import CHANNEL, DATASET_FILE, FILE_ENDING, IGNORE_NAME, IMAGES, LABELS, case_of
 from vastus.training.losses import IGNORE
 from vastus.volume import Volume
 
-DATASET_FILE = "dataset.json"
-IMAGES, LABELS = "imagesTr", "labelsTr"
-_CHANNEL = "_0000"
-_IGNORE_NAME = "ignore"
-
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class TrainingCase:
     """One labelled scan."""
 
     name: str
@@ -50,7 +46,7 @@ class MergedLabel:
 
 
 @dataclass(frozen=True, slots=True)
-class Dataset:
+class TrainingSet:
     """A data set as its files say.
 
     Attributes:
@@ -62,7 +58,7 @@ class Dataset:
     """
 
     folder: Path
-    cases: tuple[Case, ...]
+    cases: tuple[TrainingCase, ...]
     values: dict[int, tuple[str, Side]]
     ignore_value: int | None
     merged: dict[int, MergedLabel] = field(default_factory=dict)
@@ -119,7 +115,7 @@ class DatasetReport:
     notices: tuple[str, ...]
 
 
-def read_dataset(folder: Path) -> Dataset:
+def read_dataset(folder: Path) -> TrainingSet:
     """Read the description and the list of cases; nothing is opened but ``dataset.json``.
 
     Raises:
@@ -154,14 +150,14 @@ def check_dataset(folder: Path) -> DatasetReport:
     return DatasetReport(tuple(problems), tuple(notices))
 
 
-def require_sound(folder: Path) -> tuple[Dataset, tuple[str, ...]]:
+def require_sound(folder: Path) -> tuple[TrainingSet, tuple[str, ...]]:
     """The data set and the notices, or one ``TrainingError`` that lists every problem."""
     report = check_dataset(folder)
     _refuse(list(report.problems), folder)
     return read_dataset(folder), report.notices
 
 
-def read_pair(case: Case) -> tuple[Volume, Volume]:
+def read_pair(case: TrainingCase) -> tuple[Volume, Volume]:
     """CT in HU and label map with the data set's own values, on one grid.
 
     Raises:
@@ -181,27 +177,27 @@ def _refuse(problems: list[str], folder: Path) -> None:
         raise TrainingError(f"The data set has {len(problems)} problem(s):\n{listed}\n", path=folder)
 
 
-def _read(folder: Path) -> tuple[Dataset, list[str]]:
+def _read(folder: Path) -> tuple[TrainingSet, list[str]]:
     if not folder.is_dir():
         raise MissingInputError("There is no such data set.", path=folder)
     problems: list[str] = []
     description = _description(folder, problems)
-    ending = str(description.get("file_ending", ".nii.gz"))
+    ending = str(description.get("file_ending", FILE_ENDING))
     merged_names = _merged_names(description, problems)
     values, merged, ignore = _values(description, merged_names, problems)
     images = _files(folder / IMAGES, ending)
     labels = _files(folder / LABELS, ending)
     if not images and not labels:
         raise MissingInputError(
-            f"No cases: looked for {IMAGES}/*{_CHANNEL}{ending} and {LABELS}/*{ending}.", path=folder
+            f"No cases: looked for {IMAGES}/*{CHANNEL}{ending} and {LABELS}/*{ending}.", path=folder
         )
-    others = sorted(name for name in images if not name.endswith(_CHANNEL))
-    problems += [f"{IMAGES}/{name}{ending}: must end in {_CHANNEL}{ending}, one channel" for name in others]
-    named = {name.removesuffix(_CHANNEL): path for name, path in images.items() if name.endswith(_CHANNEL)}
+    others = sorted(name for name in images if not name.endswith(CHANNEL))
+    problems += [f"{IMAGES}/{name}{ending}: must end in {CHANNEL}{ending}, one channel" for name in others]
+    named = {case_of(name): path for name, path in images.items() if name.endswith(CHANNEL)}
     problems += [f"{name}: an image without labels" for name in sorted(named.keys() - labels.keys())]
     problems += [f"{name}: labels without an image" for name in sorted(labels.keys() - named.keys())]
-    cases = tuple(Case(name, named[name], labels[name]) for name in sorted(named.keys() & labels.keys()))
-    return Dataset(folder, cases, values, ignore, merged), problems
+    cases = tuple(TrainingCase(name, named[name], labels[name]) for name in sorted(named.keys() & labels.keys()))
+    return TrainingSet(folder, cases, values, ignore, merged), problems
 
 
 def _description(folder: Path, problems: list[str]) -> dict[str, Any]:
@@ -250,7 +246,7 @@ def _values(
         elif name == "background":
             if value != 0:
                 problems.append(f"{DATASET_FILE}: the background must be 0, not {value}")
-        elif name == _IGNORE_NAME:
+        elif name == IGNORE_NAME:
             ignore = value
         elif value in values or value in merged or value == 0:
             problems.append(f"{DATASET_FILE}: the value {value} has two names")
@@ -279,7 +275,7 @@ def _files(folder: Path, ending: str) -> dict[str, Path]:
     return {p.name.removesuffix(ending): p for p in sorted(folder.iterdir()) if p.name.endswith(ending)}
 
 
-def _check_case(case: Case, dataset: Dataset) -> tuple[list[str], set[int]]:
+def _check_case(case: TrainingCase, dataset: TrainingSet) -> tuple[list[str], set[int]]:
     try:
         _, labels = read_pair(case)
         said = read_named_image(case.labels).names
@@ -295,7 +291,7 @@ def _check_case(case: Case, dataset: Dataset) -> tuple[list[str], set[int]]:
     return _contradicted_names(case, dataset, {v: said[v] for v in values if v and v in said}), values
 
 
-def _contradicted_names(case: Case, dataset: Dataset, said: Mapping[int, str]) -> list[str]:
+def _contradicted_names(case: TrainingCase, dataset: TrainingSet, said: Mapping[int, str]) -> list[str]:
     """Values whose name in the file's own header is another one than the data set's."""
     problems = []
     for value, name in said.items():
@@ -303,7 +299,9 @@ def _contradicted_names(case: Case, dataset: Dataset, said: Mapping[int, str]) -
         if meant is None or value not in dataset.values:
             continue
         key, side = dataset.values[value]
-        if meant % 100 != BY_KEY[key].class_id or (side is not Side.UNKNOWN and meant != BY_KEY[key].label_value(side)):
+        if class_of(meant) != BY_KEY[key].class_id or (
+            side is not Side.UNKNOWN and meant != BY_KEY[key].label_value(side)
+        ):
             problems.append(
                 f"{case.name}: value {value} is {name!r} in the header of {case.labels.name},"
                 f" but {key} in {DATASET_FILE}"

@@ -104,7 +104,7 @@ def export_run(run: Path, bundle: Path, facts: CardFacts, *, licence: str) -> Ex
             precisions=(Precision.FP32, Precision.BF16) if facts.bf16_checked else (Precision.FP32,),
         )
         card = model_card(info, config, state, facts, parameter_count(network), difference)
-        written = write_bundle_files(folder, info, card=card, licence=licence, inference=_monai_entries(config))
+        written = write_bundle_files(folder, info, card=card, licence=licence, inference=monai_entries(info))
     return ExportResult(written, difference)
 
 
@@ -242,18 +242,18 @@ def onnx_difference(path: Path, network: nn.Module, window_size: tuple[int, int,
     return float(np.abs(found - expected).max())
 
 
-def _monai_entries(config: TrainConfig) -> dict[str, Any]:
-    """``network_def`` for MONAI's bundle runner: the registry's builder, so that Vastus must be installed there."""
-    return {
-        "imports": ["$from vastus.training.networks import build_network"],
-        "network_def": {
-            "_target_": "vastus.training.networks.build_network",
-            "name": config.network,
-            "class_count": config.class_count,
-            "window_size": list(config.settings.window_size),
-            "arguments": dict(config.network_arguments),
-        },
+def monai_entries(info: BundleInfo) -> dict[str, Any]:
+    """What MONAI's bundle runner needs; the network is the registry's, so that Vastus must be installed there."""
+    from vastus.training.monai_workflow import workflow
+
+    network = {
+        "_target_": "vastus.training.networks.build_network",
+        "name": info.network.name,
+        "class_count": len(info.classes),
+        "window_size": list(info.preprocessing.window_size),
+        "arguments": dict(info.network.arguments),
     }
+    return workflow(info.preprocessing, info.classes, info.overlap, network)
 
 
 def model_card(

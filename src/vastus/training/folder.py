@@ -21,7 +21,7 @@ from vastus.io.atomic import atomic_folder, ensure_folder
 from vastus.preprocessing import PreprocessingSettings, body_box, normalise_hu, preprocess
 from vastus.training.augmentation import Frame, cut_field, plain_cut, take, varied_cut, vary_intensity
 from vastus.training.config import ANATOMY_CLASSES, TrainConfig
-from vastus.training.dataset import Case, Dataset, read_pair, require_sound
+from vastus.training.dataset import TrainingCase, TrainingSet, read_pair, require_sound
 from vastus.training.folds import Fold, all_of, folds_of
 from vastus.training.losses import IGNORE
 from vastus.training.sources import Patch
@@ -92,7 +92,7 @@ def _fold(data: Path, names: tuple[str, ...], number: int | None) -> Fold:
     return folds[number]
 
 
-def prepare_case(case: Case, dataset: Dataset, config: TrainConfig, cache: Path) -> Path:
+def prepare_case(case: TrainingCase, dataset: TrainingSet, config: TrainConfig, cache: Path) -> Path:
     """Preprocess a case into the cache, unless it is there already; returns its folder.
 
     The folder's name holds a hash of the settings, the classes and the files' sizes and times, so that nothing stale is

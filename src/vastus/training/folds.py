@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from vastus.errors import OutputError, SettingsError, TrainingError
-from vastus.io.atomic import write_text
+from vastus.io.nnunet_layout import SPLITS_FILE, write_splits
 
-SPLITS_FILE = "splits_final.json"
 DEFAULT_FOLDS = 5
 _SEED = 12345
 
@@ -58,9 +57,8 @@ def folds_of(folder: Path, names: tuple[str, ...], count: int | None = None) -> 
     path = folder / SPLITS_FILE
     if not path.is_file():
         folds = make_folds(names, count or DEFAULT_FOLDS)
-        rows = [{"train": list(f.training), "val": list(f.validation)} for f in folds]
         try:
-            write_text(path, json.dumps(rows, indent=2) + "\n")
+            write_splits(folder, [(fold.training, fold.validation) for fold in folds])
         except OutputError:
             # A read-only data set gets the same folds every time without the file.
             return folds

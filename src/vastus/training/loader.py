@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vastus.preprocessing import normalise_hu_tensor
 from vastus.training.sources import PatchSource, SyntheticSource
 
 if TYPE_CHECKING:
@@ -86,12 +87,11 @@ def rendered_batches(
     from vastus.synthesis.torch_patches import TorchPool
 
     pool, settings = TorchPool(source.folder, device), source.settings
-    low, high = settings.hu_window
     for indices in _Steps(place, first_step):
         images, labels = [], []
         for index in indices:
             hu, classes = pool.patch(source.seed, index, settings.window_size, settings.spacing_mm)
-            image = ((hu - low) / (high - low)).clamp(0.0, 1.0) ** settings.gamma
+            image = normalise_hu_tensor(hu, settings)
             mirrored = source.mirrors(index)
             images.append(image.flip(0) if mirrored else image)
             labels.append(classes.flip(0) if mirrored else classes)

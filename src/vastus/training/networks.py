@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from vastus.anatomy import CLASS_COUNT
 from vastus.errors import MissingExtraError, SettingsError
@@ -48,8 +48,10 @@ class NetworkEntry:
 
 
 PAPER_SETTINGS = PreprocessingSettings()
+TRAINING_HU_WINDOW: Final = (-150.0, 250.0)
+"""What a new network is trained with unless the run says otherwise; its bundle then says what it reads."""
 FAST_SETTINGS = PreprocessingSettings(
-    hu_window=(-150.0, 250.0), gamma=1.0, spacing_mm=(2.0, 2.0, 4.0), window_size=(96, 96, 64), antialias=True
+    hu_window=TRAINING_HU_WINDOW, gamma=1.0, spacing_mm=(2.0, 2.0, 4.0), window_size=(96, 96, 64), antialias=True
 )
 
 

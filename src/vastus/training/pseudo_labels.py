@@ -8,8 +8,8 @@ thighs touch, specks, soft tissue that was passed over, and whatever lies near a
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,16 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.anatomy import BACKGROUND_ID, STRUCTURES, Group
-from vastus.errors import GeometryError, SettingsError
+from vastus.attempts import Attempts
+from vastus.errors import GeometryError, MissingInputError, SettingsError
 from vastus.inference.islands import find_parts
-from vastus.io.atomic import ensure_folder, write_text
-from vastus.training.dataset import DATASET_FILE, IMAGES, LABELS
+from vastus.io.atomic import ensure_folder
+from vastus.io.nnunet_layout import IMAGES, LABELS, image_name, labels_name, write_description
+from vastus.label_arrays import classes_of
 from vastus.training.losses import IGNORE
 from vastus.training.renaming import renamed
 from vastus.volume import Volume, from_ras, to_ras
 
 SOFT_TISSUE_HU = (-20.0, 150.0)
-AIR_HU = -400.0
+MOST_AIR_HU = -400.0
 SHEET_MM = 6.0
 """Soft tissue thinner than this that reaches the air is skin."""
 SPECK_MM3 = 2000.0
@@ -41,14 +43,14 @@ Segment = Callable[[Volume], Volume]
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class ImageVariant:
     """One way to look at a scan: in a mirror, and with voxels said to be ``zoom`` times as large."""
 
     mirror: bool
     zoom: float
 
 
-VIEWS = tuple(View(mirror, zoom) for zoom in (1.0, 0.93, 1.07) for mirror in (False, True))
+IMAGE_VARIANTS = tuple(ImageVariant(mirror, zoom) for zoom in (1.0, 0.93, 1.07) for mirror in (False, True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,9 @@ class PseudoCase:
     outlines: Volume | None = None
 
 
-def vote(scan: Volume, segment: Segment, views: Sequence[View] = VIEWS) -> tuple[Classes, NDArray[np.float32]]:
+def vote(
+    scan: Volume, segment: Segment, views: Sequence[ImageVariant] = IMAGE_VARIANTS
+) -> tuple[Classes, NDArray[np.float32]]:
     """Class ids that most views give, and the share of the views that do; axes of ``to_ras``.
 
     Of classes with equally many votes the one with the smaller id is given; its share tells that it is no majority.
@@ -83,13 +87,13 @@ def vote(scan: Volume, segment: Segment, views: Sequence[View] = VIEWS) -> tuple
     return winner, (count / len(views)).astype(np.float32)
 
 
-def _classes_seen(scan: Volume, segment: Segment, view: View) -> Classes:
+def _classes_seen(scan: Volume, segment: Segment, view: ImageVariant) -> Classes:
     upright = to_ras(scan)
     array = upright.array[::-1] if view.mirror else upright.array
     affine = upright.affine.copy()
     affine[:3, :3] *= view.zoom
-    said = segment(Volume(np.ascontiguousarray(array), affine)).array % 100
-    return np.ascontiguousarray(said[::-1] if view.mirror else said, dtype=np.uint8)
+    said = classes_of(segment(Volume(np.ascontiguousarray(array), affine)).array)
+    return np.ascontiguousarray(said[::-1] if view.mirror else said)
 
 
 def settle(classes: Classes, agreement: NDArray[np.float32], least: float) -> Classes:
@@ -110,7 +114,7 @@ def skin(ct: Volume) -> Mask:
     near_air = _disc(SHEET_MM, ct.spacing_mm)
     found = np.zeros(soft.shape, bool)
     for k in range(soft.shape[2]):
-        air = ct.array[:, :, k] < AIR_HU
+        air = ct.array[:, :, k] < MOST_AIR_HU
         if not air.any() or not soft[:, :, k].any():
             continue
         # A border of soft tissue around the slice: what the edge of the scan cuts is not thin.
@@ -223,43 +227,49 @@ def pseudo_label(case: PseudoCase, segment: Segment, trust: Trust) -> Volume:
 
 
 def write_pseudo_set(
-    cases: Sequence[Callable[[], PseudoCase]],
+    cases: Mapping[str, Callable[[], PseudoCase]],
     segment: Segment,
     folder: Path,
     *,
     trust: Trust,
     tell: Callable[[str], None] = lambda _: None,
+    attempts: Attempts | None = None,
 ) -> None:
     """Write a data set in nnU-Net layout that ``vastus train --data`` takes.
 
     Args:
-        cases: each read when its turn comes.
+        cases: by name; each read when its turn comes.
         segment: the network.
         folder: gets ``imagesTr``, ``labelsTr`` and ``dataset.json``; cases that are there already are kept.
         trust: what is taken for a label.
         tell: told one line a case.
+        attempts: gets the cases that fail, which do not stop the others; without it the first one does.
+
+    Raises:
+        MissingInputError: no case could be labelled.
     """
     from vastus.synthesis.dataset import write_image
 
+    each = attempts.of if attempts is not None else lambda _: nullcontext()
+
     images, maps = ensure_folder(folder / IMAGES), ensure_folder(folder / LABELS)
-    for read in cases:
-        case = read()
-        target = maps / f"{case.name}.nii.gz"
-        if not target.is_file():
-            labels = pseudo_label(case, segment, trust)
-            write_image(case.scan, images / f"{case.name}_0000.nii.gz")
-            write_image(labels, target)
-            known = labels.array != IGNORE
-            named = known & (labels.array != BACKGROUND_ID)
-            tell(f"{case.name}: {known.mean():.0%} of the voxels labelled, {named.mean():.0%} with a structure")
-    description = {
-        "channel_names": {"0": "CT"},
-        "labels": {"background": BACKGROUND_ID} | {s.key: s.class_id for s in STRUCTURES} | {"ignore": IGNORE},
-        "numTraining": len(cases),
-        "file_ending": ".nii.gz",
-        "description": "Pseudo-labels: a network's own output where several views agree. Not for evaluation.",
-    }
-    write_text(folder / DATASET_FILE, json.dumps(description, indent=2) + "\n")
+    for name, read in cases.items():
+        target = maps / labels_name(name)
+        with each(name):
+            if not target.is_file():
+                case = read()
+                labels = pseudo_label(case, segment, trust)
+                write_image(case.scan, images / image_name(name))
+                write_image(labels, target)
+                known = labels.array != IGNORE
+                named = known & (labels.array != BACKGROUND_ID)
+                tell(f"{name}: {known.mean():.0%} of the voxels labelled, {named.mean():.0%} with a structure")
+    made = [name for name in cases if (maps / labels_name(name)).is_file()]
+    if not made:
+        raise MissingInputError("No scan could be labelled.", path=folder)
+    notes = {"description": "Pseudo-labels: a network's own output where several views agree. Not for evaluation."}
+    values = {s.key: s.class_id for s in STRUCTURES}
+    write_description(folder, values, len(made), ignore=IGNORE, notes=notes)
 
 
 def _disc(radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:

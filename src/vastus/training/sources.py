@@ -36,7 +36,7 @@ class PatchSource(Protocol):
         ...
 
 
-class Pool(Protocol):
+class PatchPool(Protocol):
     """What ``vastus.synthesis.stream.open_pool`` gives."""
 
     def patch(
@@ -58,7 +58,7 @@ class SyntheticSource:
         self.settings = settings
         self.seed = seed
         self.mirror = mirror
-        self._pool: Pool | None = None
+        self._pool: PatchPool | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the open pool, which each process opens for itself."""
@@ -82,13 +82,13 @@ class SyntheticSource:
         return self.mirror and bool(np.random.default_rng((self.seed, index, 17)).random() < 0.5)
 
 
-def open_pool(folder: Path) -> Pool:
+def open_pool(folder: Path) -> PatchPool:
     """Open a pool of synthetic subjects; a clear error when the folder is not one."""
     if not folder.exists():
         raise SettingsError("There is no such pool of synthetic subjects.", path=folder)
     from vastus.synthesis import stream
 
-    pool: Pool = stream.open_pool(folder)
+    pool: PatchPool = stream.open_pool(folder)
     return pool
 
 

@@ -5,7 +5,6 @@ Every page is watched: an error in a script, or a request to anywhere but the se
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,27 +19,13 @@ if TYPE_CHECKING:
     from annotation_server import Running
     from viewer_page import Viewer
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine")
-    playwright = pytest.importorskip("playwright.sync_api", reason="the browser is driven by playwright")
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+    from browser import chromium
+
+    with chromium() as started:
         yield started
-        started.close()
 
 
 def turned(volume: Volume) -> Volume:
@@ -81,7 +66,7 @@ def open_viewer(browser: Any, server: Running) -> Iterator[Callable[..., Viewer]
 
     def open_one(path: str = "/?view=axial", address: str | None = None) -> Viewer:
         page = browser.new_page(viewport={"width": 1000, "height": 600})
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(90_000)
         viewer = Viewer(page, address or server.address)
         viewers.append(viewer)
         viewer.go(path)

@@ -13,6 +13,7 @@ from PIL import Image
 from annotation_server import Running
 from vastus.annotation.project.review import CheckState
 from vastus.annotation.project.store import Draft, Kind, Version
+from vastus.volume import Volume
 from viewer_page import Viewer, saved_labels
 
 FEMUR_RIGHT = 128
@@ -66,6 +67,11 @@ class PlantedReview:
         path.write_bytes(buffer.getvalue())
         return path
 
+    def proposal(self, _finding_id: str) -> tuple[str, Volume, Volume]:
+        labels = self.server.project.current_labels("ras")
+        corrected = np.where(labels.array == FEMUR_RIGHT, 0, labels.array).astype(np.uint8)
+        return "island, femur", labels, labels.with_array(corrected)
+
     def accept(self, finding_id: str, author: str) -> Version | None:
         project = self.server.project
         current = project.store.current("ras")
@@ -102,6 +108,9 @@ def test_accept_and_reject(server: Running, review: PlantedReview, open_viewer: 
     assert viewer.place["voxel"][2] == 20
     assert viewer.text("#selected strong") == "Femur"
     viewer.page.click(".finding[data-id=a1] button:has-text('Accept correction')")
+    viewer.page.wait_for_selector("#proposal:visible td")
+    assert "Femur" in viewer.text("#proposal") and review.states["a1"] == "open"
+    viewer.page.click("#accept-proposal")
     viewer.wait_for_version(2)
     labels, _ = saved_labels(server, "ras", 2)
     assert FEMUR_RIGHT not in labels

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from annotation_server import Running
+from vastus.anatomy import LABELS
 from viewer_page import Viewer, saved_labels
 
 VASTUS_LATERALIS_RIGHT, VASTUS_LATERALIS_LEFT, FEMUR_RIGHT = 103, 203, 128
@@ -254,9 +255,9 @@ def test_saved_meanwhile_by_someone_else(server: Running, open_viewer: Open) -> 
     viewer.page.focus("#planes")
     viewer.keys("e", " ")
     viewer.save("mine")
-    viewer.page.click("dialog[open] button:has-text('Save after it')")
     viewer.wait_for_version(3)
-    assert [v.note for v in server.project.store.versions("ras")] == ["", "in between", "mine"]
+    notes = [v.note for v in server.project.store.versions("ras")]
+    assert notes == ["", "in between", "mine (joined with version 2)"]
 
 
 def test_solo_search_and_volumes(open_viewer: Open) -> None:
@@ -269,9 +270,17 @@ def test_solo_search_and_volumes(open_viewer: Open) -> None:
     choose(viewer, "Femur")
     viewer.keys("s")
     shown = "[...Array(256).keys()].filter(v => vastus.scene.lut[4 * v + 3] > 0)"
-    assert viewer.page.evaluate(shown) == [28, 128, 228, 254, 255]  # on all sides, the background seed, unlabelled
+    assert viewer.page.evaluate(shown) == [
+        28,
+        128,
+        228,
+        252,
+        253,
+        254,
+        255,
+    ]  # on all sides, a tool's change, seed, unlabelled
     viewer.keys("s")
-    assert len(viewer.page.evaluate(shown)) == 3 * 29 + 2
+    assert len(viewer.page.evaluate(shown)) == len(LABELS) + 4
     viewer.page.uncheck("input[aria-label='Bones, left']")
     assert {228, 229}.isdisjoint(viewer.page.evaluate(shown))
     viewer.page.fill("#find", "hamstrings")
@@ -293,6 +302,7 @@ def test_tools_of_the_server(server: Running, open_viewer: Open) -> None:
     )
     voxel = viewer.place["voxel"]
     viewer.page.click("[data-server-tool=between-slices]")
+    viewer.page.click("#accept-proposal")
     viewer.wait_for_version(1)
     version = server.project.store.version("new", 1)
     assert version.kind.value == "tool"
@@ -307,12 +317,12 @@ def test_tools_of_the_server(server: Running, open_viewer: Open) -> None:
     viewer.keys("b", "ArrowLeft", "ArrowLeft", "ArrowLeft", "ArrowLeft", " ")
     assert viewer.place["value"] == 254
     viewer.page.click("[data-server-tool=grow]")
-    viewer.page.wait_for_selector("dialog[open] td")
-    assert "Femur" in viewer.text("dialog[open]") and len(server.project.store.versions("new")) == 1
-    viewer.page.click("dialog[open] button:has-text('Cancel')")
+    viewer.page.wait_for_selector("#proposal:visible td")
+    assert "Femur" in viewer.text("#proposal") and len(server.project.store.versions("new")) == 1
+    viewer.page.click("#cancel-proposal")
     assert len(server.project.store.versions("new")) == 1
     viewer.page.click("[data-server-tool=grow]")
-    viewer.page.click("dialog[open] button:has-text('new version')")
+    viewer.page.click("#accept-proposal")
     viewer.wait_for_version(2)
     grown, _ = saved_labels(server, "new", 2)
     assert set(np.unique(grown)) == {0, FEMUR_RIGHT}
@@ -336,3 +346,26 @@ def test_uncertainty_next_case_and_models(server: Running, open_viewer: Open) ->
     viewer.page.wait_for_selector("#legend", state="hidden")
     assert viewer.page.evaluate("vastus.scene.nv.volumes.length") == 1
     assert not viewer.page.is_checked("#outline")
+
+
+def test_who_waits_for_the_network_sees_the_queue_and_can_stop(server: Running, open_viewer: Open) -> None:
+    import threading
+
+    from vastus.annotation.models.engine import Kind, Purpose
+
+    gate = threading.Event()
+    held = server.project.engine.submit(lambda _load: gate.wait(600), Purpose(Kind.LABEL, "ras", "local"))
+    viewer = open_viewer()
+    viewer.open("new")
+    viewer.page.click("#tab-models")
+    viewer.page.wait_for_selector("#model option", state="attached")
+    viewer.page.click("#infer")
+    viewer.page.wait_for_selector(".queue span:not(:empty)")
+    assert viewer.text(".queue span") == "Next in the queue"
+    viewer.page.click(".queue button")
+    viewer.page.wait_for_selector("#message[data-kind=error]")
+    assert "stopped" in viewer.text("#message")
+    assert viewer.page.locator(".queue").count() == 0
+    gate.set()
+    assert held.result(60) is True
+    assert server.project.store.current("new") is None

@@ -14,15 +14,24 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
-from vastus import __version__
-from vastus.annotation.http import auth_routes, monai_routes, outline_routes, review_routes, tool_routes, viewer_routes
+from vastus.annotation.http import (
+    auth_routes,
+    monai_routes,
+    outline_routes,
+    overview_routes,
+    review_routes,
+    tool_routes,
+    viewer_routes,
+)
 from vastus.annotation.http.access import refuse_strangers
 from vastus.annotation.http.middleware import BodyRefused, Guard, GuardSettings, error_body
 from vastus.annotation.logs import LOG
 from vastus.annotation.project.project import Project
 from vastus.annotation.refusals import BadRequestError, NotSignedInError, status_of
 from vastus.errors import OutputError, VastusError
+from vastus.version import __version__
 
 VIEWER: Final = Path(__file__).parents[1] / "viewer"
 
@@ -51,6 +60,7 @@ def create_app(project: Project) -> FastAPI:
     app.include_router(viewer_routes.router)
     app.include_router(tool_routes.router)
     app.include_router(outline_routes.router)
+    app.include_router(overview_routes.router)
     app.include_router(review_routes.router)
     app.include_router(monai_routes.router)
     _serve_viewer(app)
@@ -106,6 +116,11 @@ async def _disk(_request: Request, error: Exception) -> Response:
     return JSONResponse(error_body(problem), status_code=int(HTTPStatus.INSUFFICIENT_STORAGE))
 
 
+async def _hung_up(_request: Request, _error: Exception) -> Response:
+    """The client went away in the middle of its body: nobody reads this, and nothing failed."""
+    return JSONResponse(error_body(BadRequestError("The body broke off.")), status_code=400)
+
+
 async def _unexpected(_request: Request, error: Exception) -> Response:
     # Only the kind and place of the error: its text may hold what a client sent.
     place = error.__traceback__
@@ -121,6 +136,7 @@ _HANDLERS: Final[dict[Any, Callable[[Request, Exception], Awaitable[Response]]]]
     VastusError: _refused,
     RequestValidationError: _invalid,
     HTTPException: _http,
+    ClientDisconnect: _hung_up,
     OSError: _disk,
     OutputError: _disk,
     sqlite3.OperationalError: _disk,

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
 
+from vastus.annotation.hosts import LOOPBACK_HOSTS
 from vastus.annotation.refusals import (
     BadRequestError,
     ForeignOriginError,
@@ -30,7 +31,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 LINGER_S: Final = 10.0
 """How long the rest of a body is read, and thrown away, after its answer went out."""
 PATIENCE_S: Final = 30.0
@@ -98,7 +98,7 @@ class Guard:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message.get("headers", ()), *_HEADERS, *_no_store(scope, message)]
+                message["headers"] = [*message.get("headers", ()), *_missing(message), *_no_store(scope, message)]
             elif not body.finished and not message.get("more_body", False):
                 # The server hangs up after the last piece. A client that still sends would see that, not the answer.
                 await send({**message, "more_body": True})
@@ -220,6 +220,12 @@ def _host_name(host: str) -> str:
 
 def _header(scope: Scope, name: bytes) -> str | None:
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
+
+
+def _missing(message: Message) -> list[tuple[bytes, bytes]]:
+    """The headers of every answer, without those that an answer brings its own of (a stricter or other policy)."""
+    own = {name.lower() for name, _ in message.get("headers", ())}
+    return [(name, value) for name, value in _HEADERS if name not in own]
 
 
 def _no_store(scope: Scope, message: Message) -> list[tuple[bytes, bytes]]:

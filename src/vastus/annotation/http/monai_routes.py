@@ -22,16 +22,16 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Res
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from vastus import __version__
 from vastus.anatomy import LABELS, SIDES
 from vastus.annotation.http.access import LOCAL_USER, By, CurrentProject, User, user_of
 from vastus.annotation.http.viewer_routes import NIFTI_GZ, grid_of, version_row
+from vastus.annotation.models.engine import Purpose, RequestKind
 from vastus.annotation.models.trainer import TrainRequest
 from vastus.annotation.names import checked_name, name_from, tidy_note
 from vastus.annotation.project.project import Project, label_names
 from vastus.annotation.project.sessions import DEFAULT_SECONDS, LONGEST_SECONDS
 from vastus.annotation.project.store import FINAL_TAG, ORIGINAL_TAG, CaseState, Draft, Kind, Version
-from vastus.annotation.project.toolbox import Work
+from vastus.annotation.project.toolbox import ToolWork
 from vastus.annotation.refusals import BadRequestError, UnknownItemError
 from vastus.annotation.uploads.intake import (
     VALUE_OF_NAME,
@@ -47,9 +47,11 @@ from vastus.annotation.uploads.receiving import received_file
 from vastus.curation.ranking import Strategy
 from vastus.errors import InputError
 from vastus.io.labels import write_labels
-from vastus.io.scan_types import Grid
+from vastus.io.nnunet_layout import image_name, labels_name
+from vastus.io.scan_types import VoxelGrid
 from vastus.io.scans import read_scan
 from vastus.refinement.grow_from_seeds import BACKGROUND_SEED
+from vastus.version import __version__
 from vastus.volume import Volume
 
 router = APIRouter(dependencies=[Depends(user_of)], tags=["MONAI Label"])
@@ -140,7 +142,7 @@ def datastore(project: CurrentProject, output: str = "stats") -> Any:
         }
     if output == "train":
         found = project.labels.finals()
-        return [{"image": f"{f.case_id}_0000.nii.gz", "label": f"{f.case_id}.nii.gz"} for f in found]
+        return [{"image": image_name(f.case_id), "label": labels_name(f.case_id)} for f in found]
     return _stats(project)
 
 
@@ -362,7 +364,7 @@ def logs(project: CurrentProject, lines: Annotated[int, Query(ge=1, le=2000)] = 
 
 async def _segmented(project: Project, user: str, model: str, query: InferQuery, form: InferForm) -> tuple[str, Volume]:
     if form.file is None and not query.session_id:
-        name, found = await asyncio.wrap_future(await run_in_threadpool(project.segment, query.image, model))
+        name, found = await asyncio.wrap_future(await run_in_threadpool(project.segment, query.image, model, user))
         return name, found.labels
     bundle = project.registry.bundle(model)
 
@@ -374,7 +376,7 @@ async def _segmented(project: Project, user: str, model: str, query: InferQuery,
             return _scan_of(path, project)
 
     volume = await run_in_threadpool(scan)
-    future = project.engine.submit(lambda load: load(bundle).segment(volume))
+    future = project.engine.submit(lambda load: load(bundle).segment(volume), Purpose(RequestKind.LABEL, who=user))
     return bundle.folder.name, (await asyncio.wrap_future(future)).labels
 
 
@@ -387,7 +389,7 @@ def _grown(
     named = _names_of(values.get("label_info"))
     if query.session_id:
         scan = read_scan(project.sessions.get(query.session_id, user).image).volume
-        grid, key = Grid(scan.shape, scan.affine), f"session {query.session_id}"
+        grid, key = VoxelGrid(scan.shape, scan.affine), f"session {query.session_id}"
     else:
         case_id = project.cases.get(query.image).id
         scan, grid, key = project.image(case_id), grid_of(project, case_id), case_id
@@ -396,11 +398,11 @@ def _grown(
             return _one_structure(project, (path, grid, key, scan), named, values)
         segments = Segments.from_label_info(values.get("label_info"))
         drawn = read_label_upload(path, grid, segments, frozenset({BACKGROUND_SEED}))
-    return drawn.with_array(project.tools.grow(Work(key, drawn, None, lambda: scan)).labels), None
+    return drawn.with_array(project.tools.grow(ToolWork(key, drawn, None, lambda: scan)).labels), None
 
 
 def _one_structure(
-    project: Project, sent: tuple[Path, Grid, str, Volume], named: list[str], values: dict[str, Any]
+    project: Project, sent: tuple[Path, VoxelGrid, str, Volume], named: list[str], values: dict[str, Any]
 ) -> tuple[Volume, list[int]]:
     """3D Slicer's scribbles: foreground and background strokes for the structure that is selected there."""
     path, grid, key, scan = sent
@@ -410,7 +412,9 @@ def _one_structure(
     meaning = {_STROKES: selected, _BACKGROUND_STROKES: BACKGROUND_SEED}
     strokes = Segments({position: meaning.get(name, 0) for position, name in enumerate(named, start=1)})
     drawn = read_label_upload(path, grid, strokes, frozenset({BACKGROUND_SEED}))
-    return drawn.with_array(project.tools.grow(Work(f"{key} {selected}", drawn, None, lambda: scan)).labels), [selected]
+    return drawn.with_array(project.tools.grow(ToolWork(f"{key} {selected}", drawn, None, lambda: scan)).labels), [
+        selected
+    ]
 
 
 def _answer(project: Project, labels: Volume, said: tuple[str, str, str, float], present: list[int] | None) -> Response:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
-from vastus.annotation.http.access import CurrentProject, User, user_of
+from vastus.annotation.http.access import By, Caller, CurrentProject, User, user_of
+from vastus.annotation.http.previews import preview_of
 from vastus.annotation.http.viewer_routes import NIFTI_GZ, version_row
-from vastus.annotation.project.project import Project
 from vastus.annotation.project.uncertainty_queue import CaseUncertainty
 from vastus.curation.ranking import Strategy
 
@@ -38,15 +39,15 @@ def ranking(
 
 
 @router.get("/cases/{case_id}/uncertainty")
-async def uncertainty(case_id: str, project: CurrentProject, model: str | None = None) -> list[dict[str, Any]]:
+async def uncertainty(case_id: str, by: By, model: str | None = None) -> list[dict[str, Any]]:
     """How unsure the model is of each structure, 0..1, the least sure first; computed if it is not known yet."""
-    return (await _uncertainty(project, case_id, model)).rows()
+    return (await _uncertainty(by, case_id, model)).rows()
 
 
 @router.get("/cases/{case_id}/uncertainty.nii.gz", response_class=FileResponse)
-async def uncertainty_map(case_id: str, project: CurrentProject, model: str | None = None) -> FileResponse:
+async def uncertainty_map(case_id: str, by: By, model: str | None = None) -> FileResponse:
     """The same for each voxel, 0..100, on the grid of the case."""
-    found = await _uncertainty(project, case_id, model)
+    found = await _uncertainty(by, case_id, model)
     return FileResponse(found.map_path, media_type=NIFTI_GZ, filename=f"{case_id}-uncertainty.nii.gz")
 
 
@@ -74,6 +75,13 @@ def picture(finding_id: str, project: CurrentProject) -> FileResponse:
     return FileResponse(project.review.picture(finding_id), media_type="image/png")
 
 
+@router.get("/findings/{finding_id}/proposal")
+def proposal(finding_id: str, project: CurrentProject) -> dict[str, Any]:
+    """What accepting would change: mL of each structure, and the voxels."""
+    note, before, after = project.review.proposal(finding_id)
+    return preview_of(note, before, after).row()
+
+
 @router.post("/findings/{finding_id}/accept")
 def accept(finding_id: str, project: CurrentProject, user: User) -> dict[str, Any]:
     """Agree: the proposed correction becomes a new version; without one the finding stays open, to be drawn by hand."""
@@ -90,5 +98,6 @@ def reject(finding_id: str, project: CurrentProject, user: User) -> dict[str, An
     return {"id": finding_id, "state": "rejected"}
 
 
-async def _uncertainty(project: Project, case_id: str, model: str | None) -> CaseUncertainty:
-    return await asyncio.wrap_future(await run_in_threadpool(project.uncertainty_queue.ask, case_id, model))
+async def _uncertainty(by: Caller, case_id: str, model: str | None) -> CaseUncertainty:
+    asked = partial(by.project.uncertainty_queue.ask, case_id, model, who=by.user)
+    return await asyncio.wrap_future(await run_in_threadpool(asked))

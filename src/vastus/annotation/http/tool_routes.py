@@ -6,7 +6,6 @@ version is worked on. What comes out is a new version.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -15,15 +14,14 @@ from starlette.concurrency import run_in_threadpool
 
 from vastus.anatomy import BY_VALUE
 from vastus.annotation.http.access import By, user_of
+from vastus.annotation.http.previews import Preview
 from vastus.annotation.http.viewer_routes import grid_of, version_row
 from vastus.annotation.project.store import Draft, Kind, Version
-from vastus.annotation.project.toolbox import Plane, Tool, ToolOptions, Work, changes_of
+from vastus.annotation.project.toolbox import SlicePlane, Tool, ToolOptions, ToolWork, changes_of
 from vastus.annotation.refusals import BadRequestError
-from vastus.annotation.structures import display_name
 from vastus.annotation.uploads.intake import read_label_upload
 from vastus.annotation.uploads.receiving import incoming
 from vastus.refinement.grow_from_seeds import BACKGROUND_SEED
-from vastus.refinement.grow_structures import Change
 
 router = APIRouter(prefix="/api/cases/{case_id}/tools", dependencies=[Depends(user_of)], tags=["Tools"])
 
@@ -44,7 +42,7 @@ class ToolQuery(BaseModel):
 
     parent: int | None = None
     value: int | None = None
-    plane: Plane = Plane.AXIAL
+    plane: SlicePlane = SlicePlane.AXIAL
     slices: str = Field(default="", max_length=40_000)
     width_mm: float = Field(default=3.0, gt=0, le=50)
     sigma_mm: float = Field(default=2.0, gt=0, le=50)
@@ -88,40 +86,17 @@ async def run_tool(
                 drawn = read_label_upload(path, grid_of(project, case_id), also=strokes)
             else:
                 drawn = project.current_labels(case_id) if found is None else found
-            given = Work(case_id, drawn, found, lambda: project.image(case_id))
+            given = ToolWork(case_id, drawn, found, lambda: project.image(case_id))
             labels, note = project.tools.run(tool, given, options)
             if query.preview:
-                return Preview(note, changes_of(given, labels))
+                return Preview(note, drawn, labels, changes_of(given, labels))
             return project.save(case_id, Draft(Kind.TOOL, by.user, query.parent, note), labels)
 
         made = await run_in_threadpool(work)
         if isinstance(made, Preview):
             response.status_code = 200
-            return made.row()
+            return await run_in_threadpool(made.row)
         return version_row(made)
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """What a tool would do."""
-
-    note: str
-    changes: tuple[Change, ...]
-
-    def row(self) -> dict[str, Any]:
-        """For a client, volumes in mL."""
-        rows = [
-            {
-                "value": c.value,
-                "name": display_name(BY_VALUE[c.value]) if c.value in BY_VALUE else "",
-                "before_ml": round(c.before_ml, 2),
-                "after_ml": round(c.after_ml, 2),
-                "gained_ml": round(c.gained_ml, 2),
-                "lost_ml": round(c.lost_ml, 2),
-            }
-            for c in self.changes
-        ]
-        return {"note": self.note, "changes": rows}
 
 
 def _numbers(text: str, what: str) -> list[int]:

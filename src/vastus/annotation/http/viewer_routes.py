@@ -21,7 +21,7 @@ from vastus.annotation.refusals import NotReadyError, UnknownItemError
 from vastus.annotation.structures import structure_rows
 from vastus.annotation.uploads.intake import read_label_upload
 from vastus.annotation.uploads.receiving import received_body
-from vastus.io.scan_types import Grid
+from vastus.io.scan_types import VoxelGrid
 
 router = APIRouter(prefix="/api", dependencies=[Depends(user_of)], tags=["Vastus"])
 
@@ -158,10 +158,37 @@ def volumes(case_id: str, version: int, project: CurrentProject) -> list[dict[st
 async def infer(case_id: str, user: User, project: CurrentProject, model: str | None = None) -> dict[str, Any]:
     """Let a network label the case; what it finds becomes a new version."""
     await run_in_threadpool(project.store.refuse_locked, case_id, user)
-    queued = await run_in_threadpool(project.segment, case_id, model)
+    queued = await run_in_threadpool(project.segment, case_id, model, user)
     name, found = await asyncio.wrap_future(queued)
     saved = await run_in_threadpool(project.save_prediction, case_id, name, found.labels, user)
     return version_row(saved) | {"warnings": list(found.warnings)}
+
+
+@router.get("/queue")
+def queue(project: CurrentProject) -> list[dict[str, Any]]:
+    """What the network works on and what waits for it, in the order of its turn; position 0 has begun."""
+    return [
+        {
+            "id": row.id,
+            "kind": row.purpose.kind.value,
+            "case": row.purpose.case_id,
+            "who": row.purpose.who,
+            "state": row.state.value,
+            "position": row.position,
+            "stage": row.stage,
+            "done": row.done,
+            "total": row.total,
+            "seconds_left": None if row.seconds_left is None else round(row.seconds_left, 1),
+        }
+        for row in project.engine.queue()
+    ]
+
+
+@router.delete("/queue/{job_id}")
+def leave_queue(job_id: str, user: User, project: CurrentProject) -> dict[str, Any]:
+    """Stop one's own request, or one that the server does for itself, before its next window."""
+    project.engine.stop(job_id, user)
+    return {"id": job_id, "stopped": True}
 
 
 @router.get("/models")
@@ -220,7 +247,7 @@ def version_row(version: Version) -> dict[str, Any]:
     }
 
 
-def grid_of(project: Project, case_id: str) -> Grid:
+def grid_of(project: Project, case_id: str) -> VoxelGrid:
     """The grid that labels of a case must lie on; the scan is read if that is what it takes."""
     project.cases.image_path(case_id)
     grid = project.cases.grid(case_id)
@@ -229,7 +256,7 @@ def grid_of(project: Project, case_id: str) -> Grid:
     return grid
 
 
-def spacing_of(grid: Grid) -> list[float]:
+def spacing_of(grid: VoxelGrid) -> list[float]:
     """Distance of neighbouring voxels along the axes of a grid, in mm."""
     return [round(float(s), 6) for s in np.linalg.norm(grid.affine[:3, :3], axis=0)]
 

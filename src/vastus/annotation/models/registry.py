@@ -1,32 +1,23 @@
-"""The networks that the server can use, and the one thread that runs them."""
+"""The networks that the server can use."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final
 
 from vastus.annotation.names import checked_name
 from vastus.annotation.project.layout import Layout
 from vastus.annotation.project.store import Store
-from vastus.annotation.refusals import BusyError, UnknownItemError
+from vastus.annotation.refusals import UnknownItemError
 from vastus.errors import VastusError
 from vastus.inference.bundle import INFO_FILE, Bundle, default_bundle_folder, load_bundle
-from vastus.inference.choices import RuntimeOptions
 
-if TYPE_CHECKING:
-    from vastus.inference.predictor import Predictor
-
-Result = TypeVar("Result")
 _SELECTED: Final = "selected model"
-_KEPT_LOADED: Final = 2
-_MOST_WAITING: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,48 +106,6 @@ class ModelRegistry:
             if bundle is None:
                 bundle = self._checked[folder] = load_bundle(folder)
             return bundle
-
-
-class Engine:
-    """Runs networks one after another in a thread of its own, so that the server goes on answering."""
-
-    def __init__(self, options: RuntimeOptions | None = None) -> None:
-        self._options = options or RuntimeOptions()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="network")
-        self._loaded: OrderedDict[Path, Predictor] = OrderedDict()
-        self._waiting = 0
-        self._guard = threading.Lock()
-
-    def submit(self, work: Callable[[Callable[[Bundle], Predictor]], Result]) -> Future[Result]:
-        """Queue work; it is given a function that turns a bundle into a loaded predictor.
-
-        Raises:
-            BusyError: too much is queued already.
-        """
-        with self._guard:
-            if self._waiting >= _MOST_WAITING:
-                raise BusyError(f"{self._waiting} requests for the network are waiting.", remedy="Try again later.")
-            self._waiting += 1
-        future = self._thread.submit(work, self._predictor)
-        future.add_done_callback(self._finished)
-        return future
-
-    def close(self) -> None:
-        """Drop what is queued and end the thread when the work in progress is done."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
-
-    def _predictor(self, bundle: Bundle) -> Predictor:
-        from vastus.inference.predictor import Predictor
-
-        predictor = self._loaded.pop(bundle.folder, None) or Predictor(bundle, self._options)
-        self._loaded[bundle.folder] = predictor
-        while len(self._loaded) > _KEPT_LOADED:
-            self._loaded.popitem(last=False)
-        return predictor
-
-    def _finished(self, _future: Future[Result]) -> None:
-        with self._guard:
-            self._waiting -= 1
 
 
 def _time_of(path: Path) -> str:

@@ -92,7 +92,7 @@ def _number(values: Mapping[str, Any], name: str, least: float, most: float) -> 
 
 
 @dataclass(slots=True)
-class Task:
+class TrainingTask:
     """One training."""
 
     id: str
@@ -155,11 +155,11 @@ class Trainer:
         self._labels = labels
         self._registry = registry
         self._settings = settings
-        self._task: Task | None = None
+        self._task: TrainingTask | None = None
         self._guard = threading.Lock()
         self._watcher: threading.Thread | None = None
 
-    def start(self, request: TrainRequest) -> Task:
+    def start(self, request: TrainRequest) -> TrainingTask:
         """Begin a training.
 
         Raises:
@@ -178,11 +178,11 @@ class Trainer:
             self._watcher.start()
             return task
 
-    def task(self) -> Task | None:
+    def task(self) -> TrainingTask | None:
         """The training that is running, or the last one."""
         return self._task
 
-    def stop(self) -> Task:
+    def stop(self) -> TrainingTask:
         """End the training that is running; what it wrote stays in its run's folder.
 
         Raises:
@@ -203,7 +203,7 @@ class Trainer:
         if self._task is not None and self._task.state is TaskState.RUNNING:
             self.stop()
 
-    def _prepare(self, request: TrainRequest) -> Task:
+    def _prepare(self, request: TrainRequest) -> TrainingTask:
         count = len(self._labels.finals())
         if count < 2:
             raise NotReadyError(
@@ -224,7 +224,7 @@ class Trainer:
         (run / "settings.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
         init = {"init": str(start.folder.name)} if start is not None else {}
         shown = {k: v for k, v in values.items() if k in ("minutes", "steps", "learning_rate")}
-        task = Task(uuid.uuid4().hex, name, run, shown | init | {"cases": count})
+        task = TrainingTask(uuid.uuid4().hex, name, run, shown | init | {"cases": count})
         task.lines.append(f"{name}: {count} final labels" + (f", from {start.folder.name}" if start else ""))
         self._commands = self._command_lines(run, name, start, count)
         return task
@@ -250,7 +250,7 @@ class Trainer:
             number += 1
         return f"round-{number:03d}"
 
-    def _watch(self, task: Task) -> None:
+    def _watch(self, task: TrainingTask) -> None:
         train, export = self._commands
         try:
             done = self._follow(task, train)
@@ -272,7 +272,7 @@ class Trainer:
         finally:
             task.ended = now_text()
 
-    def _follow(self, task: Task, arguments: list[str]) -> bool:
+    def _follow(self, task: TrainingTask, arguments: list[str]) -> bool:
         """Run a command to its end, keeping its last lines; whether it succeeded."""
         if task.stopping:
             return False

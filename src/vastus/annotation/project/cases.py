@@ -25,7 +25,7 @@ from vastus.errors import MissingInputError, VastusError
 from vastus.io.atomic import atomic_path, write_text
 from vastus.io.itk_images import META_IMAGE_SUFFIXES, NRRD_SUFFIXES
 from vastus.io.nifti import NIFTI_SUFFIXES
-from vastus.io.scan_types import Grid
+from vastus.io.scan_types import VoxelGrid
 from vastus.io.scans import read_scan
 from vastus.volume import Volume
 
@@ -107,14 +107,14 @@ class Cases:
         """Why the scan could not be read, if it was tried."""
         return self._problems.get(case_id)
 
-    def grid(self, case_id: str) -> Grid | None:
+    def grid(self, case_id: str) -> VoxelGrid | None:
         """Shape and affine, without reading voxels; ``None`` for a scan that must be read to know it (DICOM)."""
         case = self.get(case_id)
         described = self.layout.case(case_id) / CASE_FILE
         if described.is_file():
             values = json.loads(described.read_text(encoding="utf-8"))
             shape = (int(values["shape"][0]), int(values["shape"][1]), int(values["shape"][2]))
-            return Grid(shape, np.array(values["affine"], dtype=np.float64))
+            return VoxelGrid(shape, np.array(values["affine"], dtype=np.float64))
         return _header_grid(case.source, case.source.stat().st_mtime_ns)
 
     def image_path(self, case_id: str) -> Path:
@@ -225,7 +225,7 @@ def _unused_id(name: str, taken: set[str]) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _header_grid(source: Path, _mtime_ns: int) -> Grid | None:
+def _header_grid(source: Path, _mtime_ns: int) -> VoxelGrid | None:
     name = source.name.lower()
     try:
         if name.endswith(NIFTI_SUFFIXES):
@@ -235,7 +235,7 @@ def _header_grid(source: Path, _mtime_ns: int) -> Grid | None:
             shape = tuple(int(n) for n in image.shape)
             while len(shape) > 3 and shape[-1] == 1:
                 shape = shape[:-1]
-            return Grid(shape[:3], np.asarray(image.affine)) if len(shape) == 3 else None
+            return VoxelGrid(shape[:3], np.asarray(image.affine)) if len(shape) == 3 else None
         if source.is_file() and name.endswith((*NRRD_SUFFIXES, *META_IMAGE_SUFFIXES)):
             return _itk_grid(source)
     except Exception:
@@ -244,7 +244,7 @@ def _header_grid(source: Path, _mtime_ns: int) -> Grid | None:
     return None
 
 
-def _itk_grid(source: Path) -> Grid | None:
+def _itk_grid(source: Path) -> VoxelGrid | None:
     import SimpleITK as sitk
 
     reader = sitk.ImageFileReader()
@@ -257,4 +257,4 @@ def _itk_grid(source: Path) -> Grid | None:
     affine[:3, 3] = reader.GetOrigin()
     size = reader.GetSize()
     lps = np.diag([-1.0, -1.0, 1.0, 1.0])
-    return Grid((int(size[0]), int(size[1]), int(size[2])), lps @ affine)
+    return VoxelGrid((int(size[0]), int(size[1]), int(size[2])), lps @ affine)

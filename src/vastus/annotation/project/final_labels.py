@@ -23,12 +23,9 @@ from vastus.annotation.project.cases import Cases
 from vastus.annotation.project.store import Store
 from vastus.annotation.refusals import UnknownCaseError
 from vastus.errors import VastusError
-from vastus.io.atomic import write_text
+from vastus.io.nnunet_layout import FILE_ENDING, SPLITS_FILE, image_path, labels_path, write_description, write_splits
+from vastus.io.nnunet_layout import LABELS as LABEL_MAPS
 
-IMAGES: Final = "imagesTr"
-LABEL_MAPS: Final = "labelsTr"
-DATASET_FILE: Final = "dataset.json"
-SPLITS_FILE: Final = "splits_final.json"
 FOLDS: Final = 5
 _ORDER: Final = "order of becoming final"
 
@@ -120,20 +117,14 @@ class FinalLabels:
         describe(self.folder, order)
 
     def _present(self) -> set[str]:
-        return {p.name.removesuffix(".nii.gz") for p in (self.folder / LABEL_MAPS).glob("*.nii.gz")}
+        return {p.name.removesuffix(FILE_ENDING) for p in (self.folder / LABEL_MAPS).glob(f"*{FILE_ENDING}")}
 
 
 def describe(folder: Path, order: Iterable[str]) -> None:
     """Write ``dataset.json`` with every value of the anatomy table, and the folds."""
     folder.mkdir(parents=True, exist_ok=True)
     names = list(order)
-    description = {
-        "labels": {"background": 0} | {label.name: label.value for label in LABELS} | {"ignore": UNLABELLED},
-        "channel_names": {"0": "CT"},
-        "file_ending": ".nii.gz",
-        "numTraining": len(names),
-    }
-    write_text(folder / DATASET_FILE, json.dumps(description, indent=2) + "\n")
+    write_description(folder, {label.name: label.value for label in LABELS}, len(names), ignore=UNLABELLED)
     if len(names) < 2:
         # Nothing can be held out yet.
         (folder / SPLITS_FILE).unlink(missing_ok=True)
@@ -141,20 +132,20 @@ def describe(folder: Path, order: Iterable[str]) -> None:
     folds = []
     for fold in range(min(FOLDS, len(names))):
         held_out = names[fold::FOLDS]
-        folds.append({"train": sorted(set(names) - set(held_out)), "val": sorted(held_out)})
-    write_text(folder / SPLITS_FILE, json.dumps(folds, indent=2) + "\n")
+        folds.append((sorted(set(names) - set(held_out)), sorted(held_out)))
+    write_splits(folder, folds)
 
 
 def place_pair(folder: Path, final: FinalCase) -> None:
     """Put image and labels of a case into a data set: the image first, so that no label lacks one."""
-    _place(final.image, folder / IMAGES / f"{final.case_id}_0000.nii.gz")
-    _place(final.labels, folder / LABEL_MAPS / f"{final.case_id}.nii.gz")
+    _place(final.image, image_path(folder, final.case_id))
+    _place(final.labels, labels_path(folder, final.case_id))
 
 
 def remove_pair(folder: Path, case_id: str) -> None:
     """Take a case out of a data set."""
-    (folder / LABEL_MAPS / f"{case_id}.nii.gz").unlink(missing_ok=True)
-    (folder / IMAGES / f"{case_id}_0000.nii.gz").unlink(missing_ok=True)
+    labels_path(folder, case_id).unlink(missing_ok=True)
+    image_path(folder, case_id).unlink(missing_ok=True)
 
 
 def _place(source: Path, target: Path) -> None:

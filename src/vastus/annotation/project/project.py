@@ -8,14 +8,17 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from vastus.anatomy import LABELS
-from vastus.annotation.http.middleware import LOOPBACK_HOSTS
+from vastus.annotation.hosts import LOOPBACK_HOSTS
 from vastus.annotation.logs import LOG, LogLines
-from vastus.annotation.models.registry import Engine, ModelRegistry
+from vastus.annotation.models.engine import Engine, Purpose, RequestKind
+from vastus.annotation.models.registry import ModelRegistry
 from vastus.annotation.models.trainer import Trainer, TrainerSettings
 from vastus.annotation.project.cases import Cases
 from vastus.annotation.project.final_labels import FinalLabels
@@ -31,7 +34,7 @@ from vastus.annotation.uploads.intake import occurring
 from vastus.inference.choices import RuntimeOptions
 from vastus.io.folder_lock import FolderLock, take_folder_lock
 from vastus.io.labels import read_labels, write_labels
-from vastus.volume import Volume
+from vastus.volume import Volume, to_ras
 
 if TYPE_CHECKING:
     from vastus.inference.predictor import Segmentation
@@ -136,10 +139,26 @@ class Project:
 
     def save(self, case_id: str, draft: Draft, labels: Volume) -> Version:
         """Add a version and keep the data set current."""
+        draft = self._with_drawn(case_id, draft, labels)
         version = self.store.save(case_id, draft, lambda path: write_labels(labels, path, partly=True))
         self.labels.refresh(case_id)
         LOG.info("%s: version %d saved (%s, by %s)", case_id, version.number, version.kind.value, version.author)
         return version
+
+    def _with_drawn(self, case_id: str, draft: Draft, labels: Volume) -> Draft:
+        """A draft that keeps what was drawn before: outlines of slices that did not change, and the brush's strokes."""
+        if draft.outlines is not None and draft.strokes is not None:
+            return draft
+        before = self.store.current(case_id) if draft.parent is None else self.store.version(case_id, draft.parent)
+        if before is None:
+            return draft
+        outlines, strokes = draft.outlines, draft.strokes
+        if outlines is None:
+            outlines = self.store.outlines(before)
+            if outlines:
+                old, new = to_ras(self.label_map(before)).array, to_ras(labels).array
+                outlines = {k: text for k, text in outlines.items() if np.array_equal(old[:, :, k], new[:, :, k])}
+        return replace(draft, outlines=outlines, strokes=self.store.strokes(before) if strokes is None else strokes)
 
     def undo(self, case_id: str, author: str) -> Version:
         """Bring back the parent of the current version."""
@@ -149,11 +168,20 @@ class Project:
         LOG.info("%s: version %d undone by %s", case_id, version.number - 1, author)
         return version
 
-    def segment(self, case_id: str, model: str | None) -> Future[tuple[str, Segmentation]]:
+    def warm(self) -> None:
+        """Load the selected model in the background, with all that a first segmentation waits for."""
+        selected = self.registry.selected()
+        if selected is not None:
+            self.engine.warm(self.registry.bundle(selected))
+
+    def segment(self, case_id: str, model: str | None, who: str = "") -> Future[tuple[str, Segmentation]]:
         """Queue a case for the network; gives the model's name and what it found."""
         bundle = self.registry.bundle(model)
         self.cases.get(case_id)
-        return self.engine.submit(lambda load: (bundle.folder.name, load(bundle).segment(self.image(case_id))))
+        return self.engine.submit(
+            lambda load: (bundle.folder.name, load(bundle).segment(self.image(case_id))),
+            Purpose(RequestKind.LABEL, case_id, who),
+        )
 
     def save_prediction(self, case_id: str, model: str, labels: Volume, author: str) -> Version:
         """Keep what a model found as a version."""

@@ -8,10 +8,12 @@ import shutil
 import threading
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from vastus.annotation.logs import LOG
-from vastus.annotation.project.store import ORIGINAL_TAG, Draft, Kind, Version
+from vastus.annotation.project.cases import Cases
+from vastus.annotation.project.layout import Layout
+from vastus.annotation.project.store import ORIGINAL_TAG, Draft, Kind, Store, Version
 from vastus.annotation.refusals import UnknownItemError
 from vastus.curation import findings
 from vastus.curation.findings import Finding
@@ -20,13 +22,26 @@ from vastus.errors import VastusError
 from vastus.io.atomic import write_text
 from vastus.volume import Volume
 
-if TYPE_CHECKING:
-    from vastus.annotation.project.project import Project
-
 _CHECKED_FILE: Final = "checked.json"
 _FOLDER: Final = "findings"
 _KEPT_CHECKS: Final = 2
 _ID: Final = re.compile(r"(\d{1,9})-(f\d{4,6})")
+
+
+class ReviewedProject(Protocol):
+    """What a check needs of the project that it checks."""
+
+    layout: Layout
+    cases: Cases
+    store: Store
+
+    def label_map(self, version: Version) -> Volume:
+        """Read the voxels of a version."""
+        ...
+
+    def save(self, case_id: str, draft: Draft, labels: Volume) -> Version:
+        """Add a version and keep the data set current."""
+        ...
 
 
 class CheckState(Enum):
@@ -42,7 +57,7 @@ class CheckState(Enum):
 class Review:
     """The checks of a project's current labels. Each has a folder of its own; the newest whole one counts."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: ReviewedProject) -> None:
         self._project = project
         self._thread: threading.Thread | None = None
         self._failed = False
@@ -97,6 +112,19 @@ class Review:
         if not path.is_file():
             raise UnknownItemError("This finding has no picture.")
         return path
+
+    def proposal(self, finding_id: str) -> tuple[str, Volume, Volume]:
+        """What accepting a finding would do: a note, the current labels, and the labels after it.
+
+        Raises:
+            UnknownItemError: no such finding, or it has no proposal.
+        """
+        folder, finding = self._find(finding_id)
+        before = self._project.store.current(finding.case)
+        if before is None or not finding.has_proposal:
+            raise UnknownItemError("This finding has no proposal.", remedy="Correct the case by hand.")
+        labels = self._project.label_map(before)
+        return f"{finding.kind.value}, {finding.name}", labels, findings.propose(folder, finding.id, labels)
 
     def accept(self, finding_id: str, author: str) -> Version | None:
         """Put the proposed correction into the current label, as a new version.

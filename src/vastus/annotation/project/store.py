@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -40,6 +40,12 @@ CREATE TABLE IF NOT EXISTS scores (
 CREATE TABLE IF NOT EXISTS outlines (
     case_id TEXT NOT NULL, version INTEGER NOT NULL, slice INTEGER NOT NULL, outline TEXT NOT NULL,
     PRIMARY KEY (case_id, version, slice));
+CREATE TABLE IF NOT EXISTS strokes (
+    case_id TEXT NOT NULL, version INTEGER NOT NULL, strokes TEXT NOT NULL, PRIMARY KEY (case_id, version));
+CREATE TRIGGER IF NOT EXISTS no_stroke_change BEFORE UPDATE ON strokes
+BEGIN SELECT RAISE(ABORT, 'strokes never change'); END;
+CREATE TRIGGER IF NOT EXISTS no_stroke_loss BEFORE DELETE ON strokes
+BEGIN SELECT RAISE(ABORT, 'strokes never go'); END;
 CREATE TRIGGER IF NOT EXISTS no_outline_change BEFORE UPDATE ON outlines
 BEGIN SELECT RAISE(ABORT, 'outlines never change'); END;
 CREATE TRIGGER IF NOT EXISTS no_outline_loss BEFORE DELETE ON outlines
@@ -115,7 +121,9 @@ class Draft:
     """What is said about a version when it is saved. ``parent`` None: from whatever is current.
 
     Attributes:
-        outlines: what was drawn, by slice (JSON text): from it the masks of these slices can be drawn again.
+        outlines: what was drawn, by slice (JSON text): from it the masks of these slices can be drawn again. None:
+            those of the version before, as far as their slices are as they were.
+        strokes: what was painted with the brush since the first version (JSON text). None: as in the version before.
     """
 
     kind: Kind
@@ -123,7 +131,8 @@ class Draft:
     parent: int | None = None
     note: str = ""
     tag: str = ""
-    outlines: Mapping[int, str] = field(default_factory=dict)
+    outlines: Mapping[int, str] | None = None
+    strokes: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +215,14 @@ class Store:
         with self._connection() as connection:
             return {int(k): str(text) for k, text in connection.execute(query, (version.case_id, number))}
 
+    def strokes(self, version: Version) -> str:
+        """What was painted with the brush up to a version (JSON list); of an undo, up to the one it brings back."""
+        number = version.number if version.equals is None else version.equals
+        query = "SELECT strokes FROM strokes WHERE case_id = ? AND version = ?"
+        with self._connection() as connection:
+            row = connection.execute(query, (version.case_id, number)).fetchone()
+        return str(row[0]) if row else "[]"
+
     def file(self, version: Version) -> Path:
         """The file of a version."""
         return self.layout.versions(version.case_id) / version.file
@@ -282,8 +299,10 @@ class Store:
                 temporary.replace(folder / version.file)
                 _flush(folder)
                 _insert(connection, version)
-                rows = [(case_id, number, index, text) for index, text in sorted(draft.outlines.items())]
+                rows = [(case_id, number, index, text) for index, text in sorted((draft.outlines or {}).items())]
                 connection.executemany("INSERT INTO outlines VALUES (?, ?, ?, ?)", rows)
+                if draft.strokes not in (None, "[]"):
+                    connection.execute("INSERT INTO strokes VALUES (?, ?, ?)", (case_id, number, draft.strokes))
                 return version
         finally:
             temporary.unlink(missing_ok=True)

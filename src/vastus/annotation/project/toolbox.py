@@ -18,7 +18,7 @@ from vastus.annotation.structures import display_name
 from vastus.refinement.between_slices import fill_between
 from vastus.refinement.grow_structures import Change, Growth, StructureGrower, changes_between
 from vastus.refinement.one_structure import replace_structure
-from vastus.refinement.smoothing import Band, smooth_structure
+from vastus.refinement.smoothing import SmoothingBand, smooth_structure
 from vastus.volume import Volume, axis_order
 
 GROWERS_KEPT: Final = 4
@@ -36,7 +36,7 @@ class Tool(Enum):
     FIX = "fix"
 
 
-class Plane(Enum):
+class SlicePlane(Enum):
     """Planes that slices are counted in, with the world axis across them."""
 
     SAGITTAL = "sagittal"
@@ -46,7 +46,7 @@ class Plane(Enum):
     @property
     def world_axis(self) -> int:
         """0 across sagittal planes, 1 across coronal, 2 across axial ones."""
-        return {Plane.SAGITTAL: 0, Plane.CORONAL: 1, Plane.AXIAL: 2}[self]
+        return {SlicePlane.SAGITTAL: 0, SlicePlane.CORONAL: 1, SlicePlane.AXIAL: 2}[self]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class ToolOptions:
     """
 
     value: int | None = None
-    plane: Plane = Plane.AXIAL
+    plane: SlicePlane = SlicePlane.AXIAL
     slices: tuple[int, ...] = ()
     width_mm: float = 3.0
     sigma_mm: float = 2.0
@@ -83,7 +83,7 @@ class ToolOptions:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Work:
+class ToolWork:
     """What a tool works on.
 
     Attributes:
@@ -106,7 +106,7 @@ class Toolbox:
         self._growers: OrderedDict[str, tuple[threading.Lock, StructureGrower]] = OrderedDict()
         self._guard = threading.Lock()
 
-    def run(self, tool: Tool, work: Work, options: ToolOptions) -> tuple[Volume, str]:
+    def run(self, tool: Tool, work: ToolWork, options: ToolOptions) -> tuple[Volume, str]:
         """The new label map, and a note that says what was done.
 
         Raises:
@@ -119,7 +119,7 @@ class Toolbox:
             return drawn.with_array(growth.labels), f"grown from strokes: {names}"
         if tool is Tool.SMOOTH:
             value = options.structure()
-            smooth = smooth_structure(drawn.array, value, spacing_mm, Band(options.width_mm, options.sigma_mm))
+            smooth = smooth_structure(drawn.array, value, spacing_mm, SmoothingBand(options.width_mm, options.sigma_mm))
             return drawn.with_array(smooth), f"{display_name(BY_VALUE[value])} smoothed"
         if tool is Tool.FIX:
             value = options.structure()
@@ -133,18 +133,18 @@ class Toolbox:
         filled = fill_between(drawn.array, slices, axis, spacing_mm, values)
         return drawn.with_array(filled), f"filled between {len(slices)} {options.plane.value} slices"
 
-    def grow(self, work: Work) -> Growth:
+    def grow(self, work: ToolWork) -> Growth:
         """Grow the strokes that are new against the version before. Strokes of background are 254."""
         lock, grower = self._grower(work)
         with lock:
             return grower.grow(work.drawn.array, None if work.before is None else work.before.array)
 
-    def _grower(self, work: Work) -> tuple[threading.Lock, StructureGrower]:
+    def _grower(self, work: ToolWork) -> tuple[threading.Lock, StructureGrower]:
         with self._guard:
             known = self._growers.pop(work.case_id, None)
         if known is None:
             scan = work.scan()
-            across = axis_order(scan.affine).source[Plane.AXIAL.world_axis]
+            across = axis_order(scan.affine).source[SlicePlane.AXIAL.world_axis]
             known = threading.Lock(), StructureGrower(scan.array, scan.spacing_mm, axis=across)
         with self._guard:
             self._growers[work.case_id] = known
@@ -153,13 +153,13 @@ class Toolbox:
         return known
 
 
-def changes_of(work: Work, labels: Volume) -> tuple[Change, ...]:
+def changes_of(work: ToolWork, labels: Volume) -> tuple[Change, ...]:
     """What a tool's result would change against the version before (or against nothing), in mL a structure."""
     before = np.zeros_like(labels.array) if work.before is None else work.before.array
     return changes_between(before, labels.array, labels.spacing_mm)
 
 
-def corrected_slices(work: Work, axis: int, value: int | None) -> tuple[int, ...]:
+def corrected_slices(work: ToolWork, axis: int, value: int | None) -> tuple[int, ...]:
     """The slices that the annotator has worked on since the version before; else those that hold the structure."""
     others = tuple(a for a in range(3) if a != axis)
     if work.before is not None:

@@ -12,12 +12,16 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from vastus.anatomy import BY_VALUE
 from vastus.annotation.logs import LOG
-from vastus.annotation.project.cases import write_image
-from vastus.annotation.refusals import NotReadyError
+from vastus.annotation.models.engine import Engine, PacedPredictor, Priority, Purpose, RequestKind
+from vastus.annotation.models.registry import ModelRegistry
+from vastus.annotation.project.cases import Cases, write_image
+from vastus.annotation.project.layout import Layout
+from vastus.annotation.project.store import CaseState, Store
+from vastus.annotation.refusals import NotReadyError, StoppedError
 from vastus.annotation.structures import display_name
 from vastus.curation.ranking import Candidate, Ranked, Strategy, case_features, rank_cases
 from vastus.curation.uncertainty import Uncertainty, estimate_uncertainty
@@ -26,13 +30,32 @@ from vastus.inference.bundle import Bundle
 from vastus.inference.evidence import Evidence
 from vastus.io.atomic import atomic_folder
 from vastus.quality import expect_agreement
-
-if TYPE_CHECKING:
-    from vastus.annotation.project.project import Project
-    from vastus.inference.predictor import Predictor
+from vastus.volume import Volume
 
 _MAP_FILE: Final = "uncertainty.nii.gz"
 _FACTS_FILE: Final = "uncertainty.json"
+
+
+class QueuedProject(Protocol):
+    """What the queue needs of the project whose cases it ranks."""
+
+    layout: Layout
+    cases: Cases
+    store: Store
+    registry: ModelRegistry
+    engine: Engine
+
+    def image(self, case_id: str) -> Volume:
+        """Read the voxels of a case."""
+        ...
+
+    def states(self) -> dict[str, CaseState]:
+        """Say how far each case is."""
+        ...
+
+    def to_correct(self) -> list[str]:
+        """List the cases that nobody has corrected yet."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +80,24 @@ class CaseUncertainty:
 class UncertaintyQueue:
     """The uncertainties of a project."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: QueuedProject) -> None:
         self._project = project
         self._running: dict[tuple[str, str], Future[CaseUncertainty]] = {}
         self._wanted: list[str] = []
         self._failed: set[tuple[str, str]] = set()
         self._guard = threading.Lock()
 
-    def ask(self, case_id: str, model: str | None = None) -> Future[CaseUncertainty]:
-        """The uncertainty of a case, at once if it is kept, else when the network has had its turn."""
+    def ask(
+        self, case_id: str, model: str | None = None, *, who: str = "", priority: Priority = Priority.PERSON
+    ) -> Future[CaseUncertainty]:
+        """The uncertainty of a case, at once if it is kept, else when the network has had its turn.
+
+        Args:
+            case_id: which scan.
+            model: which network; None: the selected one.
+            who: asks.
+            priority: whether somebody waits for it, or a ranking needs it.
+        """
         bundle = self._project.registry.bundle(model)
         self._project.cases.get(case_id)
         known = self.known(case_id, bundle.folder.name)
@@ -77,8 +109,13 @@ class UncertaintyQueue:
         with self._guard:
             running = self._running.get(key)
             if running is None:
-                running = self._project.engine.submit(lambda load: self._estimate(case_id, bundle, load(bundle)))
+                purpose = Purpose(RequestKind.UNCERTAINTY, case_id, who, priority)
+                running = self._project.engine.submit(
+                    lambda load: self._estimate(case_id, bundle, load(bundle)), purpose
+                )
                 self._running[key] = running
+            elif priority is Priority.PERSON:
+                self._project.engine.promote(running)
         running.add_done_callback(lambda _: self._running.pop(key, None))
         return running
 
@@ -138,27 +175,28 @@ class UncertaintyQueue:
         model = self._project.registry.selected()
 
         def go_on(done: Future[CaseUncertainty]) -> None:
-            if not done.cancelled() and done.exception() is not None:
+            stopped = done.cancelled() or isinstance(done.exception(), StoppedError)
+            if not stopped and done.exception() is not None:
                 self._failed.add((case_id, model or ""))
             with self._guard:
-                self._wanted = [c for c in self._wanted if c != case_id]
-            if not done.cancelled():
-                self._next()
+                # Who stops one of a ranking's means the ranking; the next one that is asked for goes on.
+                self._wanted = [] if stopped else [c for c in self._wanted if c != case_id]
+            self._next()
 
         try:
-            self.ask(case_id).add_done_callback(go_on)
+            self.ask(case_id, priority=Priority.BACKGROUND).add_done_callback(go_on)
         except VastusError:
             # The scan has gone, or the queue is full: the next ranking asks again.
             with self._guard:
                 self._wanted = []
 
-    def _estimate(self, case_id: str, bundle: Bundle, predictor: Predictor) -> CaseUncertainty:
+    def _estimate(self, case_id: str, bundle: Bundle, predictor: PacedPredictor) -> CaseUncertainty:
         scan = self._project.image(case_id)
         found: Uncertainty = estimate_uncertainty(predictor, scan)
         features = case_features(scan, found.labels)
-        expected = _mean_agreement(found.evidence)
         name = bundle.folder.name
         target = self._folder(case_id, name)
+        expected = _mean_agreement(found.evidence)
         facts = {
             "score": found.score,
             "by_value": {str(v): s for v, s in found.by_value.items()},

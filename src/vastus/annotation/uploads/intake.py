@@ -26,8 +26,8 @@ from vastus.dicom.codestreams import announced_size, rle_size
 from vastus.errors import LabelError, VastusError
 from vastus.io.itk_images import read_itk
 from vastus.io.nifti import read_nifti
-from vastus.io.scan_types import Grid
-from vastus.volume import Volume
+from vastus.io.scan_types import VoxelGrid
+from vastus.volume import Volume, place_on
 
 _HEADER_ROOM: Final = 4 << 20
 """Bytes that a header with its extensions may take."""
@@ -36,7 +36,6 @@ _GREY_NIFTI_TYPES: Final = frozenset({2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280
 _NRRD_HEADER_LIMIT: Final = 1 << 20
 _CHUNK: Final = 1 << 20
 _GZIP: Final = 31
-_AFFINE_TOLERANCE: Final = 0.05
 """How far, in voxels, a label map's corner may be from the case's: quaternions of other programs are float32."""
 VALUE_OF_NAME: Final[Mapping[str, int]] = {label.name: label.value for label in LABELS}
 _NOT_LABELS: Final = frozenset({"background", "foreground_scribbles", "background_scribbles"})
@@ -126,7 +125,7 @@ def read_upload(path: Path, voxel_limit: int) -> Volume:
 
 
 def read_label_upload(
-    path: Path, grid: Grid, segments: Segments | None = None, also: frozenset[int] = frozenset()
+    path: Path, grid: VoxelGrid, segments: Segments | None = None, also: frozenset[int] = frozenset()
 ) -> Volume:
     """Read a label map of a case.
 
@@ -343,31 +342,16 @@ def _refuse_unknown(unknown: list[int]) -> None:
         )
 
 
-def _on_grid(labels: NDArray[np.uint8], affine: NDArray[np.float64], grid: Grid) -> NDArray[np.uint8]:
+def _on_grid(labels: NDArray[np.uint8], affine: NDArray[np.float64], grid: VoxelGrid) -> NDArray[np.uint8]:
     """Put labels onto the grid of the case by whole voxels: flipped, transposed or cropped ones find their place."""
-    to_case = np.linalg.inv(grid.affine) @ affine
-    turn = np.rint(to_case[:3, :3])
-    shift = np.rint(to_case[:3, 3])
-    exact = np.eye(4)
-    exact[:3, :3], exact[:3, 3] = turn, shift
-    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=np.float64)
-    corners[:, :3] *= np.array(labels.shape) - 1
-    off = np.abs(corners @ (to_case - exact).T).max()
-    is_permutation = bool((np.abs(turn).sum(axis=0) == 1).all() and (np.abs(turn).sum(axis=1) == 1).all())
-    reached = (corners @ exact.T)[:, :3]
-    inside = bool((reached >= 0).all() and (reached <= np.array(grid.shape) - 1).all())
-    if not is_permutation or off > _AFFINE_TOLERANCE or not inside:
+    target = Volume(np.broadcast_to(np.uint8(0), grid.shape), grid.affine)
+    placed = place_on(Volume(labels, affine), target)
+    if placed is None:
         shape = " x ".join(str(n) for n in labels.shape)
         wanted = " x ".join(str(n) for n in grid.shape)
         raise WrongGridError(
             f"The label map ({shape} voxels) does not lie on the voxels of its case ({wanted}).",
             remedy="Resample it onto the scan with nearest neighbours, or check that it belongs to this case.",
         )
-    source = [int(np.flatnonzero(turn[axis])[0]) for axis in range(3)]
-    moved = labels.transpose(source)
-    signs = [int(turn[axis, source[axis]]) for axis in range(3)]
-    moved = moved[tuple(slice(None, None, sign) for sign in signs)]
-    first = reached.min(axis=0).astype(int)
-    result = np.zeros(grid.shape, dtype=np.uint8, order="F")
-    result[tuple(slice(a, a + n) for a, n in zip(first, moved.shape, strict=True))] = moved
+    result: NDArray[np.uint8] = placed.array
     return result

@@ -99,10 +99,25 @@ export class Api {
   volumes = (id, version) => this.json("GET", `/api/cases/${segment(id)}/versions/${segment(version)}/volumes`);
   save = (id, gz, { parent, note, tag }) =>
     this.json("POST", `/api/cases/${segment(id)}/versions${query({ parent, note, tag })}`, { body: gz, type: "application/gzip" });
+  overview = (id) => this.bytes(`/api/cases/${segment(id)}/overview.nii`);
+  overviewOf = (id, version) => this.bytes(`/api/cases/${segment(id)}/versions/${segment(version)}/overview.nii`);
+  outlines = (id, version) => this.json("GET", `/api/cases/${segment(id)}/versions/${segment(version)}/outlines`);
+  strokes = (id, version) => this.json("GET", `/api/cases/${segment(id)}/versions/${segment(version)}/strokes`);
+  outlinePreview = (id, slice, outline) =>
+    this.json("POST", `/api/cases/${segment(id)}/outlines/${segment(slice)}?preview=true`, { body: JSON.stringify(outline), type: "application/json" });
+  saveDrawn = (id, gz, about) => {
+    const form = new FormData();
+    form.append("labels", new Blob([gz], { type: "application/gzip" }), "labels.nii.gz");
+    form.append("about", JSON.stringify(about));
+    return this.json("POST", `/api/cases/${segment(id)}/drawn`, { body: form });
+  };
+  proposal = (id) => this.json("GET", `/api/findings/${segment(id)}/proposal`);
   undo = (id) => this.json("POST", `/api/cases/${segment(id)}/undo`);
   lock = (id) => this.json("POST", `/api/cases/${segment(id)}/lock`);
   unlock = (id) => this.json("DELETE", `/api/cases/${segment(id)}/lock`);
   infer = (id, model) => this.json("POST", `/api/cases/${segment(id)}/infer${query({ model })}`);
+  queue = () => this.json("GET", "/api/queue");
+  leaveQueue = (id) => this.json("DELETE", `/api/queue/${segment(id)}`);
   uncertaintyImage = (id) => this.bytes(`/api/cases/${segment(id)}/uncertainty.nii.gz`);
   uncertainty = (id) => this.json("GET", `/api/cases/${segment(id)}/uncertainty`);
   tool = (id, name, parameters, body) =>

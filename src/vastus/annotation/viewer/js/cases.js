@@ -99,9 +99,9 @@ export class History {
     $("#undo-version").disabled = versions.length < 2;
     const choice = $("#compare");
     choice.replaceChildren(el("option", { value: "" }, "Off"),
-      ...[...versions].reverse().map((v) => el("option", { value: String(v.version) }, titleOf(v))));
+      ...[...versions].reverse().filter((v) => v.version !== workspace.version?.version).map((v) => el("option", { value: String(v.version) }, titleOf(v))));
     choice.value = workspace.secondVersion === null ? "" : String(workspace.secondVersion);
-    choice.disabled = versions.length === 0;
+    choice.disabled = versions.length < (workspace.version ? 2 : 1);
     const other = versions.find((v) => v.version === workspace.secondVersion);
     $("#first-caption").textContent = workspace.version ? titleOf(workspace.version) : "No labels";
     $("#second-caption").textContent = other ? titleOf(other) : "";
@@ -119,7 +119,7 @@ export class History {
         onclick: (e) => attempt(() => workspace.restore(v.version), e.currentTarget),
       }, "Restore"));
     }
-    actions.push(el("button", {
+    if (!shown) actions.push(el("button", {
       type: "button", class: "quiet", "aria-pressed": String(workspace.secondVersion === v.version),
       onclick: () => this.compare(workspace.secondVersion === v.version ? "" : String(v.version)),
     }, "Beside"));

@@ -16,13 +16,13 @@ export class Editing {
     $("#size").max = SIZES_MM.length - 1;
     $("#size").addEventListener("input", () => this.setSize(SIZES_MM[$("#size").value]));
     for (const id of ["ball", "keep-others", "limit-hu", "hu-min", "hu-max"]) $(`#${id}`).addEventListener("change", () => this.apply());
-    $("#undo").addEventListener("click", () => workspace.scene.undo());
-    $("#redo").addEventListener("click", () => workspace.scene.redo());
+    $("#undo").addEventListener("click", () => this.undo());
+    $("#redo").addEventListener("click", () => this.redo());
     $("#save").addEventListener("click", () => this.save());
     for (const button of document.querySelectorAll("[data-server-tool]")) {
       button.addEventListener("click", () => this.serverTool(button.dataset.serverTool, button));
     }
-    workspace.on("selected version versions cases case", () => this.apply());
+    workspace.on("selected version versions cases case proposal", () => this.apply());
     workspace.on("edited version unsaved", () => this.showUndo());
     workspace.scene.addEventListener("place", ({ detail }) => this.picked(detail));
     this.setSize(this.size);
@@ -31,17 +31,32 @@ export class Editing {
 
   get canEdit() {
     const { workspace } = this;
-    return workspace.case !== null && !workspace.lockedByOther && !workspace.showsOldVersion && workspace.scene.map !== null;
+    return workspace.case !== null && !workspace.overview && !workspace.proposals?.open && !workspace.lockedByOther && !workspace.showsOldVersion && workspace.scene.map !== null;
   }
 
   /** What drawing with the current tool needs and lacks, or "". */
   get missing() {
     if (!this.workspace.case) return "Open a case first.";
+    if (this.workspace.overview) return "This is an overview. Load the whole scan to change labels.";
     if (this.workspace.lockedByOther) return `${this.workspace.lockedByOther} is working on this case; it can be looked at, not changed.`;
     if (this.workspace.showsOldVersion) return "This is an older version. Restore it to change it.";
     const needsStructure = ["brush", "outline", "pour"].includes(this.tool) || (this.tool === "erase" && $("#keep-others").checked);
     if (needsStructure && this.workspace.selected === 0) return "Select a structure in the list first, or pick one in the image.";
     return "";
+  }
+
+  /** Undo and redo belong to the lines while outlines are drawn, else to the brush. */
+  get undoer() {
+    const { outlining, scene } = this.workspace;
+    return this.tool === "strokes" && outlining ? outlining : scene;
+  }
+
+  undo() {
+    if (this.canEdit) this.undoer.undo();
+  }
+
+  redo() {
+    if (this.canEdit) this.undoer.redo();
   }
 
   setTool(tool) {
@@ -81,6 +96,7 @@ export class Editing {
     $("#canvases").dataset.tool = this.tool;
     $("#edit-bar").classList.toggle("disabled", !this.canEdit);
     $("#save").disabled = !this.canEdit;
+    this.workspace.outlining?.apply();
     const holder = this.workspace.lockedByOther;
     const why = holder ? `Locked by ${holder}` : this.workspace.showsOldVersion ? "Older version" : "";
     $("#locked").hidden = why === "";
@@ -99,6 +115,11 @@ export class Editing {
   /** Space: what a click with the pen does, at the crosshair. */
   useHere() {
     const { scene } = this.workspace;
+    if (this.tool === "strokes") {
+      if (this.missing) say(this.missing);
+      else this.workspace.outlining.pointHere();
+      return;
+    }
     if (this.tool === "pick" || this.tool === "move") {
       const value = scene.map?.at(scene.crosshair) ?? 0;
       if (value > 0) this.workspace.select(value);
@@ -109,9 +130,9 @@ export class Editing {
   }
 
   showUndo() {
-    const { map } = this.workspace.scene;
-    $("#undo").disabled = !map || map.done.length === 0;
-    $("#redo").disabled = !map || map.undone.length === 0;
+    const from = this.undoer === this.workspace.scene ? this.workspace.scene.map : this.undoer;
+    $("#undo").disabled = !from || from.done.length === 0;
+    $("#redo").disabled = !from || from.undone.length === 0;
   }
 
   async save() {
@@ -124,6 +145,7 @@ export class Editing {
     const final = el("input", { type: "checkbox", checked: workspace.version?.tag === "final" });
     const answer = await ask("Save as a new version", [
       el("p", { class: "details" }, workspace.unsaved ? "The versions before stay as they are." : "Nothing has changed since this version; saving marks it as reviewed."),
+      this.changes(),
       el("label", { class: "field" }, "Note", note),
       el("label", { class: "check" }, final, " Final: may be used for training"),
     ], [{ value: "", label: "Cancel", kind: "quiet" }, { value: "save", label: "Save" }]);
@@ -133,28 +155,36 @@ export class Editing {
     }, $("#save"));
   }
 
-  /** Shows what a tool would change, in mL a structure, and asks. */
-  async agreed(name, parameters, body) {
-    const { note, changes } = await this.workspace.api.tool(this.workspace.case.id, name, { ...parameters, preview: true }, body);
-    const cells = (row) => [row.name, row.before_ml.toFixed(1), row.after_ml.toFixed(1), `+${row.gained_ml.toFixed(1)}`, `−${row.lost_ml.toFixed(1)}`];
-    const head = el("tr", {}, ...["Structure", "before (mL)", "after (mL)", "gained", "lost"].map((title) => el("th", { scope: "col" }, title)));
-    const table = el("table", {}, el("thead", {}, head), el("tbody", {}, ...changes.map((row) => el("tr", {}, ...cells(row).map((text) => el("td", {}, text))))));
-    const content = [el("p", { class: "details" }, `${note}. Nothing else changes.`), table];
-    return (await ask("Keep what has grown?", content, [{ value: "", label: "Cancel", kind: "quiet" }, { value: "keep", label: "Make a new version" }])) === "keep";
+  /** What has changed since the version was loaded, in mL a structure; the largest changes first. */
+  changes() {
+    const { map } = this.workspace.scene;
+    const ml = (n) => n * map.voxelMl;
+    const rows = [...map.counts].map((n, value) => ({ value, now: n, change: n - map.before[value] }))
+      .filter(({ value, change }) => change !== 0 && value !== 0 && value !== BACKGROUND_SEED.value)
+      .sort((a, b) => Math.abs(b.change) - Math.abs(a.change));
+    if (rows.length === 0) return null;
+    const shown = rows.slice(0, 12);
+    const line = ({ value, now, change }) => el("tr", {}, ...[this.workspace.nameOf(value), ml(now - change).toFixed(1), ml(now).toFixed(1), `${change > 0 ? "+" : "−"}${ml(Math.abs(change)).toFixed(1)}`].map((text) => el("td", {}, text)));
+    const head = el("tr", {}, ...["Structure", "before (mL)", "now (mL)", "change"].map((title) => el("th", { scope: "col" }, title)));
+    const more = rows.length > shown.length ? el("caption", {}, `and ${rows.length - shown.length} more with smaller changes`) : null;
+    return el("table", { class: "changes" }, more, el("thead", {}, head), el("tbody", {}, ...shown.map(line)));
   }
 
-  /** Runs a tool on what is on screen, strokes not yet saved included; its result is a new version. */
+  /** Runs a tool on what is on screen, strokes not yet saved included. It shows what would change; accepted, it is a new version. */
   async serverTool(name, button) {
     const { workspace } = this;
     const made = await attempt(async () => {
       const value = button.dataset.needs === "structure" ? workspace.selected : undefined;
       const parameters = { parent: workspace.version?.version, value, plane: PLANES[workspace.scene.plane].name.toLowerCase() };
       const body = await workspace.labelGz({ seeds: name === "grow" });
-      if (name === "grow" && !(await this.agreed(name, parameters, body))) return null;
+      const preview = await workspace.api.tool(workspace.case.id, name, { ...parameters, preview: true }, body);
+      if (!(await workspace.proposals.agreed(button.textContent, preview))) return null;
       const answer = await workspace.api.tool(workspace.case.id, name, parameters, body);
+      await workspace.forgetDraft();
       await workspace.arrive(answer);
       return answer;
     }, button);
+    this.apply();
     if (made) say(`Version ${made.version}: ${made.note || button.textContent}.`);
   }
 }

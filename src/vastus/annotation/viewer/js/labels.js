@@ -45,11 +45,26 @@ export class LabelMap {
     this.voxels = voxels;
     this.counts = new Uint32Array(256);
     for (let i = 0; i < voxels.length; i++) this.counts[voxels[i]]++;
-    this.done = [];
-    this.undone = [];
+    this.before = this.counts.slice(); // as loaded
+    this.forget();
     this.touched = new Set();
+    this.slices = new Set(); // axial slices changed since loading
+    this.kept = []; // the brush's strokes that led to the version, as the server keeps them
+    this.older = []; // strokes since then that can't be undone any more
     this.stroke = null;
     this.box = null;
+  }
+
+  /** Forgets undo and redo; what was drawn stays drawn. */
+  forget() {
+    this.older = [...(this.older ?? []), ...(this.done ?? []).map((stroke) => stroke.op)];
+    this.done = [];
+    this.undone = [];
+  }
+
+  /** The brush's strokes since the version was loaded. */
+  get ops() {
+    return [...this.older, ...this.done.map((stroke) => stroke.op)];
   }
 
   get voxelMl() {
@@ -68,18 +83,54 @@ export class LabelMap {
     return p.every((c, a) => c >= 0 && c < this.dims[a]);
   }
 
-  begin(rule) {
-    this.stroke = { rule, indices: [], before: [] };
+  /** @param {Rule} rule @param {object} op what the stroke is, to be kept with the version @param {number|null} only one axial slice */
+  begin(rule, op = {}, only = null) {
+    this.stroke = { rule, op, only, indices: [], before: [] };
+  }
+
+  /** Puts an axial slice in place as a whole, nx * ny values. Strokes before can't be undone after this. */
+  putSlice(k, values) {
+    this.forget();
+    const from = k * this.step[2];
+    for (let i = 0; i < values.length; i++) if (this.voxels[from + i] !== values[i]) this.set(from + i, values[i]);
+    this.slices.add(k);
+    this.grow(0, 0, k);
+    this.grow(this.dims[0] - 1, this.dims[1] - 1, k);
+  }
+
+  slice(k) {
+    return this.voxels.slice(k * this.step[2], (k + 1) * this.step[2]);
+  }
+
+  /** Paints a kept stroke once more, in one axial slice. @param {(index: number) => number} huAt */
+  replay(op, k, huAt) {
+    const hu = op.hu ? { min: op.hu[0], max: op.hu[1], at: huAt } : null;
+    this.begin(new Rule(op.value, { keepOthers: op.keep_others, erases: op.erases, hu }), op, k);
+    this.paint(op);
+    const { indices } = this.stroke;
+    this.stroke = null;
+    return indices.length;
+  }
+
+  /** What a kept stroke does, given a stroke that has begun. */
+  paint({ kind, plane, points, radius_mm: radius, ball }) {
+    if (kind === "pour") this.pour(points[0], plane);
+    else {
+      this.dab(points[0], plane, kind === "fill" ? 0 : radius, ball);
+      for (let i = 1; i < points.length; i++) this.line(points[i - 1], points[i], plane, kind === "fill" ? 0 : radius, ball);
+      if (kind === "fill") this.fill(points, plane);
+    }
   }
 
   put(x, y, z) {
     const index = x + y * this.step[1] + z * this.step[2];
     const old = this.voxels[index];
-    const { rule } = this.stroke;
-    if (!rule.allows(old, index)) return;
+    const { rule, only } = this.stroke;
+    if ((only !== null && only !== z) || !rule.allows(old, index)) return;
     this.stroke.indices.push(index);
     this.stroke.before.push(old);
     this.set(index, rule.value);
+    this.slices.add(z);
     this.grow(x, y, z);
   }
 
@@ -192,8 +243,9 @@ export class LabelMap {
     const { stroke } = this;
     this.stroke = null;
     if (!stroke || stroke.indices.length === 0) return false;
-    this.done.push({ value: stroke.rule.value, indices: Uint32Array.from(stroke.indices), before: Uint8Array.from(stroke.before) });
-    if (this.done.length > UNDO_LIMIT) this.done.shift();
+    stroke.op.slices = [...new Set(stroke.indices.map((index) => Math.floor(index / this.step[2])))].sort((a, b) => a - b);
+    this.done.push({ op: stroke.op, value: stroke.rule.value, indices: Uint32Array.from(stroke.indices), before: Uint8Array.from(stroke.before) });
+    if (this.done.length > UNDO_LIMIT) this.older.push(this.done.shift().op);
     this.undone = [];
     return true;
   }
@@ -218,6 +270,7 @@ export class LabelMap {
     this.set(index, value);
     const z = Math.floor(index / this.step[2]);
     const y = Math.floor((index - z * this.step[2]) / this.step[1]);
+    this.slices.add(z);
     this.grow(index - z * this.step[2] - y * this.step[1], y, z);
   }
 

@@ -7,8 +7,11 @@ import { Editing } from "./editing.js";
 import { Keys } from "./keys.js";
 import { PLANES } from "./labels.js";
 import { Models } from "./models.js";
+import { Outlining } from "./outlining.js";
+import { Proposals } from "./proposals.js";
 import { Findings } from "./review.js";
 import { Scene, VIEWS } from "./scene.js";
+import { Slices } from "./slices.js";
 import { Structures } from "./structures.js";
 import { Workspace } from "./workspace.js";
 
@@ -172,7 +175,7 @@ function setUpTitle(workspace) {
   addEventListener("pagehide", () => workspace.release());
 }
 
-function setUpKeys({ workspace, scene, structures, editing, cases, history, looks, nextWindow }) {
+function setUpKeys({ workspace, scene, structures, editing, outlining, slices, cases, history, looks, nextWindow }) {
   const click = (id) => () => $(id).disabled || $(id).click();
   const view = (index) => () => scene.setView(VIEWS[index]);
   const tool = (name) => () => editing.setTool(name);
@@ -185,6 +188,8 @@ function setUpKeys({ workspace, scene, structures, editing, cases, history, look
     { group: "Move", keys: at("ArrowDown"), does: "Crosshair down", run: step(0, -1, 0), where: "image" },
     { group: "Move", keys: [...at("PageUp"), "."], does: "Next slice (Shift: 10)", run: step(0, 0, 1) },
     { group: "Move", keys: [...at("PageDown"), ","], does: "Slice before", run: step(0, 0, -1) },
+    { group: "Move", keys: ["m"], does: "Next drawn slice", run: () => slices.jump(1) },
+    { group: "Move", keys: ["k"], does: "Drawn slice before", run: () => slices.jump(-1) },
     { group: "Move", keys: ["a"], does: "Arrow keys act in the next plane", run: () => scene.nextPlane() },
     { group: "Move", keys: ["j"], does: "Jump to the selected structure", run: () => structures.goTo() },
     { group: "Move", keys: ["=", "+"], does: "Zoom in", run: () => scene.zoom(1.25) },
@@ -200,18 +205,21 @@ function setUpKeys({ workspace, scene, structures, editing, cases, history, look
     { group: "Look", keys: ["s"], does: "Selected structure alone", run: () => structures.solo() },
     { group: "Look", keys: ["u"], does: "Uncertainty", run: click("#uncertainty") },
     { group: "Look", keys: ["c"], does: "Two versions side by side", run: () => history.toggle() },
-    { group: "Edit", keys: ["v", "Escape"], does: "Move only", run: tool("move") },
+    { group: "Edit", keys: ["v", "Escape"], does: "Move only; cancel a change", run: () => (workspace.proposals.open ? workspace.proposals.cancel() : editing.setTool("move")) },
     { group: "Edit", keys: ["b"], does: "Brush", run: tool("brush") },
     { group: "Edit", keys: ["e"], does: "Eraser", run: tool("erase") },
     { group: "Edit", keys: ["f"], does: "Fill an outline", run: tool("outline") },
     { group: "Edit", keys: ["r"], does: "Relabel an island", run: tool("pour") },
     { group: "Edit", keys: ["p"], does: "Pick a structure from the image", run: tool("pick") },
+    { group: "Edit", keys: ["d"], does: "Draw outlines in axial slices", run: tool("strokes") },
+    { group: "Edit", keys: ["x"], does: "Next pen for outlines", run: () => outlining.nextPen() },
+    { group: "Edit", keys: ["Delete", "Backspace"], does: "Delete the chosen line of an outline", run: () => outlining.deleteChosen() },
     { group: "Edit", keys: [" "], does: "Use the tool at the crosshair", run: () => editing.useHere(), where: "image" },
     { group: "Edit", keys: ["["], does: "Smaller brush", run: () => editing.changeSize(-1) },
     { group: "Edit", keys: ["]"], does: "Larger brush", run: () => editing.changeSize(1) },
     { group: "Edit", keys: ["l"], does: "Other side of the selected structure", run: () => structures.setSide(workspace.byValue.get(workspace.selected)?.side === "left" ? "right" : "left") },
-    { group: "Edit", keys: ["z"], ctrl: true, does: "Undo", run: () => scene.undo() },
-    { group: "Edit", keys: ["y", "Shift+z"], ctrl: true, does: "Redo", run: () => scene.redo() },
+    { group: "Edit", keys: ["z"], ctrl: true, does: "Undo", run: () => editing.undo() },
+    { group: "Edit", keys: ["y", "Shift+z"], ctrl: true, does: "Redo", run: () => editing.redo() },
     { group: "Work", keys: ["s"], ctrl: true, does: "Save as a new version", run: () => editing.save() },
     { group: "Work", keys: ["n"], does: "Next case to correct", run: () => cases.next() },
     { group: "Work", keys: ["g"], does: "Go to the list of cases", run: () => { $("#tab-cases").click(); ($("#cases button[aria-current]") ?? $("#cases button") ?? $("#find-case")).focus(); } },
@@ -231,6 +239,9 @@ async function start() {
   const workspace = new Workspace(new Api(askForLogin), scene);
   const structures = new Structures(workspace);
   const editing = new Editing(workspace);
+  const outlining = new Outlining(workspace, editing);
+  const slices = new Slices(workspace);
+  new Proposals(workspace);
   const cases = new Cases(workspace);
   const history = new History(workspace);
   new Findings(workspace);
@@ -243,7 +254,7 @@ async function start() {
   setUpUncertainty(workspace, structures, looks);
   setUpPlace(workspace);
   setUpTitle(workspace);
-  setUpKeys({ workspace, scene, structures, editing, cases, history, looks, nextWindow });
+  setUpKeys({ workspace, scene, structures, editing, outlining, slices, cases, history, looks, nextWindow });
   $("#close-message").addEventListener("click", () => ($("#message").hidden = true));
   await attempt(() => workspace.start(), $("#left"));
   structures.mark();

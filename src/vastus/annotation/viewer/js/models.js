@@ -1,6 +1,7 @@
 // The models the server knows, pre-labelling of the open case, and the training in the background.
 
 import { $, attempt, el, say, when } from "./dom.js";
+import { followQueue } from "./queue.js";
 
 const STATES = { RUNNING: "Running", DONE: "Done", ERROR: "Failed", STOPPED: "Stopped" };
 
@@ -14,6 +15,13 @@ export class Models {
     this.wasRunning = false;
     $("#tab-models").addEventListener("chosen", () => this.load());
     $("#infer").addEventListener("click", (event) => this.infer(event.currentTarget));
+    $("#infer-here").addEventListener("click", (event) => this.infer(event.currentTarget));
+    $("#load-whole").addEventListener("click", (event) => attempt(() => workspace.open(workspace.case.id, { whole: true }), event.currentTarget));
+    workspace.on("case version", () => ($("#overview").hidden = workspace.case === null || !workspace.overview));
+    workspace.on("loading", () => ($("#overview").hidden = true));
+    const offer = () => ($("#no-labels").hidden = workspace.case === null || workspace.version !== null || workspace.unsaved || workspace.lockedByOther !== "");
+    workspace.on("case version unsaved cases loaded", offer);
+    workspace.on("loading", () => ($("#no-labels").hidden = true));
     $("#train").addEventListener("click", (event) => this.train(event.currentTarget));
     $("#stop-training").addEventListener("click", (event) => attempt(async () => {
       await workspace.api.stopTraining();
@@ -47,7 +55,8 @@ export class Models {
     if (!(await workspace.mayLeave())) return;
     const made = await attempt(async () => {
       say("The network is labelling this case …");
-      const answer = await workspace.api.infer(workspace.case.id, $("#model").value);
+      const answered = followQueue(workspace.api, workspace.case.id, button);
+      const answer = await workspace.api.infer(workspace.case.id, $("#model").value || undefined).finally(answered);
       await workspace.arrive(answer);
       return answer;
     }, button);

@@ -87,6 +87,7 @@ export class Findings {
 
   async judge(row, verdict, button) {
     const { workspace } = this;
+    if (verdict === "accept" && row.has_proposal && !(await attempt(() => this.agreed(row), button))) return;
     const done = await attempt(async () => {
       const answer = await workspace.api.judge(row.id, verdict);
       row.state = verdict === "accept" ? "accepted" : "rejected";
@@ -106,6 +107,19 @@ export class Findings {
         await workspace.show(workspace.versions.at(-1)?.version ?? null);
       });
     }
+  }
+
+  /** Opens the case and shows what the correction would change. */
+  async agreed(row) {
+    const { workspace } = this;
+    if (workspace.case?.id !== row.case && !(await workspace.open(row.case))) return false;
+    if (workspace.unsaved) throw new Error("Save your own changes first: the correction starts from the newest version.");
+    await workspace.refreshVersions();
+    if (workspace.showsOldVersion) await workspace.show(workspace.versions.at(-1).version);
+    if (row.value) workspace.select(row.value);
+    const preview = await workspace.api.proposal(row.id);
+    if (row.point_mm) workspace.scene.goToMm(row.point_mm);
+    return workspace.proposals.agreed("Accept correction", preview);
   }
 
   async open(row, id, button) {

@@ -9,7 +9,7 @@ const { Niivue, NVImage } = globalThis.niivue;
 const RENDER = 4;
 const DRAG = { none: 0, pan: 3, crosshair: 8, windowing: 9 };
 const LABEL_TEXTURE = 7;
-const CROSSHAIR_PIXELS = 1.3;
+const CROSSHAIR_PIXELS = 1;
 const BACKGROUND = [0.05, 0.055, 0.06, 1];
 const VOXELS_3D = 200; // longest side of the thinned labels for 3D
 
@@ -20,8 +20,31 @@ const PLANES_TOGETHER = [
   { sliceType: 2, position: [0.5, 0.5, 0.5, 0.5] },
 ];
 
+/**
+ * How some label values are drawn, beside their colour: 255, where nobody has a verdict, is hatched, and what a tool would
+ * change (252 and 253) has a rim. NiiVue colours by value alone, so its shader gets these lines when it is made.
+ */
+const SPECIAL_VALUES = `vec4 dcolor = drawColor(drawV, drawOpacity);
+	float drawN = floor(drawV * 255.0 + 0.5);
+	if (drawN > 254.5 && dcolor.a > 0.0) dcolor.a = mod(gl_FragCoord.x + gl_FragCoord.y, 9.0) < 1.5 ? max(drawOpacity, 0.5) : 0.0;
+	if (drawN > 251.5 && drawN < 253.5) {
+		vec3 sideX = 1.5 * dFdx(texPos);
+		vec3 sideY = 1.5 * dFdy(texPos);
+		bool rim = texture(drawing, texPos - sideX).r != drawV || texture(drawing, texPos + sideX).r != drawV
+			|| texture(drawing, texPos - sideY).r != drawV || texture(drawing, texPos + sideY).r != drawV;
+		dcolor.rgb = drawColor(drawV, 1.0).rgb;
+		dcolor.a = rim ? 1.0 : 0.35;
+	}`;
+
+function drawSpecialValues() {
+  const plain = WebGL2RenderingContext.prototype.shaderSource;
+  WebGL2RenderingContext.prototype.shaderSource = function shaderSource(shader, source) {
+    plain.call(this, shader, source.replace("vec4 dcolor = drawColor(drawV, drawOpacity);", SPECIAL_VALUES));
+  };
+}
+
 /** Lets NiiVue draw once a frame however often it is asked to. */
-function drawOncePerFrame(nv) {
+function drawOncePerFrame(nv, after) {
   const draw = nv.drawScene.bind(nv);
   let waiting = false;
   nv.drawScene = () => {
@@ -31,6 +54,7 @@ function drawOncePerFrame(nv) {
       waiting = false;
       draw();
       if (thinCrosshair(nv)) draw();
+      after();
     });
   };
 }
@@ -46,7 +70,7 @@ function thinCrosshair(nv) {
   return true;
 }
 
-async function newNiivue(canvas, options) {
+async function newNiivue(canvas, options, after = () => {}) {
   const nv = new Niivue({
     backColor: BACKGROUND,
     crosshairColor: [0.56, 0.83, 0.85, 0.75],
@@ -71,7 +95,7 @@ async function newNiivue(canvas, options) {
     rightButton: DRAG.windowing,
     centerButton: DRAG.pan,
   });
-  drawOncePerFrame(nv);
+  drawOncePerFrame(nv, after);
   await nv.attachToCanvas(canvas, false);
   return nv;
 }
@@ -95,7 +119,8 @@ export class Scene extends EventTarget {
   }
 
   async start() {
-    this.nv = await newNiivue($("#planes"), {});
+    drawSpecialValues();
+    this.nv = await newNiivue($("#planes"), {}, () => this.emit("drawn"));
     this.nv.onLocationChange = (where) => this.moved(this.nv, where);
     this.nv.onIntensityChange = () => this.windowChanged();
     this.takeOverDrawing();
@@ -127,9 +152,9 @@ export class Scene extends EventTarget {
   // ---- the case ----
 
   /** Shows a CT, given as the bytes of a .nii or .nii.gz. */
-  async showCase(buffer) {
+  async showCase(buffer, name = "ct.nii.gz") {
     this.clear();
-    this.ct = await NVImage.loadFromUrl({ url: buffer, name: "ct.nii.gz", colormap: "gray", cal_min: this.window[0], cal_max: this.window[1] });
+    this.ct = await NVImage.loadFromUrl({ url: buffer, name, colormap: "gray", cal_min: this.window[0], cal_max: this.window[1] });
     this.hu = null;
     this.nv.addVolume(this.ct);
     this.nv.scene.pan2Dxyzmm = Float32Array.of(0, 0, 0, 1);
@@ -155,7 +180,7 @@ export class Scene extends EventTarget {
     if (buffer === null) {
       nv.createEmptyDrawing();
     } else {
-      const image = await NVImage.loadFromUrl({ url: buffer, name: "labels.nii.gz" });
+      const image = await NVImage.loadFromUrl({ url: buffer, name: new Uint8Array(buffer, 0, 1)[0] === 0x1f ? "labels.nii.gz" : "labels.nii" });
       if (!nv.loadDrawing(image)) throw new Error("These labels are not on the grid of the CT.");
     }
     nv.drawScene();
@@ -347,6 +372,10 @@ export class Scene extends EventTarget {
 
   // ---- place ----
 
+  get placeMm() {
+    return [...this.nv.frac2mm(this.nv.scene.crosshairPos)];
+  }
+
   get crosshair() {
     return [...this.nv.frac2vox(this.nv.scene.crosshairPos)];
   }
@@ -454,22 +483,30 @@ export class Scene extends EventTarget {
   }
 
   beginStroke(p, plane) {
-    if (!this.pen || !this.map) return;
+    if (!this.pen || !this.map || this.change) return;
     if (this.map.stroke) this.endStroke();
     this.plane = plane;
-    this.map.begin(this.pen.rule());
+    const rule = this.pen.rule();
+    this.map.begin(rule, {
+      kind: this.pen.kind === "outline" ? "fill" : this.pen.kind, plane, points: [[...p]], radius_mm: this.pen.radiusMm, ball: this.pen.ball,
+      value: rule.value, keep_others: rule.keepOthers, erases: rule.erases, hu: rule.hu ? [rule.hu.min, rule.hu.max] : null,
+    });
     if (this.pen.kind === "pour") this.map.pour(p, plane);
     else this.map.dab(p, plane, this.pen.kind === "outline" ? 0 : this.pen.radiusMm, this.pen.ball);
   }
 
   extendStroke(from, to) {
     if (!this.map?.stroke || this.pen?.kind === "pour") return;
+    this.map.stroke.op.points.push([...to]);
     this.map.line(from, to, this.plane, this.pen.kind === "outline" ? 0 : this.pen.radiusMm, this.pen.ball);
   }
 
   endStroke() {
     if (!this.map?.stroke) return;
-    if (this.outline) this.map.fill(this.outline, this.plane);
+    if (this.outline) {
+      this.map.stroke.op.points = this.outline;
+      this.map.fill(this.outline, this.plane);
+    }
     this.outline = null;
     const changed = this.map.end();
     this.upload();
@@ -483,6 +520,79 @@ export class Scene extends EventTarget {
     this.endStroke();
   }
 
+  /** Draws what would change over the labels: a box of values (x fastest), not yet part of the map. */
+  showChange([x0, y0, z0, x1, y1, z1], after, gained, lost) {
+    const { map } = this;
+    const indices = [];
+    const before = [];
+    let i = 0;
+    for (let z = z0; z <= z1; z++) {
+      for (let y = y0; y <= y1; y++) {
+        for (let x = x0; x <= x1; x++) {
+          const index = map.index([x, y, z]);
+          const value = after[i++];
+          if (map.voxels[index] === value) continue;
+          indices.push(index);
+          before.push(map.voxels[index]);
+          map.voxels[index] = value === 0 || value === 255 ? lost : gained;
+        }
+      }
+    }
+    this.change = { indices, before, box: [x0, y0, z0, x1, y1, z1] };
+    map.grow(x0, y0, z0);
+    map.grow(x1, y1, z1);
+    this.upload();
+    this.showWhere(indices);
+  }
+
+  /** Goes to a slice where something would change, unless the one on screen shows it already. */
+  showWhere(indices) {
+    const { map } = this;
+    const here = this.crosshair;
+    const inSlice = (index) => Math.floor(index / map.step[2]);
+    if (indices.length === 0 || indices.some((index) => inSlice(index) === here[2])) return;
+    const index = indices[indices.length >> 1];
+    const z = inSlice(index);
+    const y = Math.floor((index - z * map.step[2]) / map.step[1]);
+    this.goTo([index - z * map.step[2] - y * map.step[1], y, z]);
+  }
+
+  hideChange() {
+    const { change, map } = this;
+    this.change = null;
+    if (!change || !map) return;
+    change.indices.forEach((index, i) => { map.voxels[index] = change.before[i]; });
+    map.grow(...change.box.slice(0, 3));
+    map.grow(...change.box.slice(3));
+    this.upload();
+  }
+
+  /** Puts a whole axial slice in place. */
+  putSlice(k, values) {
+    this.map.putSlice(k, values);
+    this.edited(false);
+  }
+
+  /** Where the axial plane is on screen (pixels of the page, in the image), and voxel i, j to pixels in it. */
+  axialPlace() {
+    const tile = this.nv.screenSlices.find((one) => one.axCorSag === 0);
+    if (!tile) return null;
+    const dpr = this.nv.uiData.dpr || 1;
+    let [left, top, width, height] = tile.leftTopWidthHeight;
+    const mirrored = width < 0;
+    if (mirrored) [left, width] = [left + width, -width];
+    const k = this.crosshair[2];
+    const at = (i, j) => {
+      const mm = this.nv.frac2mm(this.nv.vox2frac([i, j, k]), 0, this.nv.opts.isSliceMM);
+      const x = (mm[0] - tile.leftTopMM[0]) / tile.fovMM[0];
+      const y = (mm[1] - tile.leftTopMM[1]) / tile.fovMM[1];
+      return [((mirrored ? 1 - x : x) * width) / dpr, ((1 - y) * height) / dpr];
+    };
+    const [o, i, j] = [at(0, 0), at(1, 0), at(0, 1)];
+    const matrix = [i[0] - o[0], i[1] - o[1], j[0] - o[0], j[1] - o[1], o[0], o[1]];
+    return { left: left / dpr, top: top / dpr, width: width / dpr, height: height / dpr, matrix };
+  }
+
   undo() {
     if (this.map?.undo()) this.edited();
   }
@@ -491,11 +601,11 @@ export class Scene extends EventTarget {
     if (this.map?.redo()) this.edited();
   }
 
-  edited() {
+  edited(byHand = true) {
     this.upload();
     this.updateRender();
     this.report();
-    this.emit("edited");
+    this.emit("edited", { byHand });
   }
 
   /** Sends only the changed box of the labels to the graphics card. */

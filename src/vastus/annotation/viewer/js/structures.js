@@ -1,16 +1,9 @@
 // The list of structures: colour, on and off, volume and density per side, search, solo, opacity.
 
 import { $, el, swatch } from "./dom.js";
+import { GAINED, LOST } from "./proposals.js";
 import { BACKGROUND_SEED, UNLABELLED } from "./workspace.js";
 
-const GROUPS = {
-  anterior: "Quadriceps and sartorius",
-  medial: "Adductors",
-  posterior: "Hamstrings",
-  gluteal: "Glutei and hip rotators",
-  other: "Hip flexors and trunk",
-  bone: "Bones",
-};
 const SIDES = ["right", "left", "unknown"]; // the last column is shown only where a label map needs it
 
 const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1);
@@ -44,7 +37,7 @@ export class Structures {
     const table = $("#structures");
     table.querySelectorAll("tbody").forEach((body) => body.remove());
     this.rows = [];
-    for (const [group, title] of Object.entries(GROUPS)) {
+    for (const [group, title] of new Map(structures.map((s) => [s.group, s.group_title]))) {
       const members = structures.filter((s) => s.group === group);
       if (members.length === 0) continue;
       const keys = [...new Set(members.map((s) => s.key.replace(/_(right|left)$/, "")))];
@@ -125,9 +118,9 @@ export class Structures {
 
   paint() {
     const lut = new Uint8ClampedArray(1024);
-    for (const s of [...this.workspace.structures, BACKGROUND_SEED, UNLABELLED]) {
+    for (const s of [...this.workspace.structures, BACKGROUND_SEED, GAINED, LOST, UNLABELLED]) {
       const number = parseInt(s.colour.slice(1), 16);
-      lut.set([number >> 16, (number >> 8) & 255, number & 255, this.hidden.has(s.value) ? 0 : s === UNLABELLED ? 70 : 255], 4 * s.value);
+      lut.set([number >> 16, (number >> 8) & 255, number & 255, this.hidden.has(s.value) ? 0 : 255], 4 * s.value);
     }
     this.workspace.scene.setPalette(lut);
     for (const row of this.rows ?? []) for (const c of row.cells) c.box.checked = !this.hidden.has(c.value);
@@ -176,7 +169,7 @@ export class Structures {
     const words = $("#find").value.trim().toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
     for (const row of this.rows) {
-      const text = `${row.plain} ${row.members[0].abbreviation ?? ""} ${GROUPS[row.members[0].group] ?? ""}`.toLowerCase();
+      const text = `${row.plain} ${row.members[0].abbreviation ?? ""} ${row.members[0].group_title ?? ""} ${row.members[0].group_also ?? ""}`.toLowerCase();
       row.line.hidden = !words.every((word) => text.includes(word));
       shown += row.line.hidden ? 0 : 1;
     }
@@ -193,7 +186,8 @@ export class Structures {
 
   choose(key) {
     const row = this.rows.find((r) => r.key === key);
-    const side = this.workspace.byValue.get(this.workspace.selected)?.side ?? "right";
+    const before = this.workspace.byValue.get(this.workspace.selected)?.side;
+    const side = before || this.workspace.sideInScan || "right";
     const cell = row.cells.find((c) => c.side === side) ?? row.cells[0];
     this.workspace.select(cell?.value ?? row.members[0].value);
   }

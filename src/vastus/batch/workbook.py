@@ -1,0 +1,151 @@
+"""A batch as one workbook: a row a patient on the sheets of patients, structures, sides and density; flags below."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from vastus.anatomy import MUSCLES, SIDES, STRUCTURES, Side, Structure
+from vastus.batch.ledger import SCANS_FOLDER
+from vastus.io.csv_tables import VolumeRow, read_volume_rows
+from vastus.io.tables import LEVEL_COLUMNS, LEVELS_FILE, SUBJECT, VOLUMES_FILE, WORKBOOK_FILE
+from vastus.io.workbook import Column, Sheet, write_workbook
+
+_UNITS_OF_LEVELS: Final = {"position_mm": "mm", "percent": "%", "x_mm": "mm", "y_mm": "mm", "z_mm": "mm"}
+_PATIENT: Final = Column(SUBJECT, "", "The scan as it is called in every table.")
+
+_Rows = dict[tuple[str, Side], VolumeRow]
+
+
+def write_batch_workbook(folder: Path) -> Path:
+    """Write ``results.xlsx`` from the tables of a batch folder; atomically.
+
+    Args:
+        folder: the output of ``vastus batch``.
+
+    Returns:
+        The file.
+
+    Raises:
+        MissingInputError: there is no ``volumes.csv`` in the folder.
+        OutputError: it can't be written, or Excel can't hold so many rows.
+    """
+    patients: dict[str, _Rows] = defaultdict(dict)
+    for row in read_volume_rows(folder / VOLUMES_FILE):
+        patients[row.subject][row.structure, row.side] = row
+    path = folder / WORKBOOK_FILE
+    write_workbook(path, _sheets(patients, folder))
+    return path
+
+
+def _sheets(patients: dict[str, _Rows], folder: Path) -> Iterator[Sheet]:
+    yield Sheet(
+        "patients",
+        (
+            _PATIENT,
+            *(
+                Column(f"muscles {side.value}", "cm³", "Sum of the whole muscles of this side that the scan shows.")
+                for side in SIDES
+            ),
+            Column("whole", "", "Labels (of 58) that are there, not cut off and no fragment."),
+            Column("cut", "", "Labels cut off by the edge of the scan."),
+            Column("fragments", "", "Labels far too small to be the structure; they count nowhere."),
+        ),
+        [(name, *_sums(rows), *_counts(rows.values())) for name, rows in patients.items()],
+    )
+    yield Sheet(
+        "structures",
+        (
+            _PATIENT,
+            *(Column(s.key, "cm³", f"{s.english}, both sides; empty unless both are whole.") for s in STRUCTURES),
+        ),
+        [(name, *(_both(rows, s.key) for s in STRUCTURES)) for name, rows in patients.items()],
+    )
+    yield _by_side("sides", "cm³", "visible volume; flags says where it is cut off", patients)
+    yield _by_side("density", "HU", "mean density", patients)
+    yield Sheet("levels", _level_columns(), _level_rows(patients, folder))
+    yield Sheet(
+        "flags",
+        (_PATIENT, Column("structure"), Column("side"), Column("flag", "", "cut: by the scan's edge; fragment.")),
+        [
+            (name, row.structure, row.side.value, flag)
+            for name, rows in patients.items()
+            for row in rows.values()
+            for flag, holds in (("cut", row.truncated), ("fragment", row.fragment))
+            if holds
+        ],
+    )
+
+
+def _by_side(name: str, unit: str, meaning: str, patients: dict[str, _Rows]) -> Sheet:
+    columns = [Column(f"{s.key}_{side.value}", unit, f"{s.english}, {side.value}: {meaning}.") for s, side in _labels()]
+    return Sheet(
+        name,
+        (_PATIENT, *columns),
+        [
+            (patient, *(_shown(rows.get((s.key, side)), density=unit == "HU") for s, side in _labels()))
+            for patient, rows in patients.items()
+        ],
+    )
+
+
+def _labels() -> Iterator[tuple[Structure, Side]]:
+    return ((s, side) for s in STRUCTURES for side in SIDES)
+
+
+def _shown(row: VolumeRow | None, *, density: bool) -> float | None:
+    if row is None or row.volume_mm3 is None:
+        return None
+    return row.mean_hu if density else row.volume_mm3 / 1000.0
+
+
+def _whole(row: VolumeRow | None) -> float | None:
+    return None if row is None or row.truncated or row.fragment else _shown(row, density=False)
+
+
+def _both(rows: _Rows, key: str) -> float | None:
+    right, left = (_whole(rows.get((key, side))) for side in SIDES)
+    return None if right is None or left is None else right + left
+
+
+def _sums(rows: _Rows) -> tuple[float | None, ...]:
+    sums = []
+    for side in SIDES:
+        known = [v for muscle in MUSCLES if (v := _whole(rows.get((muscle.key, side)))) is not None]
+        sums.append(sum(known) if known else None)
+    return tuple(sums)
+
+
+def _counts(rows: Iterable[VolumeRow]) -> tuple[int, int, int]:
+    there = [row for row in rows if row.volume_mm3 is not None]
+    return (
+        sum(not row.truncated and not row.fragment for row in there),
+        sum(row.truncated for row in there),
+        sum(row.fragment for row in there),
+    )
+
+
+def _level_columns() -> tuple[Column, ...]:
+    units = {**_UNITS_OF_LEVELS, "area_mm2": "mm²"}
+    return (_PATIENT, *(Column(c, units.get(c, ""), "As in levels.csv.") for c in LEVEL_COLUMNS if c != SUBJECT))
+
+
+def _level_rows(patients: Iterable[str], folder: Path) -> Iterator[tuple[object, ...]]:
+    for name in patients:
+        file = folder / SCANS_FOLDER / name / LEVELS_FILE
+        if not file.is_file():
+            continue
+        with file.open(encoding="utf-8", newline="") as lines:
+            for row in csv.DictReader(lines):
+                yield (name, *(_number(row.get(column) or "") for column in LEVEL_COLUMNS if column != SUBJECT))
+
+
+def _number(cell: str) -> object:
+    """A number where the cell holds one, else the text; None where it is empty."""
+    try:
+        return float(cell)
+    except ValueError:
+        return cell or None

@@ -1,0 +1,35 @@
+"""``vastus app``: a page in the browser for everything, without a command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vastus.errors import MissingExtraError
+
+_PORT = 8600
+
+
+def app(
+    folder: Annotated[
+        Path | None, typer.Option("--folder", metavar="DIR", help="Where results are kept; else Vastus in your home.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", min=0, max=65535, help="Else 8600, or any other that is free.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="Bundle of weights; else the one in Vastus.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option("--threads", "-t", min=1, help="Processor threads.")] = None,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")] = True,
+) -> None:
+    """Open a page in the browser: drop scans, see results, enter clinical values, compare, correct, download."""
+    from importlib.util import find_spec
+
+    if any(find_spec(module) is None for module in ("fastapi", "uvicorn", "python_multipart")):
+        raise MissingExtraError("The app", "annotate")
+    from vastus.app.program import Start, run
+
+    run(Start(folder or Path.home() / "Vastus", port, _PORT, weights, threads, browser), typer.echo)

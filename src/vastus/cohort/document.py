@@ -1,0 +1,94 @@
+"""The tables of a cohort as a Word document, to be taken into a manuscript: text, captions, numbers, nothing drawn."""
+
+from __future__ import annotations
+
+import datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from vastus.cohort import narrative
+from vastus.cohort.page import PageTable, word_tables
+from vastus.cohort.results import CohortResults
+from vastus.io.atomic import atomic_path
+
+if TYPE_CHECKING:
+    from docx.document import Document
+
+DOCUMENT_FILE: Final = "tables.docx"
+REMEDY: Final = "pip install 'vastus[documents]'"
+_EPOCH = datetime.datetime(2000, 1, 1)
+_POINTS = 8
+
+
+def write_document(path: Path, results: CohortResults, note: str = "") -> bool:
+    """Write the results in sentences and the tables of the page, atomically; only where python-docx is installed.
+
+    Returns:
+        Whether it was written.
+
+    Raises:
+        OutputError: it can't be written.
+    """
+    if find_spec("docx") is None:
+        return False
+    from docx import Document as new_document
+    from docx.enum.section import WD_ORIENT
+    from docx.shared import Pt
+
+    document: Any = new_document()
+    document.core_properties.author = "Vastus"
+    document.core_properties.created = document.core_properties.modified = _EPOCH  # two runs compare equal
+    section = document.sections[0]
+    section.orientation = WD_ORIENT.LANDSCAPE
+    section.page_width, section.page_height = section.page_height, section.page_width
+    document.styles["Normal"].font.size = Pt(10)
+    document.add_heading("Thigh and hip muscle volumes and sarcopenia", 0)
+    for text in (
+        note,
+        f"{results.criteria.name}. {results.criteria.note or ''}",
+        "For research; not a medical device.",
+    ):
+        if text.strip():
+            document.add_paragraph(text.strip())
+    document.add_heading("Results", 1)
+    for sentence in (
+        narrative.people_sentence(results),
+        *narrative.association_sentences(results),
+        *narrative.measure_sentences(results),
+        narrative.prediction_caution(results),
+        narrative.side_sentence(results),
+        *narrative.change_sentences(results),
+    ):
+        if sentence:
+            document.add_paragraph(sentence)
+    document.add_heading("Tables", 1)
+    for caption, table in word_tables(results):
+        _add(document, caption, table)
+    document.add_heading("Methods", 1)
+    for paragraph in narrative.methods(results):
+        document.add_paragraph(paragraph)
+    with atomic_path(path) as temporary:
+        document.save(str(temporary))
+    return True
+
+
+def _add(document: Document, caption: str, table: PageTable) -> None:
+    """A real table of Word: its header is repeated on the next page, numbers stand on the right."""
+    from docx.enum.text import WD_ALIGN_PARAGRAPH
+    from docx.oxml import OxmlElement
+    from docx.shared import Pt
+
+    document.add_paragraph(caption, style="Caption").paragraph_format.keep_with_next = True
+    target = document.add_table(rows=0, cols=len(table.header), style="Light List")
+    for number, cells in enumerate((table.header, *table.rows)):
+        row = target.add_row()
+        if number == 0:
+            row._tr.get_or_add_trPr().append(OxmlElement("w:tblHeader"))
+        for column, (cell, text) in enumerate(zip(row.cells, cells, strict=True)):
+            paragraph = cell.paragraphs[0]
+            paragraph.add_run(text).font.size = Pt(_POINTS)
+            paragraph.paragraph_format.space_after = Pt(0)
+            if column >= table.numeric_from:
+                paragraph.alignment = WD_ALIGN_PARAGRAPH.RIGHT
+    document.add_paragraph()

@@ -1,0 +1,1 @@
+"""The kinds of results that can be asked for beside labels, tables and page: one table, ``vastus.formats.table``."""

@@ -1,0 +1,181 @@
+"""The page as a person meets it, in headless Chromium: scrolled, pointed at, sorted, copied, at phone width."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vastus.anatomy import Side
+from vastus.io.csv_tables import VolumeRow
+from vastus.report.page import PageRecord, write_page
+from vastus.synthesis.phantom import LabelledScan
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+READY = "#slices[data-whole]"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine")
+    playwright = pytest.importorskip("playwright.sync_api", reason="the browser is driven by playwright")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def file(
+    tmp_path_factory: pytest.TempPathFactory,
+    phantom: LabelledScan,
+    rows: tuple[VolumeRow, ...],
+    record: PageRecord,
+    changed: Callable[..., tuple[VolumeRow, ...]],
+) -> Path:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    rows = changed(rows, "sartorius", Side.RIGHT, truncated=True)
+    rows = changed(rows, "gracilis", Side.LEFT, volume_mm3=None, mean_hu=None)
+    rows = changed(rows, "psoas", Side.RIGHT, volume_mm3=1_234_567.0)
+    write_page(path, phantom.ct, phantom.labels, rows, replace(record, warnings=("Pectineus, left: too large.",)))
+    return path
+
+
+@pytest.fixture
+def opened(browser: Any, file: Path) -> Iterator[Callable[..., Any]]:
+    windows: list[Any] = []
+    wrong: list[str] = []
+
+    def open_page(**options: Any) -> Any:
+        context = browser.new_context(**{"viewport": {"width": 1366, "height": 768}, **options})
+        windows.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        page.on("request", lambda asked: None if asked.url.startswith(("file:", "data:")) else wrong.append(asked.url))
+        page.goto(file.as_uri())
+        if options.get("java_script_enabled", True):
+            page.wait_for_selector(READY)
+        return page
+
+    yield open_page
+    for window in windows:
+        window.close()
+    assert wrong == []
+
+
+def where(page: Any) -> str:
+    return str(page.inner_text("#slice-where"))
+
+
+def colours_of(page: Any, canvas: str) -> int:
+    return int(
+        page.evaluate(
+            """id => { const c = document.getElementById(id);
+                const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+                return new Set(new Uint32Array(d.buffer)).size; }""",
+            canvas,
+        )
+    )
+
+
+def test_all_slices_in_three_planes(opened: Callable[..., Any]) -> None:
+    page = opened()
+    count = int(page.get_attribute("#slice-index", "max")) + 1
+    assert where(page).startswith(f"Axial slice {count // 2 + 1} of {count} · z ")
+    assert "% of the visible femur" in where(page)
+    page.focus("#slice-stage")
+    page.keyboard.press("ArrowDown")
+    assert where(page).startswith(f"Axial slice {count // 2 + 2} of ")
+    page.keyboard.press("Home")
+    assert where(page).startswith("Axial slice 1 of ")
+    for plane in ("coronal", "sagittal"):
+        page.check(f"input[name=plane][value={plane}]", force=True)
+        page.wait_for_timeout(200)
+        assert where(page).startswith(plane.capitalize())
+        assert "loading" not in where(page)
+        assert colours_of(page, "slice-ct") > 3
+        # Between the legs of the phantom nothing is labelled.
+        assert colours_of(page, "slice-overlay") > 3 or plane == "sagittal"
+
+
+def test_pointing_tells_name_and_volume(opened: Callable[..., Any]) -> None:
+    page = opened()
+    page.click("text=Show Pectineus, left")
+    page.wait_for_timeout(200)
+    assert page.inner_text("#slice-what") == "Pectineus, left: 90.0 cm³, mean 51.5 HU"
+    assert page.get_attribute("#slice-present button[data-value='210']", "aria-pressed") == "true"
+    page.check("input[name=plane][value=axial]", force=True)
+    box = page.locator("#slice-stage").bounding_box()
+    names = set()
+    for step in range(30):
+        page.mouse.move(box["x"] + box["width"] * (0.3 + 0.4 * step / 30), box["y"] + box["height"] * 0.5)
+        names.add(page.inner_text("#slice-what").split(":")[0])
+    assert len(names) > 3
+    page.focus("#slice-stage")
+    page.keyboard.press("l")
+    page.wait_for_timeout(200)
+    assert colours_of(page, "slice-overlay") == 1
+    page.keyboard.press("o")
+    page.wait_for_timeout(200)
+    assert colours_of(page, "slice-overlay") > 3
+    before = colours_of(page, "slice-ct")
+    page.click("#slice-pixels")
+    page.wait_for_timeout(200)
+    assert colours_of(page, "slice-ct") != before
+
+
+def test_tables_sort_and_copy_as_numbers(opened: Callable[..., Any]) -> None:
+    page = opened(locale="en-GB", permissions=["clipboard-read", "clipboard-write"])
+    heading = page.locator("#table-volumes th[data-column='1'] button")
+    heading.click()
+    names = page.locator("#table-volumes tbody tr:not(.group) th").all_inner_texts()
+    assert names[0].strip() == "Psoas major"
+    assert page.locator("#table-volumes tr.group").first.is_hidden()
+    heading.click()
+    heading.click()
+    assert page.locator("#table-volumes tbody tr:not(.group) th").first.inner_text().strip() == "Sartorius"
+    page.click("button:has-text('Copy for a spreadsheet')")
+    page.wait_for_selector("text=Copied.")
+    lines = page.evaluate("navigator.clipboard.readText()").splitlines()
+    assert lines[0].split("\t") == [
+        "Structure",
+        "Volume, cm³: Right",
+        "Volume, cm³: Left",
+        "Volume, cm³: Difference, %",
+        "Mean density, HU: Right",
+        "Mean density, HU: Left",
+        "Remarks",
+    ]
+    assert lines[1].split("\t") == ["Sartorius", "100", "90", "", "51.5", "51.5", "Right: cut by the scan's edge"]
+    assert len(lines) == 30
+
+
+@pytest.mark.parametrize("width", [390, 1366])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_to_find_for_axe_and_no_sideways_panning(opened: Callable[..., Any], width: int, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page = opened(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    found = axe.Axe().run(page).response["violations"]
+    assert [(one["id"], one["nodes"][0]["target"]) for one in found] == []
+
+
+def test_without_scripts_the_pictures_remain(opened: Callable[..., Any]) -> None:
+    page = opened(java_script_enabled=False)
+    assert page.locator("#slices").is_hidden()
+    assert page.locator("figure svg.with-labels").first.is_visible()
+    page.check("#window-muscle", force=True)
+    assert "brightness" in page.locator("image.ct").first.evaluate("e => getComputedStyle(e).filter")
+    assert page.locator("button:visible").count() == 0
+
+
+def test_print_is_two_or_three_pages(opened: Callable[..., Any]) -> None:
+    page = opened()
+    pdf = page.pdf(prefer_css_page_size=True)
+    assert 2 <= pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ") <= 3
