@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.anatomy import BY_KEY, LABELS, STRUCTURES
-from vastus.inference.body_lie import HEIGHT_MM
 from vastus.inference.evidence import IMAGE_EDGE, OTHER_SIDE, Count, Evidence
 
 Table = NDArray[np.float64]
@@ -24,7 +23,7 @@ CLASS_OF_ROW: Final = np.array([label.structure.class_id for label in LABELS])
 SIDE_OF_ROW: Final = np.repeat([0, 1, 2], len(STRUCTURES))
 _N: Final = len(STRUCTURES)
 _FEMUR: Final = BY_KEY["femur"].class_id
-_HEIGHT: Final = np.array([np.nan, *(HEIGHT_MM.get(s.key, np.nan) for s in STRUCTURES)])
+_HEIGHT: Final = np.array([np.nan, *(np.nan if s.height_mm is None else s.height_mm for s in STRUCTURES)])
 _FEMUR_HEIGHT_MM: Final = 250.0
 _BONE: Final = np.array([False, *(not s.is_muscle for s in STRUCTURES)])
 _OTHER_ROW: Final = np.concatenate([np.arange(_N) + _N, np.arange(_N), np.arange(_N) + 2 * _N])
