@@ -33,6 +33,7 @@ FLOORS: dict[str, int] = {
     "refinement": 3,
     "training": 4,
     "sarcopenia": 4,
+    "quality": 4,
     "measuring": 5,
     "cohort": 5,
     "report": 5,

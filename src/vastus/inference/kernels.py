@@ -215,6 +215,99 @@ def sum_probabilities(labels, channel_of, kept, scores, odds):  # type: ignore[n
 
 
 @njit(cache=True, nogil=True)
+def gather_evidence(labels, class_of, hand_of, row_of, own_channel, row_at, kept, scores, odds, hu, n_rows, n_contacts):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """What is counted of each label in each slice, and what it touches; see ``vastus.inference.evidence``.
+
+    Arrays as (z, y, x). ``class_of`` and ``hand_of`` (right 0, left 1, unknown 2) are of the 256 label values. The last
+    two columns of the contacts are the same structure on the other side, and the edge. ``row_at[channel, hand]`` is the
+    row of a channel's label.
+    """
+    n_z, n_y, n_x = labels.shape
+    found = np.zeros((n_rows, n_z, 20))
+    touch = np.zeros((n_rows, n_z, n_contacts), np.int32)
+    other_side, edge = n_contacts - 2, n_contacts - 1
+    for k in range(n_z):
+        seen, place = np.zeros(3), np.zeros(3)
+        for j in range(n_y):
+            for i in range(n_x):
+                label = labels[k, j, i]
+                if label != 0:
+                    hand = hand_of[label]
+                    seen[hand] += 1.0
+                    place[hand] += i
+        both = seen[0] > 0 and seen[1] > 0
+        middle = 0.5 * (place[0] / seen[0] + place[1] / seen[1]) if both else 0.0
+        alone = 0 if seen[0] > 0 else (1 if seen[1] > 0 else 2)
+        odd, share = np.zeros(kept.shape[3]), np.zeros(kept.shape[3])
+        for j in range(n_y):
+            for i in range(n_x):
+                label = labels[k, j, i]
+                if label == 0 and scores[k, j, i, 1] == 0:
+                    continue
+                total = 0.0
+                for t in range(kept.shape[3]):
+                    odd[t] = odds[scores[k, j, i, t]]
+                    total += odd[t]
+                row, own, entropy = row_of[label], 0.0, 0.0
+                if label != 0:
+                    hand = hand_of[label]
+                elif both:
+                    hand = 0 if i > middle else 1
+                else:
+                    hand = alone
+                for t in range(kept.shape[3]):
+                    if odd[t] == 0.0:
+                        continue
+                    share[t] = odd[t] / total
+                    entropy -= share[t] * np.log(share[t])
+                    channel = kept[k, j, i, t]
+                    if row >= 0 and channel == own_channel[row]:
+                        own = share[t]
+                    elif channel != 0:
+                        found[row_at[channel, hand], k, 16] += share[t]
+                if row < 0:
+                    continue
+                out = found[row, k]
+                border = False
+                for side in range(4):
+                    y, x = j + (side == 0) - (side == 1), i + (side == 2) - (side == 3)
+                    if y < 0 or x < 0 or y >= n_y or x >= n_x:
+                        touch[row, k, edge] += 1
+                        border = True
+                        continue
+                    other = labels[k, y, x]
+                    if other == label:
+                        continue
+                    border = True
+                    same = other != 0 and class_of[other] == class_of[label]
+                    touch[row, k, other_side if same else class_of[other]] += 1
+                value = hu[k, j, i]
+                out[0] += 1.0
+                out[1] += own
+                out[2] += entropy
+                out[3] += own < 0.5
+                out[4] += own < 0.8
+                if border:
+                    out[5] += 1.0
+                    out[6] += own
+                    out[11] += value
+                out[7] += value
+                out[8] += value * value
+                out[9] += value < -30.0
+                out[10] += value > 140.0
+                out[12] += i
+                out[13] += j
+                out[14] += i * i
+                out[15] += j * j
+                if i + 1 < n_x and labels[k, j, i + 1] == label:
+                    step = hu[k, j, i + 1] - value
+                    out[17] += step * step
+                    out[18] += 1.0
+                out[19] += odd[0] / total - odd[1] / total
+    return found, touch
+
+
+@njit(cache=True, nogil=True)
 def restore(target, labels, channel_of, kept, scores, starts_a, low_a, part_a, low_b, part_b, low_c, part_c, block):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Labels of the original grid; axes as (slow, middle, fast) of the target.
 
