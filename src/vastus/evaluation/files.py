@@ -138,13 +138,13 @@ def _preamble(evaluation: Evaluation) -> Iterator[str]:
     )
     if evaluation.failures:
         yield ""
-        yield f"**{len(evaluation.failures)} case(s) could not be scored and are in no number:** " + "; ".join(
+        yield f"**{len(evaluation.failures)} case(s) could not be scored and are not in the numbers:** " + "; ".join(
             f"{failure.name} ({failure.problem})" for failure in evaluation.failures
         )
     if evaluation.left_out:
         yield ""
         yield (
-            f"**{len(evaluation.left_out)} case(s) were not labelled by every model or reader and are in no number:** "
+            f"**{len(evaluation.left_out)} case(s) were not labelled by every model or reader and are left out:** "
             + ", ".join(evaluation.left_out)
         )
 
