@@ -86,7 +86,7 @@ def build_dataset(volumes: Volumes, clinical: ClinicalTable, criteria: Criteria,
 def _match(
     volumes: Volumes, clinical: ClinicalTable, problems: list[Problem]
 ) -> tuple[pd.DataFrame, list[FlowStep], dict[str, str]]:
-    """Clinical rows of readable scans with a sex (index: scan); the first flow steps; who is left out so far."""
+    """Match clinical rows with a sex to readable scans (index: scan); return them, the first flow steps and who is out."""
     frame = clinical.frame.astype({columns.SCAN: str, columns.SUBJECT: str}).set_index(columns.SCAN)
     left_out: dict[str, str] = {}
     for scan in volumes.sides_mm3.index.difference(frame.index):
@@ -178,7 +178,7 @@ def _with_status(people: pd.DataFrame, criteria: Criteria, problems: list[Proble
 
 
 def facts_of_row(row: pd.Series, subject: str, problems: list[Problem]) -> ClinicalFacts:
-    """The values of one clinical row; where SMI and ASM contradict each other neither is used, and a problem noted."""
+    """Read the values of one clinical row; if SMI and ASM contradict each other, neither is used, and this is noted."""
     import pandas as pd
 
     values = {name: None if pd.isna(row[name]) else float(row[name]) for name in columns.NUMBERS}

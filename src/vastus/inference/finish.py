@@ -18,7 +18,7 @@ from vastus.volume import Volume, to_ras
 
 
 def clean(scores: ScoreMap, seen: Preprocessed, classes: Sequence[str]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """Tell the sides, and remove islands and what can't be there.
+    """Tell left from right, and remove islands and impossible parts.
 
     Args:
         scores: of the network grid; it may be larger than the image at the far ends.
@@ -40,7 +40,7 @@ def clean(scores: ScoreMap, seen: Preprocessed, classes: Sequence[str]) -> tuple
 
 
 def channel_of_label(classes: Sequence[str]) -> NDArray[np.int64]:
-    """Output channel of each of the 256 label values; background's for those that do not occur."""
+    """Return the output channel of each of the 256 label values; values that do not occur get that of background."""
     channel = np.zeros(256, np.int64)
     for number, key in enumerate(classes[1:], start=1):
         channel[list(BY_KEY[key].label_values)] = number

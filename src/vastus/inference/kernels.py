@@ -14,7 +14,7 @@ TIE = 1e-4  # scores closer than this are equal
 
 @njit(parallel=True, cache=True, nogil=True)
 def add_float32(sums, weights, scores, fx, fy, fz, start):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Add one window of logits, weighted, to the ring."""
+    """Add one weighted window of logits to the ring."""
     depth, count = sums.shape[2], sums.shape[3]
     for i in prange(len(fx)):
         for j in range(len(fy)):
@@ -30,7 +30,7 @@ def add_float32(sums, weights, scores, fx, fy, fz, start):  # type: ignore[no-un
 
 @njit(parallel=True, cache=True, nogil=True)
 def add_bfloat16(sums, weights, scores, fx, fy, fz, start):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """The same for bfloat16 given as raw ``uint16``."""
+    """Do the same as ``add_float32`` for bfloat16, given as raw ``uint16``."""
     depth, count = sums.shape[2], sums.shape[3]
     for i in prange(len(fx)):
         bits = np.empty(scores.shape[2], np.uint32)
@@ -50,7 +50,7 @@ def add_bfloat16(sums, weights, scores, fx, fy, fz, start):  # type: ignore[no-u
 
 @njit(parallel=True, cache=True, nogil=True)
 def reduce(sums, weights, kept, scores, z_from, z_to, steps_per_logit):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Best classes and their scores of finished planes, which are then emptied for the ring's next round."""
+    """Keep the best classes and their scores of finished planes, and empty these planes for the ring's next round."""
     depth, count = sums.shape[2], sums.shape[3]
     wanted = min(kept.shape[3], count)
     for i in prange(sums.shape[0]):
@@ -85,7 +85,7 @@ def reduce(sums, weights, kept, scores, z_from, z_to, steps_per_logit):  # type:
 
 @njit(cache=True, nogil=True)
 def neighbours_of(index, labels, rank, count):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """For each island the number of faces it shares with voxels of each label that are not islands."""
+    """Count the faces that each island shares with voxels of each label that are not islands."""
     around = np.zeros((count, 256), np.int64)
     n_x, n_y, n_z = labels.shape
     for k in range(n_z):
@@ -118,7 +118,7 @@ def replace(index, labels, rank, replacement):  # type: ignore[no-untyped-def]  
 
 @njit(cache=True, nogil=True)
 def slices_of(index, n_parts):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """First and last slice of each part."""
+    """Find the first and last slice of each part."""
     n_x, n_y, n_z = index.shape
     first = np.full(n_parts, n_z)
     last = np.full(n_parts, -1)
@@ -133,7 +133,7 @@ def slices_of(index, n_parts):  # type: ignore[no-untyped-def]  # pragma: no cov
 
 @njit(cache=True, nogil=True)
 def sums(index, row, n_rows):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """For each followed part and slice: voxels, sums of i and j, smallest and largest i."""
+    """Sum for each followed part and slice: voxels, sums of i and j, smallest and largest i."""
     n_x, n_y, n_z = index.shape
     sums = np.zeros((n_rows, n_z, 5))
     sums[:, :, 3] = n_x
@@ -153,7 +153,7 @@ def sums(index, row, n_rows):  # type: ignore[no-untyped-def]  # pragma: no cove
 
 @njit(cache=True, nogil=True)
 def beside(index, line, n_parts):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """For each part: voxels right and left of the surface, and how deep it reaches on either side in mm."""
+    """Count the voxels of each part right and left of the surface, and how deep it reaches on either side in mm."""
     n_x, n_y, n_z = index.shape
     count = np.zeros((n_parts, 2), np.int64)
     depth = np.zeros((n_parts, 2))
@@ -171,7 +171,7 @@ def beside(index, line, n_parts):  # type: ignore[no-untyped-def]  # pragma: no 
 
 @njit(cache=True, nogil=True)
 def label(index, value, sign, line, moved, offsets):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Label values from class ids and the side of each part; 0 in ``sign`` means: cut along the surface, ``moved``.
+    """Make label values from class ids and the side of each part; 0 in ``sign``: cut along the surface, ``moved``.
 
     ``offsets`` are added to the class id on the right and on the left.
     """
@@ -191,7 +191,7 @@ def label(index, value, sign, line, moved, offsets):  # type: ignore[no-untyped-
 
 @njit(cache=True, nogil=True)
 def sum_probabilities(labels, channel_of, kept, scores, odds):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """For each label value the sum of its probability over its voxels, and their number; arrays as (z, y, x)."""
+    """Sum the probability of each label value over its voxels, and count them; arrays as (z, y, x)."""
     sums, counts = np.zeros(256), np.zeros(256, np.int64)
     n_z, n_y, n_x = labels.shape
     for k in range(n_z):
@@ -214,7 +214,7 @@ def sum_probabilities(labels, channel_of, kept, scores, odds):  # type: ignore[n
 
 @njit(parallel=True, cache=True, nogil=True)
 def restore(target, labels, channel_of, kept, scores, low_a, part_a, low_b, part_b, low_c, part_c):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Labels of the original grid; axes as (slow, middle, fast) of the target.
+    """Fill in the labels of the original grid; axes as (slow, middle, fast) of the target.
 
     A cell is the space between eight neighbours of the network grid. What the corners say is gathered once a cell and
     used for all voxels in it.
@@ -267,7 +267,7 @@ def restore(target, labels, channel_of, kept, scores, low_a, part_a, low_b, part
 
 @njit(cache=True, nogil=True)
 def gather_cell(labels, channel_of, kept, scores, at, c, candidate, table, own):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """The different labels at a cell's corners (their number is returned) and the score of each at each corner."""
+    """List the different labels at the corners of a cell, with their score at each corner; return their number."""
     a1, b1 = min(at[0] + 1, labels.shape[0] - 1), min(at[1] + 1, labels.shape[1] - 1)
     c1 = min(c + 1, labels.shape[2] - 1)
     first = labels[at[0], at[1], c]
@@ -313,7 +313,7 @@ def gather_cell(labels, channel_of, kept, scores, at, c, candidate, table, own):
 
 @njit(cache=True, nogil=True)
 def run_starts(low):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Where runs of equal values begin, and the end."""
+    """Find where runs of equal values begin, and the end of the last run."""
     starts = [0]
     for n in range(1, len(low)):
         if low[n] != low[n - 1]:

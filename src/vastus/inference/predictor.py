@@ -141,7 +141,7 @@ class Predictor:
 
 
 def load_ahead() -> None:
-    """Load what every scan needs (libraries, compiled loops): to be called while a network or a scan is being read."""
+    """Load everything that each scan needs (libraries, compiled loops), while a network or a scan is being read."""
     import cc3d  # noqa: F401
     from scipy import ndimage  # noqa: F401
 

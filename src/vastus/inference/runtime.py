@@ -27,7 +27,7 @@ class Runtime(Protocol):
         ...
 
     def run(self, windows: Iterable[FloatImage]) -> Iterator[Scores]:
-        """Logits of each window, in order.
+        """Yield the logits of each window, in order.
 
         Args:
             windows: float32 arrays of the bundle's window size.
@@ -94,7 +94,7 @@ def choose(options: RuntimeOptions) -> tuple[Device, RuntimeName]:
 
 
 def choose_precision(bundle: Bundle, options: RuntimeOptions, *, has_bf16: bool) -> Precision:
-    """Settle the precision; an explicit wish is met or refused.
+    """Settle the precision; an explicit choice is met or refused.
 
     Raises:
         DeviceError: bf16 was asked for where there is none.
@@ -107,7 +107,7 @@ def choose_precision(bundle: Bundle, options: RuntimeOptions, *, has_bf16: bool)
 
 
 def thread_count(wanted: int | None) -> int:
-    """Threads to use: what was asked for, else the processors this process may run on, at most ``MOST_THREADS``.
+    """Return the number of threads: the given one, else the usable processors, at most ``MOST_THREADS``.
 
     Raises:
         DeviceError: fewer than one asked for.

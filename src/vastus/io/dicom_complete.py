@@ -18,7 +18,7 @@ _SHOWN: Final = 3
 
 
 def check_rescale(slices: list[SliceHeader]) -> tuple[str, ...]:
-    """Whether each slice says how its values become HU.
+    """Check that each slice says how its values become HU.
 
     Returns:
         A warning where slices say it differently.
@@ -49,7 +49,7 @@ def check_rescale(slices: list[SliceHeader]) -> tuple[str, ...]:
 
 
 def check_complete(slices: list[SliceHeader]) -> tuple[str, ...]:
-    """Signs that slices are missing though the ones there are evenly spaced.
+    """Look for signs that slices are missing although the existing ones are evenly spaced.
 
     Args:
         slices: in order, one a height.

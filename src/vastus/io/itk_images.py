@@ -30,7 +30,7 @@ def read_itk(path: Path) -> Volume:
 
 
 def read_itk_image(path: Path) -> ReadImage:
-    """As ``read_itk``, with warnings about an orientation that the file does not say, or other units.
+    """Do the same as ``read_itk``, with warnings about a missing orientation or other units.
 
     Raises:
         UnreadableScanError, UnsupportedScanError, GeometryError: as ``read_itk``.
@@ -40,7 +40,7 @@ def read_itk_image(path: Path) -> ReadImage:
 
 
 def open_itk(path: Path, *, layers: bool) -> tuple[Any, float, tuple[str, ...]]:
-    """The image as SimpleITK gives it, the factor that brings its lengths to mm, and warnings.
+    """Open an image with SimpleITK; also return the factor that brings its lengths to mm, and warnings.
 
     Args:
         path: of the file.
@@ -74,7 +74,7 @@ def open_itk(path: Path, *, layers: bool) -> tuple[Any, float, tuple[str, ...]]:
 
 
 def as_volume(image: Any, factor: float, path: Path) -> Volume:
-    """Array and affine of an image of one component; of several, of the first.
+    """Return the array and the affine of an image; of several components, the first one.
 
     Raises:
         GeometryError: a singular affine.

@@ -64,7 +64,7 @@ class LabelMap:
 
 
 def read_labels(path: Path | str, *, partly: bool = False) -> Volume:
-    """Read a label map; whole numbers stored as floats are taken.
+    """Read a label map; whole numbers stored as floats are accepted.
 
     Where the file, or a table beside it, names its values, the names count (``vastus.io.label_names``).
 
@@ -84,7 +84,7 @@ def read_labels(path: Path | str, *, partly: bool = False) -> Volume:
 
 
 def read_label_map(path: Path, *, partly: bool = False) -> LabelMap:
-    """As ``read_labels``, with warnings: orientation missing or contradictory, values whose meaning nobody says.
+    """Do the same as ``read_labels``, with warnings about the orientation and about values without a known meaning.
 
     Raises:
         MissingInputError, LabelError, UnreadableScanError, UnsupportedScanError, GeometryError: as ``read_labels``.
@@ -115,7 +115,7 @@ def read_labels_on(path: Path, scan: Volume, scan_path: Path, *, partly: bool = 
 
 
 def placed_on(labels: Volume, path: Path, scan: Volume, scan_path: Path) -> Volume:
-    """Labels on the grid of a scan, by whole voxels.
+    """Bring labels to the grid of a scan, by whole voxels.
 
     Raises:
         GeometryError: as ``read_labels_on``.
@@ -132,7 +132,7 @@ def placed_on(labels: Volume, path: Path, scan: Volume, scan_path: Path) -> Volu
 
 
 def read_named_image(path: Path) -> ReadImage:
-    """An image of labels with the values of the file, and the names that its header has for them.
+    """Read an image of labels with the values of the file, and the names that its header has for them.
 
     Raises:
         MissingInputError: the path is not a file.
@@ -150,7 +150,7 @@ def read_named_image(path: Path) -> ReadImage:
 
 
 def _whole_values(array: NDArray[Any]) -> list[int] | None:
-    """The values that occur; None where one is no whole number."""
+    """Return the values that occur; None if one is no whole number."""
     if array.dtype == np.uint8:
         return [int(v) for v in np.flatnonzero(_occurring(array))]
     found = np.unique(array)
@@ -162,7 +162,7 @@ def _whole_values(array: NDArray[Any]) -> list[int] | None:
 def _as_label_values(
     array: NDArray[np.generic], path: Path, *, partly: bool
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """The label map as uint8, and which of the 256 values it holds; unknown ones are refused."""
+    """Return the label map as uint8, and which of the 256 values it holds; refuse unknown values."""
     known = np.zeros(256, dtype=bool)
     known[[0, *BY_VALUE]] = True
     known[UNLABELLED] = partly
@@ -185,7 +185,7 @@ def _refuse_unknown(values: list[float], path: Path) -> None:
 
 
 def _occurring(array: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which of the 256 values a uint8 array holds.
+    """Tell which of the 256 values a uint8 array holds.
 
     Most of a label map is background: eight voxels are looked at at a time, and counted only where one is not 0.
     """
@@ -202,7 +202,7 @@ def _occurring(array: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _label_table(present: list[Label]) -> str:
-    """All sided values, and the ones without a side that occur, so that the table of a cohort's files is the same."""
+    """List all sided values, and the occurring ones without a side, so that all files of a cohort have one table."""
     listed = [label for label in LABELS if label.side is not Side.UNKNOWN or label in present]
     rows = []
     for label in listed:

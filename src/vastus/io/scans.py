@@ -79,7 +79,7 @@ def _shear_degrees(volume: Volume) -> float:
 
 
 def scan_format(path: Path) -> ScanFormat:
-    """The format of a path, by its suffix or, without a known one, by its first bytes.
+    """Find the format of a path by its suffix or, without a known suffix, by its first bytes.
 
     Raises:
         UnsupportedScanError: neither tells.
@@ -102,7 +102,7 @@ def scan_format(path: Path) -> ScanFormat:
 
 
 def subject_name(path: Path) -> str:
-    """Name of the folder, or of the file without its suffixes: what a table calls this scan."""
+    """Return the name of a scan in tables: that of its folder, or of its file without suffixes."""
     absolute = path.absolute()
     name = absolute.name or "scan"
     if path.is_dir():

@@ -78,7 +78,7 @@ def write_workbook(path: Path, sheets: Iterable[Sheet]) -> None:
 
 
 def _fill(target: Any, header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-    """Write one sheet: bold header that stays in view, columns as wide as what is in them."""
+    """Write one sheet: bold header that stays in view, and columns as wide as their contents."""
     from openpyxl.cell import WriteOnlyCell
     from openpyxl.styles import Font
     from openpyxl.utils import get_column_letter
@@ -105,7 +105,7 @@ def _text_cell(make: Any, target: Any, text: str) -> Any:
 
 
 def _value(cell: Any) -> Any:
-    """What Excel can hold: numbers as Python's own, no NaN, no control characters, at most 32,767 letters."""
+    """Return a value that Excel can hold: Python numbers, no NaN, no control characters, at most 32,767 letters."""
     if hasattr(cell, "item"):
         cell = cell.item()
     if cell is None or isinstance(cell, bool | int):

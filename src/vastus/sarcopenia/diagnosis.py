@@ -93,7 +93,7 @@ def diagnose(facts: ClinicalFacts, criteria: Criteria) -> Diagnosis:
 
 
 def value_of(facts: ClinicalFacts, measure: Measure) -> float | None:
-    """The value that a cut-off of this measure is compared with, derived where it can be (ASM from SMI ...)."""
+    """Return the value to compare with a cut-off of this measure, derived if possible (ASM from SMI ...)."""
     if measure is Measure.ASM_HEIGHT2:
         return facts.asm_height2_kg_m2
     if measure is Measure.ASM:
@@ -105,7 +105,7 @@ def value_of(facts: ClinicalFacts, measure: Measure) -> float | None:
 
 
 def _test_domain(facts: ClinicalFacts, cutoffs: list[Cutoff]) -> list[TestResult]:
-    """Every measure of one domain; fallbacks only where the others say nothing, whatever is still unknown."""
+    """Test every measure of one domain; fallbacks count only if the others say nothing, whatever is still unknown."""
     chosen: list[TestResult] = []
     for fallback in (False, True):
         rows = [c for c in cutoffs if c.fallback is fallback]
@@ -117,7 +117,7 @@ def _test_domain(facts: ClinicalFacts, cutoffs: list[Cutoff]) -> list[TestResult
 
 
 def _test_measure(facts: ClinicalFacts, measure: Measure, cutoffs: list[Cutoff]) -> TestResult:
-    """One measure against all cut-offs that may apply; where they differ in the answer, it is unknown."""
+    """Test one measure against all cut-offs that may apply; if they give different answers, it is unknown."""
     domain = cutoffs[0].domain
     value = value_of(facts, measure)
     if value is None:
@@ -148,7 +148,7 @@ def _test_measure(facts: ClinicalFacts, measure: Measure, cutoffs: list[Cutoff])
 
 
 def _open_question(facts: ClinicalFacts, cutoffs: list[Cutoff]) -> str:
-    """What has to be known before the cut-offs of one measure agree."""
+    """Say which facts are needed before the cut-offs of one measure agree."""
     unknown = []
     if facts.sex is None and any(c.men != c.women for c in cutoffs):
         unknown.append("sex")
@@ -169,7 +169,7 @@ def _any_low(results: list[TestResult]) -> DomainResult:
 
 
 def _apply(rule: StageRule, domains: dict[Domain, DomainResult]) -> DomainResult:
-    """LOW: the stage is reached; NORMAL: it can't be; UNKNOWN: open (Kleene's logic)."""
+    """Return LOW if the stage is reached, NORMAL if it can't be, UNKNOWN if it is open (Kleene's logic)."""
     parts = [domains[domain] for domain in rule.all_of]
     if rule.any_of:
         options = {domains[domain] for domain in rule.any_of}
