@@ -158,6 +158,11 @@ def body_mask(
 ) -> tuple[NDArray[np.bool_], tuple[float, float, float]]:
     """Find the body without table and clothes, on a grid of about ``coarse_mm`` that covers the whole scan.
 
+    Args:
+        upright: scan in HU, RAS order.
+        settings: the HU threshold of the body.
+        coarse_mm: smallest spacing of the mask's grid.
+
     Returns:
         The mask, and the exact spacing of its grid in mm.
     """

@@ -157,7 +157,18 @@ def from_ras(array: AnyArray, original: Volume) -> Volume:
 
 
 def crop(volume: Volume, start: tuple[int, int, int], stop: tuple[int, int, int]) -> Volume:
-    """Cut out the box from ``start`` (included) to ``stop`` (excluded), in voxels; the affine follows."""
+    """Cut out the box from ``start`` (included) to ``stop`` (excluded), in voxels; the affine follows.
+
+    Args:
+        volume: array of any type.
+        start, stop: first voxel, and the one after the last, on each axis.
+
+    Returns:
+        The part of the volume, as a view.
+
+    Raises:
+        GeometryError: the box is empty or does not lie inside the grid.
+    """
     if any(a < 0 or b > n or a >= b for a, b, n in zip(start, stop, volume.shape, strict=True)):
         raise GeometryError(f"Box {start}..{stop} does not lie inside the grid {volume.shape}.")
     affine = volume.affine.copy()
@@ -167,7 +178,16 @@ def crop(volume: Volume, start: tuple[int, int, int], stop: tuple[int, int, int]
 
 
 def paste(array: AnyArray, shape: tuple[int, int, int], start: tuple[int, int, int]) -> AnyArray:
-    """Put a cropped array back into zeros of the full shape: the inverse of ``crop``."""
+    """Put a cropped array back into zeros of the full shape: the inverse of ``crop``.
+
+    Args:
+        array: the cropped array.
+        shape: full shape in voxels.
+        start: first voxel of the array in the full shape.
+
+    Returns:
+        A new array of the full shape and the same type.
+    """
     full = np.zeros(shape, dtype=array.dtype)
     window = tuple(slice(a, a + n) for a, n in zip(start, array.shape, strict=True))
     full[window] = array
@@ -217,6 +237,14 @@ def centred_affine(affine: Affine, shape: tuple[int, int, int], new_shape: tuple
     """Compute the affine of a grid with ``new_shape`` voxels over the same box as ``shape`` voxels of ``affine``.
 
     The outer faces of the two grids coincide (not the centres of the outer voxels).
+
+    Args:
+        affine: (4, 4) in mm.
+        shape: voxels of the grid of ``affine``.
+        new_shape: voxels of the new grid.
+
+    Returns:
+        Affine of the new grid, (4, 4) in mm.
     """
     scale = np.array(shape, dtype=np.float64) / np.array(new_shape, dtype=np.float64)
     result = affine.copy()
@@ -228,7 +256,16 @@ def centred_affine(affine: Affine, shape: tuple[int, int, int], new_shape: tuple
 def shape_for_spacing(
     shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], new_spacing_mm: tuple[float, float, float]
 ) -> tuple[int, int, int]:
-    """Compute the number of voxels (at least one for each axis) that comes closest to the new spacing."""
+    """Compute the number of voxels (at least one for each axis) that comes closest to the new spacing.
+
+    Args:
+        shape: voxels of the grid.
+        spacing_mm: its spacing.
+        new_spacing_mm: spacing of the new grid.
+
+    Returns:
+        Voxels of the new grid on each axis.
+    """
     i, j, k = (max(1, round(n * old / new)) for n, old, new in zip(shape, spacing_mm, new_spacing_mm, strict=True))
     return i, j, k
 

@@ -100,7 +100,15 @@ def correlate(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
 
 
 def partial(x: np.ndarray, y: np.ndarray, age: np.ndarray) -> dict[str, float]:
-    """Compute the correlation of x and y with age held constant, over people whose age is known."""
+    """Compute the correlation of x and y with age held constant, over people whose age is known.
+
+    Args:
+        x, y: values of each person, (N,).
+        age: in years, NaN where unknown, (N,).
+
+    Returns:
+        ``r_age`` and ``p_age``, NaN if they are not defined.
+    """
     import numpy as np
 
     known = ~np.isnan(age)

@@ -54,6 +54,15 @@ class StudyData:
 def build_dataset(volumes: Volumes, clinical: ClinicalTable, criteria: Criteria, rules: Sequence[Rule]) -> StudyData:
     """Match, select, diagnose and normalise.
 
+    Args:
+        volumes: volumes of every scan.
+        clinical: the clinical table.
+        criteria: criteria of the diagnosis.
+        rules: inclusion and exclusion rules, in order.
+
+    Returns:
+        The people of the study, their scans and volumes, and who was left out.
+
     Raises:
         EmptyCohortError: nobody is left.
     """
@@ -86,7 +95,7 @@ def build_dataset(volumes: Volumes, clinical: ClinicalTable, criteria: Criteria,
 def _match(
     volumes: Volumes, clinical: ClinicalTable, problems: list[Problem]
 ) -> tuple[pd.DataFrame, list[FlowStep], dict[str, str]]:
-    """Match clinical rows with a sex to readable scans (index: scan); return them, the first flow steps and who is out."""
+    """Match clinical rows with a sex to readable scans (index: scan); also give the first flow steps and who is out."""
     frame = clinical.frame.astype({columns.SCAN: str, columns.SUBJECT: str}).set_index(columns.SCAN)
     left_out: dict[str, str] = {}
     for scan in volumes.sides_mm3.index.difference(frame.index):
@@ -178,7 +187,16 @@ def _with_status(people: pd.DataFrame, criteria: Criteria, problems: list[Proble
 
 
 def facts_of_row(row: pd.Series, subject: str, problems: list[Problem]) -> ClinicalFacts:
-    """Read the values of one clinical row; if SMI and ASM contradict each other, neither is used, and this is noted."""
+    """Read the values of one clinical row; if SMI and ASM contradict each other, neither is used, and this is noted.
+
+    Args:
+        row: the clinical row, with standard columns.
+        subject: name of the person.
+        problems: gets a contradiction of SMI and ASM.
+
+    Returns:
+        The facts for the diagnosis.
+    """
     import pandas as pd
 
     values = {name: None if pd.isna(row[name]) else float(row[name]) for name in columns.NUMBERS}

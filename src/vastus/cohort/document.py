@@ -24,6 +24,11 @@ _POINTS = 8
 def write_document(path: Path, results: CohortResults, note: str = "") -> bool:
     """Write results in sentences and the tables of the page, atomically; only if python-docx is installed.
 
+    Args:
+        path: file to write (.docx).
+        results: everything computed for the cohort.
+        note: a paragraph at the beginning.
+
     Returns:
         Whether it was written.
 

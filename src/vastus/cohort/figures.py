@@ -115,7 +115,7 @@ def flow_diagram(steps: Sequence[FlowStep], status: pd.DataFrame) -> Figure:
 
 
 def roc_figure(curves: Sequence[RocCurve], table: pd.DataFrame) -> Figure:
-    """Draw ROC curves of the best predictors, a panel for each stratum; the prediction ``table`` holds the intervals."""
+    """Draw ROC curves of the best predictors, a panel for each stratum; ``table`` (prediction) holds the intervals."""
     import matplotlib as mpl
     import matplotlib.pyplot as plt
 

@@ -93,7 +93,16 @@ def predict_status(dataset: StudyData, correlations: pd.DataFrame, seed: int = 0
 
 
 def logistic(x: np.ndarray, status: np.ndarray, age: np.ndarray) -> dict[str, object]:
-    """Compute the odds ratio of sarcopenia per SD of x, alone and with age; empty with a note if there is none."""
+    """Compute the odds ratio of sarcopenia per SD of x, alone and with age; empty with a note if there is none.
+
+    Args:
+        x: volumes of each person, (N,).
+        status: sarcopenia, 0 or 1, (N,).
+        age: in years, NaN where unknown, (N,).
+
+    Returns:
+        Odds ratio, its limits and p, alone and with age, and ``note``.
+    """
     import numpy as np
 
     z = (x - x.mean()) / x.std(ddof=1)
@@ -115,7 +124,16 @@ def logistic(x: np.ndarray, status: np.ndarray, age: np.ndarray) -> dict[str, ob
 
 
 def area_under_curve(x: np.ndarray, status: np.ndarray, seed: int) -> dict[str, float]:
-    """Compute the AUC for "a small volume means sarcopenia", with a stratified percentile bootstrap interval."""
+    """Compute the AUC for "a small volume means sarcopenia", with a stratified percentile bootstrap interval.
+
+    Args:
+        x: volumes of each person, (N,).
+        status: sarcopenia, 0 or 1, (N,).
+        seed: of the bootstrap.
+
+    Returns:
+        The AUC with its limits.
+    """
     import numpy as np
     from scipy import stats
 

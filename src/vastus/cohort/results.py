@@ -109,7 +109,22 @@ def analyse(
     seed: int = 0,
     compare: Criteria | None = None,
 ) -> CohortResults:
-    """Select, diagnose, and compute every table. ``seed`` is for the bootstrap; ``compare`` a second criteria."""
+    """Select, diagnose, and compute every table. ``seed`` is for the bootstrap; ``compare`` a second criteria.
+
+    Args:
+        volumes: volumes of every scan.
+        clinical: the clinical table.
+        criteria: criteria of the diagnosis.
+        rules: inclusion and exclusion rules, in order.
+        seed: of the bootstrap.
+        compare: second criteria, or None.
+
+    Returns:
+        Every table of the cohort.
+
+    Raises:
+        EmptyCohortError: nobody is left.
+    """
     dataset = build_dataset(volumes, clinical, criteria, rules)
     correlations = association.status_correlations(dataset)
     changed = follow_up.changes(dataset)

@@ -53,7 +53,16 @@ STRATA: tuple[tuple[str, str | None], ...] = (("All", None), ("Women", "F"), ("M
 
 
 def stratum(frame: pd.DataFrame, people: pd.DataFrame, sex: str | None) -> pd.DataFrame:
-    """Return the rows of one stratum of a frame that shares its index with ``people``."""
+    """Return the rows of one stratum of a frame that shares its index with ``people``.
+
+    Args:
+        frame: any table with a row for each person.
+        people: the people, with their sex.
+        sex: ``F`` or ``M``; None keeps all.
+
+    Returns:
+        The rows.
+    """
     return frame if sex is None else frame[people[columns.SEX] == sex]
 
 

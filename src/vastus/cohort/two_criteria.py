@@ -45,7 +45,15 @@ class TwoCriteria:
         return self.people[self.people["changed"] == 1]
 
     def number(self, first: str, second: str, sex: str | None = None) -> int:
-        """Count the people who are in ``first`` by the first and in ``second`` by the second criteria."""
+        """Count the people who are in ``first`` by the first and in ``second`` by the second criteria.
+
+        Args:
+            first, second: groups.
+            sex: ``F`` or ``M``; None counts both.
+
+        Returns:
+            The number of people.
+        """
         own = self.counts[(self.counts["first"] == first) & (self.counts["second"] == second)]
         return int((own if sex is None else own[own["sex"] == sex])["n"].sum())
 

@@ -180,6 +180,12 @@ def matched_cases(
     that holds a ``labels.nii.gz``. Predictions without a reference are not scored. Where ``missing`` says so, the
     references without a prediction of every rater are added to ``left_out`` instead of being refused.
 
+    Args:
+        raters: models or readers, with their files or folders.
+        reference: reference file or folder.
+        missing: what happens to cases that a rater lacks.
+        left_out: gets the names of the cases that are left out.
+
     Raises:
         MissingInputError: as ``evaluate``.
     """

@@ -93,17 +93,50 @@ def surface_distances(
 
 
 def assd(prediction: NDArray[Any], reference: NDArray[Any], spacing_mm: tuple[float, float, float]) -> float:
-    """Compute the average symmetric surface distance in mm; arguments and errors of ``surface_distances``."""
+    """Compute the average symmetric surface distance in mm; arguments and errors of ``surface_distances``.
+
+    Args:
+        prediction, reference: masks, (X, Y, Z).
+        spacing_mm: spacing of their grid.
+
+    Returns:
+        The distance in mm.
+
+    Raises:
+        The errors of ``surface_distances``.
+    """
     return surface_distances(prediction, reference, spacing_mm).assd_mm
 
 
 def hausdorff(prediction: NDArray[Any], reference: NDArray[Any], spacing_mm: tuple[float, float, float]) -> float:
-    """Compute the Hausdorff distance in mm; arguments and errors of ``surface_distances``."""
+    """Compute the Hausdorff distance in mm; arguments and errors of ``surface_distances``.
+
+    Args:
+        prediction, reference: masks, (X, Y, Z).
+        spacing_mm: spacing of their grid.
+
+    Returns:
+        The distance in mm.
+
+    Raises:
+        The errors of ``surface_distances``.
+    """
     return surface_distances(prediction, reference, spacing_mm).hausdorff_mm
 
 
 def hd95(prediction: NDArray[Any], reference: NDArray[Any], spacing_mm: tuple[float, float, float]) -> float:
-    """Compute the larger of the two directed 95th percentiles in mm; arguments and errors of ``surface_distances``."""
+    """Compute the larger of the two directed 95th percentiles in mm; arguments and errors of ``surface_distances``.
+
+    Args:
+        prediction, reference: masks, (X, Y, Z).
+        spacing_mm: spacing of their grid.
+
+    Returns:
+        The distance in mm.
+
+    Raises:
+        The errors of ``surface_distances``.
+    """
     return surface_distances(prediction, reference, spacing_mm).hd95_mm
 
 
@@ -113,7 +146,19 @@ def surface_dice(
     spacing_mm: tuple[float, float, float],
     tolerance_mm: float = DEFAULT_TOLERANCE_MM,
 ) -> float:
-    """Compute the normalised surface Dice, 0..1; other arguments and errors as ``surface_distances``."""
+    """Compute the normalised surface Dice, 0..1; other arguments and errors as ``surface_distances``.
+
+    Args:
+        prediction, reference: masks, (X, Y, Z).
+        spacing_mm: spacing of their grid.
+        tolerance_mm: largest distance that counts as within.
+
+    Returns:
+        The share, 0..1.
+
+    Raises:
+        The errors of ``surface_distances`` and ``SurfaceDistances.surface_dice``.
+    """
     return surface_distances(prediction, reference, spacing_mm).surface_dice(tolerance_mm)
 
 

@@ -70,7 +70,17 @@ class ScoreContext:
 def score_row(
     label: Label, counts: OverlapCounts, surface: SurfaceDistances | None, frame: ScoreContext
 ) -> dict[str, Any]:
-    """Make one row of ``SCORE_COLUMNS``; ``surface`` is None if a mask is empty."""
+    """Make one row of ``SCORE_COLUMNS``; ``surface`` is None if a mask is empty.
+
+    Args:
+        label: structure and side.
+        counts: voxels of both masks and of their overlap.
+        surface: distances between the surfaces, or None.
+        frame: voxel size, diagonal and settings of the case.
+
+    Returns:
+        The cells by column name.
+    """
     presence = presence_of(counts.prediction, counts.reference)
     row: dict[str, Any] = {
         STRUCTURE: label.structure.key,

@@ -68,7 +68,16 @@ class Tracks:
 
 
 def follow(parts: Parts, affine: Affine, least_mm3: float) -> Tracks:
-    """Follow every part of at least ``least_mm3`` through the slices (last axis) of a map of class ids."""
+    """Follow every part of at least ``least_mm3`` through the slices (last axis) of a map of class ids.
+
+    Args:
+        parts: connected parts of a map of class ids.
+        affine: of the grid of the map, (4, 4) in mm.
+        least_mm3: volume of the smallest part to follow.
+
+    Returns:
+        Voxels, centres and ends of each followed part in every slice.
+    """
     voxel_mm3 = abs(float(np.linalg.det(affine[:3, :3])))
     chosen = np.flatnonzero(parts.size * voxel_mm3 >= least_mm3)
     chosen = chosen[chosen > 0]

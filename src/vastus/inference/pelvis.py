@@ -63,7 +63,16 @@ def said_without_bones(parts: Parts, voxel_mm3: float) -> tuple[str, ...]:
 
 
 def said_below(parts: Parts, below: NDArray[np.bool_], voxel_mm3: float) -> tuple[str, ...]:
-    """Warn if such parts are large: the network was unsure there, perhaps because of a tumour."""
+    """Warn if such parts are large: the network was unsure there, perhaps because of a tumour.
+
+    Args:
+        parts: connected parts of a label map.
+        below: which parts lie below the pelvis, shape (n + 1,).
+        voxel_mm3: volume of a voxel.
+
+    Returns:
+        The warning, or nothing.
+    """
     removed_mm3 = float(parts.size[below].sum()) * voxel_mm3
     if removed_mm3 < LEAST_TOLD_MM3:
         return ()

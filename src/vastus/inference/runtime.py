@@ -96,6 +96,14 @@ def choose(options: RuntimeOptions) -> tuple[Device, RuntimeName]:
 def choose_precision(bundle: Bundle, options: RuntimeOptions, *, has_bf16: bool) -> Precision:
     """Settle the precision; an explicit choice is met or refused.
 
+    Args:
+        bundle: says which precisions were checked for its weights.
+        options: the precision that was asked for.
+        has_bf16: whether processor and runtime compute bfloat16.
+
+    Returns:
+        The precision to use.
+
     Raises:
         DeviceError: bf16 was asked for where there is none.
     """

@@ -98,7 +98,16 @@ class TwoSides:
 
 
 def find_bones(tracks: Tracks, affine: Affine, right: RightHand) -> TwoSides | None:
-    """Find the two sides by the femora, else by the hip bones, else by pairs of like muscles. None: only one side."""
+    """Find the two sides by the femora, else by the hip bones, else by pairs of like muscles. None: only one side.
+
+    Args:
+        tracks: followed parts of the label map.
+        affine: of its grid, (4, 4) in mm.
+        right: direction of the patient's right.
+
+    Returns:
+        The two groups of bones, or None if the scan shows one side only.
+    """
     voxel_mm3 = abs(float(np.linalg.det(affine[:3, :3])))
     big = tracks.size() * voxel_mm3 >= LEAST_BONE_MM3
     femora = [int(r) for r in tracks.of(FEMUR) if big[r]]
@@ -125,6 +134,11 @@ def find_bones(tracks: Tracks, affine: Affine, right: RightHand) -> TwoSides | N
 
 def at_the_midline(tracks: Tracks, surface: MidSurface, right: RightHand) -> tuple[dict[int, int], dict[int, float]]:
     """Find sides of muscles beside their partner, where a surface from distant bones may be wrong by a centimetre.
+
+    Args:
+        tracks: followed parts of the label map.
+        surface: the surface between the two sides.
+        right: direction of the patient's right.
 
     Returns:
         Rows of two parts beside each other with their sides, and rows of parts that are both sides in one with the

@@ -32,6 +32,14 @@ def read_dicom(path: Path, *, series: str | None, subject: str) -> Scan:
     The array runs along a row, a column and the slices' normal, F-ordered. A tilted gantry is straightened with a
     warning. Values are not yet checked to be HU.
 
+    Args:
+        path: folder, zip or file of DICOM.
+        series: UID of the series to read, or its end; None chooses the best one.
+        subject: name of the scan in tables and messages.
+
+    Returns:
+        The scan, with the source of its slices and its warnings.
+
     Raises:
         The errors of ``scans.read_scan``.
     """

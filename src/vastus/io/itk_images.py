@@ -76,6 +76,14 @@ def open_itk(path: Path, *, layers: bool) -> tuple[Any, float, tuple[str, ...]]:
 def as_volume(image: Any, factor: float, path: Path) -> Volume:
     """Return the array and the affine of an image; of several components, the first one.
 
+    Args:
+        image: a SimpleITK image of three dimensions.
+        factor: brings its lengths to mm.
+        path: its file, for messages.
+
+    Returns:
+        The volume, axes in the order of the file.
+
     Raises:
         GeometryError: a singular affine.
     """
@@ -92,7 +100,16 @@ def as_volume(image: Any, factor: float, path: Path) -> Volume:
 
 
 def write_itk_labels(volume: Volume, path: Path, metadata: dict[str, str]) -> None:
-    """Write a uint8 label map in the format of the suffix, with key/value pairs in the header (kept by NRRD only)."""
+    """Write a uint8 label map in the format of the suffix, with key/value pairs in the header (kept by NRRD only).
+
+    Args:
+        volume: label map, uint8.
+        path: file to write; the suffix decides the format.
+        metadata: key/value pairs of the header.
+
+    Raises:
+        GeometryError: the grid is sheared, which the format can't hold.
+    """
     import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array.transpose(2, 1, 0)))

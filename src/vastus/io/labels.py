@@ -106,6 +106,15 @@ def read_label_map(path: Path, *, partly: bool = False) -> LabelMap:
 def read_labels_on(path: Path, scan: Volume, scan_path: Path, *, partly: bool = False) -> LabelMap:
     """Read a label map and put it onto the grid of its scan: a cropped or flipped one finds its place there.
 
+    Args:
+        path: file of the label map.
+        scan: the scan, whose grid is used.
+        scan_path: file of the scan, for messages.
+        partly: accept value 255, which means that nobody labelled the voxel.
+
+    Returns:
+        The label map on the grid of the scan, with warnings.
+
     Raises:
         GeometryError: its voxels are not those of the scan; says by how much, and names both files.
         MissingInputError, LabelError, UnreadableScanError, UnsupportedScanError: as ``read_labels``.
@@ -116,6 +125,15 @@ def read_labels_on(path: Path, scan: Volume, scan_path: Path, *, partly: bool = 
 
 def placed_on(labels: Volume, path: Path, scan: Volume, scan_path: Path) -> Volume:
     """Bring labels to the grid of a scan, by whole voxels.
+
+    Args:
+        labels: the label map.
+        path: its file, for messages.
+        scan: the scan, whose grid is used.
+        scan_path: file of the scan, for messages.
+
+    Returns:
+        The label map on the grid of the scan.
 
     Raises:
         GeometryError: as ``read_labels_on``.

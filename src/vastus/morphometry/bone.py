@@ -75,6 +75,11 @@ class Bone:
     def farthest_mm(self, line: StraightLine, towards: Vector, reach_mm: tuple[float, float]) -> NDArray[np.float64]:
         """Measure how far the bone reaches in a direction, for each mm of a line between two positions (excluded).
 
+        Args:
+            line: the line along which the positions run.
+            towards: unit vector of the direction.
+            reach_mm: the two positions on the line.
+
         Returns:
             Distance from ``line.origin_mm`` along ``towards``, -inf where there is no voxel.
         """
@@ -90,7 +95,16 @@ class Bone:
 
 
 def find_bone(upright: Volume, tally: LabelTally, value: int) -> Bone | None:
-    """Find the voxels of one label without its islands; None if there are none."""
+    """Find the voxels of one label without its islands; None if there are none.
+
+    Args:
+        upright: label map in RAS order.
+        tally: its counts, with the box of each label.
+        value: label value of the bone.
+
+    Returns:
+        The bone, with the positions of its voxels in mm.
+    """
     import cc3d
 
     row = ROW_OF_VALUE[value]

@@ -71,7 +71,16 @@ def find_field_of_view(shape: tuple[int, int, int], ct: NDArray[Any] | None) -> 
 
 
 def find_truncations(labels: Volume, tally: LabelTally, view: FieldOfView) -> tuple[Truncation, ...]:
-    """Find which labels the edge of the scan cuts, in the order of ``anatomy.LABELS``; absent ones are uncut."""
+    """Find which labels the edge of the scan cuts, in the order of ``anatomy.LABELS``; absent ones are uncut.
+
+    Args:
+        labels: label map in RAS order.
+        tally: its counts, with the box of each label.
+        view: the field of view of the scan.
+
+    Returns:
+        For each label, whether the scan cuts it below, above or at the side.
+    """
     at_edge = np.bincount(labels.array[view.edge].ravel(), minlength=256) > 0
     result = []
     for row, label in enumerate(LABELS):

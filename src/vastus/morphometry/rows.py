@@ -175,7 +175,13 @@ def write_measure_rows(rows: Iterable[MeasureRow], path: Path) -> None:
 
 
 def write_level_rows(subject: str, areas: Iterable[LevelArea], path: Path) -> None:
-    """Write ``levels.csv`` atomically."""
+    """Write ``levels.csv`` atomically.
+
+    Args:
+        subject: name of the scan.
+        areas: areas at levels, in mm2.
+        path: file to write.
+    """
     lines = []
     for area in areas:
         level = area.level

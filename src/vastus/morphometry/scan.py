@@ -183,6 +183,14 @@ def measure_scan(
 def measure_volumes(ct: Volume | None, labels: Volume, subject: str) -> list[VolumeRow]:
     """Measure only the rows of ``volumes.csv``: volume, mean HU and truncation of all 58 structures, in one pass.
 
+    Args:
+        ct: scan in HU, or None; then HU and the circle of the reconstruction are unknown.
+        labels: label map on the grid of the scan.
+        subject: name of the scan.
+
+    Returns:
+        A row for each structure and side.
+
     Raises:
         GeometryError, LabelError: as ``measure_scan``.
     """

@@ -74,7 +74,17 @@ class StructureMeasures:
 def hu_statistics(
     tally: LabelTally, rows: list[int], voxel_mm3: float, settings: MeasureSettings
 ) -> HuStatistics | None:
-    """Compute HU statistics of one or several rows of a tally together; None if no voxel has a HU."""
+    """Compute HU statistics of one or several rows of a tally together; None if no voxel has a HU.
+
+    Args:
+        tally: counts of a label map with its scan.
+        rows: rows of the tally.
+        voxel_mm3: volume of a voxel.
+        settings: the HU ranges of lean muscle, low attenuation and fat.
+
+    Returns:
+        Statistics in HU, and volumes in mm3 of the HU ranges.
+    """
     n = int(tally.hu_voxels[rows].sum())
     if n == 0:
         return None

@@ -97,6 +97,14 @@ def percent_of_expected(key: str, volume_mm3: float, facts: ClinicalFacts) -> fl
 
     None without height or mass, and for muscles without a printed line. There is no z-score: the scatter around the
     lines is not at hand.
+
+    Args:
+        key: key of the muscle.
+        volume_mm3: measured volume of one side.
+        facts: height and mass of the person.
+
+    Returns:
+        Percent, or None.
     """
     line = muscle_regression().get(key)
     if line is None or line.basis != PUBLISHED or facts.height_cm is None or facts.weight_kg is None:

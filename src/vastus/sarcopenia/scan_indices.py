@@ -45,7 +45,7 @@ def index_rows(measures: ScanMeasures, facts: ClinicalFacts) -> list[MeasureRow]
 
 
 def _plausible(length_mm: float | None) -> float | None:
-    """Return a femur length that an adult can have, else None: a wrong label map gives others, then without an index."""
+    """Return a femur length that an adult can have, else None: a wrong label map gives others, and no index."""
     low, high = FEMUR_RANGE_MM
     return length_mm if length_mm is not None and low <= length_mm <= high else None
 
