@@ -141,8 +141,8 @@ def _nobody_matched(
 ) -> EmptyCohortError:
     """Say why nobody has scan, row and sex: the words for the sex, the volumes, or the names."""
     if len(with_scan):
-        told = [p.what for p in problems if p.what.startswith(UNKNOWN_SEX)]
-        words = ", ".join(dict.fromkeys(what.split(": ", 1)[1].split("; ")[0] for what in told))
+        unknown_sexes = [p.what for p in problems if p.what.startswith(UNKNOWN_SEX)]
+        words = ", ".join(dict.fromkeys(what.split(": ", 1)[1].split("; ")[0] for what in unknown_sexes))
         return EmptyCohortError(
             f"The sex of nobody is known: the column sex holds {words[:200] or 'nothing'}.",
             problems,

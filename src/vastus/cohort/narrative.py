@@ -235,12 +235,12 @@ def _few(count: int) -> str:
 
 def prediction_caution(results: CohortResults) -> str:
     """Write one sentence on the sexes with a tiny group; empty if there is none."""
-    told = [
+    cautions = [
         f"in {name.lower()}{caution.removeprefix('; this')}"
         for name, own in results.prediction.table.groupby("stratum", sort=False)
         if name != "All" and (caution := _caution(own, str(name)))
     ]
-    return f"What is shown {'; '.join(told)}." if told else ""
+    return f"What is shown {'; '.join(cautions)}." if cautions else ""
 
 
 def side_sentence(results: CohortResults) -> str:

@@ -188,11 +188,11 @@ def _fragments(table: pd.DataFrame, volumes: pd.DataFrame, problems: list[Proble
     """Find the fragments: as the table says, or by the rule if the table has no such column."""
     import pandas as pd
 
-    said = table.get(tables.FRAGMENT, pd.Series("", index=table.index)).astype(str).str.strip().str.lower()
+    fragment_words = table.get(tables.FRAGMENT, pd.Series("", index=table.index)).astype(str).str.strip().str.lower()
     given = {
         (subject, structure, side): word in ("true", "1")
         for subject, structure, side, word in zip(
-            table[tables.SUBJECT], table[tables.STRUCTURE], table[tables.SIDE], said, strict=True
+            table[tables.SUBJECT], table[tables.STRUCTURE], table[tables.SIDE], fragment_words, strict=True
         )
         if word in ("true", "1", "false", "0")
     }

@@ -78,15 +78,17 @@ def complete_ratings(
     incomplete = np.asarray(gaps.any(axis=1))
     lacking = [case for case, gap in zip(cases, incomplete, strict=True) if gap]
     if lacking and missing is MissingCells.REFUSE:
-        said = [
+        gap_names = [
             f"{case} by {reader}"
             for case, row in zip(cases, gaps, strict=True)
             for reader, gap in zip(readers, row, strict=True)
             if gap
         ]
-        shown = ", ".join(said[:_NAMED]) + (f" and {len(said) - _NAMED} more" if len(said) > _NAMED else "")
+        shown = ", ".join(gap_names[:_NAMED]) + (
+            f" and {len(gap_names) - _NAMED} more" if len(gap_names) > _NAMED else ""
+        )
         raise SettingsError(
-            f"{len(said)} measurements are missing: {shown}.",
+            f"{len(gap_names)} measurements are missing: {shown}.",
             remedy="Add them, or leave these cases out of the agreement of the readers (listwise).",
         )
     return CompleteRatings(table[~incomplete], tuple(lacking))

@@ -274,11 +274,13 @@ def _score_files(prediction: Path, reference: Path, settings: RunSettings, warn:
 
     from vastus.io.labels import read_label_map
 
-    said, known = read_label_map(prediction, partly=True), read_label_map(reference, partly=True)
-    for path, found in ((prediction, said), (reference, known)):
+    found_prediction, found_reference = read_label_map(prediction, partly=True), read_label_map(reference, partly=True)
+    for path, found in ((prediction, found_prediction), (reference, found_reference)):
         for warning in found.warnings:
             warn(f"{path}: {warning}")
-    predicted, truth = _on_one_grid(to_ras(said.volume), to_ras(known.volume), (prediction, reference), settings)
+    predicted, truth = _on_one_grid(
+        to_ras(found_prediction.volume), to_ras(found_reference.volume), (prediction, reference), settings
+    )
     if is_partly_labelled(predicted) or is_partly_labelled(truth):
         drawn = score_drawn(predicted, truth, settings.scores)
         return _Found(drawn.scores, drawn.sections, drawn.slices)

@@ -57,10 +57,10 @@ class Slice:
 
     def of(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return the rows of the table that belong to this slice."""
-        wanted = table[STRUCTURE].isin(self.keys)
+        belongs = table[STRUCTURE].isin(self.keys)
         if self.side != BOTH_SIDES:
-            wanted &= table[SIDE] == self.side
-        return table[wanted]
+            belongs &= table[SIDE] == self.side
+        return table[belongs]
 
 
 def slices(table: pd.DataFrame) -> Iterator[Slice]:

@@ -141,9 +141,9 @@ def labels_to_score(histogram: NDArray[np.int64]) -> list[Label]:
         )
     present = in_prediction | in_reference
     any_sided = any(sided)
-    wanted = [s.label_value(side) for side in SIDES for s in STRUCTURES] if any_sided else []
-    wanted += [s.class_id for s in STRUCTURES if s.class_id in present or not any_sided]
-    return [BY_VALUE[value] for value in wanted]
+    label_values = [s.label_value(side) for side in SIDES for s in STRUCTURES] if any_sided else []
+    label_values += [s.class_id for s in STRUCTURES if s.class_id in present or not any_sided]
+    return [BY_VALUE[value] for value in label_values]
 
 
 def _any_bare_beside(first: set[int], second: set[int]) -> bool:

@@ -78,12 +78,12 @@ class LibraryLogs:
         self.release()
 
     def _tell(self, who: str, kind: str) -> None:
-        said = (identifier(who), identifier(kind))
-        if said in self._told or len(self._told) >= _MOST_KINDS:
+        message_key = (identifier(who), identifier(kind))
+        if message_key in self._told or len(self._told) >= _MOST_KINDS:
             return
-        self._told.add(said)
+        self._told.add(message_key)
         try:
-            self._to(*said)
+            self._to(*message_key)
         except Exception:  # a log that can't be written must not end what it tells of
             return
 

@@ -41,8 +41,8 @@ class TableCell:
     @property
     def remark(self) -> str:
         """In words what the sign behind or before the number says."""
-        told = [(self.cut, CUT), (self.fragment, FRAGMENT), (self.at_least, "sum of what is visible")]
-        return ", ".join(words for holds, words in told if holds)
+        remarks = [(self.cut, CUT), (self.fragment, FRAGMENT), (self.at_least, "sum of what is visible")]
+        return ", ".join(words for holds, words in remarks if holds)
 
 
 @dataclass(frozen=True, slots=True)

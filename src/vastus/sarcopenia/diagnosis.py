@@ -124,7 +124,7 @@ def _test_measure(facts: ClinicalFacts, measure: Measure, cutoffs: list[Cutoff])
         return TestResult(domain, measure, DomainResult.UNKNOWN, f"{measure.value} not known")
     sexes = (facts.sex,) if facts.sex is not None else tuple(Sex)
     low: set[bool] = set()
-    said: list[str] = []
+    comparisons: list[str] = []
     for cutoff in cutoffs:
         if cutoff.method is not None and facts.mass_method not in (None, cutoff.method):
             continue
@@ -136,10 +136,13 @@ def _test_measure(facts: ClinicalFacts, measure: Measure, cutoffs: list[Cutoff])
             is_low = cutoff.low_if.holds(value, threshold)
             low.add(is_low)
             sign = "" if is_low else "not "
-            said.append(f"{measure.value} {value:.4g} {sign}{cutoff.low_if.value} {threshold:g}")
+            comparisons.append(f"{measure.value} {value:.4g} {sign}{cutoff.low_if.value} {threshold:g}")
     if len(low) == 1:
         return TestResult(
-            domain, measure, DomainResult.LOW if low.pop() else DomainResult.NORMAL, " and ".join(dict.fromkeys(said))
+            domain,
+            measure,
+            DomainResult.LOW if low.pop() else DomainResult.NORMAL,
+            " and ".join(dict.fromkeys(comparisons)),
         )
     if not low:
         return TestResult(domain, measure, DomainResult.UNKNOWN, f"{measure.value}: no cut-off for this method or age")
