@@ -52,10 +52,10 @@ def add_bfloat16(sums, weights, scores, fx, fy, fz, start):  # type: ignore[no-u
 def reduce(sums, weights, kept, scores, z_from, z_to, steps_per_logit):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Keep the best classes and their scores of finished planes, and empty these planes for the ring's next round."""
     depth, count = sums.shape[2], sums.shape[3]
-    wanted = min(kept.shape[3], count)
+    n_best = min(kept.shape[3], count)
     for i in prange(sums.shape[0]):
-        best = np.empty(wanted, np.float32)
-        which = np.empty(wanted, np.uint8)
+        best = np.empty(n_best, np.float32)
+        which = np.empty(n_best, np.uint8)
         for j in range(sums.shape[1]):
             for z in range(z_from, z_to):
                 ring = z % depth
@@ -67,8 +67,8 @@ def reduce(sums, weights, kept, scores, z_from, z_to, steps_per_logit):  # type:
                 which[:] = 0
                 for c in range(count):
                     value = row[c]
-                    if value > best[wanted - 1]:
-                        place = wanted - 1
+                    if value > best[n_best - 1]:
+                        place = n_best - 1
                         while place > 0 and value > best[place - 1]:
                             best[place] = best[place - 1]
                             which[place] = which[place - 1]
@@ -77,7 +77,7 @@ def reduce(sums, weights, kept, scores, z_from, z_to, steps_per_logit):  # type:
                         which[place] = c
                     row[c] = 0.0
                 weights[i, j, ring] = 0.0
-                for n in range(wanted):
+                for n in range(n_best):
                     behind = (best[0] - best[n]) / weight * steps_per_logit
                     kept[z, j, i, n] = which[n]
                     scores[z, j, i, n] = np.uint8(255.0 - min(behind, np.float32(255.0)) + 0.5)

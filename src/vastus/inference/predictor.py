@@ -156,17 +156,17 @@ def _cut(image: FloatImage, plan: WindowPlan) -> Iterator[FloatImage]:
 
 
 @contextmanager
-def compute_threads(wanted: int) -> Iterator[None]:
+def compute_threads(threads: int) -> Iterator[None]:
     """Let the compiled loops use as many threads as the network does.
 
     Args:
-        wanted: threads; at most those that the process may use are taken.
+        threads: how many; at most those that the process may use are taken.
     """
     import numba
 
     before = numba.get_num_threads()
     most: int = vars(numba.config)["NUMBA_NUM_THREADS"]
-    numba.set_num_threads(min(wanted, most))
+    numba.set_num_threads(min(threads, most))
     try:
         yield
     finally:

@@ -114,16 +114,16 @@ def choose_precision(bundle: Bundle, options: RuntimeOptions, *, has_bf16: bool)
     return Precision(options.precision.value)
 
 
-def thread_count(wanted: int | None) -> int:
+def thread_count(threads: int | None) -> int:
     """Return the number of threads: the given one, else the usable processors, at most ``MOST_THREADS``.
 
     Raises:
         DeviceError: fewer than one asked for.
     """
-    if wanted is not None:
-        if wanted < 1:
-            raise DeviceError(f"At least one thread is needed, {wanted} asked for.")
-        return wanted
+    if threads is not None:
+        if threads < 1:
+            raise DeviceError(f"At least one thread is needed, {threads} asked for.")
+        return threads
     affinity: Any = getattr(os, "sched_getaffinity", None)
     available = len(affinity(0)) if affinity else (os.cpu_count() or 1)
     return max(1, min(available, MOST_THREADS))

@@ -89,10 +89,12 @@ def _told_by_numbers(slices: list[SliceHeader], numbers: list[int], step: float,
             path=slices[0].path,
             remedy="Export the complete series again.",
         )
-    told = []
+    signs = []
     lacking = high - low + 1 - len(numbers)
     if lacking:
-        told.append(f"The slices are numbered {low} to {high}, but there are {len(numbers)}: {lacking} may be missing.")
+        signs.append(
+            f"The slices are numbered {low} to {high}, but there are {len(numbers)}: {lacking} may be missing."
+        )
     if low > 1 and stride:
-        told.append(f"The numbers of the slices begin at {low}: slices may be missing at one end.")
-    return told
+        signs.append(f"The numbers of the slices begin at {low}: slices may be missing at one end.")
+    return signs

@@ -57,8 +57,8 @@ def as_hounsfield(
     compact = _compact(array)
     odd = odd_slices(compact, slice_axis)
     if odd is not None:
-        told = odd.told(compact.shape[slice_axis], slice_names or ())
-        raise UnsupportedScanError(f"{told}.", path=path, remedy=_REMEDY)
+        slice_warning = odd.told(compact.shape[slice_axis], slice_names or ())
+        raise UnsupportedScanError(f"{slice_warning}.", path=path, remedy=_REMEDY)
     warnings += padded
     problem = _not_hounsfield(compact)
     if problem:

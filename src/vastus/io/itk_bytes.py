@@ -127,14 +127,14 @@ def _size(path: Path) -> int:
 
 def _packed_bytes(path: Path, fields: Mapping[str, str]) -> int:
     """Read the length of the packed voxels of a MetaImage from its header: without it ITK unpacks nothing."""
-    said = _whole(fields.get("compresseddatasize", ""))
-    if not said:
+    header_size = _whole(fields.get("compresseddatasize", ""))
+    if not header_size:
         raise UnreadableScanError(
             "The header does not say how long its compressed voxels are (CompressedDataSize).",
             path=path,
             remedy="Export it again, or uncompressed.",
         )
-    return said[0]
+    return header_size[0]
 
 
 def _unpacked(path: Path, offset: int, wrapper: int, enough: int, packed: int | None) -> int:

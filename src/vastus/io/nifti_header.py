@@ -56,14 +56,14 @@ def first_voxel(header: Any, file_bytes: int, voxel_bytes: int) -> tuple[int, tu
     Raises:
         ValueError: they would begin inside the header, or the file does not end with them.
     """
-    said = float(header["vox_offset"])
+    begin = float(header["vox_offset"])
     least = _LEAST_OFFSET[int(header.sizeof_hdr)]
     warnings: tuple[str, ...] = ()
-    offset = int(said) if math.isfinite(said) and said == int(said) else -1
+    offset = int(begin) if math.isfinite(begin) and begin == int(begin) else -1
     if offset < least:
         if file_bytes != least + voxel_bytes:
-            raise ValueError(f"the voxels would begin at byte {said:g}, inside the header, which ends at {least}")
-        warnings = (f"The header says that the voxels begin at byte {said:g}, inside itself; byte {least} was taken.",)
+            raise ValueError(f"the voxels would begin at byte {begin:g}, inside the header, which ends at {least}")
+        warnings = (f"The header says that the voxels begin at byte {begin:g}, inside itself; byte {least} was taken.",)
         offset = least
     over = file_bytes - offset - voxel_bytes
     if over < 0:

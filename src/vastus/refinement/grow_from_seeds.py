@@ -78,11 +78,11 @@ class SeedGrower:
             self._forest = _Forest(self._hu[self._region], self._spacing_mm)
             self._seeds = np.zeros(self._hu[self._region].shape, np.uint8)
         assert self._region is not None and self._seeds is not None
-        wanted = seeds[self._region]
-        changed = wanted != self._seeds
+        strokes_here = seeds[self._region]
+        changed = strokes_here != self._seeds
         if changed.any():
-            self._forest.change(self._seeds, wanted, changed)
-            self._seeds = wanted.copy()
+            self._forest.change(self._seeds, strokes_here, changed)
+            self._seeds = strokes_here.copy()
         result = np.zeros_like(seeds)
         grown = self._forest.values()
         result[self._region] = np.where(grown == BACKGROUND_SEED, 0, grown)
