@@ -14,7 +14,15 @@ TIE = 1e-4  # scores closer than this are equal
 
 @njit(parallel=True, cache=True, nogil=True)
 def add_float32(sums, weights, scores, fx, fy, fz, start):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Add one weighted window of logits to the ring."""
+    """Add one weighted window of logits to the ring.
+
+    Args:
+        sums: (X, Y, D, C) float32, the ring; plane z lies at z modulo D.
+        weights: (X, Y, D) float32, sum of weights.
+        scores: logits of the window, (x, y, z times C).
+        fx, fy, fz: weight along each axis of the window.
+        start: first voxel of the window.
+    """
     depth, count = sums.shape[2], sums.shape[3]
     for i in prange(len(fx)):
         for j in range(len(fy)):
@@ -30,7 +38,13 @@ def add_float32(sums, weights, scores, fx, fy, fz, start):  # type: ignore[no-un
 
 @njit(parallel=True, cache=True, nogil=True)
 def add_bfloat16(sums, weights, scores, fx, fy, fz, start):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Do the same as ``add_float32`` for bfloat16, given as raw ``uint16``."""
+    """Do the same as ``add_float32`` for bfloat16, given as raw ``uint16``.
+
+    Args:
+        sums, weights: as ``add_float32``.
+        scores: (x, y, z times C) uint16.
+        fx, fy, fz, start: as ``add_float32``.
+    """
     depth, count = sums.shape[2], sums.shape[3]
     for i in prange(len(fx)):
         bits = np.empty(scores.shape[2], np.uint32)
@@ -50,7 +64,15 @@ def add_bfloat16(sums, weights, scores, fx, fy, fz, start):  # type: ignore[no-u
 
 @njit(parallel=True, cache=True, nogil=True)
 def reduce(sums, weights, kept, scores, z_from, z_to, steps_per_logit):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Keep the best classes and their scores of finished planes, and empty these planes for the ring's next round."""
+    """Keep the best classes and their scores of finished planes, and empty these planes for the ring's next round.
+
+    Args:
+        sums, weights: as ``add_float32``.
+        kept: (Z, Y, X, K) uint8, gets the best channels, best first.
+        scores: (Z, Y, X, K) uint8, gets their scores, 255 for the best.
+        z_from, z_to: first finished plane, and the one after the last.
+        steps_per_logit: resolution of the scores.
+    """
     depth, count = sums.shape[2], sums.shape[3]
     n_best = min(kept.shape[3], count)
     for i in prange(sums.shape[0]):
@@ -85,7 +107,17 @@ def reduce(sums, weights, kept, scores, z_from, z_to, steps_per_logit):  # type:
 
 @njit(cache=True, nogil=True)
 def neighbours_of(index, labels, rank, count):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Count the faces that each island shares with voxels of each label that are not islands."""
+    """Count the faces that each island shares with voxels of each label that are not islands.
+
+    Args:
+        index: (X, Y, Z) part of each voxel.
+        labels: (X, Y, Z) uint8.
+        rank: number of each part's island; 0 for parts that are none.
+        count: number of islands + 1.
+
+    Returns:
+        (count, 256) faces.
+    """
     around = np.zeros((count, 256), np.int64)
     n_x, n_y, n_z = labels.shape
     for k in range(n_z):
@@ -106,7 +138,12 @@ def neighbours_of(index, labels, rank, count):  # type: ignore[no-untyped-def]  
 
 @njit(cache=True, nogil=True)
 def replace(index, labels, rank, replacement):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Give each island its new label."""
+    """Give each island its new label.
+
+    Args:
+        index, labels, rank: as ``neighbours_of``; ``labels`` is changed in place.
+        replacement: new label of each island.
+    """
     n_x, n_y, n_z = labels.shape
     for k in range(n_z):
         for j in range(n_y):
@@ -133,7 +170,16 @@ def slices_of(index, n_parts):  # type: ignore[no-untyped-def]  # pragma: no cov
 
 @njit(cache=True, nogil=True)
 def sums(index, row, n_rows):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Sum for each followed part and slice: voxels, sums of i and j, smallest and largest i."""
+    """Sum for each followed part and slice: voxels, sums of i and j, smallest and largest i.
+
+    Args:
+        index: (X, Y, Z) part of each voxel.
+        row: row of each part; -1 for parts that are not followed.
+        n_rows: number of followed parts.
+
+    Returns:
+        (n_rows, Z, 5).
+    """
     n_x, n_y, n_z = index.shape
     sums = np.zeros((n_rows, n_z, 5))
     sums[:, :, 3] = n_x
@@ -153,7 +199,16 @@ def sums(index, row, n_rows):  # type: ignore[no-untyped-def]  # pragma: no cove
 
 @njit(cache=True, nogil=True)
 def beside(index, line, n_parts):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Count the voxels of each part right and left of the surface, and how deep it reaches on either side in mm."""
+    """Count the voxels of each part right and left of the surface, and how deep it reaches on either side in mm.
+
+    Args:
+        index: (X, Y, Z) part of each voxel.
+        line: (Z, 3) factors of i and j and the offset that give the distance to the right in mm.
+        n_parts: number of parts + 1.
+
+    Returns:
+        Counts and depths, each (n_parts, 2): right, left.
+    """
     n_x, n_y, n_z = index.shape
     count = np.zeros((n_parts, 2), np.int64)
     depth = np.zeros((n_parts, 2))
@@ -173,7 +228,13 @@ def beside(index, line, n_parts):  # type: ignore[no-untyped-def]  # pragma: no 
 def label(index, value, sign, line, moved, offsets):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Make label values from class ids and the side of each part; 0 in ``sign``: cut along the surface, ``moved``.
 
-    ``offsets`` are added to the class id on the right and on the left.
+    Args:
+        index: (X, Y, Z) part of each voxel.
+        value: class id of each part.
+        sign: 1 right, -1 left, 0 cut.
+        line: as ``beside``.
+        moved: how far to the right the cut of each part lies, in mm.
+        offsets: added to the class id on the right and on the left.
     """
     n_x, n_y, n_z = index.shape
     labels = np.zeros((n_z, n_y, n_x), np.uint8)
@@ -191,7 +252,17 @@ def label(index, value, sign, line, moved, offsets):  # type: ignore[no-untyped-
 
 @njit(cache=True, nogil=True)
 def sum_probabilities(labels, channel_of, kept, scores, odds):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Sum the probability of each label value over its voxels, and count them; arrays as (z, y, x)."""
+    """Sum the probability of each label value over its voxels, and count them; arrays as (z, y, x).
+
+    Args:
+        labels: (Z, Y, X) uint8.
+        channel_of: output channel of each label value.
+        kept, scores: (Z, Y, X, K) best channels and their scores.
+        odds: odds of each of the 256 scores.
+
+    Returns:
+        Sums and counts, each (256,).
+    """
     sums, counts = np.zeros(256), np.zeros(256, np.int64)
     n_z, n_y, n_x = labels.shape
     for k in range(n_z):
@@ -216,8 +287,16 @@ def sum_probabilities(labels, channel_of, kept, scores, odds):  # type: ignore[n
 def restore(target, labels, channel_of, kept, scores, low_a, part_a, low_b, part_b, low_c, part_c):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill in the labels of the original grid; axes as (slow, middle, fast) of the target.
 
-    A cell is the space between eight neighbours of the network grid. What the corners say is gathered once a cell and
-    used for all voxels in it.
+    A cell is the space between eight neighbours of the network grid. The labels and scores of its corners are gathered
+    once for each cell and used for all voxels in it.
+
+    Args:
+        target: labels of the original grid, filled in place.
+        labels: labels of the network grid.
+        channel_of: output channel of each label value.
+        kept, scores: best channels of the network grid and their scores.
+        low_a, part_a, low_b, part_b, low_c, part_c: for each axis of the target, the lower neighbour and the share
+            of the upper one.
     """
     n_c = labels.shape[2]
     starts_a, starts_b = run_starts(low_a), run_starts(low_b)
@@ -267,7 +346,16 @@ def restore(target, labels, channel_of, kept, scores, low_a, part_a, low_b, part
 
 @njit(cache=True, nogil=True)
 def gather_cell(labels, channel_of, kept, scores, at, c, candidate, table, own):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """List the different labels at the corners of a cell, with their score at each corner; return their number."""
+    """List the different labels at the corners of a cell, with their score at each corner; return their number.
+
+    Args:
+        labels, channel_of, kept, scores: as ``restore``.
+        at: first two indices of the cell.
+        c: its third index.
+        candidate: gets the different labels.
+        table: gets their score at each corner.
+        own: gets whether each corner has the label.
+    """
     a1, b1 = min(at[0] + 1, labels.shape[0] - 1), min(at[1] + 1, labels.shape[1] - 1)
     c1 = min(c + 1, labels.shape[2] - 1)
     first = labels[at[0], at[1], c]
