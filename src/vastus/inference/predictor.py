@@ -51,11 +51,11 @@ class Segmentation:
 
     Attributes:
         labels: uint8 label values on the grid of the scan, in its axis order.
-        warnings: what the user should know.
+        warnings: sentences for the user.
         seconds: time of each stage; ``stitch`` is the part of ``network`` in which windows were put together.
         windows: number of network windows.
-        device: what ran the network.
-        confidence: how sure the network is, of the scan and of each structure.
+        device: device and runtime of the network.
+        confidence: how sure the network is of the whole scan and of each structure.
     """
 
     labels: Volume
@@ -75,10 +75,10 @@ class Predictor:
         Args:
             bundle: weights and settings.
             options: device, runtime, precision, threads.
-            overlap: share by which windows overlap; None: what the bundle says.
+            overlap: share by which windows overlap, 0 to 1 (1 excluded); None: the overlap of the bundle.
 
         Raises:
-            DeviceError: what was asked for is not there.
+            DeviceError: the requested device or runtime is not available.
             BundleError: the network can't be loaded.
             SettingsError: overlap not in 0..1.
         """

@@ -34,8 +34,8 @@ def write_labels(volume: Volume, path: Path | str, *, like: Path | None = None, 
     Args:
         volume: values of ``anatomy.LABELS`` and 0.
         path: ends in ``.nii.gz``, ``.nii``, ``.nrrd`` or ``.mha``.
-        like: the NIfTI that was segmented, if it was one: its sform, qform and codes are copied bit by bit.
-        partly: ``UNLABELLED`` is allowed, too: a reference in which not everything was looked at.
+        like: the segmented scan, if it is a NIfTI: its sform, qform and codes are copied bit by bit.
+        partly: also allow ``UNLABELLED``, for a reference that nobody labelled completely.
 
     Raises:
         LabelError: a value that the anatomy table does not know.
@@ -66,11 +66,11 @@ class LabelMap:
 def read_labels(path: Path | str, *, partly: bool = False) -> Volume:
     """Read a label map; whole numbers stored as floats are accepted.
 
-    Where the file, or a table beside it, names its values, the names count (``vastus.io.label_names``).
+    If the file, or a table beside it, names its values, the names count (``vastus.io.label_names``).
 
     Args:
         path: NIfTI, NRRD or MetaImage.
-        partly: ``UNLABELLED`` is allowed, too: a reference in which not everything was looked at.
+        partly: also allow ``UNLABELLED``, for a reference that nobody labelled completely.
 
     Returns:
         uint8, values of ``anatomy.LABELS`` and 0 (and ``UNLABELLED``).

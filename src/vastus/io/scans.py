@@ -33,12 +33,15 @@ _SUFFIXES = {
 
 
 def read_scan(path: Path | str, *, series: str | None = None) -> Scan:
-    """Read a CT.
+    """Read a CT scan.
 
     Args:
         path: NIfTI, NRRD or MetaImage file, a folder of DICOM files (searched with its subfolders), a zip of such a
             folder, or one DICOM file of a series (its siblings in the folder are read with it).
-        series: SeriesInstanceUID, or an ending of it, where a folder holds several.
+        series: SeriesInstanceUID, or its end, if a folder holds several series.
+
+    Returns:
+        The scan in HU, with its source and warnings.
 
     Raises:
         MissingInputError: the path does not exist or holds no scan.

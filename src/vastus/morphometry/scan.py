@@ -103,7 +103,7 @@ class GroupRatio:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScanMeasures:
-    """Everything measured on one scan. ``structures`` always has all 58 of known side, right first."""
+    """All measures of one scan. ``structures`` always holds all 58 structures with sides, the right side first."""
 
     subject: str
     structures: tuple[StructureMeasures, ...]
@@ -147,10 +147,13 @@ def measure_scan(
     """Measure one scan.
 
     Args:
-        ct: HU; None when there is only a label map (then nothing that needs HU is given, and no fat).
+        ct: in HU; None if there is only a label map (then HU and fat are not measured).
         labels: values of ``anatomy.LABELS`` and 0, any orientation, same grid as ``ct``.
-        subject: written into the tables.
-        settings: thresholds and levels.
+        subject: name of the scan in the tables.
+        settings: thresholds and levels; None: the defaults.
+
+    Returns:
+        All measures: volumes in mm3, areas in mm2, lengths in mm, density in HU.
 
     Raises:
         GeometryError: CT and label map lie on different grids.

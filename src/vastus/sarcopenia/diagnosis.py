@@ -47,11 +47,11 @@ class Diagnosis:
         criteria: key of the criteria.
         stage: the certain stage; ``UNDETERMINED`` when none is reached for certain and one is still possible.
         at_most: the most severe stage that the missing values leave open; equals ``stage`` when all is settled.
-        label: the criteria's own word for ``stage``.
+        label: the word of the criteria for ``stage``.
         reason: in words, with values, cut-offs and what is missing.
         domains: finding of strength, mass and performance, and of screening where the criteria have it.
         tests: the measures compared.
-        missing: measures that could still settle what is open.
+        missing: measures that could still settle an open stage.
     """
 
     criteria: str
@@ -65,14 +65,22 @@ class Diagnosis:
 
     @property
     def has_sarcopenia(self) -> bool | None:
-        """True for sarcopenia or severe, False when both are excluded, None when the values don't suffice."""
+        """True for sarcopenia or severe sarcopenia, False if both are excluded, None if values are missing."""
         if self.stage in (Stage.SARCOPENIA, Stage.SEVERE):
             return True
         return None if self.at_most in (Stage.SARCOPENIA, Stage.SEVERE) else False
 
 
 def diagnose(facts: ClinicalFacts, criteria: Criteria) -> Diagnosis:
-    """Apply criteria to one person."""
+    """Apply criteria to one person.
+
+    Args:
+        facts: clinical values of the person; unknown values stay None.
+        criteria: cut-offs and rules, from ``load_criteria``.
+
+    Returns:
+        The stage that is certain, the most severe stage that is possible, and the reason in words.
+    """
     tests: list[TestResult] = []
     domains: dict[Domain, DomainResult] = {}
     for domain in dict.fromkeys(cutoff.domain for cutoff in criteria.cutoffs):
