@@ -1,19 +1,20 @@
 """The compiled loops of inference, gathered. Each is called from one place, where its arrays are explained.
 
-They are compiled by numba on first use and kept on disk; they free the interpreter while they run. Parallel ones split
-the outermost axis and no two threads add to the same number, so that results do not depend on the number of threads.
+They are compiled by numba on first use and kept on disk; they free the interpreter while they run. Some are given a
+``block`` of the outermost axis and run in several threads (``vastus.blocks``); no two blocks add to the same number, so
+that results do not depend on the number of threads.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 TIE = 1e-4  # scores closer than this are equal
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def add_float32(sums, weights, scores, fx, fy, fz, start):  # type: ignore[no-untyped-def]  # pragma: no cover
+@njit(cache=True, nogil=True)
+def add_float32(sums, weights, scores, fx, fy, fz, start, block):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Add one weighted window of logits to the ring.
 
     Args:
@@ -22,9 +23,10 @@ def add_float32(sums, weights, scores, fx, fy, fz, start):  # type: ignore[no-un
         scores: logits of the window, (x, y, z times C).
         fx, fy, fz: weight along each axis of the window.
         start: first voxel of the window.
+        block: first index along the first axis, and the one after the last.
     """
     depth, count = sums.shape[2], sums.shape[3]
-    for i in prange(len(fx)):
+    for i in range(block[0], block[1]):
         for j in range(len(fy)):
             row = scores[i, j]
             for k in range(len(fz)):
@@ -36,17 +38,17 @@ def add_float32(sums, weights, scores, fx, fy, fz, start):  # type: ignore[no-un
                     into[c] += weight * row[k * count + c]
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def add_bfloat16(sums, weights, scores, fx, fy, fz, start):  # type: ignore[no-untyped-def]  # pragma: no cover
+@njit(cache=True, nogil=True)
+def add_bfloat16(sums, weights, scores, fx, fy, fz, start, block):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Do the same as ``add_float32`` for bfloat16, given as raw ``uint16``.
 
     Args:
         sums, weights: as ``add_float32``.
         scores: (x, y, z times C) uint16.
-        fx, fy, fz, start: as ``add_float32``.
+        fx, fy, fz, start, block: as ``add_float32``.
     """
     depth, count = sums.shape[2], sums.shape[3]
-    for i in prange(len(fx)):
+    for i in range(block[0], block[1]):
         bits = np.empty(scores.shape[2], np.uint32)
         row = bits.view(np.float32)  # the upper half of a float32 is a bfloat16
         for j in range(len(fy)):
@@ -62,8 +64,8 @@ def add_bfloat16(sums, weights, scores, fx, fy, fz, start):  # type: ignore[no-u
                     into[c] += weight * row[k * count + c]
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def reduce(sums, weights, kept, scores, z_from, z_to, steps_per_logit):  # type: ignore[no-untyped-def]  # pragma: no cover
+@njit(cache=True, nogil=True)
+def reduce(sums, weights, kept, scores, z_from, z_to, steps_per_logit, block):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Keep the best classes and their scores of finished planes, and empty these planes for the ring's next round.
 
     Args:
@@ -72,12 +74,13 @@ def reduce(sums, weights, kept, scores, z_from, z_to, steps_per_logit):  # type:
         scores: (Z, Y, X, K) uint8, gets their scores, 255 for the best.
         z_from, z_to: first finished plane, and the one after the last.
         steps_per_logit: resolution of the scores.
+        block: as ``add_float32``.
     """
     depth, count = sums.shape[2], sums.shape[3]
-    n_best = min(kept.shape[3], count)
-    for i in prange(sums.shape[0]):
-        best = np.empty(n_best, np.float32)
-        which = np.empty(n_best, np.uint8)
+    wanted = min(kept.shape[3], count)
+    for i in range(block[0], block[1]):
+        best = np.empty(wanted, np.float32)
+        which = np.empty(wanted, np.uint8)
         for j in range(sums.shape[1]):
             for z in range(z_from, z_to):
                 ring = z % depth
@@ -89,8 +92,8 @@ def reduce(sums, weights, kept, scores, z_from, z_to, steps_per_logit):  # type:
                 which[:] = 0
                 for c in range(count):
                     value = row[c]
-                    if value > best[n_best - 1]:
-                        place = n_best - 1
+                    if value > best[wanted - 1]:
+                        place = wanted - 1
                         while place > 0 and value > best[place - 1]:
                             best[place] = best[place - 1]
                             which[place] = which[place - 1]
@@ -99,7 +102,7 @@ def reduce(sums, weights, kept, scores, z_from, z_to, steps_per_logit):  # type:
                         which[place] = c
                     row[c] = 0.0
                 weights[i, j, ring] = 0.0
-                for n in range(n_best):
+                for n in range(wanted):
                     behind = (best[0] - best[n]) / weight * steps_per_logit
                     kept[z, j, i, n] = which[n]
                     scores[z, j, i, n] = np.uint8(255.0 - min(behind, np.float32(255.0)) + 0.5)
@@ -138,12 +141,7 @@ def neighbours_of(index, labels, rank, count):  # type: ignore[no-untyped-def]  
 
 @njit(cache=True, nogil=True)
 def replace(index, labels, rank, replacement):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Give each island its new label.
-
-    Args:
-        index, labels, rank: as ``neighbours_of``; ``labels`` is changed in place.
-        replacement: new label of each island.
-    """
+    """Give each island its new label."""
     n_x, n_y, n_z = labels.shape
     for k in range(n_z):
         for j in range(n_y):
@@ -228,13 +226,8 @@ def beside(index, line, n_parts):  # type: ignore[no-untyped-def]  # pragma: no 
 def label(index, value, sign, line, moved, offsets):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Make label values from class ids and the side of each part; 0 in ``sign``: cut along the surface, ``moved``.
 
-    Args:
-        index: (X, Y, Z) part of each voxel.
-        value: class id of each part.
-        sign: 1 right, -1 left, 0 cut.
-        line: as ``beside``.
-        moved: how far to the right the cut of each part lies, in mm.
-        offsets: added to the class id on the right and on the left.
+    ``offsets`` are added to the class id on the right and on the left. As (z, y, x): numba's own ``transpose`` takes
+    more than three seconds to compile.
     """
     n_x, n_y, n_z = index.shape
     labels = np.zeros((n_z, n_y, n_x), np.uint8)
@@ -247,7 +240,7 @@ def label(index, value, sign, line, moved, offsets):  # type: ignore[no-untyped-
                     if hand == 0:
                         hand = 1 if line[k, 0] * i + line[k, 1] * j + line[k, 2] >= moved[part] else -1
                     labels[k, j, i] = value[part] + (offsets[0] if hand > 0 else offsets[1])
-    return labels.transpose(2, 1, 0)
+    return labels
 
 
 @njit(cache=True, nogil=True)
@@ -283,24 +276,109 @@ def sum_probabilities(labels, channel_of, kept, scores, odds):  # type: ignore[n
     return sums, counts
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def restore(target, labels, channel_of, kept, scores, low_a, part_a, low_b, part_b, low_c, part_c):  # type: ignore[no-untyped-def]  # pragma: no cover
+@njit(cache=True, nogil=True)
+def gather_evidence(labels, class_of, hand_of, row_of, own_channel, row_at, kept, scores, odds, hu, n_rows, n_contacts):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Count the evidence on each label in each slice, and its contacts; see ``vastus.inference.evidence``.
+
+    Arrays as (z, y, x). ``class_of`` and ``hand_of`` (right 0, left 1, unknown 2) are of the 256 label values. The last
+    two columns of the contacts are the same structure on the other side, and the edge. ``row_at[channel, hand]`` is the
+    row of a channel's label.
+    """
+    n_z, n_y, n_x = labels.shape
+    found = np.zeros((n_rows, n_z, 20))
+    touch = np.zeros((n_rows, n_z, n_contacts), np.int32)
+    other_side, edge = n_contacts - 2, n_contacts - 1
+    for k in range(n_z):
+        seen, place = np.zeros(3), np.zeros(3)
+        for j in range(n_y):
+            for i in range(n_x):
+                label = labels[k, j, i]
+                if label != 0:
+                    hand = hand_of[label]
+                    seen[hand] += 1.0
+                    place[hand] += i
+        both = seen[0] > 0 and seen[1] > 0
+        middle = 0.5 * (place[0] / seen[0] + place[1] / seen[1]) if both else 0.0
+        alone = 0 if seen[0] > 0 else (1 if seen[1] > 0 else 2)
+        odd, share = np.zeros(kept.shape[3]), np.zeros(kept.shape[3])
+        for j in range(n_y):
+            for i in range(n_x):
+                label = labels[k, j, i]
+                if label == 0 and scores[k, j, i, 1] == 0:
+                    continue
+                total = 0.0
+                for t in range(kept.shape[3]):
+                    odd[t] = odds[scores[k, j, i, t]]
+                    total += odd[t]
+                row, own, entropy = row_of[label], 0.0, 0.0
+                if label != 0:
+                    hand = hand_of[label]
+                elif both:
+                    hand = 0 if i > middle else 1
+                else:
+                    hand = alone
+                for t in range(kept.shape[3]):
+                    if odd[t] == 0.0:
+                        continue
+                    share[t] = odd[t] / total
+                    entropy -= share[t] * np.log(share[t])
+                    channel = kept[k, j, i, t]
+                    if row >= 0 and channel == own_channel[row]:
+                        own = share[t]
+                    elif channel != 0:
+                        found[row_at[channel, hand], k, 16] += share[t]
+                if row < 0:
+                    continue
+                out = found[row, k]
+                border = False
+                for side in range(4):
+                    y, x = j + (side == 0) - (side == 1), i + (side == 2) - (side == 3)
+                    if y < 0 or x < 0 or y >= n_y or x >= n_x:
+                        touch[row, k, edge] += 1
+                        border = True
+                        continue
+                    other = labels[k, y, x]
+                    if other == label:
+                        continue
+                    border = True
+                    same = other != 0 and class_of[other] == class_of[label]
+                    touch[row, k, other_side if same else class_of[other]] += 1
+                value = hu[k, j, i]
+                out[0] += 1.0
+                out[1] += own
+                out[2] += entropy
+                out[3] += own < 0.5
+                out[4] += own < 0.8
+                if border:
+                    out[5] += 1.0
+                    out[6] += own
+                    out[11] += value
+                out[7] += value
+                out[8] += value * value
+                out[9] += value < -30.0
+                out[10] += value > 140.0
+                out[12] += i
+                out[13] += j
+                out[14] += i * i
+                out[15] += j * j
+                if i + 1 < n_x and labels[k, j, i + 1] == label:
+                    step = hu[k, j, i + 1] - value
+                    out[17] += step * step
+                    out[18] += 1.0
+                out[19] += odd[0] / total - odd[1] / total
+    return found, touch
+
+
+@njit(cache=True, nogil=True)
+def restore(target, labels, channel_of, kept, scores, starts_a, low_a, part_a, low_b, part_b, low_c, part_c, block):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill in the labels of the original grid; axes as (slow, middle, fast) of the target.
 
-    A cell is the space between eight neighbours of the network grid. The labels and scores of its corners are gathered
-    once for each cell and used for all voxels in it.
-
-    Args:
-        target: labels of the original grid, filled in place.
-        labels: labels of the network grid.
-        channel_of: output channel of each label value.
-        kept, scores: best channels of the network grid and their scores.
-        low_a, part_a, low_b, part_b, low_c, part_c: for each axis of the target, the lower neighbour and the share
-            of the upper one.
+    A cell is the space between eight neighbours of the network grid. What the corners say is gathered once a cell and
+    used for all voxels in it. ``starts_a`` are the ``run_starts`` of ``low_a``; the block is one of its runs.
     """
     n_c = labels.shape[2]
-    starts_a, starts_b = run_starts(low_a), run_starts(low_b)
-    for run in prange(len(starts_a) - 1):
+    starts_b = run_starts(low_b)
+    for run in range(block[0], block[1]):
         candidate = np.empty((n_c, 8), np.uint8)
         count = np.empty(n_c, np.int64)
         table = np.empty((n_c, 8, 8), np.float32)
@@ -346,16 +424,7 @@ def restore(target, labels, channel_of, kept, scores, low_a, part_a, low_b, part
 
 @njit(cache=True, nogil=True)
 def gather_cell(labels, channel_of, kept, scores, at, c, candidate, table, own):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """List the different labels at the corners of a cell, with their score at each corner; return their number.
-
-    Args:
-        labels, channel_of, kept, scores: as ``restore``.
-        at: first two indices of the cell.
-        c: its third index.
-        candidate: gets the different labels.
-        table: gets their score at each corner.
-        own: gets whether each corner has the label.
-    """
+    """List the different labels at the corners of a cell, with their score at each corner; return their number."""
     a1, b1 = min(at[0] + 1, labels.shape[0] - 1), min(at[1] + 1, labels.shape[1] - 1)
     c1 = min(c + 1, labels.shape[2] - 1)
     first = labels[at[0], at[1], c]
