@@ -106,11 +106,11 @@ class App:
             taken = self._uploads.get(upload)
             if taken is None:
                 raise UnknownItemError("This upload is over.", remedy="Drop the scan again.")
-            wanted, number = "/".join(parts), 1
-            while wanted in taken:
+            stored_name, number = "/".join(parts), 1
+            while stored_name in taken:
                 number += 1
-                wanted = "/".join([*parts[:-1], f"{number}_{parts[-1]}"])
-            path = taken[wanted] = self.layout.incoming / upload / wanted
+                stored_name = "/".join([*parts[:-1], f"{number}_{parts[-1]}"])
+            path = taken[stored_name] = self.layout.incoming / upload / stored_name
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -435,13 +435,13 @@ def _safe_part(part: str) -> str:
     return cleaned[-_LONGEST_PART:].lstrip(".") or "_"
 
 
-def _unused(wanted: str, taken: Iterable[str], joint: str = " ") -> str:
+def _unused(base_name: str, taken: Iterable[str], joint: str = " ") -> str:
     """A name that nothing has: the second ``scan`` is ``scan 2``. On some disks case makes no other name."""
     folded = {name.casefold() for name in taken}
-    name, number = wanted, 1
+    name, number = base_name, 1
     while name.casefold() in folded:
         number += 1
-        name = f"{wanted}{joint}{number}"
+        name = f"{base_name}{joint}{number}"
     return name
 
 

@@ -49,20 +49,20 @@ class WorkerPlan:
     threads: int
 
 
-def plan_workers(wanted: int | None, threads: int | None, worker_bytes: int) -> WorkerPlan:
+def plan_workers(workers: int | None, threads: int | None, worker_bytes: int) -> WorkerPlan:
     """As many workers as cores and free memory allow, one thread each while there are cores for all.
 
     Args:
-        wanted: number of workers asked for; None: the most that fit.
+        workers: number asked for; None: the most that fit.
         threads: of each worker, asked for; None: the cores shared out.
         worker_bytes: memory one worker needs at its peak; 0: not known.
     """
     cores = core_count()
-    if wanted is None:
+    if workers is None:
         memory = free_memory_bytes()
         fit = max(1, int(memory * _MEMORY_SHARE) // (worker_bytes or ASSUMED_WORKER_BYTES)) if memory else 1
-        wanted = max(1, min(cores // (threads or 1), fit))
-    return WorkerPlan(wanted, threads or max(1, cores // wanted))
+        workers = max(1, min(cores // (threads or 1), fit))
+    return WorkerPlan(workers, threads or max(1, cores // workers))
 
 
 def visible_gpus(count: int) -> tuple[str, ...]:

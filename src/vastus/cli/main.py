@@ -37,7 +37,7 @@ from vastus.version import __version__
 
 app = typer.Typer(
     name="vastus",
-    help="Every single thigh and hip muscle from a hip-to-knee CT. For research; not a medical device.",
+    help="Label each thigh and hip muscle in a hip-to-knee CT. For research; not a medical device.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -67,8 +67,8 @@ app.command("deidentify")(deidentify.deidentify)
 app.command("warm")(warm.warm)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(asked: bool) -> None:
+    if asked:
         typer.echo(f"vastus {__version__}")
         raise typer.Exit
 
@@ -76,7 +76,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and stop.")
     ] = False,
 ) -> None:
     """Options of the program itself; commands follow."""
@@ -99,7 +99,7 @@ def run() -> None:
 
 
 def _leave(code: int) -> NoReturn:
-    """End at once. All is tidied up by now; the libraries' own unloading would take another half to two seconds."""
+    """End the process at once: everything is cleaned up, and the libraries would need up to two seconds to unload."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -76,7 +76,7 @@ def ensure_private_folder(folder: Path) -> bool:
 
 
 def hidden_path(folder: Path, suffix: str = "") -> Path:
-    """A name in a folder that nothing has: it can be given to ``cleaned_up`` before anything is made there."""
+    """Return a path in a folder that does not exist: pass it to ``cleaned_up`` before anything is made there."""
     return folder / f".vastus-{secrets.token_hex(8)}{suffix}"
 
 

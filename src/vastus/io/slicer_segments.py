@@ -41,7 +41,7 @@ def read_segments(path: Path) -> ReadImage:
 
 
 def _segments(keys: dict[str, str]) -> list[tuple[str, int, int]]:
-    """Name, label value and layer of each segment; files of older programs say no value, then its number counts."""
+    """List name, label value and layer of each segment; older programs give no value, then the number counts."""
     found = []
     numbers = sorted({int(m[1]) for key in keys if (m := re.fullmatch(r"Segment(\d+)_(?:Name|ID)", key))})
     for number in numbers:
@@ -80,7 +80,7 @@ def _merged(
 
 
 def segment_list(present: Iterable[Label], shape: tuple[int, int, int]) -> dict[str, str]:
-    """Make the header entries by which 3D Slicer knows names, colours and meanings of label values.
+    """Make the header entries from which 3D Slicer takes names, colours and meanings of label values.
 
     Args:
         present: the labels that occur.
