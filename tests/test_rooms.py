@@ -44,6 +44,7 @@ FLOORS: dict[str, int] = {
     "batch": 9,
     "annotation": 9,
     "app": 10,
+    "doctor": 10,
     "cli": 11,
     "__main__": 12,  # __init__ only names the public interface, and loads it when it is asked for
 }

@@ -18,6 +18,7 @@ from vastus.cli import (
     crossval,
     dataset,
     deidentify,
+    doctor,
     evaluate,
     export,
     measure,
@@ -63,6 +64,7 @@ app.command("check-labels")(check_labels.check_labels)
 app.add_typer(dataset.app, name="dataset")
 app.command("node")(node.node)
 app.command("deidentify")(deidentify.deidentify)
+app.command("doctor")(doctor.doctor)
 
 
 def _print_version(wanted: bool) -> None:
