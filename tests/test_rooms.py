@@ -10,6 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "vastus"
 FLOORS: dict[str, int] = {
     "compiled": 0,
+    "priority": 0,
     "label_arrays": 1,
     "__init__": 11,
     "anatomy": 0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -84,6 +85,7 @@ def _options(
 
 def run() -> None:
     """Entry point of the ``vastus`` program."""
+    _print_anything()
     try:
         app()
     except VastusError as error:
@@ -96,6 +98,13 @@ def run() -> None:
         if not stop.code and sys.argv[1:2] == ["segment"]:
             _leave(0)
         raise
+
+
+def _print_anything() -> None:
+    """Put a question mark for a character that a terminal does not have (those of Windows, when written to a file)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and not stream.encoding.lower().startswith("utf"):
+            stream.reconfigure(errors="replace")
 
 
 def _leave(code: int) -> NoReturn:

@@ -10,7 +10,7 @@ from vastus.doctor.findings import Finding, State, works
 from vastus.doctor.machine import Machine, findings_of, look_at_machine
 from vastus.doctor.packages import look_at_packages
 from vastus.doctor.parts import look_at_printer, look_at_weights
-from vastus.doctor.trial import Speed, test_and_time
+from vastus.doctor.trial import Speed, try_out
 from vastus.version import __version__
 
 REPORT_VERSION: Final = 1
@@ -48,7 +48,7 @@ def examine(*, test: bool = True, threads: int | None = None) -> Examination:
     findings = (*findings_of(machine), *look_at_packages(), *look_at_weights(), look_at_printer())
     if not test or not works(findings):
         return Examination(machine, findings, None)
-    tested, speed = test_and_time(threads)
+    tested, speed = try_out(threads)
     return Examination(machine, (*findings, tested), speed)
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from vastus import compiled
 from vastus.batch.engine import core_count, free_memory_bytes
-from vastus.compiled import keeps_compiled_loops
 from vastus.doctor.findings import Finding, State
 from vastus.inference.processor import processor_name
 
@@ -153,9 +153,7 @@ def _disk(free: int) -> Finding:
 
 
 def _loops() -> Finding:
-    import vastus
-
-    if keeps_compiled_loops(Path(vastus.__file__).parent, os.environ):
+    if compiled.keeps_compiled_loops(Path(compiled.__file__).parent, os.environ):
         return Finding("compiled loops", State.OK, "are kept from run to run")
     return Finding(
         "compiled loops",

@@ -19,7 +19,7 @@ from vastus.preprocessing import preprocess
 from vastus.synthesis.phantom import LabelledScan, make_phantom
 
 EASY: Final = ("vastus_lateralis", "femur")
-"""Structures that the shipped weights find in the drawn body without fail (Dice 0.93 and more when this was written)."""
+"""What the shipped weights find in the drawn body without fail (Dice 0.88 and more when this was written)."""
 LEAST_DICE: Final = 0.8
 _THIGHS: Final = (60.0, 400.0)
 _COARSE_MM: Final = (4.0, 4.0, 6.0)
@@ -47,7 +47,7 @@ class Speed:
         return self.window_s * self.thigh_windows
 
 
-def test_and_time(threads: int | None = None) -> tuple[Finding, Speed | None]:
+def try_out(threads: int | None = None) -> tuple[Finding, Speed | None]:
     """Segment the drawn body and time the network; whatever fails becomes a finding.
 
     Args:
