@@ -1,5 +1,6 @@
 """What `vastus doctor` says of sound and of broken installations."""
 
+import dataclasses
 import json
 import socket
 from importlib.metadata import PackageNotFoundError
@@ -16,6 +17,7 @@ from vastus.doctor.findings import Finding, State, works
 from vastus.errors import BundleError
 from vastus.inference.predictor import Segmentation
 from vastus.synthesis.phantom import LabelledScan, make_phantom
+from vastus.volume import Volume
 
 SLOW = machine.Machine("Linux x86_64", "3.11.9", "A processor", {"AVX2": True, "AMX": None}, 2, 8 * 2**30, 9 * 2**30)
 
@@ -130,7 +132,8 @@ def test_right_labels_pass_and_wrong_ones_are_named(body: LabelledScan) -> None:
     odd = truth.copy()
     odd[0, 0, 0] = 99
     assert trial.judge(body, segmentation(body, odd)) == ["unknown values [99]"]
-    assert trial.judge(body, segmentation(body, truth[:5, :5, :5])) == ["not on the grid of the scan"]
+    moved = dataclasses.replace(segmentation(body, truth), labels=Volume(truth, np.eye(4)))
+    assert trial.judge(body, moved) == ["not on the grid of the scan"]
 
 
 def test_a_library_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,6 @@ app = typer.Typer(
     name="vastus",
     help="Every single thigh and hip muscle from a hip-to-knee CT. For research; not a medical device.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
