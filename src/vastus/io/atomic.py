@@ -113,7 +113,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
                     folder.rmdir()
             _patiently(lambda: temporary.replace(folder))
         except OSError as error:
-            raise OutputError(f"The folder can't be written ({error.strerror}).", path=folder) from error
+            raise _refusal(error, folder, "folder") from error
 
 
 def put_in_place(source: Path, target: Path) -> None:
@@ -151,10 +151,10 @@ def _patiently(act: Callable[[], object]) -> None:
     act()
 
 
-def _refusal(error: OSError, path: Path) -> OutputError:
+def _refusal(error: OSError, path: Path, what: str = "file") -> OutputError:
     open_elsewhere = sys.platform == "win32" and isinstance(error, PermissionError)
     remedy = "Close it in other programs (a spreadsheet, a viewer), and try again." if open_elsewhere else None
-    return OutputError(f"The file can't be written ({error.strerror}).", path=path, remedy=remedy)
+    return OutputError(f"The {what} can't be written ({error.strerror}).", path=path, remedy=remedy)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -81,7 +81,7 @@ def print_page(page: Path, pdf: Path, seconds: float = MOST_SECONDS) -> None:
 
 def _by_browser(browser: str, page: Path, pdf: Path, seconds: float) -> None:
     """Run a browser of its own profile, so that an open window of the user is not asked."""
-    with tempfile.TemporaryDirectory(prefix="vastus-print-") as profile:
+    with tempfile.TemporaryDirectory(prefix="vastus-print-", ignore_cleanup_errors=True) as profile:
         command = [
             browser,
             "--headless",
