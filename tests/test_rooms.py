@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "vastus"
 FLOORS: dict[str, int] = {
     "compiled": 0,
     "priority": 0,
+    "blocks": 0,
     "label_arrays": 1,
     "__init__": 11,
     "anatomy": 0,
@@ -33,6 +34,7 @@ FLOORS: dict[str, int] = {
     "refinement": 3,
     "training": 4,
     "sarcopenia": 4,
+    "quality": 4,
     "measuring": 5,
     "cohort": 5,
     "report": 5,
@@ -40,6 +42,7 @@ FLOORS: dict[str, int] = {
     "pipeline": 6,
     "curation": 6,
     "dicom": 7,
+    "warm": 7,
     "formats": 8,
     "node": 9,
     "batch": 9,

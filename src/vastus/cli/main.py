@@ -29,6 +29,7 @@ from vastus.cli import (
     segment,
     synth,
     train,
+    warm,
 )
 from vastus.cli import (
     app as app_command,
@@ -65,6 +66,7 @@ app.add_typer(dataset.app, name="dataset")
 app.command("node")(node.node)
 app.command("deidentify")(deidentify.deidentify)
 app.command("doctor")(doctor.doctor)
+app.command("warm")(warm.warm)
 
 
 def _print_version(wanted: bool) -> None:
