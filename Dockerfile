@@ -14,6 +14,7 @@ ENV PATH=/opt/vastus/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     NUMBA_CACHE_DIR=/var/cache/vastus/loops \
+    VASTUS_CACHE_DIR=/var/cache/vastus/networks \
     MPLCONFIGDIR=/var/cache/vastus/matplotlib
 # A number, so that what runs the container can see that it is not root. The folders are those of the volumes.
 RUN groupadd --gid 10001 vastus \
@@ -23,10 +24,11 @@ RUN groupadd --gid 10001 vastus \
 COPY --from=build /opt/vastus /opt/vastus
 USER 10001:10001
 WORKDIR /data
-# Compiles the loops once and keeps them in the image, and stops the build where Vastus can't work. On a processor of another
+# Compiles loops and network once and keeps them in the image, and stops the build where Vastus can't work. On a processor of another
 # kind they are compiled anew, at the first scan.
 RUN --mount=type=bind,source=examples,target=/examples \
-    vastus segment /examples/sample_scan.nii.gz -o /tmp/warm-up \
+    vastus warm \
+    && vastus segment /examples/sample_scan.nii.gz -o /tmp/warm-up \
     && vastus doctor \
     && rm -r /tmp/warm-up
 VOLUME ["/data", "/var/cache/vastus"]

@@ -109,8 +109,8 @@ def test_what_is_written_lies_on_volumes(config: NodeConfig) -> None:
     volumes = json.loads(of("VOLUME")[0])
     mounted = [place.split(":")[1] for place in SERVICE["volumes"]]
     assert config.data.as_posix() == "/data" and {"/data", "/var/cache/vastus"} == set(volumes) <= set(mounted)
-    written = re.findall(r"(?:NUMBA_CACHE_DIR|MPLCONFIGDIR)=(\S+)", of("ENV")[0])
-    assert len(written) == 2 and all(any(path.startswith(volume) for volume in volumes) for path in written)
+    written = re.findall(r"(?:NUMBA_CACHE_DIR|VASTUS_CACHE_DIR|MPLCONFIGDIR)=(\S+)", of("ENV")[0])
+    assert len(written) == 3 and all(any(path.startswith(volume) for volume in volumes) for path in written)
     assert any(place.startswith("/tmp") for place in SERVICE["tmpfs"])
 
 

@@ -74,6 +74,7 @@ GUARDED = {
     "cli/node.py": {"geteuid"},
     "cli/annotate.py": {"geteuid"},
     "compiled.py": {"getuid"},
+    "inference/kept_networks.py": {"getuid"},
     "report/pdf.py": {"geteuid", "killpg", "SIGKILL"},
     "node/guard.py": {"SIGKILL"},
     "batch/engine.py": {"sysconf"},
