@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vastus.errors import OutputError
 from vastus.inference.predictor import OnProgress, Predictor, Segmentation, compute_threads
-from vastus.io.atomic import cleaned_up, ensure_folder, hidden_path
+from vastus.io.atomic import cleaned_up, ensure_folder, hidden_path, put_in_place, remove_old
 from vastus.io.csv_tables import VolumeRow
 from vastus.io.labels import write_labels
 from vastus.io.prefetch import Prefetch
@@ -315,12 +315,12 @@ def versions() -> dict[str, str]:
 def _move(staging: Path, folder: Path) -> None:
     """Put finished files in place; an older record goes first, so that no mixture ever carries one."""
     for name in (RECORD_FILE, *FURTHER_FILES):
-        (folder / name).unlink(missing_ok=True)
+        remove_old(folder / name)
     for name in (LABELS_FILE, VOLUMES_FILE, MEASURES_FILE, LEVELS_FILE, PAGE_FILE, RECORD_FILE):
         if (staging / name).exists():
-            (staging / name).replace(folder / name)
+            put_in_place(staging / name, folder / name)
         else:  # an older run's page would not belong to these labels
-            (folder / name).unlink(missing_ok=True)
+            remove_old(folder / name)
 
 
 def _timed(call: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, float]:

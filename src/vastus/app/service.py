@@ -27,6 +27,7 @@ from vastus.app.tasks import Task, Tasks, TaskState, Work
 from vastus.batch.inputs import LIST_SUFFIXES, find_scans
 from vastus.batch.scan_names import clean_name
 from vastus.errors import MissingInputError, SettingsError, VastusError
+from vastus.io.atomic import hidden_path, put_in_place
 from vastus.io.csv_tables import read_volume_rows, write_volume_rows
 from vastus.io.edited_tables import TABLE_SUFFIXES
 from vastus.io.labels import read_labels
@@ -241,7 +242,10 @@ class App:
         """Remove a result, and the scan if it was dropped in; what was opened for correction stays there."""
         result = self.results.get(name)
         kept = str(result.facts().get("kept", ""))
-        shutil.rmtree(result.folder)
+        # Aside first: on Windows a file that is open would stop the removal half way.
+        aside = hidden_path(result.folder.parent)
+        put_in_place(result.folder, aside)
+        shutil.rmtree(aside, ignore_errors=True)
         self._drop_scan(kept)
 
     def _task(self, task_id: str) -> Task:

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -153,7 +154,8 @@ def _many_connections() -> None:
 
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     open_files = _OPEN_FILES if most == resource.RLIM_INFINITY else min(most, _OPEN_FILES)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, most))
+    with suppress(ValueError, OSError):  # macOS says "no limit" and takes no more than it likes
+        resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, most))
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -161,7 +163,8 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, number)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sys.platform != "win32":  # there it would let two servers have the same port
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
         listening.listen(2048)
     except OSError as error:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vastus.errors import SettingsError
+from vastus.priority import lower_priority
 
 if TYPE_CHECKING:
     from vastus.training.transfer import TrainedWeights
@@ -43,8 +44,8 @@ def crossval(
     if not 1 <= len(names) <= 2 or len(set(names)) != len(names):
         raise SettingsError(f"Give one or two different networks, not {networks!r}.")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if nice:
-        os.nice(nice)
+    if nice and not lower_priority(nice):
+        typer.echo("warning: this system knows no --nice; the priority is left as it is.", err=True)
 
     from vastus.training.crossval import CrossvalPlan, cross_validate
     from vastus.training.inputs import read_config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -18,6 +19,7 @@ from vastus.cli import (
     crossval,
     dataset,
     deidentify,
+    doctor,
     evaluate,
     export,
     measure,
@@ -39,7 +41,6 @@ app = typer.Typer(
     name="vastus",
     help="Label each thigh and hip muscle in a hip-to-knee CT. For research; not a medical device.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -64,6 +65,7 @@ app.command("check-labels")(check_labels.check_labels)
 app.add_typer(dataset.app, name="dataset")
 app.command("node")(node.node)
 app.command("deidentify")(deidentify.deidentify)
+app.command("doctor")(doctor.doctor)
 app.command("warm")(warm.warm)
 
 
@@ -84,6 +86,7 @@ def _options(
 
 def run() -> None:
     """Entry point of the ``vastus`` program."""
+    _print_anything()
     try:
         app()
     except VastusError as error:
@@ -96,6 +99,13 @@ def run() -> None:
         if not stop.code and sys.argv[1:2] == ["segment"]:
             _leave(0)
         raise
+
+
+def _print_anything() -> None:
+    """Put a question mark for a character that a terminal does not have (those of Windows, when written to a file)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and not stream.encoding.lower().startswith("utf"):
+            stream.reconfigure(errors="replace")
 
 
 def _leave(code: int) -> NoReturn:

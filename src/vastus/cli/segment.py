@@ -237,10 +237,10 @@ def _many(predictor: Predictor, inputs: list[Path], output: Path, first: Prefetc
 def _unused(name: str, taken: set[str]) -> str:
     """Return a name that is not taken yet: two files of one name become ``scan`` and ``scan_2``."""
     candidate, number = name, 1
-    while candidate in taken:
+    while candidate.casefold() in taken:
         number += 1
         candidate = f"{name}_{number}"
-    taken.add(candidate)
+    taken.add(candidate.casefold())
     return candidate
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from vastus.errors import SettingsError
+from vastus.priority import lower_priority
 
 
 def train(
@@ -44,8 +45,8 @@ def train(
         raise SettingsError("Nothing to train on.", remedy="Give --data, --synthetic or both.")
     # Threads that spin while they wait make a step several times slower as soon as anything else runs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if nice:
-        os.nice(nice)
+    if nice and not lower_priority(nice):
+        typer.echo("warning: this system knows no --nice; the priority is left as it is.", err=True)
 
     from vastus.training.inputs import Inputs, build_sources, read_config, read_fold
     from vastus.training.loop import TrainOptions

@@ -52,7 +52,7 @@ def write_labels(volume: Volume, path: Path | str, *, like: Path | None = None, 
     if name.endswith(NIFTI_SUFFIXES):
         write_nifti_labels(checked, path, NiftiText(_DESCRIPTION, _label_table(present)), like)
     else:
-        write_itk_labels(checked, path, segment_list(present, checked.shape))
+        write_itk_labels(checked, path, segment_list(present, array))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -218,7 +218,8 @@ def _unused_id(name: str, taken: set[str]) -> str:
         # Without any usable character: told apart by a hash.
         base_id = "scan_" + hashlib.sha256(name.encode()).hexdigest()[:8]
     case_id, number = base_id, 1
-    while case_id in taken:
+    folded = {other.casefold() for other in taken}  # on some disks case makes no other folder
+    while case_id.casefold() in folded:
         number += 1
         case_id = f"{base_id}_{number}"
     return case_id
