@@ -44,6 +44,7 @@ FLOORS: dict[str, int] = {
     "dicom": 7,
     "warm": 7,
     "formats": 8,
+    "importing": 8,
     "node": 9,
     "batch": 9,
     "annotation": 9,
@@ -65,6 +66,7 @@ INSIDE_ANNOTATION: dict[str, int] = {
     "models": 3,
     "project.uncertainty_queue": 4,  # asks the models
     "project.project": 5,  # where a project's parts come together
+    "first_labels": 6,
     "http": 6,
 }
 """Floors of the sub-rooms of annotation, and of single modules that lie on another than their room."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -165,3 +166,29 @@ def test_refusals_of_paths(tmp_path: Path):
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(LabelError):
         read_labels(tmp_path / "a.txt")
+
+
+def _beside_a_dataset(tmp_path: Path, values: list[int]) -> Path:
+    array = np.zeros((4, 4, 4), np.uint8)
+    array[:, 0, 0] = values
+    path = tmp_path / "labelsTr" / "a.nii.gz"
+    path.parent.mkdir()
+    nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), path)
+    labels = {"background": 0, "femur": 3, "adductors": 9, "not_drawn": 10, "ignore": 11}
+    merged = {"adductors": ["adductor_longus", "adductor_brevis"], "not_drawn": ["background", "gracilis"]}
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels, "merged": merged}))
+    return path
+
+
+def test_sets_of_structures_and_ignored_voxels_of_a_data_set_are_unlabelled(tmp_path: Path) -> None:
+    path = _beside_a_dataset(tmp_path, [3, 9, 10, 11])
+    assert read_labels(path, partly=True).array[:, 0, 0].tolist() == [28, 255, 255, 255]
+
+
+def test_where_every_voxel_must_be_known_sets_of_structures_are_refused_by_name(tmp_path: Path) -> None:
+    path = _beside_a_dataset(tmp_path, [3, 9, 0, 0])
+    with pytest.raises(LabelError, match="no single structure: adductors"):
+        read_labels(path)
+    (tmp_path / "labelsTr" / "a.nii.gz").unlink()
+    (tmp_path / "labelsTr").rmdir()
+    assert read_labels(_beside_a_dataset(tmp_path, [3, 0, 0, 0])).array[0, 0, 0] == 28

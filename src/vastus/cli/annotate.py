@@ -8,12 +8,15 @@ import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vastus.errors import MissingExtraError, SettingsError
 from vastus.inference.choices import Device, PrecisionChoice, RuntimeName, RuntimeOptions
+
+if TYPE_CHECKING:
+    from vastus.annotation.project.project import Project
 
 _EVERYWHERE = frozenset({"0.0.0.0", "::"})
 _OPEN_FILES = 1 << 16
@@ -24,6 +27,12 @@ def annotate(
     folder: Annotated[
         Path | None,
         typer.Argument(metavar="DIR", help="Folder of scans; the server also writes its own folders there."),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels", help="Label maps of these scans, e.g. labelsTr: the first version of those without one."
+        ),
     ] = None,
     host: Annotated[
         str, typer.Option("--host", help="Address to listen on; other than this machine only with --users.")
@@ -115,6 +124,7 @@ def annotate(
     scheme = "https" if certificate else "http"
     shown = f"[{host}]" if ":" in host else host
     address = f"{scheme}://{shown}:{listening.getsockname()[1]}"
+    _take_labels(project, labels)
     typer.echo(f"{len(project.cases.all())} scans. Viewer and 3D Slicer: {address}", err=True)
     for readable in project.cases.readable_by_others:
         typer.echo(f"warning: others on this machine can read the folder {readable.name}; make it 0700.", err=True)
@@ -138,6 +148,15 @@ def annotate(
     finally:
         project.close()
         logs.release()
+
+
+def _take_labels(project: Project, folder: Path | None) -> None:
+    """Give the scans that have no label yet those of a folder, if one was given."""
+    from vastus.annotation.first_labels import take_first_labels
+
+    if folder is not None:
+        taken = take_first_labels(project, folder, lambda line: typer.echo(line, err=True))
+        typer.echo(f"{taken} scans got their first labels from {folder}", err=True)
 
 
 def _log_to_terminal() -> None:

@@ -22,6 +22,7 @@ from vastus.cli import (
     doctor,
     evaluate,
     export,
+    import_labels,
     measure,
     node,
     preview,
@@ -56,6 +57,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("cohort")(cohort.cohort)
 app.command("atlas")(synth.atlas)
 app.command("synth")(synth.synth)
+app.command("import-labels")(import_labels.import_labels)
 app.command("train")(train.train)
 app.command("crossval")(crossval.crossval)
 app.command("pseudo-label")(pseudo_label.pseudo_label)

@@ -38,6 +38,7 @@ def train(
     nice: Annotated[int, typer.Option(help="Lower the priority of the run by this number.")] = 0,
 ) -> None:
     """Train a network. The run can be stopped and continued at any moment."""
+    typer.echo("vastus train: reading settings and weights", err=True)
     from vastus.training.networks import require_torch
 
     require_torch()
@@ -62,8 +63,9 @@ def train(
 
     settings = read_config(config, output, {"network": network, "minutes": minutes, "steps": steps}, given, tell)
     inputs = Inputs(data, synthetic, held_out, read_fold(fold), mix, output / "cache")
-    source, validation, settings = build_sources(settings, inputs, tell)
+    source, validation, settings = build_sources(settings, inputs, tell, given)
     weights = None if given is None else initial_weights(given, settings)
+    tell("training")
     run_training(
         settings,
         source,

@@ -14,7 +14,7 @@ from vastus.anatomy import BY_VALUE, CLASS_COUNT, LABELS, UNLABELLED, Label, Sid
 from vastus.errors import GeometryError, LabelError, MissingInputError, OutputError
 from vastus.io.folders import is_file
 from vastus.io.itk_images import META_IMAGE_SUFFIXES, NRRD_SUFFIXES, write_itk_labels
-from vastus.io.label_names import SIDELESS, names_beside, renamed
+from vastus.io.label_names import SIDELESS, names_beside, renamed, undecided_beside
 from vastus.io.nifti import NIFTI_SUFFIXES, NiftiText, read_nifti_image, write_nifti_labels
 from vastus.io.scan_types import ReadImage
 from vastus.io.slicer_segments import read_segments, segment_list
@@ -92,6 +92,8 @@ def read_label_map(path: Path, *, partly: bool = False) -> LabelMap:
     image = read_named_image(path)
     array, warnings = image.volume.array, image.warnings
     present = _whole_values(array)
+    if present is not None and not image.names:
+        array, present = _without_undecided(array, present, path, partly=partly)
     values = [value for value in present or () if value and not (partly and value == UNLABELLED)]
     names, beside = image.names, {} if image.names else names_beside(path)
     if beside and all(value in beside for value in values):
@@ -101,6 +103,23 @@ def read_label_map(path: Path, *, partly: bool = False) -> LabelMap:
     elif values and max(values) < CLASS_COUNT:
         warnings = (*warnings, SIDELESS)
     return LabelMap(image.volume.with_array(_as_label_values(array, path, partly=partly)[0]), warnings)
+
+
+def _without_undecided(
+    array: NDArray[Any], present: list[int], path: Path, *, partly: bool
+) -> tuple[NDArray[Any], list[int]]:
+    """``UNLABELLED`` where the data set says that a value means several structures or none; and what then occurs."""
+    undecided = {value: name for value, name in undecided_beside(path).items() if value in present and value}
+    if not undecided or set(undecided) == {UNLABELLED}:
+        return array, present
+    if not partly:
+        raise LabelError(
+            f"Some values stand for no single structure: {', '.join(undecided.values())}.",
+            path=path,
+            remedy="`train`, `evaluate` and `check-labels` read such labels; a measurement needs single structures.",
+        )
+    decided = np.where(np.isin(array, list(undecided)), np.array(UNLABELLED, array.dtype), array)
+    return decided, sorted({UNLABELLED, *(value for value in present if value not in undecided)})
 
 
 def read_labels_on(path: Path, scan: Volume, scan_path: Path, *, partly: bool = False) -> LabelMap:
