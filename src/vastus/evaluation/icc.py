@@ -194,7 +194,7 @@ def _two_way_random_single(squares: _MeanSquares) -> Estimate:
 
 
 def _of_mean(single: Estimate, squares: _MeanSquares) -> Estimate:
-    """The reliability of the mean of k readers from that of one: the formula of Spearman and Brown."""
+    """The reliability of the mean of k readers from that of one: Spearman and Brown; NaN from its pole downwards."""
     k = squares.readers
 
     def stepped(value: float) -> float:
