@@ -1,11 +1,18 @@
-"""The order of the tests: files with slow ones first, so that two workers end at the same time; how a worker died."""
+"""The order of the tests: files with slow ones first, so that two workers end at the same time; how a worker died.
+
+No example of Hypothesis has a time limit: it would judge how busy the machine is.
+"""
 
 from __future__ import annotations
 
 import subprocess
 from typing import Any
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 
 @pytest.hookimpl(trylast=True)
