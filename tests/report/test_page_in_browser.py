@@ -192,7 +192,21 @@ def test_without_scripts_the_pictures_remain(opened: Callable[..., Any]) -> None
     assert page.locator("button:visible").count() == 0
 
 
+def sheets(pdf: bytes) -> int:
+    return pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ")
+
+
 def test_print_is_two_or_three_pages(opened: Callable[..., Any]) -> None:
-    page = opened()
-    pdf = page.pdf(prefer_css_page_size=True)
-    assert 2 <= pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ") <= 3
+    assert 2 <= sheets(opened().pdf(prefer_css_page_size=True)) <= 3
+
+
+@pytest.mark.parametrize("lines", [0, 6, 12, 18])
+def test_colours_alone_get_no_sheet(browser: Any, file: Path, tmp_path: Path, lines: int) -> None:
+    # With a few lines more above them the colours no longer fit below the pictures: the volumes follow at once.
+    longer = tmp_path / "longer.html"
+    text = file.read_text(encoding="utf-8")
+    longer.write_text(text.replace("<main>", "<p>More is said here.</p>" * lines + "<main>", 1), encoding="utf-8")
+    page = browser.new_page()
+    page.goto(longer.as_uri())
+    assert sheets(page.pdf(prefer_css_page_size=True)) == 2  # this page has no further measures
+    page.close()
