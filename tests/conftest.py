@@ -5,6 +5,7 @@ No example of Hypothesis has a time limit: it would judge how busy the machine i
 
 from __future__ import annotations
 
+import os
 import subprocess
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
+os.environ.setdefault("VASTUS_CACHE_DIR", "")  # tests keep no networks in the home of whoever runs them
 
 
 @pytest.hookimpl(trylast=True)
