@@ -23,6 +23,7 @@ from vastus.errors import OutputError
 from vastus.inference.predictor import OnProgress, Predictor, Segmentation, compute_threads
 from vastus.io.atomic import cleaned_up, ensure_folder, hidden_path, put_in_place, remove_old
 from vastus.io.csv_tables import VolumeRow
+from vastus.io.folders import is_there
 from vastus.io.labels import write_labels
 from vastus.io.prefetch import Prefetch
 from vastus.io.scans import Scan, ScanFormat, read_scan
@@ -146,7 +147,7 @@ def segment_to_folder(
         OutputError: the results can't be written.
     """
     start = time.perf_counter()
-    was_there = request.folder.exists()
+    was_there = is_there(request.folder)
     ensure_folder(request.folder)
     staging = hidden_path(request.folder)
 

@@ -193,7 +193,6 @@ def test_a_scan_that_can_not_be_pseudo_labelled(tmp_path: Path, weights: Path, g
     assert json.loads((out / "dataset.json").read_text())["numTraining"] == 1
 
 
-@pytest.mark.parametrize("name", ["x" * 300 + ".nii", "a\0b.nii"])
-def test_names_that_no_system_takes(tmp_path: Path, weights: Path, good: Path, name: str) -> None:
-    done = run(tmp_path / name, good, "-o", tmp_path / "out", "--weights", weights, "-t", 1)
+def test_a_name_that_no_system_takes(tmp_path: Path, weights: Path, good: Path) -> None:
+    done = run(tmp_path / ("x" * 300 + ".nii"), good, "-o", tmp_path / "out", "--weights", weights, "-t", 1)
     assert done.exit_code == 2 and "MissingInputError" in done.output and "1 of 2 scans done" in done.output

@@ -80,13 +80,14 @@ def format_work(formats: str | None, send_to: str | None, inputs: Sequence[Path]
         return FormatWork()
     from vastus.dicom.pacs_address import parse_address
     from vastus.dicom.source import refuse_unless_dicom
+    from vastus.io.folders import is_there
     from vastus.io.scans import ScanSource, scan_format, subject_name
 
     chosen = choose_formats(formats, OUTPUT_FORMATS)
     if send_to is not None and not has_dicom(chosen):
         raise SettingsError("--send-to needs a DICOM format: only DICOM results can be sent.")
     for path in inputs if len(inputs) == 1 and has_dicom(chosen) else ():
-        if path.exists():
+        if is_there(path):
             refuse_unless_dicom(ScanSource(scan_format(path), path, subject_name(path)))
     return FormatWork(chosen, None if send_to is None else parse_address(send_to))
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -35,7 +37,7 @@ from vastus.cli import (
 from vastus.cli import (
     app as app_command,
 )
-from vastus.errors import VastusError
+from vastus.errors import SettingsError, VastusError
 from vastus.version import __version__
 
 app = typer.Typer(
@@ -94,6 +96,16 @@ def run() -> None:
     except VastusError as error:
         typer.echo(f"vastus: {type(error).__name__}: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        named = SettingsError(
+            "A name is longer than this system takes.",
+            path=Path(str(error.filename or "")),
+            remedy="Give a shorter name of the file or folder.",
+        )
+        typer.echo(f"vastus: {type(named).__name__}: {named}", err=True)
+        sys.exit(named.exit_code)
     except SystemExit as stop:
         if stop.code == segment.INTERRUPTED:  # typer turns Ctrl-C into this exit code
             typer.echo(segment.STOPPED, err=True)

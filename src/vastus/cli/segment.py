@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vastus.cli.dicom_options import FormatWork, fetched, format_work
-from vastus.errors import SettingsError, VastusError
+from vastus.errors import MissingInputError, SettingsError, VastusError
 from vastus.formats.table import OUTPUT_FORMATS
 from vastus.inference.choices import Device, PrecisionChoice, RuntimeName, RuntimeOptions
 from vastus.io.output_format import in_words
@@ -200,6 +200,7 @@ def _many(predictor: Predictor, inputs: list[Path], output: Path, first: Prefetc
     """
     from vastus.io.atomic import ensure_folder
     from vastus.io.csv_tables import write_volume_rows
+    from vastus.io.folders import is_there
     from vastus.io.scans import subject_name
     from vastus.io.tables import VOLUMES_FILE
     from vastus.pipeline import ScanRequest
@@ -218,6 +219,8 @@ def _many(predictor: Predictor, inputs: list[Path], output: Path, first: Prefetc
         typer.echo(f"[{number}/{len(inputs)}] {path.name}", err=True)
         try:
             reading = coming.pop() if coming else _start_reading(path)
+            if not is_there(path):  # said before a folder is made by a name that no system may take
+                raise MissingInputError("There is no such file or folder.", path=path)
             request = ScanRequest(path, output / subject, subject=subject)
             # The rows of a scan count as soon as it is segmented, also if a PACS then refuses its DICOM results.
             _one(predictor, request, reading, further, read_next, on_done=lambda done: rows.extend(done.rows))

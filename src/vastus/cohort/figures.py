@@ -65,7 +65,9 @@ def muscle_heatmap(correlations: pd.DataFrame) -> Figure:
     for group in GROUPS:
         rows = [i for i, m in enumerate(MUSCLES) if m.group is group]
         centre = (rows[0] + rows[-1]) / 2
-        axes.text(1.62, centre, group.title, rotation=270, va="center", ha="left", fontsize=7.5, color="#555555")
+        # A word a line: a group of three muscles has no room for two words in one.
+        title = group.title.replace(" ", "\n", 1)
+        axes.text(1.62, centre, title, rotation=270, va="center", ha="left", ma="center", fontsize=7.5, color="#555555")
     return figure
 
 

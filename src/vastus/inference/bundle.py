@@ -321,6 +321,7 @@ def _metadata(info: BundleInfo) -> dict[str, Any]:
     logits = {
         "type": "image",
         "format": "labels",
+        "modality": "n/a",
         "num_channels": len(info.classes),
         "spatial_shape": window,
         "dtype": "float32",

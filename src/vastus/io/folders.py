@@ -66,6 +66,14 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def is_folder(path: Path) -> bool:
+    """Whether it is a folder; as ``is_there``."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
+
+
 def _identity(folder: Path) -> tuple[int, int] | Path:
     found = folder.stat()
     return (found.st_dev, found.st_ino) if found.st_ino else folder.resolve()

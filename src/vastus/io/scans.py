@@ -13,7 +13,7 @@ import numpy as np
 
 from vastus.errors import MissingInputError, SettingsError, UnsupportedScanError
 from vastus.io.dicom_files import HEAD_BYTES, is_dicom
-from vastus.io.folders import is_there
+from vastus.io.folders import is_folder, is_there
 from vastus.io.hounsfield import as_hounsfield
 from vastus.io.itk_images import META_IMAGE_SUFFIXES, NRRD_SUFFIXES, read_itk_image
 from vastus.io.nifti import NIFTI_SUFFIXES, read_nifti_image
@@ -108,7 +108,7 @@ def subject_name(path: Path) -> str:
     """Return the name of a scan in tables: that of its folder, or of its file without suffixes."""
     absolute = path.absolute()
     name = absolute.name or "scan"
-    if path.is_dir():
+    if is_folder(path):
         return name
     lower = name.lower()
     for suffix in (".nii.gz", *(s for suffixes in _SUFFIXES.values() for s in suffixes)):

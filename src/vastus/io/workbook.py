@@ -113,7 +113,7 @@ def _value(cell: Any) -> Any:
     if isinstance(cell, float):
         return cell if math.isfinite(cell) else None
     if isinstance(cell, datetime.date):  # a date with time too; pandas' "no time" says NaT
-        cell = cell.isoformat()
+        cell = cell.isoformat().removesuffix("T00:00:00")
     text = _CONTROL.sub("", str(cell))[:32_767]
     return None if text in ("<NA>", "NaT") else text
 
