@@ -82,6 +82,8 @@ def report(options: argparse.Namespace) -> str:
             plain.append(_run_plain(scan, folder / "plain.nii.gz", options))
         lines += _comparison(ours, plain, _dice_pair(folder, labels))
         lines += _stages(ours, bundle, options)
+        if options.device == "cpu":
+            lines += _precisions(scan, folder, bundle, options)
         lines += _long_scans(scan, folder, options)
     return "\n".join(lines)
 
@@ -102,7 +104,7 @@ def write_phantom(folder: Path) -> tuple[Path, Path]:
     return folder / "scan.nii.gz", folder / "truth.nii.gz"
 
 
-def _run_vastus(scan: Path, out: Path, options: argparse.Namespace) -> Run:
+def _run_vastus(scan: Path, out: Path, options: argparse.Namespace, precision: str = "auto") -> Run:
     command = [
         "-m",
         "vastus",
@@ -116,6 +118,8 @@ def _run_vastus(scan: Path, out: Path, options: argparse.Namespace) -> Run:
         options.device,
         "--threads",
         str(options.threads),
+        "--precision",
+        precision,
     ]
     return Run(*_timed(command, options.threads), json.loads((out / "run.json").read_text()))
 
@@ -270,9 +274,37 @@ def _stages(ours: list[Run], bundle: Bundle, options: argparse.Namespace) -> lis
         "Read is the waiting for what of it is not done by then. Writing runs beside measuring and page. "
         "Of the time of the network, "
         f"{seconds['stitch']:.2f} s are stitching; the rest reaches {rate / 1e9:.0f} of the {peak / 1e9:.0f} GFLOP/s "
-        f"that a matrix product reaches here ({rate / peak:.0%}).",
+        f"that a matrix product in {'bf16' if half else 'fp32'} reaches here ({rate / peak:.0%}).",
         "",
     ]
+
+
+def _precisions(scan: Path, folder: Path, bundle: Bundle, options: argparse.Namespace) -> list[str]:
+    """The same scan in every precision that weights and processor have, taking turns."""
+    from vastus.inference.bundle import Precision
+    from vastus.inference.runtime_openvino import cpu_has_bf16, cpu_has_int8
+
+    here = {Precision.FP32: True, Precision.BF16: cpu_has_bf16(), Precision.INT8: cpu_has_int8()}
+    names = [p.value for p in bundle.info.precisions if here[p]]
+    runs: dict[str, list[Run]] = {name: [] for name in names}
+    for _ in range(options.repeats):
+        for name in names:
+            runs[name].append(_run_vastus(scan, folder / name, options, name))
+    reference = read_labels(folder / "fp32" / "labels.nii.gz").array
+    rows = []
+    for name, found in runs.items():
+        labels = read_labels(folder / name / "labels.nii.gz").array
+        either = (labels > 0) | (reference > 0)
+        network = statistics.median(r.record["seconds"]["network"] for r in found)
+        rows.append(
+            f"| {name} | {statistics.median(r.seconds for r in found):.1f} | {network:.1f} | {_least(found):.1f} "
+            f"| {float((labels == reference)[either].mean()):.2%} |"
+        )
+    head = [
+        "| precision | seconds | network | processor seconds, least | labels equal to fp32 |",
+        "|---|---|---|---|---|",
+    ]
+    return [*head, *rows, ""]
 
 
 def _operations_per_window(bundle: Bundle) -> float:

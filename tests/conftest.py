@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from typing import Any
 
 import pytest
+
+os.environ.setdefault("VASTUS_CACHE_DIR", "")  # tests keep no networks in the home of whoever runs them
 
 
 @pytest.hookimpl(trylast=True)

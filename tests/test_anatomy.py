@@ -203,7 +203,7 @@ def test_a_table_is_not_longer_than_label_values_reach():
     )
     assert problems_of(rows[:-1]) == ()
     assert "there is room for 51" in problems_of(rows)[0]
-    assert rows[-2].label_value(Side.LEFT) == 253
+    assert rows[-2].label_value(Side.LEFT) == 251
 
 
 SOURCE = Path(anatomy.__file__).parent

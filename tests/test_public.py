@@ -30,10 +30,12 @@ def test_other_names_are_refused() -> None:
         _ = vastus.no_such_name
 
 
-def test_importing_loads_no_library() -> None:
+@pytest.mark.parametrize("module", ["vastus", "vastus.cli.main"])
+def test_importing_loads_no_library(module: str) -> None:
     code = (
-        "import sys, vastus; loaded = {m.split('.')[0] for m in sys.modules}; "
-        "print(sorted(loaded & {'numpy', 'scipy', 'pandas', 'numba', 'torch'}))"
+        f"import sys, {module}; "
+        "loaded = {m.split('.')[0] for m in sys.modules}; "
+        "print(sorted(loaded & {'numpy', 'scipy', 'pandas', 'numba', 'torch', 'pydantic', 'openvino'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

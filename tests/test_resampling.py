@@ -55,6 +55,7 @@ def test_mirrored_input_gives_mirrored_output(n_in: int, n_out: int, antialias: 
     np.testing.assert_allclose(matrix, matrix[::-1, ::-1], atol=1e-5)
 
 
+@settings(deadline=None)  # the first call compiles
 @given(sizes, st.booleans())
 def test_same_size_changes_nothing(n: int, antialias: bool):
     np.testing.assert_allclose(dense(n, n, antialias), np.eye(n), atol=1e-6)

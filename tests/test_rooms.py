@@ -10,6 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "vastus"
 FLOORS: dict[str, int] = {
     "compiled": 0,
+    "blocks": 0,
     "label_arrays": 1,
     "__init__": 11,
     "anatomy": 0,
@@ -32,6 +33,7 @@ FLOORS: dict[str, int] = {
     "refinement": 3,
     "training": 4,
     "sarcopenia": 4,
+    "quality": 4,
     "measuring": 5,
     "cohort": 5,
     "report": 5,
@@ -39,6 +41,7 @@ FLOORS: dict[str, int] = {
     "pipeline": 6,
     "curation": 6,
     "dicom": 7,
+    "warm": 7,
     "formats": 8,
     "node": 9,
     "batch": 9,

@@ -31,7 +31,6 @@ from vastus.datasets.layout import (
     SPLITS_FILE,
     DrawnSlice,
     ImageRecord,
-    Split,
     checksums_text,
     image_checksum,
     index_text,
@@ -40,6 +39,7 @@ from vastus.datasets.layout import (
     strokes_file,
     strokes_folder,
 )
+from vastus.datasets.split import Split
 from vastus.errors import VastusError
 from vastus.evaluation.thigh_level import levels_of
 from vastus.io.atomic import write_text

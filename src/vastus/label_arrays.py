@@ -7,9 +7,18 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import CLASS_OF_VALUE
+from vastus.anatomy import CLASS_OF_VALUE, LABELS, Side
 
 _CLASSES: Final = np.frombuffer(CLASS_OF_VALUE, np.uint8)
+
+
+def _table_of(side: Side) -> NDArray[np.bool_]:
+    table = np.zeros(256, np.bool_)
+    table[[label.value for label in LABELS if label.side is side]] = True
+    return table
+
+
+_OF_SIDE: Final = {side: _table_of(side) for side in Side}
 
 
 def classes_of(labels: NDArray[Any]) -> NDArray[np.uint8]:
@@ -22,3 +31,8 @@ def classes_of(labels: NDArray[Any]) -> NDArray[np.uint8]:
         uint8 of the same shape; 0 for background and for what no label map holds, ``UNLABELLED`` among it.
     """
     return _CLASSES[labels]
+
+
+def on_side(labels: NDArray[Any], side: Side) -> NDArray[np.bool_]:
+    """Where label values are of one side; of the same shape."""
+    return _OF_SIDE[side][labels]

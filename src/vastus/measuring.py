@@ -6,6 +6,7 @@ same tables whoever asks.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from vastus.morphometry import (
     write_measure_rows,
 )
 from vastus.morphometry.rows import MeasureRow
+from vastus.quality import Agreement, agreement_rows
 from vastus.sarcopenia.clinical import ClinicalFacts
 from vastus.sarcopenia.reference_values import reference_rows, reference_sentences
 from vastus.sarcopenia.scan_indices import index_rows
@@ -41,6 +43,7 @@ class MeasureRequest:
         folder: must exist; gets ``volumes.csv``, ``measures.csv`` and ``levels.csv``, older ones are replaced.
         settings: HU thresholds, percentiles and levels.
         confidence: how sure the network was, where one made the labels: then it stands among the measures.
+        agreement: what agreement is expected of each label value (``vastus.quality``): it stands among them too.
         facts: what is known of the person: published values of that sex, age and size stand among the measures then.
         indices: volumes divided by size, height and femur length stand among the measures too; needs ``facts``.
     """
@@ -51,6 +54,7 @@ class MeasureRequest:
     folder: Path
     settings: MeasureSettings = field(default_factory=MeasureSettings)
     confidence: Confidence | None = None
+    agreement: Mapping[int, Agreement] | None = None
     facts: ClinicalFacts | None = None
     indices: bool = False
 
@@ -96,6 +100,8 @@ def _rows(found: ScanMeasures, request: MeasureRequest) -> list[MeasureRow]:
     rows = measure_rows(found, request.settings)
     if request.confidence is not None:
         rows += confidence_rows(found.subject, request.confidence.labels, request.confidence.scan)
+    if request.agreement is not None:
+        rows += agreement_rows(found.subject, request.agreement)
     if request.facts is not None:
         rows += index_rows(found, request.facts) if request.indices else []
         rows += reference_rows(found, request.facts)

@@ -27,6 +27,8 @@ from vastus.io.labels import write_labels
 from vastus.io.prefetch import Prefetch
 from vastus.io.scans import Scan, ScanFormat, read_scan
 from vastus.io.tables import (
+    AGREEMENT,
+    ALARMS,
     CONFIDENCE,
     FURTHER_FILES,
     LABELS_FILE,
@@ -42,6 +44,7 @@ from vastus.volume import Volume
 if TYPE_CHECKING:
     from vastus.measuring import MeasuredScan
     from vastus.morphometry.settings import MeasureSettings
+    from vastus.quality import Agreement
     from vastus.sarcopenia import ClinicalFacts
 
 RECORD_VERSION: Final = 1
@@ -167,9 +170,12 @@ def segment_to_folder(
             # Compressing the labels is one thread's work outside the interpreter: it runs beside measuring and page.
             like = scan.source.path if scan.source.kind is ScanFormat.NIFTI else None
             written = writer.submit(_timed, write_labels, segmentation.labels, staging / LABELS_FILE, like=like)
+            agreement, seconds["agreement"] = _timed(_expected, predictor, segmentation)
             with compute_threads(predictor.threads):
-                measured, seconds["measure"] = _timed(_measure, scan, segmentation, subject, staging, request)
-            details = _details(predictor, scan, segmentation, subject)
+                measured, seconds["measure"] = _timed(
+                    _measure, scan, segmentation, subject, (staging, agreement), request
+                )
+            details = _details(predictor, scan, segmentation, subject) | _judged(agreement)
             details["warnings"] += measured.warnings
             if request.page:
                 so_far = details | {"seconds": _rounded(seconds)}
@@ -198,10 +204,32 @@ def _load_later(*, page: bool) -> None:
         import vastus.report.page  # noqa: F401
 
 
-def _measure(scan: Scan, segmentation: Segmentation, subject: str, folder: Path, request: ScanRequest) -> MeasuredScan:
+def _expected(predictor: Predictor, segmentation: Segmentation) -> dict[int, Agreement]:
+    from vastus.quality import expect_agreement
+
+    return expect_agreement(segmentation.evidence, predictor.bundle)
+
+
+def _judged(agreement: Mapping[int, Agreement]) -> dict[str, Any]:
+    """Entries of the record: the expected agreement, and what must stop a reader."""
+    from vastus.quality import agreement_record, likely_wrong, load_model
+
+    record = agreement_record(agreement, load_model().digest if agreement else "")
+    return {AGREEMENT: record, ALARMS: list(likely_wrong(agreement))}
+
+
+def _measure(
+    scan: Scan,
+    segmentation: Segmentation,
+    subject: str,
+    target: tuple[Path, Mapping[int, Agreement]],
+    request: ScanRequest,
+) -> MeasuredScan:
+    """Measure into a folder; ``target``: the folder, and the expected agreement."""
     from vastus.measuring import MeasureRequest, measure_to_folder
     from vastus.morphometry.settings import MeasureSettings
 
+    folder, agreement = target
     return measure_to_folder(
         MeasureRequest(
             scan.volume,
@@ -210,6 +238,7 @@ def _measure(scan: Scan, segmentation: Segmentation, subject: str, folder: Path,
             folder,
             settings=request.settings or MeasureSettings(),
             confidence=segmentation.confidence,
+            agreement=agreement,
             facts=request.facts,
         )
     )
@@ -240,6 +269,7 @@ def write_scan_page(path: Path, ct: Volume, labels: Volume, measured: MeasuredSc
         seconds=record["seconds"],
         versions=record["versions"],
         warnings=tuple(record["warnings"]),
+        alarms=tuple(record.get(ALARMS, ())),
         context=measured.context,
         network_hu=tuple(record[HU_WINDOW]) if HU_WINDOW in record else None,  # records of older runs lack it
     )

@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numpy.typing import NDArray
+
+from vastus.blocks import in_blocks
 
 
 def axis_weights(n_in: int, n_out: int, *, antialias: bool) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -54,7 +56,7 @@ def resample_box(array: NDArray[Any], shape: tuple[int, int, int], *, antialias:
     if straight.dtype not in (np.int16, np.float32, np.uint8):
         straight = straight.astype(np.float32)
     lined_up = straight.transpose(order)
-    if lined_up.strides[2] != lined_up.itemsize:
+    if lined_up.strides[2] != lined_up.itemsize or any(s % lined_up.itemsize for s in lined_up.strides):
         lined_up = np.ascontiguousarray(lined_up)
     tables = []
     for axis in order:
@@ -64,45 +66,61 @@ def resample_box(array: NDArray[Any], shape: tuple[int, int, int], *, antialias:
             weights = np.ascontiguousarray(weights[:, ::-1])
         tables.append((first, weights))
     (first_a, weights_a), (first_b, weights_b), (first_c, weights_c) = tables
-    planes = _shrink_planes(lined_up, first_b, weights_b, first_c, weights_c)
-    result = _combine_planes(planes, first_a, weights_a)
+    flat, steps = _flat(lined_up)
+    planes = np.empty((len(lined_up), len(first_b), len(first_c)), np.float32)
+    result = np.empty((len(first_a), *planes.shape[1:]), np.float32)
+    taps_b, taps_c = (first_b, weights_b), (first_c, weights_c)
+    in_blocks(len(planes), lambda a, b: _shrink_planes(flat, steps, taps_b, taps_c, planes, (a, b)))
+    in_blocks(len(result), lambda a, b: _combine_planes(planes, first_a, weights_a, result, (a, b)))
     back = result.transpose(tuple(int(a) for a in np.argsort(order)))
     return np.asfortranarray(back)
 
 
-@njit(parallel=True, cache=True, fastmath=True, nogil=True)
-def _shrink_planes(array, first_b, weights_b, first_c, weights_c):  # type: ignore[no-untyped-def]  # pragma: no cover
-    n_a, n_c = array.shape[0], array.shape[2]
+def _flat(array: NDArray[Any]) -> tuple[NDArray[Any], tuple[int, int, int]]:
+    """A box as the one row of memory it lies in; the steps of its two slower axes in that row, and its fast length.
+
+    A whole scan, a box cut out of it, and one that must not be written to are then of one kind, for which the loop is
+    compiled once.
+    """
+    step_a, step_b = (s // array.itemsize for s in array.strides[:2])
+    extent = (array.shape[0] - 1) * step_a + (array.shape[1] - 1) * step_b + array.shape[2]
+    row = np.lib.stride_tricks.as_strided(array, (extent,), (array.itemsize,), writeable=False)
+    return row, (step_a, step_b, array.shape[2])
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _shrink_planes(flat, steps, taps_b, taps_c, out, block):  # type: ignore[no-untyped-def]  # pragma: no cover
+    first_b, weights_b = taps_b
+    first_c, weights_c = taps_c
+    n_c = steps[2]
     m_b, m_c = len(first_b), len(first_c)
-    out = np.empty((n_a, m_b, m_c), np.float32)
-    for a in prange(n_a):
-        row = np.empty(n_c, np.float32)
+    row = np.empty(n_c, np.float32)
+    for a in range(block[0], block[1]):
         for b in range(m_b):
             row[:] = 0.0
             for t in range(weights_b.shape[1]):
                 weight = weights_b[b, t]
                 if weight != 0.0:
-                    source = array[a, first_b[b] + t]
+                    start = a * steps[0] + (first_b[b] + t) * steps[1]
+                    source = flat[start : start + n_c]
                     for c in range(n_c):
                         row[c] += weight * source[c]
             for c in range(m_c):
                 total = np.float32(0.0)
-                start = first_c[c]
+                first = first_c[c]
                 for t in range(weights_c.shape[1]):
-                    total += weights_c[c, t] * row[start + t]
+                    total += weights_c[c, t] * row[first + t]
                 out[a, b, c] = total
-    return out
 
 
-@njit(parallel=True, cache=True, fastmath=True, nogil=True)
-def _combine_planes(planes, first_a, weights_a):  # type: ignore[no-untyped-def]  # pragma: no cover
+@njit(cache=True, fastmath=True, nogil=True)
+def _combine_planes(planes, first_a, weights_a, out, block):  # type: ignore[no-untyped-def]  # pragma: no cover
     n_b, n_c = planes.shape[1], planes.shape[2]
-    out = np.zeros((len(first_a), n_b, n_c), np.float32)
-    for a in prange(len(first_a)):
+    for a in range(block[0], block[1]):
+        out[a] = 0.0
         for t in range(weights_a.shape[1]):
             weight = weights_a[a, t]
             if weight != 0.0:
                 for b in range(n_b):
                     for c in range(n_c):
                         out[a, b, c] += weight * planes[first_a[a] + t, b, c]
-    return out

@@ -150,3 +150,15 @@ def test_a_table_of_an_older_version_is_read_and_continued(tmp_path: Path) -> No
 def write_and_read(rows: list[VolumeRow], folder: Path) -> Archive:
     write_volume_rows(rows, folder / "volumes.csv")
     return read_archive(folder / "volumes.csv")
+
+
+def test_a_structure_that_is_likely_wrong_comes_before_all_that_only_stands_out():
+    some = archive(30)
+    wrong = np.full(some.confidence.shape, np.nan, np.float32)
+    wrong[7, column("gracilis", "left")], wrong[7, column("psoas", "right")] = 0.9, 0.6
+    wrong[8, column("gracilis", "left")] = 0.4
+    found = findings(replace(some, wrong=wrong))
+    assert found[7][0].reason is Reason.AGREEMENT
+    assert found[7][0].text == "likely wrong: gracilis left (0.90), psoas right (0.60)"
+    assert found[7][0].weight > 10
+    assert not any(f.reason is Reason.AGREEMENT for each in (*found[:7], *found[8:]) for f in each)

@@ -64,3 +64,10 @@ def test_features_tell_people_apart_and_have_one_length() -> None:
 def test_features_of_different_lengths_are_refused() -> None:
     with pytest.raises(SettingsError):
         rank_cases([Candidate("a", None, (1.0,)), Candidate("b", None, (1.0, 2.0))], Strategy.DIVERSITY)
+
+
+def test_the_least_expected_agreement_comes_first():
+    cases = [Candidate("a", expected=0.8), Candidate("b", expected=0.3), Candidate("c"), Candidate("d", expected=0.6)]
+    ranked = rank_cases(cases, Strategy.AGREEMENT)
+    assert names(ranked) == ["b", "d", "a", "c"]
+    assert ranked[0].score == pytest.approx(0.7)

@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 from vastus.anatomy import UNLABELLED, ThighLevel
 from vastus.cli.main import app
 from vastus.datasets.building import BuildOptions, build_dataset
-from vastus.datasets.layout import INDEX_FILE, Split, index_text, read_open_set
+from vastus.datasets.layout import INDEX_FILE, index_text, read_open_set
 from vastus.datasets.matching import on_grid
+from vastus.datasets.split import Split
 from vastus.errors import GeometryError, MissingInputError, OutputError, SettingsError
 from vastus.evaluation.runner import Rater, RunSettings, evaluate
 from vastus.io.atomic import write_text

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from vastus.anatomy import ThighLevel
-from vastus.datasets.layout import Split, image_checksum, read_open_set
+from vastus.datasets.layout import image_checksum, read_open_set
+from vastus.datasets.split import Split
 from vastus.errors import MissingInputError, SettingsError
 from vastus.evaluation.thigh_level import levels_of
 from vastus.volume import Volume, to_ras

@@ -572,3 +572,21 @@ class TestRealScans:
         assert volume.shape == (512, 512, 5)
         assert volume.spacing_mm == pytest.approx((1.0, 1.0, 1.0))
         assert volume.array.min() == -1024
+
+
+@pytest.mark.parametrize(
+    ("description", "told"),
+    [
+        ("CTAC 3.75 thick", True),
+        ("AC CT WB", True),
+        ("CT_Attenuation", True),
+        ("WB CT-AC", True),
+        ("thigh", False),
+        ("CT ACETABULUM", False),
+        ("CT IMAGE", False),
+    ],
+)
+def test_a_ct_for_the_attenuation_of_a_pet_is_told_by_its_description(tmp_path: Path, description: str, told: bool):
+    write_series(tmp_path, series(5, description=description))
+    warnings = read_scan(tmp_path).source.warnings
+    assert any("correct a PET" in warning for warning in warnings) is told

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vastus.anatomy import STRUCTURES, Side
+from vastus.anatomy import BY_KEY, STRUCTURES, Side
 from vastus.errors import OutputError
 from vastus.io.csv_tables import VolumeRow
 from vastus.morphometry.rows import MeasureRow, measure_rows
 from vastus.morphometry.scan import measure_scan
+from vastus.quality import Agreement, agreement_rows, likely_wrong
 from vastus.report.measure_lines import LEG_KINDS, MUSCLE_KINDS, set_out_measures
 from vastus.report.page import PageRecord, render_page, write_page
 from vastus.report.palette import SAFE_COLOURS
@@ -306,3 +307,21 @@ def test_published_values_stand_on_the_page_where_there_are_some(phantom, rows, 
     )
     assert "Percent of expected" not in nobody
     assert "Beside published values" not in nobody
+
+
+def test_expected_agreement_has_its_column_and_a_wrong_structure_stops_the_reader(phantom, rows, record):
+    found = {
+        BY_KEY["gracilis"].label_value(Side.RIGHT): Agreement(0.91, 0.86, 0.94, 0.02),
+        BY_KEY["gracilis"].label_value(Side.LEFT): Agreement(0.4, 0.2, 0.65, 0.93),
+    }
+    measures = agreement_rows("x", found)
+    told = replace(record, alarms=likely_wrong(found), warnings=("Metal in view.",))
+    page = render_page(phantom.ct, phantom.labels, rows, told, measures)
+    cells = Reader(page).cells["gracilis"]
+    assert "0.91 (0.86 to 0.94)" in cells[5] and "likely wrong" not in cells[5]
+    assert "0.40 (0.20 to 0.65)" in cells[6] and "likely wrong" in cells[6]
+    assert "–" in Reader(page).cells["sartorius"][5]
+    assert page.index('class="alarm"') < page.index('class="warnings"')
+    assert "1 structure is likely wrong: Gracilis, left" in page and "Stop" in page
+    plain = render_page(phantom.ct, phantom.labels, rows, record)
+    assert 'class="alarm"' not in plain and "Expected agreement" not in plain

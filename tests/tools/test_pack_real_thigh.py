@@ -12,7 +12,8 @@ import pytest
 
 from vastus.anatomy import BY_KEY, STRUCTURES, UNLABELLED, ThighLevel
 from vastus.datasets.building import BuildOptions, build_dataset
-from vastus.datasets.layout import Split, read_open_set
+from vastus.datasets.layout import read_open_set
+from vastus.datasets.split import Split
 from vastus.io.labels import read_labels
 from vastus.refinement.outline import OutlineSettings, Polygon, Strokes
 from vastus.refinement.outline_files import read_outline

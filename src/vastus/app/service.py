@@ -24,7 +24,8 @@ from vastus.app.person import FIELDS, tidy
 from vastus.app.results import Result, Results
 from vastus.app.runner import Runner
 from vastus.app.tasks import Task, Tasks, TaskState, Work
-from vastus.batch.inputs import LIST_SUFFIXES, clean_name, find_scans
+from vastus.batch.inputs import LIST_SUFFIXES, find_scans
+from vastus.batch.scan_names import clean_name
 from vastus.errors import MissingInputError, SettingsError, VastusError
 from vastus.io.csv_tables import read_volume_rows, write_volume_rows
 from vastus.io.edited_tables import TABLE_SUFFIXES

@@ -185,6 +185,8 @@ class SegmentProcessor:
                 f"The stored labels do not fit this scan: {scan.volume.difference_to(labels)}.",
                 path=task.folder / LABELS_FILE,
             )
+        from vastus.quality import agreement_of_record
+
         record = json.loads((task.folder / RECORD_FILE).read_text(encoding="utf-8"))
         measured = measure_to_folder(
             MeasureRequest(
@@ -194,6 +196,7 @@ class SegmentProcessor:
                 task.folder,
                 settings=self._extras.settings,
                 confidence=recorded_confidence(record),
+                agreement=agreement_of_record(record),
             )
         )
         write_confidence(task.folder / CONFIDENCE_FILE, task.name, record)
@@ -209,12 +212,17 @@ class SegmentProcessor:
 
 def write_confidence(path: Path, name: str, record: Mapping[str, Any]) -> None:
     """How sure the network was, from the record of a run; only a header where the record does not say."""
-    rows: list[tuple[str, str, str, float]] = []
+    from vastus.quality import agreement_of_record
+
+    rows: list[tuple[str | float, ...]] = []
     sure = recorded_confidence(record)
     if sure is not None and sure.scan is not None:
-        rows = [(name, ALL, BOTH_SIDES, sure.scan)]
-        labels = ((BY_VALUE[value], share) for value, share in sure.labels.items())
-        rows += [(name, label.structure.key, label.side.value, share) for label, share in labels]
+        judged = agreement_of_record(record)
+        rows = [(name, ALL, BOTH_SIDES, sure.scan, "", "")]
+        for value, share in sure.labels.items():
+            label, one = BY_VALUE[value], judged.get(value)
+            told = ("", "") if one is None else (one.expected, one.wrong)
+            rows.append((name, label.structure.key, label.side.value, share, *told))
     write_text(path, header_line(CONFIDENCE_COLUMNS) + rows_as_text(rows))
 
 

@@ -16,7 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.anatomy import SIDES, STRUCTURES, THIGH_GROUPS, Side
-from vastus.io.tables import CONFIDENCE, CONFIDENCE_FILE, FRAGMENT, SIDE, STRUCTURE, SUBJECT, TRUNCATED, VOLUME_MM3
+from vastus.io.tables import (
+    CONFIDENCE,
+    CONFIDENCE_FILE,
+    FRAGMENT,
+    LIKELY_WRONG,
+    PROBABILITY_WRONG,
+    SIDE,
+    STRUCTURE,
+    SUBJECT,
+    TRUNCATED,
+    VOLUME_MM3,
+)
 from vastus.morphometry.rows import ALL, BOTH_SIDES
 
 FEWEST_SCANS: Final = 20
@@ -30,6 +41,7 @@ LOW_CONFIDENCE: Final = 0.7
 _SMALLEST_SPREAD = 0.05
 _SMALLEST_SPREAD_LOGIT = 0.25
 _SURELY = 0.001
+_WRONG_WEIGHT = 10.0
 _MAD_TO_SD = 1.4826
 _USUALLY_WHOLE = 0.5
 _USUALLY_THERE = 0.9
@@ -50,6 +62,7 @@ class Reason(Enum):
     VOLUME = "volume"
     ASYMMETRY = "asymmetry"
     CONFIDENCE = "confidence"
+    AGREEMENT = "agreement"
     WARNING = "warning"
 
 
@@ -71,12 +84,14 @@ class Archive:
         volume_mm3: shape (scans, 58), NaN where absent or a fragment.
         truncated: the same shape.
         confidence: of the network, shape (scans, 59), the last of the scan as a whole; NaN where not known.
+        wrong: chance that a structure is wrong, the same shape; NaN where not known. None: nowhere known.
     """
 
     names: list[str]
     volume_mm3: NDArray[np.float32]
     truncated: NDArray[np.bool_]
     confidence: NDArray[np.float32]
+    wrong: NDArray[np.float32] | None = None
 
     @property
     def thigh_mm3(self) -> NDArray[np.float32]:
@@ -128,10 +143,11 @@ def read_archive(path: Path) -> Archive:
             volumes.append(volume[goes_on:])
             cuts.append(cut[goes_on:])
     confidence = _read_confidence(path.with_name(CONFIDENCE_FILE), names)
-    return Archive(names, np.concatenate(volumes), np.concatenate(cuts), confidence)
+    wrong = _read_confidence(path.with_name(CONFIDENCE_FILE), names, PROBABILITY_WRONG)
+    return Archive(names, np.concatenate(volumes), np.concatenate(cuts), confidence, wrong)
 
 
-def _read_confidence(path: Path, names: list[str]) -> NDArray[np.float32]:
+def _read_confidence(path: Path, names: list[str], value: str = CONFIDENCE) -> NDArray[np.float32]:
     """Shape (scans, 59); NaN where the table says nothing. Its scans may stand in another order."""
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
@@ -141,8 +157,9 @@ def _read_confidence(path: Path, names: list[str]) -> NDArray[np.float32]:
         return confidence
     place = {name: n for n, name in enumerate(names)}
     options = arrow_csv.ConvertOptions(
-        column_types={SUBJECT: pa.string(), STRUCTURE: pa.string(), SIDE: pa.string(), CONFIDENCE: pa.float32()},
-        include_columns=[SUBJECT, STRUCTURE, SIDE, CONFIDENCE],
+        column_types={SUBJECT: pa.string(), STRUCTURE: pa.string(), SIDE: pa.string(), value: pa.float32()},
+        include_columns=[SUBJECT, STRUCTURE, SIDE, value],
+        include_missing_columns=True,
         strings_can_be_null=False,
     )
     with arrow_csv.open_csv(path, convert_options=options) as reader:
@@ -195,9 +212,22 @@ def findings(archive: Archive) -> list[list[ScanToReview]]:
             found[scan].append(ScanToReview(Reason.ASYMMETRY, _sides(ratios[scan, column], column), 1.0))
     for scan, finding in _unsure(archive.confidence.astype(np.float64)):
         found[scan].append(finding)
+    if archive.wrong is not None:
+        for scan, finding in _wrong(archive.wrong):
+            found[scan].append(finding)
     for each in found:
         each.sort(key=lambda f: -f.weight)
     return found
+
+
+def _wrong(chance: NDArray[np.float32]) -> Iterator[tuple[int, ScanToReview]]:
+    """Scans with structures that are likely wrong: before all that only stands out."""
+    likely = np.nan_to_num(chance[:, : len(COLUMNS)]) >= LIKELY_WRONG
+    for scan in np.flatnonzero(likely.any(axis=1)):
+        columns = sorted(np.flatnonzero(likely[scan]), key=lambda c: -chance[scan, c])
+        names = ", ".join(f"{_name(int(c))} ({chance[scan, c]:.2f})" for c in columns[:3])
+        more = f" and {len(columns) - 3} more" if len(columns) > 3 else ""
+        yield int(scan), ScanToReview(Reason.AGREEMENT, f"likely wrong: {names}{more}", _WRONG_WEIGHT + len(columns))
 
 
 def _unsure(confidence: NDArray[np.float64]) -> Iterator[tuple[int, ScanToReview]]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vastus.datasets.layout import Split
+from vastus.datasets.split import Split
 
 app = typer.Typer(help="Put an open set of labels together with your own download of its CTs.", no_args_is_help=True)
 

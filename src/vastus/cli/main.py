@@ -27,6 +27,7 @@ from vastus.cli import (
     segment,
     synth,
     train,
+    warm,
 )
 from vastus.cli import (
     app as app_command,
@@ -63,6 +64,7 @@ app.command("check-labels")(check_labels.check_labels)
 app.add_typer(dataset.app, name="dataset")
 app.command("node")(node.node)
 app.command("deidentify")(deidentify.deidentify)
+app.command("warm")(warm.warm)
 
 
 def _print_version(wanted: bool) -> None:

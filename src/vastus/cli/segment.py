@@ -84,6 +84,8 @@ def segment(
         from vastus.report.pdf import require_printer
 
         require_printer()
+    # Said before anything heavy is loaded: nobody should wonder whether the program runs.
+    typer.echo("vastus: loading", err=True)
     with stopping_at_once(), fetched(inputs) as local, _pages_printed(output, wanted=pdf):
         first = _start_reading(local[0], series)
         predictor = _load(weights, RuntimeOptions(device, runtime, precision, threads), overlap)
@@ -138,6 +140,7 @@ def _load(weights: Path | None, options: RuntimeOptions, overlap: float | None) 
     predictor = Predictor(bundle, options, overlap=overlap)
     libraries.result()
     typer.echo(f"device: {predictor.device}", err=True)
+    typer.echo(f"precision: {predictor.precision.precision.value} ({predictor.precision.because})", err=True)
     typer.echo(f"weights: {bundle.info.name} ({bundle.digest[:12]}), {bundle.info.trained_on}", err=True)
     return predictor
 

@@ -120,16 +120,20 @@ def area_under_curve(x: np.ndarray, status: np.ndarray, seed: int) -> dict[str, 
     from scipy import stats
 
     without, with_ = x[status == 0], x[status == 1]
+    # Who has the larger volume, for every pair: 1, a half for equal ones, 0. Resamples only weigh the pairs anew, so
+    # that their U is a product of matrices, and the same to the last bit as by ranks.
+    larger = np.sign(without[:, None] - with_[None, :]) * 0.5 + 0.5
 
     def auc(a: np.ndarray, b: np.ndarray, axis: int = -1) -> np.ndarray:
-        u = stats.mannwhitneyu(a, b, axis=axis, method="asymptotic").statistic
-        return np.asarray(u / (a.shape[axis] * b.shape[axis]))
+        del axis  # always the last
+        times_a, times_b = (_times(drawn, n) for drawn, n in zip((a, b), larger.shape, strict=True))
+        return ((times_a @ larger) * times_b).sum(-1) / larger.size
 
-    value = float(auc(without, with_))
+    value = float(larger.mean())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # perfect separation: every resample is 1, which SciPy calls degenerate
         low, high = stats.bootstrap(
-            (without, with_),
+            tuple(map(np.arange, larger.shape)),
             auc,
             n_resamples=RESAMPLES,
             method="percentile",
@@ -137,6 +141,15 @@ def area_under_curve(x: np.ndarray, status: np.ndarray, seed: int) -> dict[str, 
             rng=np.random.default_rng(seed),
         ).confidence_interval
     return {"auc": value, "auc_low": float(low), "auc_high": float(high)}
+
+
+def _times(drawn: np.ndarray, count: int) -> np.ndarray:
+    """How often each of 0..count stands in each row, shape (rows, count)."""
+    import numpy as np
+
+    rows = np.atleast_2d(drawn)
+    at = rows + count * np.arange(len(rows))[:, None]
+    return np.bincount(at.ravel(), minlength=count * len(rows)).reshape(len(rows), count).astype(float)
 
 
 def _best(correlations: pd.DataFrame) -> list[str]:

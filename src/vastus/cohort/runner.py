@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,10 +59,14 @@ class CohortRun:
     compare_criteria: str | None = None
 
 
-def run_cohort(run: CohortRun) -> dict[str, Any]:
+def run_cohort(run: CohortRun, tell: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
     """Analyse and write tables (CSV and parquet), figures (SVG, PDF, PNG), the page, workbook and record.
 
     ``tables.docx`` is written too where python-docx is installed.
+
+    Args:
+        run: what to analyse.
+        tell: called with a line before each step that takes time.
 
     Returns:
         The content of ``run.json``: settings, versions, counts, problems by kind, main results, files.
@@ -75,14 +79,18 @@ def run_cohort(run: CohortRun) -> dict[str, Any]:
             remedy="Give another one, or leave it out.",
         )
     rules = load_rules(run.rules)
+    tell("reading the tables")
     clinical = read_clinical_table(run.clinical, run.sex_codes)
     volumes = read_volumes(run.scans)
+    tell("selecting, diagnosing, relating volumes to sarcopenia")
     try:
         results = analyse(volumes, clinical, criteria, rules, seed=run.seed, compare=compare)
     except EmptyCohortError as error:
         raise _with_problems_written(error, run.output) from error
     output = ensure_folder(run.output)
+    tell("writing tables")
     _write_tables(results, ensure_folder(output / TABLES_FOLDER))
+    tell("drawing figures")
     figures = _write_figures(results, ensure_folder(output / FIGURES_FOLDER))
     note = EXAMPLE_NOTE if is_example(results.dataset.people.index) else ""
     write_cohort_workbook(output / WORKBOOK_FILE, results)

@@ -27,6 +27,7 @@ class Strategy(Enum):
     UNCERTAINTY = "uncertainty"
     DIVERSITY = "diversity"
     COMBINED = "combined"
+    AGREEMENT = "agreement"
     RANDOM = "random"
 
 
@@ -38,11 +39,13 @@ class Candidate:
         case: its name.
         uncertainty: 0..1 (``Uncertainty.score``); None: not known yet.
         features: ``case_features``; empty: not known yet.
+        expected: mean agreement that is expected of its structures (``vastus.quality``); None: not known yet.
     """
 
     case: str
     uncertainty: float | None = None
     features: tuple[float, ...] = ()
+    expected: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,10 @@ def rank_cases(
     if strategy is Strategy.RANDOM:
         order = np.random.default_rng(seed).permutation(len(named))
         return tuple(Ranked(named[i].case, 1.0 - place / len(named)) for place, i in enumerate(order))
+    if strategy is Strategy.AGREEMENT:
+        able = sorted((c for c in named if c.expected is not None), key=lambda c: (c.expected, c.case))
+        rest = [Ranked(c.case, 0.0) for c in named if c.expected is None]
+        return (*(Ranked(c.case, 1.0 - float(c.expected or 0.0)) for c in able), *rest)
     needs_features = strategy is not Strategy.UNCERTAINTY
     needs_uncertainty = strategy is not Strategy.DIVERSITY
     able = [

@@ -12,7 +12,7 @@ ranked, and the pixels are shown.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from vastus.anatomy import CLASS_COUNT, LABELS, SIDES, STRUCTURES, Side
 from vastus.errors import SettingsError
+from vastus.inference.evidence import Evidence
 from vastus.label_arrays import classes_of
 from vastus.volume import Volume, crop, from_ras, to_ras
 
@@ -78,6 +79,7 @@ class Uncertainty:
     voxels: Volume
     by_value: Mapping[int, float]
     score: float
+    evidence: Evidence | None = None
 
 
 def estimate_uncertainty(
@@ -96,13 +98,14 @@ def estimate_uncertainty(
     """
     tell = on_progress or (lambda _done, _all: None)
     total = settings.variations + 1
-    plain = predictor.segment(scan).labels
+    segmented = predictor.segment(scan)
+    plain = segmented.labels
     tell(1, total)
     maps = [plain.array]
     for number in range(settings.variations):
         maps.append(_varied(predictor, scan, number, settings))
         tell(number + 2, total)
-    return compare(plain, maps[1:])
+    return replace(compare(plain, maps[1:]), evidence=getattr(segmented, "evidence", None))
 
 
 def compare(plain: Volume, others: list[NDArray[np.uint8]]) -> Uncertainty:

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from vastus.anatomy import STRUCTURES, UNLABELLED, ThighLevel
-from vastus.datasets.layout import INDEX_FILE, OpenSet, Split, index_text
+from vastus.datasets.layout import INDEX_FILE, OpenSet, index_text
 from vastus.datasets.matching import ImageFolder
+from vastus.datasets.split import Split
 from vastus.errors import GeometryError, MissingInputError, OutputError, SettingsError
 from vastus.io.atomic import atomic_folder, write_text
 from vastus.io.labels import read_labels, write_labels

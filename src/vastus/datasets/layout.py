@@ -20,13 +20,13 @@ import io
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from vastus.anatomy import BY_KEY, ThighLevel
+from vastus.datasets.split import Split
 from vastus.errors import MissingInputError, SettingsError
 from vastus.volume import Volume, to_ras
 
@@ -48,13 +48,6 @@ INDEX_COLUMNS: Final = (
 CHECKSUM_COLUMNS: Final = ("scan", "collection", "file", "shape", "sha256")
 HU_RANGE: Final = (-1024, 3071)
 """Copies of a collection differ in how they store what lies outside; the checksum is of the HU inside."""
-
-
-class Split(Enum):
-    """What a scan may be used for. Test scans are never trained on or adapted to."""
-
-    TRAIN = "train"
-    TEST = "test"
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ METADATA_FILE: Final = "configs/metadata.json"
 INFERENCE_FILE: Final = "configs/inference.json"
 ONNX_FILE: Final = "models/model.onnx"
 SAFETENSORS_FILE: Final = "models/model.safetensors"
+INT8_FILE: Final = "models/int8.json"
 CARD_FILE: Final = "docs/README.md"
 LICENCE_FILE: Final = "LICENSE"
 BACKGROUND_NAME: Final = "background"
@@ -42,6 +43,7 @@ class Precision(Enum):
 
     FP32 = "fp32"
     BF16 = "bf16"
+    INT8 = "int8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,8 @@ class BundleInfo:
         licence: SPDX name.
         metrics: name -> value, as measured on validation data.
         precisions: which precisions were checked on the trained weights against fp32 (>= 99.5% of foreground voxels
-            equal, mean Dice within 0.002). bf16 is used by default only if it is here.
+            equal, mean Dice within 0.002). bf16 and int8 are used by default only if they are here. int8 is here if
+            ``tools/quantise.py`` found mean Dice within 0.003, and that of every muscle within 0.01.
         overlap: share by which neighbouring windows overlap, measured as the smallest that costs no accuracy.
         vastus_version: that wrote the bundle.
         format_version: of this file.
@@ -165,6 +168,11 @@ class Bundle:
         return self.folder / ONNX_FILE
 
     @property
+    def int8_path(self) -> Path:
+        """What goes into each convolution, for int8 (``vastus.inference.int8``)."""
+        return self.folder / INT8_FILE
+
+    @property
     def safetensors_path(self) -> Path:
         """The same weights for torch: to fine-tune, or to run on a GPU."""
         return self.folder / SAFETENSORS_FILE
@@ -195,8 +203,10 @@ def load_bundle(folder: Path) -> Bundle:
         info = BundleInfo.from_json(text)
     except BundleError as error:
         raise BundleError(error.problem, path=path, remedy=error.remedy) from error
-    if ONNX_FILE not in info.files:
-        raise BundleError(f"The bundle does not name {ONNX_FILE}.", path=folder)
+    needed = (ONNX_FILE, INT8_FILE) if Precision.INT8 in info.precisions else (ONNX_FILE,)
+    for name in needed:
+        if name not in info.files:
+            raise BundleError(f"The bundle does not name {name}.", path=folder)
     for name, expected in info.files.items():
         try:
             found = sha256_of(folder / name)

@@ -34,6 +34,7 @@ class PrecisionChoice(Enum):
     AUTO = "auto"
     FP32 = "fp32"
     BF16 = "bf16"
+    INT8 = "int8"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,18 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vastus.anatomy import BACKGROUND_ID, BY_KEY
-from vastus.inference.islands import dissolve, find_parts, islands
+from vastus.inference.confidence import Confidence, find_confidence
+from vastus.inference.evidence import Evidence, NetworkView, gather_evidence
+from vastus.inference.islands import Parts, dissolve, find_parts, islands
 from vastus.inference.pelvis import below_pelvis, said_below, said_without_bones
 from vastus.inference.restore import restore
 from vastus.inference.sides import tell_sides
 from vastus.inference.stitch import ScoreMap
-from vastus.preprocessing import Preprocessed
+from vastus.preprocessing import Preprocessed, PreprocessingSettings
 from vastus.volume import Volume, to_ras
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labelled:
+    """Label values on the network's grid, what the user should know, and what is known of them."""
+
+    labels: NDArray[np.uint8]
+    warnings: tuple[str, ...]
+    confidence: Confidence
+    evidence: Evidence
+
+
+def label_scores(
+    scores: ScoreMap, seen: Preprocessed, classes: Sequence[str], settings: PreprocessingSettings
+) -> Labelled:
+    """Clean label values from what the network said, how sure it is, and what was counted of them."""
+    labels, warnings, parts = _clean(scores, seen, classes)
+    ids = (BACKGROUND_ID, *(BY_KEY[key].class_id for key in classes[1:]))
+    view = NetworkView(seen.image, seen.affine, settings)
+    evidence = gather_evidence(labels, (parts.value, parts.size), ids, scores, view)
+    return Labelled(labels, warnings, find_confidence(labels, channel_of_label(classes), scores), evidence)
 
 
 def clean(scores: ScoreMap, seen: Preprocessed, classes: Sequence[str]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
@@ -28,6 +52,13 @@ def clean(scores: ScoreMap, seen: Preprocessed, classes: Sequence[str]) -> tuple
     Returns:
         Label values, uint8, shape (X, Y, Z) of the image, and what the user should know.
     """
+    labels, warnings, _ = _clean(scores, seen, classes)
+    return labels, warnings
+
+
+def _clean(
+    scores: ScoreMap, seen: Preprocessed, classes: Sequence[str]
+) -> tuple[NDArray[np.uint8], tuple[str, ...], Parts]:
     x, y, z = seen.image.shape
     ids = np.array([BACKGROUND_ID, *(BY_KEY[key].class_id for key in classes[1:])], np.uint8)
     sided = tell_sides(np.take(ids, scores.channels[:x, :y, :z]), seen.affine)
@@ -36,7 +67,7 @@ def clean(scores: ScoreMap, seen: Preprocessed, classes: Sequence[str]) -> tuple
     below = below_pelvis(parts, seen.affine, voxel_mm3)
     labels = dissolve(sided.labels, parts, below | islands(parts, voxel_mm3, below))
     warnings = (*said_below(parts, below, voxel_mm3), *said_without_bones(parts, voxel_mm3))
-    return labels, (*sided.warnings, *warnings)
+    return labels, (*sided.warnings, *warnings), parts
 
 
 def channel_of_label(classes: Sequence[str]) -> NDArray[np.int64]:

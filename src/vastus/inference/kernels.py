@@ -1,22 +1,23 @@
 """The compiled loops of inference, gathered. Each is called from one place, where its arrays are explained.
 
-They are compiled by numba on first use and kept on disk; they free the interpreter while they run. Parallel ones split
-the outermost axis and no two threads add to the same number, so that results do not depend on the number of threads.
+They are compiled by numba on first use and kept on disk; they free the interpreter while they run. Some are given a
+``block`` of the outermost axis and run in several threads (``vastus.blocks``); no two blocks add to the same number, so
+that results do not depend on the number of threads.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 TIE = 1e-4  # scores closer than this are equal
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def add_float32(sums, weights, scores, fx, fy, fz, start):  # type: ignore[no-untyped-def]  # pragma: no cover
+@njit(cache=True, nogil=True)
+def add_float32(sums, weights, scores, fx, fy, fz, start, block):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Add one window of logits, weighted, to the ring."""
     depth, count = sums.shape[2], sums.shape[3]
-    for i in prange(len(fx)):
+    for i in range(block[0], block[1]):
         for j in range(len(fy)):
             row = scores[i, j]
             for k in range(len(fz)):
@@ -28,11 +29,11 @@ def add_float32(sums, weights, scores, fx, fy, fz, start):  # type: ignore[no-un
                     into[c] += weight * row[k * count + c]
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def add_bfloat16(sums, weights, scores, fx, fy, fz, start):  # type: ignore[no-untyped-def]  # pragma: no cover
+@njit(cache=True, nogil=True)
+def add_bfloat16(sums, weights, scores, fx, fy, fz, start, block):  # type: ignore[no-untyped-def]  # pragma: no cover
     """The same for bfloat16 given as raw ``uint16``."""
     depth, count = sums.shape[2], sums.shape[3]
-    for i in prange(len(fx)):
+    for i in range(block[0], block[1]):
         bits = np.empty(scores.shape[2], np.uint32)
         row = bits.view(np.float32)  # the upper half of a float32 is a bfloat16
         for j in range(len(fy)):
@@ -48,12 +49,12 @@ def add_bfloat16(sums, weights, scores, fx, fy, fz, start):  # type: ignore[no-u
                     into[c] += weight * row[k * count + c]
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def reduce(sums, weights, kept, scores, z_from, z_to, steps_per_logit):  # type: ignore[no-untyped-def]  # pragma: no cover
+@njit(cache=True, nogil=True)
+def reduce(sums, weights, kept, scores, z_from, z_to, steps_per_logit, block):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Best classes and their scores of finished planes, which are then emptied for the ring's next round."""
     depth, count = sums.shape[2], sums.shape[3]
     wanted = min(kept.shape[3], count)
-    for i in prange(sums.shape[0]):
+    for i in range(block[0], block[1]):
         best = np.empty(wanted, np.float32)
         which = np.empty(wanted, np.uint8)
         for j in range(sums.shape[1]):
@@ -173,7 +174,8 @@ def beside(index, line, n_parts):  # type: ignore[no-untyped-def]  # pragma: no 
 def label(index, value, sign, line, moved, offsets):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Label values from class ids and the side of each part; 0 in ``sign`` means: cut along the surface, ``moved``.
 
-    ``offsets`` are added to the class id on the right and on the left.
+    ``offsets`` are added to the class id on the right and on the left. As (z, y, x): numba's own ``transpose`` takes
+    more than three seconds to compile.
     """
     n_x, n_y, n_z = index.shape
     labels = np.zeros((n_z, n_y, n_x), np.uint8)
@@ -186,7 +188,7 @@ def label(index, value, sign, line, moved, offsets):  # type: ignore[no-untyped-
                     if hand == 0:
                         hand = 1 if line[k, 0] * i + line[k, 1] * j + line[k, 2] >= moved[part] else -1
                     labels[k, j, i] = value[part] + (offsets[0] if hand > 0 else offsets[1])
-    return labels.transpose(2, 1, 0)
+    return labels
 
 
 @njit(cache=True, nogil=True)
@@ -212,16 +214,109 @@ def sum_probabilities(labels, channel_of, kept, scores, odds):  # type: ignore[n
     return sums, counts
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def restore(target, labels, channel_of, kept, scores, low_a, part_a, low_b, part_b, low_c, part_c):  # type: ignore[no-untyped-def]  # pragma: no cover
+@njit(cache=True, nogil=True)
+def gather_evidence(labels, class_of, hand_of, row_of, own_channel, row_at, kept, scores, odds, hu, n_rows, n_contacts):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """What is counted of each label in each slice, and what it touches; see ``vastus.inference.evidence``.
+
+    Arrays as (z, y, x). ``class_of`` and ``hand_of`` (right 0, left 1, unknown 2) are of the 256 label values. The last
+    two columns of the contacts are the same structure on the other side, and the edge. ``row_at[channel, hand]`` is the
+    row of a channel's label.
+    """
+    n_z, n_y, n_x = labels.shape
+    found = np.zeros((n_rows, n_z, 20))
+    touch = np.zeros((n_rows, n_z, n_contacts), np.int32)
+    other_side, edge = n_contacts - 2, n_contacts - 1
+    for k in range(n_z):
+        seen, place = np.zeros(3), np.zeros(3)
+        for j in range(n_y):
+            for i in range(n_x):
+                label = labels[k, j, i]
+                if label != 0:
+                    hand = hand_of[label]
+                    seen[hand] += 1.0
+                    place[hand] += i
+        both = seen[0] > 0 and seen[1] > 0
+        middle = 0.5 * (place[0] / seen[0] + place[1] / seen[1]) if both else 0.0
+        alone = 0 if seen[0] > 0 else (1 if seen[1] > 0 else 2)
+        odd, share = np.zeros(kept.shape[3]), np.zeros(kept.shape[3])
+        for j in range(n_y):
+            for i in range(n_x):
+                label = labels[k, j, i]
+                if label == 0 and scores[k, j, i, 1] == 0:
+                    continue
+                total = 0.0
+                for t in range(kept.shape[3]):
+                    odd[t] = odds[scores[k, j, i, t]]
+                    total += odd[t]
+                row, own, entropy = row_of[label], 0.0, 0.0
+                if label != 0:
+                    hand = hand_of[label]
+                elif both:
+                    hand = 0 if i > middle else 1
+                else:
+                    hand = alone
+                for t in range(kept.shape[3]):
+                    if odd[t] == 0.0:
+                        continue
+                    share[t] = odd[t] / total
+                    entropy -= share[t] * np.log(share[t])
+                    channel = kept[k, j, i, t]
+                    if row >= 0 and channel == own_channel[row]:
+                        own = share[t]
+                    elif channel != 0:
+                        found[row_at[channel, hand], k, 16] += share[t]
+                if row < 0:
+                    continue
+                out = found[row, k]
+                border = False
+                for side in range(4):
+                    y, x = j + (side == 0) - (side == 1), i + (side == 2) - (side == 3)
+                    if y < 0 or x < 0 or y >= n_y or x >= n_x:
+                        touch[row, k, edge] += 1
+                        border = True
+                        continue
+                    other = labels[k, y, x]
+                    if other == label:
+                        continue
+                    border = True
+                    same = other != 0 and class_of[other] == class_of[label]
+                    touch[row, k, other_side if same else class_of[other]] += 1
+                value = hu[k, j, i]
+                out[0] += 1.0
+                out[1] += own
+                out[2] += entropy
+                out[3] += own < 0.5
+                out[4] += own < 0.8
+                if border:
+                    out[5] += 1.0
+                    out[6] += own
+                    out[11] += value
+                out[7] += value
+                out[8] += value * value
+                out[9] += value < -30.0
+                out[10] += value > 140.0
+                out[12] += i
+                out[13] += j
+                out[14] += i * i
+                out[15] += j * j
+                if i + 1 < n_x and labels[k, j, i + 1] == label:
+                    step = hu[k, j, i + 1] - value
+                    out[17] += step * step
+                    out[18] += 1.0
+                out[19] += odd[0] / total - odd[1] / total
+    return found, touch
+
+
+@njit(cache=True, nogil=True)
+def restore(target, labels, channel_of, kept, scores, starts_a, low_a, part_a, low_b, part_b, low_c, part_c, block):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Labels of the original grid; axes as (slow, middle, fast) of the target.
 
     A cell is the space between eight neighbours of the network grid. What the corners say is gathered once a cell and
-    used for all voxels in it.
+    used for all voxels in it. ``starts_a`` are the ``run_starts`` of ``low_a``; the block is one of its runs.
     """
     n_c = labels.shape[2]
-    starts_a, starts_b = run_starts(low_a), run_starts(low_b)
-    for run in prange(len(starts_a) - 1):
+    starts_b = run_starts(low_b)
+    for run in range(block[0], block[1]):
         candidate = np.empty((n_c, 8), np.uint8)
         count = np.empty(n_c, np.int64)
         table = np.empty((n_c, 8, 8), np.float32)

@@ -12,11 +12,13 @@ import numpy as np
 
 from vastus.errors import SettingsError
 from vastus.inference.body_lie import said_of_lie
-from vastus.inference.bundle import Bundle
+from vastus.inference.bundle import Bundle, BundleInfo
 from vastus.inference.choices import RuntimeOptions
-from vastus.inference.confidence import Confidence, find_confidence
-from vastus.inference.finish import channel_of_label, clean, on_scan_grid
+from vastus.inference.confidence import Confidence
+from vastus.inference.evidence import Evidence
+from vastus.inference.finish import label_scores, on_scan_grid
 from vastus.inference.runtime import Runtime, open_runtime, thread_count
+from vastus.inference.scan_kind import said_of_kind
 from vastus.inference.stitch import ScoreMap, Stitcher
 from vastus.inference.windows import WindowPlan, pad_to_window, plan_of
 from vastus.preprocessing import FloatImage, Preprocessed, preprocess
@@ -64,6 +66,17 @@ class Segmentation:
     windows: int
     device: str
     confidence: Confidence
+    evidence: Evidence | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Looked:
+    """A scan as the network saw it, and what the network said of it."""
+
+    scan: Volume
+    seen: Preprocessed
+    scores: ScoreMap
+    windows: int
 
 
 class Predictor:
@@ -88,8 +101,9 @@ class Predictor:
         if not 0.0 <= self.overlap < 1.0:
             raise SettingsError(f"The overlap must lie in 0..1 (1 excluded), got {self.overlap}.")
         self.threads = thread_count(options.threads)
-        self._runtime: Runtime = open_runtime(bundle, options)
-        self.device = self._runtime.description
+        runtime, self.precision = open_runtime(bundle, options)
+        self._runtime: Runtime = runtime
+        self.device = runtime.description
 
     def segment(self, scan: Volume, on_progress: OnProgress | None = None) -> Segmentation:
         """Label one scan.
@@ -102,22 +116,38 @@ class Predictor:
             UnsupportedScanError: no body in it.
         """
         tell = on_progress or (lambda _: None)
-        clock, classes = _Clock(), self.bundle.info.classes
+        clock = _Clock()
+        looked = self._look(scan, tell, clock)
+        info = self.bundle.info
+        with compute_threads(self.threads):
+            tell(Progress(SegmentStage.CLEAN))
+            with clock.of(SegmentStage.CLEAN.value):
+                labelled = label_scores(looked.scores, looked.seen, info.classes, info.preprocessing)
+            tell(Progress(SegmentStage.RESTORE))
+            with clock.of(SegmentStage.RESTORE.value):
+                full = on_scan_grid(labelled.labels, looked.scores, looked.seen, info.classes, scan)
+                upright = to_ras(full), to_ras(scan)
+                warnings = (*said_of_lie(*upright), *said_of_kind(*upright), *labelled.warnings)
+        return Segmentation(
+            full, warnings, clock.seconds, looked.windows, self.device, labelled.confidence, labelled.evidence
+        )
+
+    def look(self, scan: Volume) -> Looked:
+        """Run the network and keep what it says, unfinished.
+
+        Raises:
+            UnsupportedScanError: no body in it.
+        """
+        return self._look(scan, lambda _: None, _Clock())
+
+    def _look(self, scan: Volume, tell: OnProgress, clock: _Clock) -> Looked:
         with compute_threads(self.threads):
             tell(Progress(SegmentStage.PREPROCESS))
             with clock.of(SegmentStage.PREPROCESS.value):
                 seen = preprocess(scan, self.bundle.info.preprocessing)
             with clock.of(SegmentStage.NETWORK.value):
                 scores, windows = self._predict(seen, tell, clock)
-            tell(Progress(SegmentStage.CLEAN))
-            with clock.of(SegmentStage.CLEAN.value):
-                labels, warnings = clean(scores, seen, classes)
-                confidence = find_confidence(labels, channel_of_label(classes), scores)
-            tell(Progress(SegmentStage.RESTORE))
-            with clock.of(SegmentStage.RESTORE.value):
-                full = on_scan_grid(labels, scores, seen, classes, scan)
-                warnings = (*said_of_lie(to_ras(full), to_ras(scan)), *warnings)
-        return Segmentation(full, warnings, clock.seconds, windows, self.device, confidence)
+        return Looked(scan, seen, scores, windows)
 
     def _predict(self, seen: Preprocessed, tell: OnProgress, clock: _Clock) -> tuple[ScoreMap, int]:
         window = self.bundle.info.preprocessing.window_size
@@ -146,6 +176,12 @@ def load_ahead() -> None:
     from scipy import ndimage  # noqa: F401
 
     resample_box(np.zeros((4, 4, 4), np.int16), (2, 2, 2), antialias=True)
+
+
+def cut_windows(seen: Preprocessed, info: BundleInfo) -> Iterator[FloatImage]:
+    """Give the windows of a scan in the order in which the network sees them."""
+    image = pad_to_window(seen.image, info.preprocessing.window_size)
+    yield from _cut(image, plan_of(seen, info.preprocessing, info.overlap))
 
 
 def _cut(image: FloatImage, plan: WindowPlan) -> Iterator[FloatImage]:

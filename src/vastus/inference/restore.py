@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vastus.blocks import in_blocks
 from vastus.inference import kernels
 from vastus.inference.stitch import ScoreMap
 
@@ -36,14 +37,18 @@ def restore(
         lower, fraction = _neighbours(labels.shape[axis], target.shape[axis])
         tables += [lower[::-1].copy(), fraction[::-1].copy()] if axis in reversed_axes else [lower, fraction]
     x, y, z = labels.shape
-    kernels.restore(
+    starts = kernels.run_starts(tables[0])
+    arguments = (
         straight.transpose(order),
         np.ascontiguousarray(labels.transpose(order)),
         channel_of,
         _lined_up(scores.kept[:x, :y, :z], order),
         _lined_up(scores.scores[:x, :y, :z], order),
+        starts,
         *tables,
     )
+    kernel: Any = kernels.restore
+    in_blocks(len(starts) - 1, lambda a, b: kernel(*arguments, (a, b)))
 
 
 def _lined_up(array: NDArray[np.uint8], order: tuple[int, ...]) -> NDArray[np.uint8]:

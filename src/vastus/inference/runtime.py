@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from vastus.errors import DeviceError
@@ -38,8 +39,8 @@ class Runtime(Protocol):
         ...
 
 
-def open_runtime(bundle: Bundle, options: RuntimeOptions) -> Runtime:
-    """Load the network of a bundle.
+def open_runtime(bundle: Bundle, options: RuntimeOptions) -> tuple[Runtime, ChosenPrecision]:
+    """Load the network of a bundle; say in what precision it is computed, and why.
 
     Raises:
         DeviceError: what was asked for is not there. Nothing else is taken in its place.
@@ -49,17 +50,17 @@ def open_runtime(bundle: Bundle, options: RuntimeOptions) -> Runtime:
     if runtime is RuntimeName.TORCH:
         from vastus.inference.runtime_torch import TorchRuntime
 
-        return TorchRuntime(
-            bundle, device, choose_precision(bundle, options, has_bf16=device is not Device.MPS), threads
-        )
+        chosen = choose_precision(bundle, options, has_bf16=device is not Device.MPS)
+        return TorchRuntime(bundle, device, chosen.precision, threads), chosen
     if runtime is RuntimeName.ONNXRUNTIME:
         from vastus.inference.runtime_onnx import OnnxRuntime
 
-        choose_precision(bundle, options, has_bf16=False)
-        return OnnxRuntime(bundle, threads)
-    from vastus.inference.runtime_openvino import OpenVinoRuntime, cpu_has_bf16
+        chosen = choose_precision(bundle, options, has_bf16=False)
+        return OnnxRuntime(bundle, threads), chosen
+    from vastus.inference.runtime_openvino import OpenVinoRuntime, cpu_has_bf16, cpu_has_int8
 
-    return OpenVinoRuntime(bundle, choose_precision(bundle, options, has_bf16=cpu_has_bf16()), threads)
+    chosen = choose_precision(bundle, options, has_bf16=cpu_has_bf16(), has_int8=cpu_has_int8())
+    return OpenVinoRuntime(bundle, chosen.precision, threads), chosen
 
 
 def choose(options: RuntimeOptions) -> tuple[Device, RuntimeName]:
@@ -93,17 +94,46 @@ def choose(options: RuntimeOptions) -> tuple[Device, RuntimeName]:
     return device, runtime
 
 
-def choose_precision(bundle: Bundle, options: RuntimeOptions, *, has_bf16: bool) -> Precision:
+@dataclass(frozen=True, slots=True)
+class ChosenPrecision:
+    """What the network is computed in, and the reason in a few words for the user."""
+
+    precision: Precision
+    because: str
+
+
+def choose_precision(
+    bundle: Bundle, options: RuntimeOptions, *, has_bf16: bool, has_int8: bool = False
+) -> ChosenPrecision:
     """Settle the precision; an explicit wish is met or refused.
 
+    Args:
+        bundle: says which precisions its weights were checked in.
+        options: the wish.
+        has_bf16: device and runtime compute bfloat16.
+        has_int8: device and runtime compute int8, and it is quicker there than float32.
+
     Raises:
-        DeviceError: bf16 was asked for where there is none.
+        DeviceError: a precision was asked for that the device, the runtime or the weights do not have.
     """
-    if options.precision is PrecisionChoice.BF16 and not has_bf16:
+    wish, checked = options.precision, bundle.info.precisions
+    if wish is PrecisionChoice.BF16 and not has_bf16:
         raise DeviceError("This processor or runtime has no bfloat16.", remedy="Use --precision fp32.")
-    if options.precision is PrecisionChoice.AUTO:
-        return Precision.BF16 if has_bf16 and Precision.BF16 in bundle.info.precisions else Precision.FP32
-    return Precision(options.precision.value)
+    if wish is PrecisionChoice.INT8 and Precision.INT8 not in checked:
+        raise DeviceError("These weights come without ranges for int8.", remedy="Use --precision fp32.")
+    if wish is PrecisionChoice.INT8 and not has_int8:
+        raise DeviceError("This processor or runtime computes no int8 here.", remedy="Use --precision fp32.")
+    if wish is not PrecisionChoice.AUTO:
+        return ChosenPrecision(Precision(wish.value), "asked for")
+    if has_bf16 and Precision.BF16 in checked:
+        return ChosenPrecision(Precision.BF16, "the processor has bfloat16, and the weights were checked in it")
+    if has_int8 and Precision.INT8 in checked:
+        return ChosenPrecision(
+            Precision.INT8, "no bfloat16 here; quicker than fp32, and the weights were checked in it"
+        )
+    return ChosenPrecision(
+        Precision.FP32, "nothing quicker is on this device, in this runtime and checked for the weights"
+    )
 
 
 def thread_count(wanted: int | None) -> int:

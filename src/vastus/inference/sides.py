@@ -324,4 +324,6 @@ def _assign(
         sign[crosses & (count.min(axis=1) > 0)] = 0
     sign = np.where(fixed == _CUT, 0, np.where(fixed != 0, fixed, sign))
     moved = np.zeros(len(sign)) if moved_mm is None else moved_mm
-    return kernels.label(parts.index, parts.value, sign, line, moved, (Side.RIGHT.offset, Side.LEFT.offset))
+    offsets = (Side.RIGHT.offset, Side.LEFT.offset)
+    labels: NDArray[np.uint8] = kernels.label(parts.index, parts.value, sign, line, moved, offsets).transpose(2, 1, 0)
+    return labels

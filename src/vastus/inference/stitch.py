@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from vastus.blocks import in_blocks
 from vastus.inference import kernels
 from vastus.inference.windows import Shape, WindowPlan, importance
 
@@ -66,14 +67,14 @@ class Stitcher:
         """
         flat = scores.reshape(*scores.shape[:2], -1)
         kernel: Any = kernels.add_float32 if scores.dtype == np.float32 else kernels.add_bfloat16
-        kernel(self._sums, self._weights, flat, *self._factors, (x, y, z))
+        in_blocks(len(flat), lambda a, b: kernel(self._sums, self._weights, flat, *self._factors, (x, y, z), (a, b)))
 
     def finish_below(self, z: int) -> None:
         """Reduce all planes below ``z``: no later window reaches them."""
         if z > self._done:
-            kernels.reduce(
-                self._sums, self._weights, self._kept, self._scores, self._done, z, np.float32(STEPS_PER_LOGIT)
-            )
+            ring = (self._sums, self._weights, self._kept, self._scores)
+            height = (self._done, z, np.float32(STEPS_PER_LOGIT))
+            in_blocks(len(self._sums), lambda a, b: kernels.reduce(*ring, *height, (a, b)))
             self._done = z
 
     def result(self) -> ScoreMap:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,7 @@ def read_dicom(path: Path, *, series: str | None, subject: str) -> Scan:
             f"The series has {len(slices)} different slices; a volume needs at least {MIN_VOXELS_PER_AXIS}.", path=path
         )
     grid = slice_grid(slices)
-    warnings += (*check_rescale(slices), *check_complete(slices))
+    warnings += (*check_rescale(slices), *check_complete(slices), *_for_attenuation(slices[0]))
     hu, padded = without_padding(_stacked(slices, reader), 0, path)
     warnings += padded
     volume = Volume(hu.transpose(2, 1, 0), grid.affine)
@@ -83,6 +84,19 @@ def read_headers(source: ScanSource, *, with_pixels: bool = False) -> Iterator[D
     for path in source.dicom_files:
         with store.open(path) as file:
             yield read_dataset(file, force=True, stop_before_pixels=not with_pixels)
+
+
+_ATTENUATION: Final = re.compile(r"ctac|\bac[ _-]*ct\b|\bct[ _-]*ac\b|atten", re.IGNORECASE)
+
+
+def _for_attenuation(header: SliceHeader) -> tuple[str, ...]:
+    """A CT that was made to correct a PET: low dose, thick slices, breathing; its name says so."""
+    if not _ATTENUATION.search(header.description):
+        return ()
+    return (
+        "By its description this CT was made to correct a PET for attenuation: a low dose and coarse slices. Volumes of"
+        " small muscles and densities are less sure; take the diagnostic CT of the study if there is one.",
+    )
 
 
 def _series_of(path: Path) -> str | None:

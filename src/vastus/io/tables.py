@@ -28,10 +28,23 @@ CONFIDENCE: Final = "confidence"
 """Name of the rows in ``measures.csv`` (unit 1), and of the entry in ``run.json``, that say how sure the network is:
 the mean probability of the labels given, of each structure and side, and of the scan (structure and group ``all``,
 side ``both``). Only where a network made the labels."""
+AGREEMENT: Final = "agreement"
+"""Entry of ``run.json``: what agreement (Dice) with a reader is expected of each structure."""
+ALARMS: Final = "alarms"
+"""Entry of ``run.json``: sentences that name the structures that are likely wrong."""
+EXPECTED_AGREEMENT: Final = "expected_agreement"
+EXPECTED_LOW: Final = "expected_agreement_low"
+EXPECTED_HIGH: Final = "expected_agreement_high"
+PROBABILITY_WRONG: Final = "probability_wrong"
+"""Names of the rows in ``measures.csv`` (unit 1): expected Dice, the interval around it, the chance of a Dice below
+0.7. Empty where the weights have no model of agreement (``vastus.quality``)."""
+LIKELY_WRONG: Final = 0.5
+"""From this chance on a structure is called likely wrong."""
 LEVEL: Final = "level"
 
-CONFIDENCE_COLUMNS: Final = (SUBJECT, STRUCTURE, SIDE, CONFIDENCE)
-"""Columns of ``confidence.csv`` of an archive: the scan (``all``, ``both``), then what was found in it."""
+CONFIDENCE_COLUMNS: Final = (SUBJECT, STRUCTURE, SIDE, CONFIDENCE, EXPECTED_AGREEMENT, PROBABILITY_WRONG)
+"""Columns of ``confidence.csv`` of an archive: the scan (``all``, ``both``), then what was found in it. The last two
+are empty where they are not known."""
 
 MEASURE_COLUMNS: Final = (SUBJECT, STRUCTURE, GROUP, SIDE, MEASURE, VALUE, UNIT, TRUNCATED, FRAGMENT)
 """Columns of ``measures.csv``, tidy: one row a value. ``structure`` is a key, ``all`` in rows of a group,

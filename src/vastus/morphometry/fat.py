@@ -21,10 +21,11 @@ from numba import njit
 from numpy.typing import NDArray
 
 from vastus.anatomy import LABELS, Side
+from vastus.blocks import in_blocks
 from vastus.morphometry.field_of_view import FieldOfView
 from vastus.morphometry.landmarks import ISCHIAL_TUBEROSITY, LESSER_TROCHANTER, Leg
 from vastus.morphometry.settings import MeasureSettings
-from vastus.morphometry.voxels import AxisMap, Profiles, in_blocks, profile_fat
+from vastus.morphometry.voxels import AxisMap, Profiles, profile_fat
 from vastus.preprocessing import PreprocessingSettings, body_mask
 from vastus.volume import Volume
 

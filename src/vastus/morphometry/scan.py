@@ -20,6 +20,7 @@ from vastus.anatomy import (
     Structure,
     structures_of,
 )
+from vastus.blocks import in_blocks
 from vastus.errors import GeometryError
 from vastus.io.csv_tables import VolumeRow
 from vastus.morphometry.fat import INTERMUSCULAR, SUBCUTANEOUS, ThighFat, measure_thigh_fat
@@ -27,7 +28,7 @@ from vastus.morphometry.field_of_view import Truncation, find_field_of_view, fin
 from vastus.morphometry.landmarks import Leg, Level, find_leg
 from vastus.morphometry.settings import MeasureSettings
 from vastus.morphometry.structures import HuStatistics, StructureExtent, StructureMeasures, hu_statistics
-from vastus.morphometry.voxels import ROW_OF_VALUE, LabelTally, Profiles, in_blocks, profile_labels, tally_labels
+from vastus.morphometry.voxels import ROW_OF_VALUE, LabelTally, Profiles, profile_labels, tally_labels
 from vastus.muscle_volumes import find_fragments
 from vastus.volume import Volume, place_on, to_ras
 

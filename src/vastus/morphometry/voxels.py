@@ -5,8 +5,6 @@ The arrays are walked in memory order, whatever axis that is; reversed and permu
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from vastus.anatomy import BY_VALUE, LABELS
+from vastus.blocks import in_blocks
 from vastus.errors import LabelError
 
 HU_FIRST, HU_LAST = -1024, 3071
@@ -25,7 +24,6 @@ ROW_OF_VALUE = np.full(256, -1, dtype=np.int16)
 for _row, _label in enumerate(LABELS):
     ROW_OF_VALUE[_label.value] = _row
 _UNKNOWN_ROW = len(LABELS)
-_BLOCKS = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,20 +105,6 @@ def tally_labels(labels: NDArray[np.uint8], ct: NDArray[Any] | None) -> LabelTal
         box_first[:n],
         box_last[:n],
     )
-
-
-def in_blocks(count: int, work: Callable[[int, int], Any]) -> list[Any]:
-    """``work(start, stop)`` for blocks of 0..count in several threads (the kernels release the GIL).
-
-    The blocks are the same for any number of threads, so that sums over them are too, to the last bit. Threads of our
-    own instead of numba's parallel loops: those take several seconds a kernel to compile.
-    """
-    from numba import get_num_threads
-
-    parts = max(1, min(_BLOCKS, count))
-    ends = [part * count // parts for part in range(parts + 1)]
-    with ThreadPoolExecutor(min(parts, int(get_num_threads()))) as pool:
-        return list(pool.map(work, ends[:-1], ends[1:]))
 
 
 def _as_hu(order: MemoryOrder, ct: NDArray[Any]) -> NDArray[Any]:

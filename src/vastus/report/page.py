@@ -33,7 +33,18 @@ from vastus.report.pictures import (
 from vastus.report.places import Place, name_of, places_of
 from vastus.report.planes import Plane, View, axial_planes, coronal_planes, make_scene, sagittal_planes
 from vastus.report.slices import SliceLayer, take_slices
-from vastus.report.tables import CUT, FRAGMENT, PageTable, decimal, leg_table, muscle_table, unsided_table, volume_table
+from vastus.report.tables import (
+    CUT,
+    FRAGMENT,
+    VOLUME_COLUMNS,
+    PageTable,
+    agreement_columns,
+    decimal,
+    leg_table,
+    muscle_table,
+    unsided_table,
+    volume_table,
+)
 from vastus.volume import Volume
 
 if TYPE_CHECKING:
@@ -56,6 +67,7 @@ class PageRecord:
         seconds: wall time of each stage.
         versions: program and library versions.
         warnings: shown on top of the page.
+        alarms: structures that are likely wrong; in red, before the warnings.
         network_hu: darkest and brightest HU that the network tells apart, from its bundle; None where no network ran.
         context: what published values say of this person's, with source and limits; below the measures.
     """
@@ -68,6 +80,7 @@ class PageRecord:
     seconds: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    alarms: tuple[str, ...] = ()
     context: tuple[str, ...] = ()
     network_hu: tuple[float, float] | None = None
 
@@ -195,7 +208,9 @@ def render_page(
         levels_by_femur=bool(axial and "%" in axial[0].title),
         window_hu=SOFT_TISSUE.hu,
         windows=_WINDOWS,
-        volumes=volume_table(blocks, lambda block: block.group.title),
+        volumes=volume_table(
+            blocks, lambda block: block.group.title, (*VOLUME_COLUMNS, *agreement_columns(measures or ()))
+        ),
         bars=_bars(blocks),
         found=_found(lines),
         unsided=unsided_table(unsided) if unsided else None,

@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
-from vastus.anatomy import Structure
+from vastus.anatomy import SIDES, Side, Structure
+from vastus.io.tables import EXPECTED_AGREEMENT, EXPECTED_HIGH, EXPECTED_LOW, LIKELY_WRONG, PROBABILITY_WRONG
 from vastus.report.lines import Block, Cell, Line
 
 if TYPE_CHECKING:
+    from vastus.morphometry.rows import MeasureRow
     from vastus.report.measure_lines import MeasureCell, MuscleLine, Pair
 
 CUT: Final = "cut by the scan's edge"
 FRAGMENT: Final = "fragment"
+LIKELY: Final = "likely wrong"
 _PART: Final = "The sum of what is visible; a muscle of the group is cut off, absent or a fragment"
 
 
@@ -30,6 +33,7 @@ class TableCell:
         value: the bare number.
         cut, fragment: shown behind the number, and copied as a remark.
         at_least: a sum of which a part is missing: shown with a ≥.
+        wrong: likely wrong: shown in red, and copied as a remark.
     """
 
     text: str
@@ -37,11 +41,17 @@ class TableCell:
     cut: bool = False
     fragment: bool = False
     at_least: bool = False
+    wrong: bool = False
 
     @property
     def remark(self) -> str:
         """In words what the sign behind or before the number says."""
-        told = [(self.cut, CUT), (self.fragment, FRAGMENT), (self.at_least, "sum of what is visible")]
+        told = [
+            (self.wrong, LIKELY),
+            (self.cut, CUT),
+            (self.fragment, FRAGMENT),
+            (self.at_least, "sum of what is visible"),
+        ]
         return ", ".join(words for holds, words in told if holds)
 
 
@@ -144,6 +154,30 @@ VOLUME_COLUMNS: tuple[VolumeColumn, ...] = (
     ),
     VolumeColumn(TableColumn("Mean density, HU", "Left"), lambda line: _number(line.left.mean_hu), lambda _: _NOTHING),
 )
+
+
+def agreement_columns(measures: Iterable[MeasureRow]) -> tuple[VolumeColumn, ...]:
+    """Give the two columns of the expected agreement, or none where no measure says any."""
+    names = (EXPECTED_AGREEMENT, EXPECTED_LOW, EXPECTED_HIGH, PROBABILITY_WRONG)
+    known: dict[tuple[str, str], dict[str, float]] = {}
+    for row in measures:
+        if row.measure in names and row.value is not None:
+            known.setdefault((row.structure, row.side), {})[row.measure] = row.value
+    if not known:
+        return ()
+
+    def column(side: Side) -> VolumeColumn:
+        def of_line(line: Line) -> TableCell:
+            values = known.get((line.structure.key, side.value), {})
+            if len(values) < len(names):
+                return _ABSENT
+            expected, low, high, wrong = (values[name] for name in names)
+            text = f"{decimal(expected, 2)} ({decimal(low, 2)} to {decimal(high, 2)})"
+            return TableCell(text, expected, wrong=wrong >= LIKELY_WRONG)
+
+        return VolumeColumn(TableColumn("Expected agreement", side.value.capitalize()), of_line, lambda _: _NOTHING)
+
+    return tuple(column(side) for side in SIDES)
 
 
 def volume_table(

@@ -66,6 +66,7 @@ _STRATEGIES: Final = {
     Strategy.UNCERTAINTY: "The scan whose labels the model is least sure of",
     Strategy.DIVERSITY: "The scan least like those that are corrected already",
     Strategy.COMBINED: "Unsure and unlike those that are corrected already",
+    Strategy.AGREEMENT: "The scan of which the least agreement with a reader is expected",
     Strategy.RANDOM: "Any scan",
 }
 SIDED: Final = {label.name: label.value for label in LABELS if label.side in SIDES}

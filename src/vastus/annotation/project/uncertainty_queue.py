@@ -27,7 +27,9 @@ from vastus.curation.ranking import Candidate, Ranked, Strategy, case_features, 
 from vastus.curation.uncertainty import Uncertainty, estimate_uncertainty
 from vastus.errors import VastusError
 from vastus.inference.bundle import Bundle
+from vastus.inference.evidence import Evidence
 from vastus.io.atomic import atomic_folder
+from vastus.quality import expect_agreement
 from vastus.volume import Volume
 
 _MAP_FILE: Final = "uncertainty.nii.gz"
@@ -65,6 +67,7 @@ class CaseUncertainty:
     by_value: Mapping[int, float]
     features: tuple[float, ...]
     map_path: Path
+    expected: float | None = None
 
     def rows(self) -> list[dict[str, object]]:
         """One row a structure, the least sure first."""
@@ -124,7 +127,9 @@ class UncertaintyQueue:
         except FileNotFoundError:
             return None
         by_value = {int(value): float(share) for value, share in facts["by_value"].items()}
-        return CaseUncertainty(model, facts["score"], by_value, tuple(facts["features"]), folder / _MAP_FILE)
+        return CaseUncertainty(
+            model, facts["score"], by_value, tuple(facts["features"]), folder / _MAP_FILE, facts.get("expected")
+        )
 
     def rank(self, strategy: Strategy, *, seed: int = 0) -> tuple[tuple[Ranked, ...], int]:
         """Cases that nobody has corrected yet, the one to take first in front; and how many are still unknown.
@@ -152,7 +157,7 @@ class UncertaintyQueue:
 
     def _candidate(self, case_id: str, model: str) -> Candidate:
         known = self.known(case_id, model)
-        return Candidate(case_id) if known is None else Candidate(case_id, known.score, known.features)
+        return Candidate(case_id) if known is None else Candidate(case_id, known.score, known.features, known.expected)
 
     def _compute(self, wanted: list[str]) -> None:
         """See to it that these are computed one after another, whatever else the network does in between."""
@@ -191,10 +196,12 @@ class UncertaintyQueue:
         features = case_features(scan, found.labels)
         name = bundle.folder.name
         target = self._folder(case_id, name)
+        expected = _mean_agreement(found.evidence)
         facts = {
             "score": found.score,
             "by_value": {str(v): s for v, s in found.by_value.items()},
             "features": features,
+            "expected": expected,
         }
         if not target.is_dir():
             with atomic_folder(target) as folder:
@@ -202,7 +209,13 @@ class UncertaintyQueue:
                 (folder / _FACTS_FILE).write_text(json.dumps(facts), encoding="utf-8")
         self._project.store.set_score(case_id, name, found.score)
         LOG.info("%s: uncertainty %.3f under %s", case_id, found.score, name)
-        return CaseUncertainty(name, found.score, dict(found.by_value), features, target / _MAP_FILE)
+        return CaseUncertainty(name, found.score, dict(found.by_value), features, target / _MAP_FILE, expected)
 
     def _folder(self, case_id: str, model: str) -> Path:
         return self._project.layout.case(case_id) / "uncertainty" / model
+
+
+def _mean_agreement(evidence: Evidence | None) -> float | None:
+    """Mean expected agreement of a scan's structures; it puts scans into an order, whichever weights were used."""
+    found = expect_agreement(evidence, None)
+    return sum(one.expected for one in found.values()) / len(found) if found else None

@@ -1,0 +1,120 @@
+"""What a scan shows: each kind that can't be meant is named, and an ordinary one is not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from vastus.anatomy import BY_KEY
+from vastus.inference.scan_kind import said_of_kind
+from vastus.synthesis.phantom import make_phantom
+from vastus.volume import Volume
+
+SPACING = (4.0, 4.0, 6.0)
+FEMUR = BY_KEY["femur"].class_id
+
+
+def parts(z: tuple[float, float] = (-20.0, 610.0)) -> tuple[NDArray[np.uint8], NDArray[np.int16], NDArray[np.float64]]:
+    """Label values, HU and affine of the phantom."""
+    scan = make_phantom(SPACING, z_range_mm=z)
+    return scan.labels.array.copy(), scan.ct.array.astype(np.int16), scan.ct.affine
+
+
+def said(values: NDArray[np.uint8], hu: NDArray[np.int16], affine: NDArray[np.float64]) -> tuple[str, ...]:
+    return said_of_kind(Volume(values, affine), Volume(hu, affine))
+
+
+@pytest.mark.parametrize("z", [(-20.0, 610.0), (60.0, 300.0), (200.0, 610.0)])
+def test_an_ordinary_body_is_silent(z: tuple[float, float]):
+    assert said(*parts(z)) == ()
+
+
+def test_an_mr_with_values_like_a_ct_is_named():
+    values, hu, affine = parts()
+    body = hu > -500
+    hu[body] = np.where(hu[body] < 0, 900, 350)  # fat brightest, as in T1
+    (warning,) = said(values, hu, affine)
+    assert "MR" in warning and "as dense as bone" in warning
+
+
+def test_a_phantom_without_bone_is_named():
+    values, hu, affine = parts()
+    (warning,) = said(np.zeros_like(values), np.minimum(hu, 60), affine)
+    assert "phantom" in warning and "nothing in it is as dense as bone" in warning
+
+
+def test_a_scan_in_which_nothing_is_found_is_named():
+    values, hu, affine = parts()
+    (warning,) = said(np.where(values % 100 == FEMUR, values, 0).astype(np.uint8), hu, affine)
+    assert "Next to nothing of a hip or a thigh" in warning
+
+
+def test_an_abdomen_is_named():
+    values, hu, affine = parts((520.0, 700.0))
+    trunk = [BY_KEY[key].class_id for key in ("psoas", "multifidus", "abdominal_oblique", "rectus_abdominis")]
+    values[~np.isin(values % 100, trunk)] = 0
+    warnings = said(values, hu, affine)
+    assert any(w.startswith("No thigh is in the scan") and "abdominal oblique" in w for w in warnings)
+
+
+def test_a_calf_below_the_thigh_is_told():
+    values, hu, affine = parts()
+    below = round(180 / SPACING[2])
+    calf = np.repeat(hu[:, :, 20:21], below, axis=2)
+    longer = np.concatenate([np.zeros((*values.shape[:2], below), np.uint8), values], axis=2)
+    (warning,) = said(longer, np.concatenate([calf, hu], axis=2), affine)
+    assert "below the labelled part" in warning and "calf" in warning
+
+
+def test_a_child_is_asked_about():
+    values, hu, affine = parts()
+    small = affine.copy()
+    small[:3, :3] *= 0.6
+    assert any("a child?" in w for w in said(values, hu, small))
+
+
+def test_a_femur_that_the_edge_of_the_image_cuts_is_no_child():
+    values, hu, affine = parts((60.0, 300.0))
+    at = np.flatnonzero((values % 100 == FEMUR).any(axis=(1, 2)))
+    inside = slice(at[at > len(values) // 2].min() + 3, None)  # one leg, and of its femur the outer part
+    assert said(values[inside], hu[inside], affine) == ()
+
+
+def test_two_people_are_told():
+    values, hu, affine = parts((60.0, 300.0))
+    beside = np.concatenate([values, values]), np.concatenate([hu, hu])
+    (warning,) = said(*beside, affine)
+    assert warning.startswith("4 thigh bones")
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_an_amputated_leg_is_told_with_its_side(side: str):
+    values, hu, affine = parts()
+    middle = values.shape[0] // 2
+    half = slice(middle, None) if side == "right" else slice(0, middle)
+    hu[half, :, :35], values[half, :, :35] = -1000, 0
+    (warning,) = said(values, hu, affine)
+    assert warning.startswith(f"The {side} leg ends")
+
+
+def test_a_leg_that_the_field_of_view_cuts_is_no_amputation():
+    values, hu, affine = parts()
+    middle = values.shape[0] // 2
+    values[middle:, :, :35] = 0  # not labelled, but there
+    assert not any("amputation" in w for w in said(values, hu, affine))
+
+
+def test_metal_is_told_on_one_side_and_on_both():
+    values, hu, affine = parts()
+    femur = values % 100 == FEMUR
+    top = np.zeros_like(femur)
+    top[:, :, 60:] = True
+    right = (values > 100) & (values < 200)
+    one = hu.copy()
+    one[femur & top & right] = 3000
+    (warning,) = said(values, one, affine)
+    assert warning.startswith("Metal on the right")
+    hu[femur & top] = 3000
+    (warning,) = said(values, hu, affine)
+    assert warning.startswith("Metal on both sides")
