@@ -196,7 +196,7 @@ def _two_way_random_single(squares: _MeanSquares) -> Estimate:
 
 
 def _of_mean(single: Estimate, squares: _MeanSquares) -> Estimate:
-    """Compute the reliability of the mean of k readers from that of one (Spearman and Brown); NaN from its pole down."""
+    """Compute the reliability of the mean of k readers from one (Spearman and Brown); NaN from the pole down."""
     k = squares.readers
 
     def stepped(value: float) -> float:

@@ -32,7 +32,7 @@ from vastus.annotation.uploads.receiving import received_file
 from vastus.refinement.outline import Outline, Polyline
 from vastus.refinement.outline_files import outline_text, parse_outline
 from vastus.refinement.outlining import Outlined, Outliner
-from vastus.volume import Volume, from_ras, to_ras
+from vastus.volume import Volume, to_ras
 
 router = APIRouter(prefix="/api/cases/{case_id}", dependencies=[Depends(user_of)], tags=["Outlines"])
 
@@ -203,10 +203,12 @@ def _draw(by: Caller, case_id: str, index: int, spec: Outline, parent: int | Non
     drawn = _outlined(project, case_id, index, spec)
     before = project.store.current(case_id) if parent is None else project.store.version(case_id, parent)
     kept = {} if before is None else project.store.outlines(before)
-    labels = np.full(to_ras(scan).array.shape, UNLABELLED, np.uint8)
+    # In the order of the file: a change of order costs seconds for a large scan.
+    array = np.full(scan.shape, UNLABELLED, np.uint8, order="F")
     if before is not None:
-        labels[:] = to_ras(project.label_map(before)).array
-    labels[:, :, index] = values_of(drawn.labels, spec)
+        array = project.label_map(before).array.copy(order="K")
+    labels = Volume(array, scan.affine)
+    to_ras(labels).array[:, :, index] = values_of(drawn.labels, spec)
     draft = Draft(
         Kind.TOOL,
         by.user,
@@ -214,8 +216,7 @@ def _draw(by: Caller, case_id: str, index: int, spec: Outline, parent: int | Non
         f"slice {index} drawn",
         outlines=kept | {index: outline_text(spec)},
     )
-    whole = Volume(from_ras(labels, scan).array, scan.affine)
-    return drawn, project.save(case_id, draft, whole)
+    return drawn, project.save(case_id, draft, labels)
 
 
 class _Outliners:
