@@ -1,4 +1,7 @@
-"""The order of the tests: files with slow ones first, so that two workers end at the same time; how a worker died."""
+"""The order of the tests: files with slow ones first, so that two workers end at the same time; how a worker died.
+
+No example of Hypothesis has a time limit: it would judge how busy the machine is.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,11 @@ import os
 import subprocess
 from typing import Any
 
+import hypothesis
 import pytest
 
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 os.environ.setdefault("VASTUS_CACHE_DIR", "")  # tests keep no networks in the home of whoever runs them
 
 

@@ -3,10 +3,12 @@
 import importlib.util
 import re
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 # Strong copyleft; the lesser kind (LGPL) is fine for a library that is used unchanged.
@@ -35,6 +37,15 @@ def test_nothing_that_users_install_is_under_the_gpl(lister: ModuleType) -> None
     assert {"numpy", "pydicom", "torch", "fastapi", "distributed"} <= {p.name for p in packages}
     assert {p.name: p.licence for p in packages if STRONG.search(p.licence)} == {}
     assert {p.name for p in packages if p.licence in ("", "not said")} == set()
+
+
+def test_what_pyproject_asks_for_counts_even_in_an_older_installation(lister: ModuleType) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed_by = {p.name: p.needed_by for p in lister.needed_packages()}
+    asked = {"core": project["dependencies"], **project["optional-dependencies"]}
+    for extra in ("core", *lister.USED_EXTRAS):
+        for name in (Requirement(line).name.lower() for line in asked[extra]):
+            assert {"core", extra} & set(needed_by.get(name, ())), f"{name} of {extra}"
 
 
 def test_the_page_lists_every_package(lister: ModuleType) -> None:

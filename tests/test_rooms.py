@@ -10,6 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "vastus"
 FLOORS: dict[str, int] = {
     "compiled": 0,
+    "priority": 0,
     "blocks": 0,
     "label_arrays": 1,
     "__init__": 11,
@@ -48,6 +49,7 @@ FLOORS: dict[str, int] = {
     "batch": 9,
     "annotation": 9,
     "app": 10,
+    "doctor": 10,
     "cli": 11,
     "__main__": 12,  # __init__ only names the public interface, and loads it when it is asked for
 }

@@ -135,15 +135,15 @@ def write_dicom_objects(folder: Path) -> None:
 
     import dicom_factory as factory
     from labelled_dicom import FULL_HEADER, SHAPE, content_of, label_values
-    from vastus.dicom.outputs import DicomFormat, write_dicom
+    from vastus.dicom.formats import SEG, SR
+    from vastus.dicom.outputs import write_dicom
 
     spec = factory.series(SHAPE[0], hu=factory.ct_values(SHAPE), pixel_spacing=(1.5, 2.0), extra=FULL_HEADER)
     (folder / "ct").mkdir()
     factory.write_series(folder / "ct", spec)
     values = label_values()
     values[values == 201] = LEFT
-    formats = (DicomFormat.SEG, DicomFormat.SR)
-    segmentation = write_dicom(content_of(folder / "ct", values), formats, folder / "objects")[0]
+    segmentation = write_dicom(content_of(folder / "ct", values), (SEG, SR), folder / "objects")[0]
     segments = {s.TrackingID: s for s in pydicom.dcmread(segmentation).SegmentSequence}
     segment = segments[f"{KEY}_left"]
     assert segment.SegmentLabel == f"{NAME} left"

@@ -33,7 +33,8 @@ import pydicom
 import dicom_factory as factory
 from labelled_dicom import FULL_HEADER, content_of
 from orthanc_server import PASSWORD, USER, free_port, running_orthanc
-from vastus.dicom.outputs import DicomFormat, write_dicom
+from vastus.dicom.formats import LABELMAP
+from vastus.dicom.outputs import write_dicom
 from vastus.dicom.pacs import open_pacs
 from vastus.dicom.pacs_address import parse_address
 
@@ -79,7 +80,7 @@ def write_study(folder: Path) -> list[pydicom.Dataset]:
         np.clip(hu, -1024, 3071).astype(np.int16), positions, pixel_spacing=(dy, dx), patient="Synthetic", extra=extra
     )
     paths = factory.write_series(folder / "ct", spec)
-    (seg,) = write_dicom(content_of(folder / "ct", values.astype(np.uint8)), (DicomFormat.LABELMAP,), folder)
+    (seg,) = write_dicom(content_of(folder / "ct", values.astype(np.uint8)), (LABELMAP,), folder)
     datasets = [pydicom.dcmread(path) for path in (*paths, seg)]
     for number, dataset in enumerate(datasets, start=1):
         dataset.PatientName = "Sample^Synthetic"

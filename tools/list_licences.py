@@ -6,14 +6,16 @@ Run it in an environment with all extras: python tools/list_licences.py
 from __future__ import annotations
 
 import re
+import tomllib
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, metadata, requires
 from pathlib import Path
 
-from packaging.markers import default_environment
+from packaging.markers import Marker, default_environment
 from packaging.requirements import Requirement
 
-PAGE = Path(__file__).parents[1] / "docs" / "reference-licences.md"
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "reference-licences.md"
 USED_EXTRAS = ("train", "dicom", "batch", "annotate", "documents")
 """Extras that a user installs; those for tests and documentation are not passed on."""
 
@@ -85,10 +87,22 @@ def _applies(wanted: Requirement, extra: str) -> bool:
 
 
 def _requirements(name: str) -> list[str]:
+    """What a package needs; Vastus itself by its pyproject.toml, as an installation of it may be older."""
+    if name == "vastus":
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        extras = project["optional-dependencies"]
+        return [*project["dependencies"], *(_with_extra(line, extra) for extra in extras for line in extras[extra])]
     try:
         return list(requires(name) or ())
     except PackageNotFoundError:
         return []
+
+
+def _with_extra(line: str, extra: str) -> str:
+    wanted = Requirement(line)
+    own = f'extra == "{extra}"'
+    wanted.marker = Marker(own if wanted.marker is None else f"({wanted.marker}) and {own}")
+    return str(wanted)
 
 
 def _is_installed(name: str) -> bool:

@@ -150,7 +150,7 @@ def test_a_case_that_can_not_be_scored(tmp_path: Path, monkeypatch: pytest.Monke
     out = tmp_path / "out"
     given = (tmp_path / "first", tmp_path / "reference", "--second", tmp_path / "second", "-o", out)
     done = run(*given, command="evaluate")
-    assert done.exit_code == 2 and "2 case(s) are in no number, they failed: cut, lost" in done.output
+    assert done.exit_code == 2 and "2 case(s) failed and are not in the numbers: cut, lost" in done.output
     assert {row["subject"] for row in csv.DictReader((out / "scores.csv").open())} == {"a", "b"}
     assert set(json.loads((out / "evaluation.json").read_text())["failed"]) == {"cut", "lost"}
     assert "2 case(s) could not be scored" in (out / "summary.md").read_text()
@@ -193,7 +193,6 @@ def test_a_scan_that_can_not_be_pseudo_labelled(tmp_path: Path, weights: Path, g
     assert json.loads((out / "dataset.json").read_text())["numTraining"] == 1
 
 
-@pytest.mark.parametrize("name", ["x" * 300 + ".nii", "a\0b.nii"])
-def test_names_that_no_system_takes(tmp_path: Path, weights: Path, good: Path, name: str) -> None:
-    done = run(tmp_path / name, good, "-o", tmp_path / "out", "--weights", weights, "-t", 1)
+def test_a_name_that_no_system_takes(tmp_path: Path, weights: Path, good: Path) -> None:
+    done = run(tmp_path / ("x" * 300 + ".nii"), good, "-o", tmp_path / "out", "--weights", weights, "-t", 1)
     assert done.exit_code == 2 and "MissingInputError" in done.output and "1 of 2 scans done" in done.output

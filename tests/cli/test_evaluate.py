@@ -42,6 +42,17 @@ def test_two_models_are_scored_and_named(maps, tmp_path):
     assert "surface Dice at 3 mm" in (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("place", [2, 3])
+def test_a_name_that_no_system_takes_is_one_line(maps, tmp_path, monkeypatch, capsys, place):
+    words = ["vastus", "evaluate", str(maps / "reference.nii.gz"), str(maps / "reference.nii.gz"), "-o", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", [*words[:place], str(tmp_path / ("x" * 300)), *words[place + 1 :]])
+    with pytest.raises(SystemExit) as ended:
+        main.run()
+    assert ended.value.code == 2
+    message = capsys.readouterr().err
+    assert "SettingsError: A name is longer than this system takes." in message and len(message.splitlines()) == 1
+
+
 def test_different_grids_end_with_code_2_and_no_output(maps, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     monkeypatch.setattr(

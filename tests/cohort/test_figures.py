@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,15 @@ def test_heatmap_shows_every_r(results):
     image = figure.axes[0].images[0].get_array()
     assert image.shape == (27, 2)
     assert image[0, 1] == pytest.approx(table.loc[("Men", "sartorius"), "r"])
+
+
+def test_titles_of_groups_stay_apart(results):
+    figure = figures.muscle_heatmap(results.status_correlations)
+    figure.canvas.draw()
+    titles = [t for t in figure.axes[0].texts if t.get_rotation() == 270]
+    assert [" ".join(t.get_text().split()) for t in titles] == [group.title for group in figures.GROUPS]
+    boxes = [t.get_window_extent() for t in titles]
+    assert all(lower.y1 < upper.y0 for upper, lower in itertools.pairwise(boxes))
 
 
 def test_heatmap_labels_counts(results):
@@ -44,9 +55,13 @@ def test_same_figure_same_bytes(results, tmp_path):
 
 
 def test_roc_and_change_draw_their_data(results):
-    roc = figures.roc_figure(results.prediction.curves)
+    prediction = results.prediction
+    roc = figures.roc_figure(prediction.curves, prediction.table)
     line = roc.axes[0].lines[1]
-    np.testing.assert_allclose(line.get_xdata(), results.prediction.curves[0].false_positive_rate)
+    first = prediction.curves[0]
+    np.testing.assert_allclose(line.get_xdata(), first.false_positive_rate)
+    rated = prediction.table.set_index(["stratum", "label"]).loc[(first.stratum, first.label)]
+    assert line.get_label() == f"{first.label} {first.auc:.2f} ({rated.auc_low:.2f}–{rated.auc_high:.2f})"
     change = figures.change_figure(results.change_summary)
     assert len(change.axes[0].get_yticks()) == 23
 

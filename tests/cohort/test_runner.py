@@ -54,6 +54,10 @@ def test_workbook_has_a_row_a_patient_and_a_dictionary(done):
     assert book["people"].max_row == len(people) + 1 == book["structures"].max_row
     units = {(sheet, column): unit for sheet, column, unit, _ in book["dictionary"].values}
     assert units["people", "smi_kg_m2"] == "kg/m²" and units["structures", "Sartorius"] == "cm³/m²"
+    assert units["reference_muscles", "percent_of_expected"] == "%"
+    assert [(sheet, column) for sheet, column, _, meaning in book["dictionary"].values if not meaning] == []
+    dates = [row[0] for row in book["people"].iter_rows(min_row=2, min_col=3, max_col=3, values_only=True)]
+    assert dates == list(people["scan_date"])
     assert "problems" in book.sheetnames and "correlation_sarcopenia" in book.sheetnames
 
 

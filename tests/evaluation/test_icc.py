@@ -143,8 +143,22 @@ def test_icc_does_not_depend_on_unit_origin_or_order(seed, scale, shift):
     for form in IccForm:
         before, after = icc(ratings, form), icc(scale * ratings[::-1, ::-1] + shift, form)
         assert after.value == pytest.approx(before.value, abs=1e-8)
-        assert after.low == pytest.approx(before.low, abs=1e-7)
-        assert before.low <= before.value <= before.high
+        assert after.low == pytest.approx(before.low, rel=1e-7, abs=1e-7, nan_ok=True)
+        assert after.high == pytest.approx(before.high, rel=1e-7, abs=1e-7)
+        assert before.value <= before.high
+        if math.isnan(before.low):
+            assert form is IccForm.TWO_WAY_RANDOM_MEAN and icc_2_1(ratings).low <= -1
+        else:
+            assert before.low <= before.value
+
+
+def test_the_mean_of_readers_has_no_lower_limit_beyond_the_pole_of_its_formula():
+    # Two readers: Spearman and Brown's 2r / (1 + r) turns to plus infinity below r = -1, which is no lower limit.
+    rng = np.random.default_rng(1052)
+    ratings = rng.normal(0, 2, (7, 1)) + rng.normal(0, 1, (7, 2))
+    assert icc_2_1(ratings).low < -1
+    found = icc(ratings, IccForm.TWO_WAY_RANDOM_MEAN)
+    assert math.isnan(found.low) and found.value < 0 < found.high < 1
 
 
 def test_targets_that_do_not_differ_leave_the_icc_undefined() -> None:

@@ -204,3 +204,10 @@ def test_format_without_a_suffix_is_told_by_content(tmp_path: Path):
 )
 def test_subject_is_the_name_of_the_file(name: str, subject: str):
     assert subject_name(Path("somewhere") / name) == subject
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".nii", "a\0b.nii"])
+def test_a_name_that_no_system_takes_is_missing(tmp_path, name):
+    assert subject_name(tmp_path / name) == name.removesuffix(".nii")
+    with pytest.raises(MissingInputError):
+        read_scan(tmp_path / name)

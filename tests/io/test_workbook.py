@@ -49,9 +49,11 @@ def test_names_are_what_excel_bears(tmp_path):
 
 
 def test_control_characters_and_times_do_not_stop_it(tmp_path):
-    rows = [("a\x00b", datetime.date(2024, 5, 1))]
-    write_workbook(tmp_path / "r.xlsx", [Sheet("s", (Column("x"), Column("y")), rows)])
-    assert list(load_workbook(tmp_path / "r.xlsx")["s"].values)[1] == ("ab", "2024-05-01")
+    day, noon = datetime.date(2024, 5, 1), datetime.datetime(2024, 5, 1, 12)
+    rows = [("a\x00b", day, datetime.datetime.combine(day, datetime.time()), noon)]
+    write_workbook(tmp_path / "r.xlsx", [Sheet("s", tuple(map(Column, "wxyz")), rows)])
+    shown = list(load_workbook(tmp_path / "r.xlsx")["s"].values)[1]
+    assert shown == ("ab", "2024-05-01", "2024-05-01", "2024-05-01T12:00:00")
 
 
 def test_more_rows_than_excel_reads_are_refused(tmp_path, monkeypatch):

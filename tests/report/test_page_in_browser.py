@@ -124,10 +124,27 @@ def test_pointing_tells_name_and_volume(opened: Callable[..., Any]) -> None:
     page.keyboard.press("o")
     page.wait_for_timeout(200)
     assert colours_of(page, "slice-overlay") > 3
-    before = colours_of(page, "slice-ct")
+
+
+def narrowest_voxel(page: Any) -> int:
+    """Least length of a run of one grey in the middle row of the picture, in screen pixels; not those at its ends."""
+    return int(
+        page.evaluate(
+            """() => { const c = document.getElementById("slice-ct");
+                const d = c.getContext("2d").getImageData(0, c.height >> 1, c.width, 1).data, runs = [1];
+                for (let i = 4; i < d.length; i += 4) if (d[i] === d[i - 4]) runs[runs.length - 1]++; else runs.push(1);
+                return Math.min(...runs.slice(1, -1)); }"""
+        )
+    )
+
+
+def test_pixels_shows_every_voxel_at_six_pixels(opened: Callable[..., Any]) -> None:
+    page = opened(viewport={"width": 390, "height": 844})
+    page.wait_for_timeout(200)
+    assert narrowest_voxel(page) < 5
     page.click("#slice-pixels")
     page.wait_for_timeout(200)
-    assert colours_of(page, "slice-ct") != before
+    assert narrowest_voxel(page) >= 5  # one less than six where a border falls between two screen pixels
 
 
 def test_tables_sort_and_copy_as_numbers(opened: Callable[..., Any]) -> None:
@@ -175,7 +192,21 @@ def test_without_scripts_the_pictures_remain(opened: Callable[..., Any]) -> None
     assert page.locator("button:visible").count() == 0
 
 
+def sheets(pdf: bytes) -> int:
+    return pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ")
+
+
 def test_print_is_two_or_three_pages(opened: Callable[..., Any]) -> None:
-    page = opened()
-    pdf = page.pdf(prefer_css_page_size=True)
-    assert 2 <= pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ") <= 3
+    assert 2 <= sheets(opened().pdf(prefer_css_page_size=True)) <= 3
+
+
+@pytest.mark.parametrize("lines", [0, 6, 12, 18])
+def test_colours_alone_get_no_sheet(browser: Any, file: Path, tmp_path: Path, lines: int) -> None:
+    # With a few lines more above them the colours no longer fit below the pictures: the volumes follow at once.
+    longer = tmp_path / "longer.html"
+    text = file.read_text(encoding="utf-8")
+    longer.write_text(text.replace("<main>", "<p>More is said here.</p>" * lines + "<main>", 1), encoding="utf-8")
+    page = browser.new_page()
+    page.goto(longer.as_uri())
+    assert sheets(page.pdf(prefer_css_page_size=True)) == 2  # this page has no further measures
+    page.close()

@@ -11,8 +11,8 @@ from vastus.anatomy import LABELS, Label, Side
 
 
 def classes(
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of a table.")] = False,
-    colour_table: Annotated[bool, typer.Option("--ctbl", help="A 3D Slicer colour table instead of a table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of a table.")] = False,
+    colour_table: Annotated[bool, typer.Option("--ctbl", help="Print a colour table for 3D Slicer instead.")] = False,
 ) -> None:
     """List the values of a label map: structure, side, group and colour."""
     sided = [label for label in LABELS if label.side is not Side.UNKNOWN]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -18,6 +21,7 @@ from vastus.cli import (
     crossval,
     dataset,
     deidentify,
+    doctor,
     evaluate,
     export,
     import_labels,
@@ -33,14 +37,13 @@ from vastus.cli import (
 from vastus.cli import (
     app as app_command,
 )
-from vastus.errors import VastusError
+from vastus.errors import SettingsError, VastusError
 from vastus.version import __version__
 
 app = typer.Typer(
     name="vastus",
-    help="Every single thigh and hip muscle from a hip-to-knee CT. For research; not a medical device.",
+    help="Label each thigh and hip muscle in a hip-to-knee CT. For research; not a medical device.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -66,11 +69,12 @@ app.command("check-labels")(check_labels.check_labels)
 app.add_typer(dataset.app, name="dataset")
 app.command("node")(node.node)
 app.command("deidentify")(deidentify.deidentify)
+app.command("doctor")(doctor.doctor)
 app.command("warm")(warm.warm)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(asked: bool) -> None:
+    if asked:
         typer.echo(f"vastus {__version__}")
         raise typer.Exit
 
@@ -78,7 +82,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and stop.")
     ] = False,
 ) -> None:
     """Options of the program itself; commands follow."""
@@ -86,11 +90,22 @@ def _options(
 
 def run() -> None:
     """Entry point of the ``vastus`` program."""
+    _print_anything()
     try:
         app()
     except VastusError as error:
         typer.echo(f"vastus: {type(error).__name__}: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        named = SettingsError(
+            "A name is longer than this system takes.",
+            path=Path(str(error.filename or "")),
+            remedy="Give a shorter name of the file or folder.",
+        )
+        typer.echo(f"vastus: {type(named).__name__}: {named}", err=True)
+        sys.exit(named.exit_code)
     except SystemExit as stop:
         if stop.code == segment.INTERRUPTED:  # typer turns Ctrl-C into this exit code
             typer.echo(segment.STOPPED, err=True)
@@ -100,8 +115,15 @@ def run() -> None:
         raise
 
 
+def _print_anything() -> None:
+    """Put a question mark for a character that a terminal does not have (those of Windows, when written to a file)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and not stream.encoding.lower().startswith("utf"):
+            stream.reconfigure(errors="replace")
+
+
 def _leave(code: int) -> NoReturn:
-    """End at once. All is tidied up by now; the libraries' own unloading would take another half to two seconds."""
+    """End the process at once: everything is cleaned up, and the libraries would need up to two seconds to unload."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

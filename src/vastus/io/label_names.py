@@ -55,7 +55,7 @@ def _plain(name: str) -> str:
 
 
 def value_of(name: str) -> int | None:
-    """The label value that a name means; 0 for background, None for a name that is none of ours.
+    """Return the label value of a name; 0 for background, None for a name that Vastus does not know.
 
     Case, order, and what stands between words do not matter: ``femur_left``, ``Left femur``, ``FEMUR (L)``.
     """
@@ -100,7 +100,7 @@ def _names() -> dict[str, int]:
 
 
 def names_beside(path: Path) -> dict[int, str]:
-    """Names by value of nnU-Net's ``dataset.json`` or 3D Slicer's colour table beside a label map; empty without."""
+    """Read names by value beside a label map: ``dataset.json`` of nnU-Net or a 3D Slicer colour table; else empty."""
     for folder in (path.parent, path.parent.parent):
         names = _of_dataset(folder / DATASET_FILE)
         if names:
@@ -153,7 +153,7 @@ def _of_colour_table(path: Path) -> dict[int, str]:
 
 
 def renamed(array: NDArray[Any], names: Mapping[int, str], present: list[int], path: Path) -> NDArray[Any]:
-    """The label map with the values that its names mean.
+    """Return the label map with the values that its names mean.
 
     Args:
         array: whole numbers; ``UNLABELLED`` stays, if it has no name of its own.

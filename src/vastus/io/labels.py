@@ -34,8 +34,8 @@ def write_labels(volume: Volume, path: Path | str, *, like: Path | None = None, 
     Args:
         volume: values of ``anatomy.LABELS`` and 0.
         path: ends in ``.nii.gz``, ``.nii``, ``.nrrd`` or ``.mha``.
-        like: the NIfTI that was segmented, if it was one: its sform, qform and codes are copied bit by bit.
-        partly: ``UNLABELLED`` is allowed, too: a reference in which not everything was looked at.
+        like: the segmented scan, if it is a NIfTI: its sform, qform and codes are copied bit by bit.
+        partly: also allow ``UNLABELLED``, for a reference that nobody labelled completely.
 
     Raises:
         LabelError: a value that the anatomy table does not know.
@@ -52,7 +52,7 @@ def write_labels(volume: Volume, path: Path | str, *, like: Path | None = None, 
     if name.endswith(NIFTI_SUFFIXES):
         write_nifti_labels(checked, path, NiftiText(_DESCRIPTION, _label_table(present)), like)
     else:
-        write_itk_labels(checked, path, segment_list(present, checked.shape))
+        write_itk_labels(checked, path, segment_list(present, array))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,13 +64,13 @@ class LabelMap:
 
 
 def read_labels(path: Path | str, *, partly: bool = False) -> Volume:
-    """Read a label map; whole numbers stored as floats are taken.
+    """Read a label map; whole numbers stored as floats are accepted.
 
-    Where the file, or a table beside it, names its values, the names count (``vastus.io.label_names``).
+    If the file, or a table beside it, names its values, the names count (``vastus.io.label_names``).
 
     Args:
         path: NIfTI, NRRD or MetaImage.
-        partly: ``UNLABELLED`` is allowed, too: a reference in which not everything was looked at.
+        partly: also allow ``UNLABELLED``, for a reference that nobody labelled completely.
 
     Returns:
         uint8, values of ``anatomy.LABELS`` and 0 (and ``UNLABELLED``).
@@ -84,7 +84,7 @@ def read_labels(path: Path | str, *, partly: bool = False) -> Volume:
 
 
 def read_label_map(path: Path, *, partly: bool = False) -> LabelMap:
-    """As ``read_labels``, with warnings: orientation missing or contradictory, values whose meaning nobody says.
+    """Do the same as ``read_labels``, with warnings about the orientation and about values without a known meaning.
 
     Raises:
         MissingInputError, LabelError, UnreadableScanError, UnsupportedScanError, GeometryError: as ``read_labels``.
@@ -125,6 +125,15 @@ def _without_undecided(
 def read_labels_on(path: Path, scan: Volume, scan_path: Path, *, partly: bool = False) -> LabelMap:
     """Read a label map and put it onto the grid of its scan: a cropped or flipped one finds its place there.
 
+    Args:
+        path: file of the label map.
+        scan: the scan, whose grid is used.
+        scan_path: file of the scan, for messages.
+        partly: accept value 255, which means that nobody labelled the voxel.
+
+    Returns:
+        The label map on the grid of the scan, with warnings.
+
     Raises:
         GeometryError: its voxels are not those of the scan; says by how much, and names both files.
         MissingInputError, LabelError, UnreadableScanError, UnsupportedScanError: as ``read_labels``.
@@ -134,7 +143,16 @@ def read_labels_on(path: Path, scan: Volume, scan_path: Path, *, partly: bool = 
 
 
 def placed_on(labels: Volume, path: Path, scan: Volume, scan_path: Path) -> Volume:
-    """Labels on the grid of a scan, by whole voxels.
+    """Bring labels to the grid of a scan, by whole voxels.
+
+    Args:
+        labels: the label map.
+        path: its file, for messages.
+        scan: the scan, whose grid is used.
+        scan_path: file of the scan, for messages.
+
+    Returns:
+        The label map on the grid of the scan.
 
     Raises:
         GeometryError: as ``read_labels_on``.
@@ -151,7 +169,7 @@ def placed_on(labels: Volume, path: Path, scan: Volume, scan_path: Path) -> Volu
 
 
 def read_named_image(path: Path) -> ReadImage:
-    """An image of labels with the values of the file, and the names that its header has for them.
+    """Read an image of labels with the values of the file, and the names that its header has for them.
 
     Raises:
         MissingInputError: the path is not a file.
@@ -169,7 +187,7 @@ def read_named_image(path: Path) -> ReadImage:
 
 
 def _whole_values(array: NDArray[Any]) -> list[int] | None:
-    """The values that occur; None where one is no whole number."""
+    """Return the values that occur; None if one is no whole number."""
     if array.dtype == np.uint8:
         return [int(v) for v in np.flatnonzero(_occurring(array))]
     found = np.unique(array)
@@ -181,7 +199,7 @@ def _whole_values(array: NDArray[Any]) -> list[int] | None:
 def _as_label_values(
     array: NDArray[np.generic], path: Path, *, partly: bool
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """The label map as uint8, and which of the 256 values it holds; unknown ones are refused."""
+    """Return the label map as uint8, and which of the 256 values it holds; refuse unknown values."""
     known = np.zeros(256, dtype=bool)
     known[[0, *BY_VALUE]] = True
     known[UNLABELLED] = partly
@@ -204,7 +222,7 @@ def _refuse_unknown(values: list[float], path: Path) -> None:
 
 
 def _occurring(array: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which of the 256 values a uint8 array holds.
+    """Tell which of the 256 values a uint8 array holds.
 
     Most of a label map is background: eight voxels are looked at at a time, and counted only where one is not 0.
     """
@@ -221,7 +239,7 @@ def _occurring(array: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _label_table(present: list[Label]) -> str:
-    """All sided values, and the ones without a side that occur, so that the table of a cohort's files is the same."""
+    """List all sided values, and the occurring ones without a side, so that all files of a cohort have one table."""
     listed = [label for label in LABELS if label.side is not Side.UNKNOWN or label in present]
     rows = []
     for label in listed:

@@ -38,12 +38,12 @@ def labels_name(case: str) -> str:
 
 
 def image_path(folder: Path, case: str) -> Path:
-    """Say where the scan of a case lies in a data set."""
+    """Return the path of the scan of a case in a data set."""
     return folder / IMAGES / image_name(case)
 
 
 def labels_path(folder: Path, case: str) -> Path:
-    """Say where the label map of a case lies in a data set."""
+    """Return the path of the label map of a case in a data set."""
     return folder / LABELS / labels_name(case)
 
 

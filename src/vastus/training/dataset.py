@@ -307,7 +307,7 @@ def _files(folder: Path, ending: str) -> dict[str, Path]:
 def _check_case(case: TrainingCase, dataset: TrainingSet) -> tuple[list[str], set[int]]:
     try:
         _, labels = read_pair(case)
-        said = read_named_image(case.labels).names
+        header_names = read_named_image(case.labels).names
     except VastusError as error:
         return [f"{case.name}: {error.problem}"], set()
     values = {int(v) for v in np.flatnonzero(np.bincount(labels.array.ravel(order="K"), minlength=256))}
@@ -317,13 +317,13 @@ def _check_case(case: TrainingCase, dataset: TrainingSet) -> tuple[list[str], se
     unknown = sorted(values - allowed)
     if unknown:
         return [f"{case.name}: label values without a name: {', '.join(map(str, unknown))}"], values
-    return _contradicted_names(case, dataset, {v: said[v] for v in values if v and v in said}), values
+    return _contradicted_names(case, dataset, {v: header_names[v] for v in values if v and v in header_names}), values
 
 
-def _contradicted_names(case: TrainingCase, dataset: TrainingSet, said: Mapping[int, str]) -> list[str]:
+def _contradicted_names(case: TrainingCase, dataset: TrainingSet, header_names: Mapping[int, str]) -> list[str]:
     """Values whose name in the file's own header is another one than the data set's."""
     problems = []
-    for value, name in said.items():
+    for value, name in header_names.items():
         meant = value_of(name)
         if meant is None or value not in dataset.values:
             continue
