@@ -86,7 +86,8 @@ class Client:
             self.address + path, data=body, method=method, headers=self.headers | (headers or {})
         )
         try:
-            with urllib.request.urlopen(request, timeout=60) as response:
+            # Long enough for a first segmentation that compiles its kernels on a busy machine.
+            with urllib.request.urlopen(request, timeout=300) as response:
                 return Answer(response.status, response.headers, response.read())
         except urllib.error.HTTPError as error:
             return Answer(error.code, error.headers, error.read())
