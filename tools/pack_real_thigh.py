@@ -45,7 +45,7 @@ from vastus.evaluation.thigh_level import levels_of
 from vastus.io.atomic import write_text
 from vastus.io.labels import write_labels
 from vastus.io.scans import read_scan
-from vastus.refinement.outline import Polyline, Outline, OutlineSettings, Polygon, Strokes
+from vastus.refinement.outline import Outline, OutlineSettings, Polygon, Polyline, Strokes
 from vastus.refinement.outline_files import read_outline, write_outline
 from vastus.refinement.outlining import Outliner
 from vastus.volume import from_ras, to_ras
