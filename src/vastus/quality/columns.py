@@ -67,7 +67,8 @@ def likely_wrong(found: Mapping[int, Agreement]) -> tuple[str, ...]:
     if not wrong:
         return ()
     named = [
-        f"{_name(value)} (expected agreement {in_words(found[value])}; {100 * found[value].wrong:.0f}% likely wrong)"
+        f"{_name(value)} (expected agreement {in_words(found[value])}; "
+        f"chance of being wrong {100 * found[value].wrong:.0f}%)"
         for value in wrong[:MOST_NAMED]
     ]
     more = f"; and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
