@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: demo test check lint docs bench sbom audit clean
+.PHONY: demo test check lint docs bench wheel sbom audit clean
 
 $(VENV)/core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -42,6 +42,10 @@ docs: $(VENV)/test
 bench: $(VENV)/test
 	$(BIN)/python benchmarks/run.py
 
+wheel: $(VENV)/core  ## build the package and look into it
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	$(BIN)/python tools/check_wheel.py dist/vastus-*.whl
+
 sbom: $(VENV)/core  ## list of all packages and licences, CycloneDX
 	$(PYTHON) -m venv $(VENV)-audit
 	$(VENV)-audit/bin/python -m pip install --quiet cyclonedx-bom
@@ -54,4 +58,4 @@ audit: $(VENV)/core  ## known weaknesses of the installed packages; asks a publi
 	$(VENV)-audit/bin/pip-audit --path $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
 
 clean:
-	rm -rf $(VENV) $(VENV)-audit demo-out site sbom.cdx.json
+	rm -rf $(VENV) $(VENV)-audit dist demo-out site sbom.cdx.json

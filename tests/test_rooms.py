@@ -10,6 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "vastus"
 FLOORS: dict[str, int] = {
     "compiled": 0,
+    "priority": 0,
     "blocks": 0,
     "label_arrays": 1,
     "__init__": 11,
@@ -43,10 +44,12 @@ FLOORS: dict[str, int] = {
     "dicom": 7,
     "warm": 7,
     "formats": 8,
+    "importing": 8,
     "node": 9,
     "batch": 9,
     "annotation": 9,
     "app": 10,
+    "doctor": 10,
     "cli": 11,
     "__main__": 12,  # __init__ only names the public interface, and loads it when it is asked for
 }
@@ -63,6 +66,7 @@ INSIDE_ANNOTATION: dict[str, int] = {
     "models": 3,
     "project.uncertainty_queue": 4,  # asks the models
     "project.project": 5,  # where a project's parts come together
+    "first_labels": 6,
     "http": 6,
 }
 """Floors of the sub-rooms of annotation, and of single modules that lie on another than their room."""

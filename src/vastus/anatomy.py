@@ -183,7 +183,7 @@ class Structure:
         return Code("SCT", self.snomed, self.english) if isinstance(self.snomed, str) else None
 
     def label_value(self, side: Side) -> int:
-        """Value of this structure in a label map, on the given side."""
+        """Return the value of this structure in a label map, on the given side."""
         return side.offset + self.class_id
 
     @property
@@ -689,10 +689,10 @@ CLASS_OF_VALUE: bytes = bytes(BY_VALUE[v].structure.class_id if v in BY_VALUE el
 
 
 def class_of(value: int) -> int:
-    """Class id of a label value, whatever its side; 0 for background and for what no label map holds (0..255)."""
+    """Return the class id of a label value of any side; 0 for background and for unused values (0..255)."""
     return CLASS_OF_VALUE[value]
 
 
 def structures_of(group: Group) -> Iterator[Structure]:
-    """The structures of one group, in the order of their ids."""
+    """Return the structures of one group, in the order of their ids."""
     return (s for s in STRUCTURES if s.group is group)

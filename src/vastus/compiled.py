@@ -28,8 +28,7 @@ def cache_folder(package: Path, environment: Mapping[str, str]) -> Path | None:
     """
     if VARIABLE in environment or _writable(package / "__pycache__"):
         return None
-    users = environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME") or "~").expanduser() / ".cache"
-    if os.name != "posix" or _writable(Path(users)):
+    if os.name != "posix" or _writable(_users_cache(environment)):
         return None
     folder = Path(tempfile.gettempdir()) / f"vastus-compiled-{os.getuid()}"
     try:
@@ -40,6 +39,25 @@ def cache_folder(package: Path, environment: Mapping[str, str]) -> Path | None:
     # What lies in it is run: it must be ours, and nobody else's to write to.
     ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
     return folder if ours else Path(tempfile.mkdtemp(prefix="vastus-compiled-"))
+
+
+def keeps_compiled_loops(package: Path, environment: Mapping[str, str]) -> bool:
+    """Say whether numba finds a place to keep compiled loops in: the named one, beside the package, or the user's.
+
+    Args:
+        package: folder of the package.
+        environment: of the process.
+    """
+    if VARIABLE in environment:
+        return _writable(Path(environment[VARIABLE]))
+    return _writable(package / "__pycache__") or _writable(_users_cache(environment))
+
+
+def _users_cache(environment: Mapping[str, str]) -> Path:
+    """The user's folder for what can be made again."""
+    if os.name == "nt":
+        return Path(environment.get("LOCALAPPDATA") or Path(environment.get("USERPROFILE") or "~").expanduser())
+    return Path(environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME") or "~").expanduser() / ".cache")
 
 
 def _writable(folder: Path) -> bool:

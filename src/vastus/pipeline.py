@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vastus.errors import OutputError
 from vastus.inference.predictor import OnProgress, Predictor, Segmentation, compute_threads
-from vastus.io.atomic import cleaned_up, ensure_folder, hidden_path
+from vastus.io.atomic import cleaned_up, ensure_folder, hidden_path, put_in_place, remove_old
 from vastus.io.csv_tables import VolumeRow
 from vastus.io.folders import is_there
 from vastus.io.labels import write_labels
@@ -55,15 +55,15 @@ _LIBRARIES: Final = ("numpy", "numba", "openvino", "onnxruntime", "torch", "Simp
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SegmentedScan:
-    """What was written for one scan, and what it was made of.
+    """The results of one scan, and the data they were made from.
 
     Attributes:
         folder: holds labels, table, page and record.
         scan: as read.
         segmentation: labels on the grid of the scan, warnings, times.
         rows: the rows of ``volumes.csv``.
-        record: what ``run.json`` says.
-        measured: the measures, of which the tables were made.
+        record: contents of ``run.json``.
+        measured: the measures from which the tables were made.
     """
 
     folder: Path
@@ -76,7 +76,7 @@ class SegmentedScan:
 
 @dataclass(frozen=True, slots=True)
 class ScanRequest:
-    """What to segment.
+    """One scan to segment, with its options.
 
     Attributes:
         path: file, folder or zip.
@@ -84,7 +84,7 @@ class ScanRequest:
         subject: name in the tables; None: taken from the path.
         series: DICOM series to take.
         page: draw the page too.
-        facts: what is known of the person: then published values of that sex, age and size stand beside the measures.
+        facts: sex, age and size of the person, if known; the measures are then compared with published values.
         settings: how to measure; None: the default thresholds and levels.
     """
 
@@ -101,8 +101,8 @@ def segment(scan: Volume | Scan | Path | str, *, predictor: Predictor | None = N
     """Label every muscle and bone of one scan, in memory.
 
     Args:
-        scan: a file, DICOM folder or zip; or what ``read_scan`` gave; or a ``Volume`` in HU.
-        predictor: loaded weights, to use for many scans; ``None``: the default weights, loaded once and kept.
+        scan: a file, DICOM folder or zip; or a ``Scan`` of ``read_scan``; or a ``Volume`` in HU.
+        predictor: loaded weights, for many scans; ``None``: the default weights, which are loaded once and kept.
 
     Returns:
         Labels on the grid of the scan (values of ``vastus.LABELS`` and 0), confidence, warnings, times.
@@ -278,7 +278,7 @@ def write_scan_page(path: Path, ct: Volume, labels: Volume, measured: MeasuredSc
 
 
 def _details(predictor: Predictor, scan: Scan, segmentation: Segmentation, subject: str) -> dict[str, Any]:
-    """The run record without times. No header value of a patient is in it."""
+    """Make the run record without times. No header value of a patient is in it."""
     info = predictor.bundle.info
     return {
         "record_version": RECORD_VERSION,
@@ -303,7 +303,7 @@ def _details(predictor: Predictor, scan: Scan, segmentation: Segmentation, subje
 
 
 def versions() -> dict[str, str]:
-    """Versions of Vastus, Python and the libraries that shape a result."""
+    """Return the versions of Vastus, Python and the libraries that shape a result."""
     found = {"vastus": __version__, "python": platform.python_version()}
     for name in _LIBRARIES:
         try:
@@ -316,12 +316,12 @@ def versions() -> dict[str, str]:
 def _move(staging: Path, folder: Path) -> None:
     """Put finished files in place; an older record goes first, so that no mixture ever carries one."""
     for name in (RECORD_FILE, *FURTHER_FILES):
-        (folder / name).unlink(missing_ok=True)
+        remove_old(folder / name)
     for name in (LABELS_FILE, VOLUMES_FILE, MEASURES_FILE, LEVELS_FILE, PAGE_FILE, RECORD_FILE):
         if (staging / name).exists():
-            (staging / name).replace(folder / name)
+            put_in_place(staging / name, folder / name)
         else:  # an older run's page would not belong to these labels
-            (folder / name).unlink(missing_ok=True)
+            remove_old(folder / name)
 
 
 def _timed(call: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, float]:

@@ -51,7 +51,7 @@ class PreprocessingSettings:
     antialias: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse values with which no step could work."""
+        """Refuse values with which a step can't work."""
         low, high = self.hu_window
         if not low < high:
             raise SettingsError(f"hu_window must rise, got {self.hu_window}.")
@@ -59,12 +59,12 @@ class PreprocessingSettings:
             raise SettingsError("gamma, spacing_mm and window_size must be positive.")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> PreprocessingSettings:
-        """Read what ``to_dict`` wrote; unknown or missing names are refused."""
+        """Read the result of ``to_dict``; refuse unknown or missing names."""
         names = {field.name for field in dataclasses.fields(cls)}
         if set(values) != names:
             odd = sorted(set(values) ^ names)
@@ -92,7 +92,7 @@ class Preprocessed:
 
 
 def normalise_hu(hu: NDArray[Any], settings: PreprocessingSettings) -> FloatImage:
-    """Steps 1 and 2: clip to the window, scale to 0..1, raise to gamma. Any shape, float32 out."""
+    """Clip HU to the window, scale to 0..1 and raise to gamma (steps 1 and 2). Any shape in, float32 out."""
     low, high = settings.hu_window
     scaled = (np.asarray(hu, dtype=np.float32) - np.float32(low)) / np.float32(high - low)
     np.clip(scaled, 0.0, 1.0, out=scaled)
@@ -100,13 +100,13 @@ def normalise_hu(hu: NDArray[Any], settings: PreprocessingSettings) -> FloatImag
 
 
 def normalise_hu_tensor(hu: Tensor, settings: PreprocessingSettings) -> Tensor:
-    """Do the same as ``normalise_hu`` where the voxels are, on any device: float tensor of any shape in and out."""
+    """Do the same as ``normalise_hu`` for a float tensor of any shape, on its own device."""
     low, high = settings.hu_window
     return ((hu - low) / (high - low)).clamp(0.0, 1.0) ** settings.gamma
 
 
 def preprocess(scan: Volume, settings: PreprocessingSettings) -> Preprocessed:
-    """All five steps: scan in HU, any orientation -> network input.
+    """Turn a scan in HU, in any orientation, into the input of the network (all five steps).
 
     Raises:
         UnsupportedScanError: nothing in the scan is dense enough to be a body.
@@ -126,7 +126,7 @@ def preprocess(scan: Volume, settings: PreprocessingSettings) -> Preprocessed:
 
 
 def body_box(upright: Volume, settings: PreprocessingSettings) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """Step 3: the box of the body, in voxels of the RAS scan, all slices kept that hold body.
+    """Find the box of the body (step 3), in voxels of the RAS scan; all slices with body are kept.
 
     Found on a coarse grid (about 4 mm). Table, clothes and lines are thin: an opening of the mask drops them, and
     of what remains only parts of at least a fiftieth of the largest count, so that both legs stay, cut ones too.
@@ -156,7 +156,12 @@ def _box_of(
 def body_mask(
     upright: Volume, settings: PreprocessingSettings, coarse_mm: float = 4.0
 ) -> tuple[NDArray[np.bool_], tuple[float, float, float]]:
-    """The body without table and clothes, on a grid of about ``coarse_mm`` that covers the whole scan.
+    """Find the body without table and clothes, on a grid of about ``coarse_mm`` that covers the whole scan.
+
+    Args:
+        upright: scan in HU, RAS order.
+        settings: the HU threshold of the body.
+        coarse_mm: smallest spacing of the mask's grid.
 
     Returns:
         The mask, and the exact spacing of its grid in mm.

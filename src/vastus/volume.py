@@ -64,14 +64,14 @@ class Volume:
         return float(abs(np.linalg.det(self.affine[:3, :3])))
 
     def same_grid(self, other: Volume) -> bool:
-        """Whether both have the same shape and no voxel lies a quarter of its size from its fellow.
+        """Tell whether both shapes are equal and no voxel lies more than a quarter of its size from its partner.
 
         Programs round sizes and directions when they save, so that a long scan may differ by more than a short one.
         """
         return self.shape == other.shape and self._corners_apart(other) < _GRID_TOLERANCE
 
     def difference_to(self, other: Volume) -> str:
-        """In words, how the grid of another volume differs: voxels, size, direction, place. Empty for the same grid."""
+        """Describe how the grid of another volume differs: voxels, size, direction, place. Empty for the same grid."""
         if self.same_grid(other):
             return ""
         if self.shape != other.shape:
@@ -92,14 +92,14 @@ class Volume:
         )
 
     def _corners_apart(self, other: Volume) -> float:
-        """How far the corners of the two grids lie apart at most, in voxels of this one."""
+        """Compute the largest distance between the corners of the two grids, in voxels of this one."""
         corners = np.array([[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
         corners[:, :3] *= np.array(self.shape) - 1
         away = np.linalg.inv(self.affine) @ (self.affine - other.affine) @ corners.T
         return float(np.abs(away[:3]).max())
 
     def with_array(self, array: AnyArray) -> Volume:
-        """Another array on the same grid."""
+        """Return a volume with another array on the same grid."""
         if array.shape != self.array.shape:
             raise GeometryError(f"Array of shape {array.shape} does not fit the grid {self.array.shape}.")
         return Volume(array, self.affine)
@@ -118,7 +118,7 @@ class AxisOrder:
 
 
 def axis_order(affine: Affine) -> AxisOrder:
-    """The assignment of array axes to world axes that an affine means, the nearest one for an oblique scan.
+    """Find the world axis of each array axis; for an oblique scan, the nearest one.
 
     Each world axis gets a different array axis; of the six assignments the one with the largest sum of absolute
     direction cosines is taken, so that 45-degree scans can't map two axes onto one.
@@ -157,7 +157,18 @@ def from_ras(array: AnyArray, original: Volume) -> Volume:
 
 
 def crop(volume: Volume, start: tuple[int, int, int], stop: tuple[int, int, int]) -> Volume:
-    """The box ``start`` (included) to ``stop`` (excluded), in voxels; the affine follows."""
+    """Cut out the box from ``start`` (included) to ``stop`` (excluded), in voxels; the affine follows.
+
+    Args:
+        volume: array of any type.
+        start, stop: first voxel, and the one after the last, on each axis.
+
+    Returns:
+        The part of the volume, as a view.
+
+    Raises:
+        GeometryError: the box is empty or does not lie inside the grid.
+    """
     if any(a < 0 or b > n or a >= b for a, b, n in zip(start, stop, volume.shape, strict=True)):
         raise GeometryError(f"Box {start}..{stop} does not lie inside the grid {volume.shape}.")
     affine = volume.affine.copy()
@@ -167,7 +178,16 @@ def crop(volume: Volume, start: tuple[int, int, int], stop: tuple[int, int, int]
 
 
 def paste(array: AnyArray, shape: tuple[int, int, int], start: tuple[int, int, int]) -> AnyArray:
-    """Put a cropped array back into zeros of the full shape: the inverse of ``crop``."""
+    """Put a cropped array back into zeros of the full shape: the inverse of ``crop``.
+
+    Args:
+        array: the cropped array.
+        shape: full shape in voxels.
+        start: first voxel of the array in the full shape.
+
+    Returns:
+        A new array of the full shape and the same type.
+    """
     full = np.zeros(shape, dtype=array.dtype)
     window = tuple(slice(a, a + n) for a, n in zip(start, array.shape, strict=True))
     full[window] = array
@@ -175,7 +195,7 @@ def paste(array: AnyArray, shape: tuple[int, int, int], start: tuple[int, int, i
 
 
 def place_on(labels: Volume, target: Volume) -> Volume | None:
-    """Put labels onto another grid by whole voxels, where each labelled voxel is one of it.
+    """Put labels onto another grid by whole voxels; each labelled voxel must be a voxel of that grid.
 
     Flipped, transposed, cropped and padded ones find their place; nothing is resampled.
 
@@ -214,9 +234,17 @@ def place_on(labels: Volume, target: Volume) -> Volume | None:
 
 
 def centred_affine(affine: Affine, shape: tuple[int, int, int], new_shape: tuple[int, int, int]) -> Affine:
-    """Affine of a grid with ``new_shape`` voxels that covers the same box as ``shape`` voxels of ``affine``.
+    """Compute the affine of a grid with ``new_shape`` voxels over the same box as ``shape`` voxels of ``affine``.
 
     The outer faces of the two grids coincide (not the centres of the outer voxels).
+
+    Args:
+        affine: (4, 4) in mm.
+        shape: voxels of the grid of ``affine``.
+        new_shape: voxels of the new grid.
+
+    Returns:
+        Affine of the new grid, (4, 4) in mm.
     """
     scale = np.array(shape, dtype=np.float64) / np.array(new_shape, dtype=np.float64)
     result = affine.copy()
@@ -228,13 +256,22 @@ def centred_affine(affine: Affine, shape: tuple[int, int, int], new_shape: tuple
 def shape_for_spacing(
     shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], new_spacing_mm: tuple[float, float, float]
 ) -> tuple[int, int, int]:
-    """Number of voxels, at least one an axis, with which a grid comes closest to the new spacing."""
+    """Compute the number of voxels (at least one for each axis) that comes closest to the new spacing.
+
+    Args:
+        shape: voxels of the grid.
+        spacing_mm: its spacing.
+        new_spacing_mm: spacing of the new grid.
+
+    Returns:
+        Voxels of the new grid on each axis.
+    """
     i, j, k = (max(1, round(n * old / new)) for n, old, new in zip(shape, spacing_mm, new_spacing_mm, strict=True))
     return i, j, k
 
 
 def resample_like(volume: Volume, target: Volume, *, order: int, outside: float = 0.0) -> Volume:
-    """Resample onto the grid of another volume, whatever the two directions are.
+    """Resample onto the grid of another volume, whatever the directions of the two are.
 
     Args:
         volume: what to resample.

@@ -8,11 +8,11 @@ from vastus.volume import Volume
 def test_large_scans_get_coarser_and_small_ones_stay() -> None:
     affine = np.diag([0.8, 0.8, 1.0, 1.0])
     large = Volume(np.broadcast_to(np.int16(0), (512, 512, 450)), affine)
-    assert factors_for(large) == (2, 2, 2)
+    assert factors_for(large) == (3, 3, 2)
     assert factors_for(Volume(np.broadcast_to(np.int16(0), (200, 200, 60)), affine)) == (1, 1, 1)
     assert factors_for(Volume(np.broadcast_to(np.int16(0), (512, 512, 450)), np.diag([0.8, 0.8, 5.0, 1.0]))) == (
-        3,
-        3,
+        4,
+        4,
         1,
     )
 

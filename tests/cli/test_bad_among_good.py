@@ -150,7 +150,7 @@ def test_a_case_that_can_not_be_scored(tmp_path: Path, monkeypatch: pytest.Monke
     out = tmp_path / "out"
     given = (tmp_path / "first", tmp_path / "reference", "--second", tmp_path / "second", "-o", out)
     done = run(*given, command="evaluate")
-    assert done.exit_code == 2 and "2 case(s) are in no number, they failed: cut, lost" in done.output
+    assert done.exit_code == 2 and "2 case(s) failed and are not in the numbers: cut, lost" in done.output
     assert {row["subject"] for row in csv.DictReader((out / "scores.csv").open())} == {"a", "b"}
     assert set(json.loads((out / "evaluation.json").read_text())["failed"]) == {"cut", "lost"}
     assert "2 case(s) could not be scored" in (out / "summary.md").read_text()

@@ -17,17 +17,32 @@ def output(*arguments: str) -> str:
     return result.output
 
 
-def test_json_lists_value_structure_side_group_and_colour():
+def test_json_lists_everything_that_a_label_is_known_by():
     rows = json.loads(output("--json"))
     assert len(rows) == 58
     assert rows[0] == {
         "value": 101,
+        "key": "sartorius_right",
         "structure": "sartorius",
         "side": "right",
+        "english": "Sartorius",
+        "latin": "Musculus sartorius",
+        "abbreviation": "SAR",
         "group": "anterior",
         "colour": list(STRUCTURES[0].colour),
+        "snomed": "12595009",
+        "totalsegmentator": "sartorius_right",
     }
-    assert [row["value"] for row in rows] == [label.value for label in SIDED]
+    assert [(row["value"], row["key"]) for row in rows] == [(label.value, label.name) for label in SIDED]
+
+
+def test_json_gives_other_names_only_where_they_mean_the_same():
+    rows = {row["key"]: row for row in json.loads(output("--json"))}
+    assert rows["hip_bone_left"]["totalsegmentator"] == "hip_left"
+    assert rows["hip_bone_left"]["snomed"] is None  # a private code: two sources do not agree
+    # There iliopsoas is all three of ours, and quadriceps all four.
+    assert rows["iliopsoas_left"]["totalsegmentator"] is None
+    assert rows["vastus_medialis_right"]["totalsegmentator"] is None
 
 
 def test_colour_table_is_slicers():

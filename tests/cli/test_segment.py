@@ -306,7 +306,7 @@ def test_published_values_stand_beside_where_the_person_is_known(tmp_path: Path,
 
 def test_a_person_goes_with_one_scan_and_is_checked_first(tmp_path: Path) -> None:
     for arguments, said in (
-        ((tmp_path / "a", tmp_path / "b", "--sex", "M"), "single input"),
+        ((tmp_path / "a", tmp_path / "b", "--sex", "M"), "single scan"),
         ((tmp_path / "a", "--sex", "x"), "M or F"),
         ((tmp_path / "a", "--height-cm", "1.7"), "looks like metres"),
     ):

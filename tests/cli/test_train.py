@@ -49,10 +49,13 @@ def test_a_data_set_is_trained_on_continued_and_exported(tmp_path: Path) -> None
     common = ["train", "--data", str(data), "-o", str(run), "--workers", "0", "--threads", "1"]
     first = runner.invoke(app, [*common, "--config", str(tmp_path / "run.json"), "--steps", "2"])
     assert first.exit_code == 0, first.output
+    stages = ["reading settings", "checking 2 of 2: case1", "preparing 1 of 2: case0", "training"]
+    places = [first.output.index(stage) for stage in stages]
+    assert places == sorted(places) and places[0] == len("vastus train: ")
     # The settings are in the run: only the new length has to be given.
     second = runner.invoke(app, [*common, "--steps", "3"])
     assert second.exit_code == 0, second.output
-    assert "continues at step 2" in second.output
+    assert "continues at step 2" in second.output and "preparing" not in second.output
     assert json.loads((run / "config.json").read_text())["seed"] == 5
     exported = runner.invoke(app, ["export", str(run), "-o", str(tmp_path / "bundle"), "--name", "phantom"])
     assert exported.exit_code == 0, exported.output

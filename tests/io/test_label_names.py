@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 from vastus.anatomy import BY_VALUE, LABELS, Side
 from vastus.errors import LabelError
-from vastus.io.label_names import value_of
+from vastus.io.label_names import split_side, value_of
 from vastus.io.labels import read_label_map, read_labels
 from vastus.io.nifti import NiftiText, write_nifti_labels
 from vastus.volume import Volume
@@ -163,3 +163,28 @@ def test_every_name_is_its_own_and_others_are_none():
         assert value_of(title) == label.value
     assert [value_of(n) for n in ("Segment_1", "left", "liver", "")] == [None, None, None, 0]
     assert value_of("Background") == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("femur_left", ("femur", Side.LEFT)),
+        ("Left Femur", ("femur", Side.LEFT)),
+        ("FEMUR (R)", ("femur", Side.RIGHT)),
+        ("rib_left_1", ("rib left 1", Side.UNKNOWN)),
+        ("left", ("left", Side.UNKNOWN)),
+        ("spleen", ("spleen", Side.UNKNOWN)),
+    ],
+)
+def test_a_side_is_parted_from_a_name(name: str, expected: tuple[str, Side]) -> None:
+    assert split_side(name) == expected
+
+
+def test_unlabelled_voxels_stay_when_a_table_renumbers_the_others(tmp_path: Path) -> None:
+    array = np.zeros((4, 4, 4), np.uint8)
+    array[:, 0, 0] = [1, 255, 255, 0]
+    (tmp_path / "labelsTr").mkdir()
+    nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / "labelsTr" / "a.nii.gz")
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "femur": 1, "ignore": 255}}))
+    found = read_labels(tmp_path / "labelsTr" / "a.nii.gz", partly=True)
+    assert found.array[:, 0, 0].tolist() == [28, 255, 255, 0]

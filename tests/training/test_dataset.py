@@ -113,3 +113,34 @@ def test_nothing_there_is_refused(tmp_path: Path) -> None:
 def test_names_are_split_into_structure_and_side() -> None:
     assert split_name("gluteus_maximus_left") == ("gluteus_maximus", Side.LEFT)
     assert split_name("femur") == ("femur", Side.UNKNOWN)
+
+
+def test_left_and_right_of_one_set_are_one_label_to_a_network(tmp_path: Path) -> None:
+    write_data_set(tmp_path, 1)
+    adductors = ["adductor_longus", "adductor_brevis"]
+    description = {
+        "labels": {"background": 0, "femur": 1, "mass_right": 61, "mass_left": 62, "nobody": 63},
+        "merged": {"mass_right": adductors, "mass_left": adductors, "nobody": ["background", "gracilis"]},
+    }
+    (tmp_path / "dataset.json").write_text(json.dumps(description))
+    dataset = read_dataset(tmp_path)
+    table = dataset.lookup(dataset.classes)
+    assert table[61] == table[62] == len(dataset.classes) and table[63] == len(dataset.classes) + 1
+    assert dataset.merged_classes(dataset.classes)[0] == ("adductor_brevis", "adductor_longus")
+
+
+def test_what_nobody_drew_is_a_class_only_for_weights_that_know_it(tmp_path: Path) -> None:
+    write_data_set(tmp_path, 1)
+    description = {
+        "labels": {"background": 0, "femur": 1, "nobody": 63},
+        "merged": {"nobody": ["background", "gracilis", "sartorius"]},
+    }
+    (tmp_path / "dataset.json").write_text(json.dumps(description))
+    dataset = read_dataset(tmp_path)
+    assert dataset.classes == ("background", "femur")
+    assert dataset.merged_classes(dataset.classes) == (("background",),)
+    assert dataset.classes_beside(("femur", "gracilis")) == ("background", "gracilis", "femur")
+    # In a run that knows all three, 0 is still background: the data set says where it is not.
+    known = ("background", "sartorius", "gracilis", "femur")
+    assert dataset.lookup(known)[0] == 0
+    assert dataset.merged_classes(known) == (("background", "sartorius", "gracilis"),)

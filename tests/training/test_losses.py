@@ -89,7 +89,7 @@ def _by_hand(logits: torch.Tensor, labels: torch.Tensor) -> float:
         overlap = sum(float(a) for a, t in zip(at_label, target, strict=True) if t == name)
         predicted = 0.0
         for p, t in zip(probability, target, strict=True):
-            mine = members if t < classes or t == name or name >= classes else members & ~MERGED[t - classes]
+            mine = members if t < classes or t == name else members & ~MERGED[t - classes]
             if not (name >= classes and t < classes and bool(members[t])):
                 predicted += float(p[mine].sum())
         scores.append(2 * overlap / (predicted + target.count(name)))
@@ -118,6 +118,15 @@ def test_which_member_is_right_carries_no_loss() -> None:
     assert float(dice_cross_entropy(one, labels, merged=MERGED)) == pytest.approx(0.0, abs=1e-4)
     assert float(dice_cross_entropy(other, labels, merged=MERGED)) == pytest.approx(0.0, abs=1e-4)
     assert float(dice_cross_entropy(wrong, labels, merged=MERGED)) > 1.0
+
+
+def test_a_member_of_two_merged_labels_is_right_under_both() -> None:
+    overlapping = torch.tensor([[False, True, True, False, False], [False, False, True, True, False]])
+    labels = torch.full((1, 4, 4, 4), 5, dtype=torch.uint8)
+    labels[:, :2] = 6
+    logits = torch.full((1, 5, 4, 4, 4), -20.0)
+    logits[:, 2] = 20.0
+    assert float(dice_cross_entropy(logits, labels, merged=overlapping)) == pytest.approx(0.0, abs=1e-4)
 
 
 def test_merged_labels_that_do_not_occur_change_nothing() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from vastus.annotation.refusals import BadNameError
+from vastus.io.file_names import is_device_name, no_device
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _LONGEST_NOTE = 2000
@@ -15,12 +16,13 @@ def checked_name(name: str, what: str) -> str:
     """The name, if it may be one.
 
     Raises:
-        BadNameError: empty, too long, with a separator, a leading dot or another character that a name may not hold.
+        BadNameError: empty, too long, with a separator, a dot at its ends or another character that a name may not
+            hold, or that of a device of Windows.
     """
-    if not _NAME.fullmatch(name) or ".." in name:
+    if not _NAME.fullmatch(name) or ".." in name or name.endswith(".") or is_device_name(name):
         raise BadNameError(
             f"This can't be the name of a {what}.",
-            remedy="Use letters, digits, dot, hyphen and underscore, 128 at most, not starting with a dot.",
+            remedy="Use letters, digits, dot, hyphen, underscore, 128 at most; no dot at the ends, nothing like CON.",
         )
     return name
 
@@ -32,7 +34,7 @@ def name_from(text: str, what: str) -> str:
             text = text[: -len(suffix)]
             break
     tidy = re.sub(r"[^A-Za-z0-9._-]+", "_", text)
-    return checked_name(re.sub(r"\.{2,}", ".", tidy).lstrip(".-")[:128], what)
+    return checked_name(no_device(re.sub(r"\.{2,}", ".", tidy).lstrip(".-")[:128].rstrip("."))[:128], what)
 
 
 def tidy_note(text: str) -> str:

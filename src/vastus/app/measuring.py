@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vastus.anatomy import UNLABELLED
-from vastus.io.atomic import cleaned_up, hidden_path
+from vastus.io.atomic import cleaned_up, hidden_path, put_in_place
 from vastus.io.csv_tables import write_volume_rows
 from vastus.io.labels import read_labels, write_labels
 from vastus.io.scans import read_scan
@@ -70,4 +70,4 @@ def measure_again(scan_path: Path, labels_path: Path, folder: Path, named: tuple
         write_page(staging / PAGE_FILE, scan, labels, rows, page, measures)
         (staging / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         for name in (LABELS_FILE, VOLUMES_FILE, MEASURES_FILE, LEVELS_FILE, PAGE_FILE, RECORD_FILE):
-            (staging / name).replace(folder / name)
+            put_in_place(staging / name, folder / name)

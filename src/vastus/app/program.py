@@ -121,6 +121,6 @@ def _listen(start: Start) -> socket.socket:
     raise SettingsError(f"Port {start.port} is taken.", remedy="Give another --port, or none.")
 
 
-def _show(address: str, wanted: bool) -> None:
-    if wanted and address:
+def _show(address: str, open_browser: bool) -> None:
+    if open_browser and address:
         webbrowser.open(address)

@@ -110,16 +110,16 @@ class Runner:
 
     def _do(self, task: Task) -> None:
         try:
-            said = self._ask({"work": task.work.value} | task.request | self._options)
+            answer = self._ask({"work": task.work.value} | task.request | self._options)
         except (OSError, ValueError):  # its streams ended, or were closed under our hands
-            said = None
+            answer = None
         if self._cancelled or self._tasks.closed:
             return
-        if said is None:
+        if answer is None:
             self._end_worker()
             self._tasks.fail(task.id, _DIED, _DIED_REMEDY)
-        elif not said.get("ok"):
-            self._tasks.fail(task.id, str(said.get("problem", "")), str(said.get("remedy", "")))
+        elif not answer.get("ok"):
+            self._tasks.fail(task.id, str(answer.get("problem", "")), str(answer.get("remedy", "")))
         else:
             self._learn(self._finished(task))
             self._tasks.remove(task.id)
@@ -133,11 +133,11 @@ class Runner:
         if self._cancelled:
             return None
         for line in worker.stdout:
-            said: dict[str, Any] = json.loads(line)
-            if "ok" in said:
-                return said
+            message: dict[str, Any] = json.loads(line)
+            if "ok" in message:
+                return message
             with self._guard:
-                self._step.note(said["stage"], said["done"], said["total"])
+                self._step.note(message["stage"], message["done"], message["total"])
         return None
 
     def _learn(self, seconds: Mapping[str, float]) -> None:

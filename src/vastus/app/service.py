@@ -27,6 +27,7 @@ from vastus.app.tasks import Task, Tasks, TaskState, Work
 from vastus.batch.inputs import LIST_SUFFIXES, find_scans
 from vastus.batch.scan_names import clean_name
 from vastus.errors import MissingInputError, SettingsError, VastusError
+from vastus.io.atomic import hidden_path, put_in_place
 from vastus.io.csv_tables import read_volume_rows, write_volume_rows
 from vastus.io.edited_tables import TABLE_SUFFIXES
 from vastus.io.labels import read_labels
@@ -106,11 +107,11 @@ class App:
             taken = self._uploads.get(upload)
             if taken is None:
                 raise UnknownItemError("This upload is over.", remedy="Drop the scan again.")
-            wanted, number = "/".join(parts), 1
-            while wanted in taken:
+            stored_name, number = "/".join(parts), 1
+            while stored_name in taken:
                 number += 1
-                wanted = "/".join([*parts[:-1], f"{number}_{parts[-1]}"])
-            path = taken[wanted] = self.layout.incoming / upload / wanted
+                stored_name = "/".join([*parts[:-1], f"{number}_{parts[-1]}"])
+            path = taken[stored_name] = self.layout.incoming / upload / stored_name
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -241,7 +242,10 @@ class App:
         """Remove a result, and the scan if it was dropped in; what was opened for correction stays there."""
         result = self.results.get(name)
         kept = str(result.facts().get("kept", ""))
-        shutil.rmtree(result.folder)
+        # Aside first: on Windows a file that is open would stop the removal half way.
+        aside = hidden_path(result.folder.parent)
+        put_in_place(result.folder, aside)
+        shutil.rmtree(aside, ignore_errors=True)
         self._drop_scan(kept)
 
     def _task(self, task_id: str) -> Task:
@@ -435,13 +439,13 @@ def _safe_part(part: str) -> str:
     return cleaned[-_LONGEST_PART:].lstrip(".") or "_"
 
 
-def _unused(wanted: str, taken: Iterable[str], joint: str = " ") -> str:
+def _unused(base_name: str, taken: Iterable[str], joint: str = " ") -> str:
     """A name that nothing has: the second ``scan`` is ``scan 2``. On some disks case makes no other name."""
     folded = {name.casefold() for name in taken}
-    name, number = wanted, 1
+    name, number = base_name, 1
     while name.casefold() in folded:
         number += 1
-        name = f"{wanted}{joint}{number}"
+        name = f"{base_name}{joint}{number}"
     return name
 
 

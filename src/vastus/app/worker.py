@@ -79,12 +79,12 @@ def _segment(request: dict[str, Any], say: Say) -> None:
     def tell(progress: Progress) -> None:
         say({"stage": progress.stage.value, "done": progress.done, "total": progress.total})
 
-    wanted = ScanRequest(
+    scan_request = ScanRequest(
         Path(request["source"]), Path(request["folder"]), request["subject"], request.get("series") or None
     )
     predictor = _predictor(request.get("weights") or "", request.get("threads") or 0)
     say({"stage": "read", "done": 0, "total": 0})
-    segment_to_folder(predictor, wanted, on_progress=tell)
+    segment_to_folder(predictor, scan_request, on_progress=tell)
 
 
 @cache

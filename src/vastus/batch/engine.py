@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,20 +51,20 @@ class WorkerPlan:
     threads: int
 
 
-def plan_workers(wanted: int | None, threads: int | None, worker_bytes: int) -> WorkerPlan:
+def plan_workers(workers: int | None, threads: int | None, worker_bytes: int) -> WorkerPlan:
     """As many workers as cores and free memory allow, one thread each while there are cores for all.
 
     Args:
-        wanted: number of workers asked for; None: the most that fit.
+        workers: number asked for; None: the most that fit.
         threads: of each worker, asked for; None: the cores shared out.
         worker_bytes: memory one worker needs at its peak; 0: not known.
     """
     cores = core_count()
-    if wanted is None:
+    if workers is None:
         memory = free_memory_bytes()
         fit = max(1, int(memory * _MEMORY_SHARE) // (worker_bytes or ASSUMED_WORKER_BYTES)) if memory else 1
-        wanted = max(1, min(cores // (threads or 1), fit))
-    return WorkerPlan(wanted, threads or max(1, cores // wanted))
+        workers = max(1, min(cores // (threads or 1), fit))
+    return WorkerPlan(workers, threads or max(1, cores // workers))
 
 
 def visible_gpus(count: int) -> tuple[str, ...]:
@@ -90,6 +92,8 @@ def free_memory_bytes() -> int:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
     except (OSError, StopIteration, ValueError):
+        if sys.platform == "win32":
+            return _free_on_windows()
         names: Any = getattr(os, "sysconf_names", {})
         if "SC_PHYS_PAGES" not in names:
             return 0
@@ -101,3 +105,27 @@ def free_memory_bytes() -> int:
     except (OSError, ValueError):
         pass
     return free
+
+
+class _MemoryStatus(ctypes.Structure):
+    """MEMORYSTATUSEX of Windows."""
+
+    _fields_ = (
+        ("length", ctypes.c_uint32),
+        ("load_percent", ctypes.c_uint32),
+        ("total", ctypes.c_uint64),
+        ("available", ctypes.c_uint64),
+        ("total_paged", ctypes.c_uint64),
+        ("available_paged", ctypes.c_uint64),
+        ("total_virtual", ctypes.c_uint64),
+        ("available_virtual", ctypes.c_uint64),
+        ("available_extended", ctypes.c_uint64),
+    )
+
+
+def _free_on_windows() -> int:
+    libraries: Any = getattr(ctypes, "windll", None)
+    status = _MemoryStatus(length=ctypes.sizeof(_MemoryStatus))
+    if libraries is None or not libraries.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
+        return 0
+    return int(status.available)

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Final
 
+from vastus.io.file_names import no_device
 from vastus.io.folders import is_file
 
 IMAGE_SUFFIXES: Final = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".zip")
@@ -28,7 +29,7 @@ def scan_name(path: Path, root: Path) -> str:
 def clean_name(text: str) -> str:
     """A name that is a good folder name on every system; long ones keep their end, which tells scans apart."""
     cleaned = re.sub(r'[\x00-\x1f<>:"/\\|?*,;]+', "_", text).strip(" .")[-_LONGEST_NAME:].strip(" .")
-    return cleaned or "scan"
+    return no_device(cleaned) if cleaned else "scan"
 
 
 def fingerprint_of(path: Path) -> str:

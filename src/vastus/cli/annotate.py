@@ -6,13 +6,17 @@ import logging
 import os
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vastus.errors import MissingExtraError, SettingsError
 from vastus.inference.choices import Device, PrecisionChoice, RuntimeName, RuntimeOptions
+
+if TYPE_CHECKING:
+    from vastus.annotation.project.project import Project
 
 _EVERYWHERE = frozenset({"0.0.0.0", "::"})
 _OPEN_FILES = 1 << 16
@@ -21,50 +25,63 @@ _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 def annotate(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="DIR", help="Folder of scans; the server keeps its work in it, too.")
+        Path | None,
+        typer.Argument(metavar="DIR", help="Folder of scans; the server also writes its own folders there."),
     ] = None,
-    host: Annotated[str, typer.Option("--host", help="Address to listen on; elsewhere than here, with --users.")] = (
-        "127.0.0.1"
-    ),
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels", help="Label maps of these scans, e.g. labelsTr: the first version of those without one."
+        ),
+    ] = None,
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; other than this machine only with --users.")
+    ] = ("127.0.0.1"),
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on.")] = 8000,
-    users: Annotated[Path | None, typer.Option("--users", help="Users file; everybody must sign in.")] = None,
+    users: Annotated[Path | None, typer.Option("--users", help="File of users; then everybody must sign in.")] = None,
     add_user: Annotated[
-        str | None, typer.Option("--add-user", help="Add this user to the users file, ask for the password, and end.")
+        str | None, typer.Option("--add-user", help="Add this user to the users file, ask for the password, and stop.")
     ] = None,
     allow_host: Annotated[
-        list[str] | None, typer.Option("--allow-host", help="Name under which the server is reached (repeatable).")
+        list[str] | None, typer.Option("--allow-host", help="Name that users type to reach the server (repeatable).")
     ] = None,
-    weights: Annotated[Path | None, typer.Option("--weights", help="Bundle to begin with.")] = None,
+    weights: Annotated[Path | None, typer.Option("--weights", help="Bundle of weights to start with.")] = None,
     train_config: Annotated[
-        Path | None, typer.Option("--train-config", help="Settings of trainings, TOML or JSON (see vastus train).")
+        Path | None, typer.Option("--train-config", help="Training settings, TOML or JSON (see vastus train).")
     ] = None,
-    device: Annotated[Device, typer.Option("--device", help="Where networks run and train.")] = Device.AUTO,
-    threads: Annotated[int | None, typer.Option("--threads", "-t", min=1, help="Processor threads.")] = None,
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that prepare training windows.")] = 1,
-    max_upload_mb: Annotated[int, typer.Option("--max-upload-mb", min=1, help="Largest body, in MiB.")] = 1024,
-    certificate: Annotated[Path | None, typer.Option("--tls-certificate", help="PEM file, for https.")] = None,
-    key: Annotated[Path | None, typer.Option("--tls-key", help="PEM file of its key.")] = None,
+    device: Annotated[Device, typer.Option("--device", help="Device on which networks run and train.")] = Device.AUTO,
+    threads: Annotated[int | None, typer.Option("--threads", "-t", min=1, help="Number of processor threads.")] = None,
+    workers: Annotated[
+        int, typer.Option("--workers", min=0, help="Number of processes that prepare training windows.")
+    ] = 1,
+    max_upload_mb: Annotated[
+        int, typer.Option("--max-upload-mb", min=1, help="Largest body of a request, in MiB.")
+    ] = 1024,
+    certificate: Annotated[
+        Path | None, typer.Option("--tls-certificate", help="PEM file of the certificate, for https.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option("--tls-key", help="PEM file of the key of the certificate.")] = None,
 ) -> None:
-    """Correct labels in 3D Slicer (MONAI Label) or in the browser, retrain, and be told which scan comes next."""
+    """Serve scans for correction in 3D Slicer (MONAI Label) or the browser; retrain; suggest the next scan."""
     from importlib.util import find_spec
 
     if add_user is not None:
         _add_user(users, add_user)
         return
     if folder is None:
-        raise SettingsError("Which folder?", remedy="vastus annotate DIR")
+        raise SettingsError("The folder of scans is missing.", remedy="Give it: vastus annotate DIR")
     if host not in _LOOPBACK and users is None:
         raise SettingsError(
-            f"On {host} others can reach the server: it needs users who sign in.",
+            f"On {host} other machines can reach the server, so its users must sign in.",
             remedy="Make a users file: vastus annotate --add-user NAME --users FILE",
         )
     if host in _EVERYWHERE and not allow_host:
         raise SettingsError(
-            f"On {host} the server can't know its own name.", remedy="Give --allow-host NAME: what users type."
+            f"On {host} the server can't know its own name.", remedy="Give the name that users type: --allow-host NAME."
         )
     if host not in _LOOPBACK and certificate is None:
-        typer.echo("warning: passwords and scans travel unencrypted; give --tls-certificate and --tls-key,", err=True)
-        typer.echo("or let a proxy on this machine do TLS and listen on 127.0.0.1.", err=True)
+        typer.echo("warning: passwords and scans travel unencrypted. Give --tls-certificate and --tls-key,", err=True)
+        typer.echo("or let a proxy on this machine do TLS, and listen on 127.0.0.1.", err=True)
     if any(find_spec(module) is None for module in ("fastapi", "uvicorn", "python_multipart")):
         raise MissingExtraError("The annotation server", "annotate")
     import uvicorn
@@ -94,15 +111,20 @@ def annotate(
         max_upload_mb << 20,
     )
     listening = _listen(host, port)
-    # What the server writes is for its owner alone, and its log is ours alone: what libraries print may quote a header.
+    # Only its owner may read what the server writes. The log holds our messages only: libraries may quote headers.
     os.umask(0o077)
     _log_to_terminal()
     _many_connections()
-    logs = LibraryLogs(lambda who, kind: typer.echo(f"warning: a message of {who} ({kind}) was kept back", err=True))
+    logs = LibraryLogs(
+        lambda who, kind: typer.echo(
+            f"warning: a message of {who} ({kind}) was not shown, because it may name a patient", err=True
+        )
+    )
     project = Project(settings, Accounts(read_users(users)) if users else None)
     scheme = "https" if certificate else "http"
     shown = f"[{host}]" if ":" in host else host
     address = f"{scheme}://{shown}:{listening.getsockname()[1]}"
+    _take_labels(project, labels)
     typer.echo(f"{len(project.cases.all())} scans. Viewer and 3D Slicer: {address}", err=True)
     for readable in project.cases.readable_by_others:
         typer.echo(f"warning: others on this machine can read the folder {readable.name}; make it 0700.", err=True)
@@ -128,6 +150,15 @@ def annotate(
         logs.release()
 
 
+def _take_labels(project: Project, folder: Path | None) -> None:
+    """Give the scans that have no label yet those of a folder, if one was given."""
+    from vastus.annotation.first_labels import take_first_labels
+
+    if folder is not None:
+        taken = take_first_labels(project, folder, lambda line: typer.echo(line, err=True))
+        typer.echo(f"{taken} scans got their first labels from {folder}", err=True)
+
+
 def _log_to_terminal() -> None:
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)
@@ -135,22 +166,24 @@ def _log_to_terminal() -> None:
 
 
 def _many_connections() -> None:
-    """As many open files as the system allows: silent connections must not be able to use them up."""
+    """Allow as many open files as the system does, so that silent connections can't use them up."""
     if sys.platform == "win32":
         return
     import resource
 
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    wanted = _OPEN_FILES if most == resource.RLIM_INFINITY else min(most, _OPEN_FILES)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    open_files = _OPEN_FILES if most == resource.RLIM_INFINITY else min(most, _OPEN_FILES)
+    with suppress(ValueError, OSError):  # macOS says "no limit" and takes no more than it likes
+        resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, most))
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """The socket, before anything is loaded: a port that is taken is told at once, and port 0 is given a number."""
+    """Open the socket before anything is loaded: a taken port is refused at once, and port 0 gets a free number."""
     try:
         family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, number)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sys.platform != "win32":  # there it would let two servers have the same port
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
         listening.listen(2048)
     except OSError as error:
@@ -162,7 +195,9 @@ def _add_user(file: Path | None, name: str) -> None:
     from vastus.annotation.project.users import add_user
 
     if file is None:
-        raise SettingsError("Which users file?", remedy="vastus annotate --add-user NAME --users FILE")
+        raise SettingsError(
+            "The users file is missing.", remedy="Give it: vastus annotate --add-user NAME --users FILE"
+        )
     if sys.stdin.isatty():
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     else:

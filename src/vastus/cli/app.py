@@ -14,18 +14,22 @@ _PORT = 8600
 
 def app(
     folder: Annotated[
-        Path | None, typer.Option("--folder", metavar="DIR", help="Where results are kept; else Vastus in your home.")
+        Path | None,
+        typer.Option("--folder", metavar="DIR", help="Folder of the results; default: Vastus in your home folder."),
     ] = None,
     port: Annotated[
-        int | None, typer.Option("--port", min=0, max=65535, help="Else 8600, or any other that is free.")
+        int | None,
+        typer.Option("--port", min=0, max=65535, help="Port to listen on; default: 8600, or another free port."),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option("--weights", help="Bundle of weights; else the one in Vastus.")
+        Path | None, typer.Option("--weights", help="Bundle of weights; default: the shipped one.")
     ] = None,
-    threads: Annotated[int | None, typer.Option("--threads", "-t", min=1, help="Processor threads.")] = None,
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")] = True,
+    threads: Annotated[int | None, typer.Option("--threads", "-t", min=1, help="Number of processor threads.")] = None,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the page in the browser at the start.")
+    ] = True,
 ) -> None:
-    """Open a page in the browser: drop scans, see results, enter clinical values, compare, correct, download."""
+    """Open a page in the browser to segment scans, enter clinical values, and see, correct and download results."""
     from importlib.util import find_spec
 
     if any(find_spec(module) is None for module in ("fastapi", "uvicorn", "python_multipart")):

@@ -20,58 +20,70 @@ if TYPE_CHECKING:
 def batch(
     inputs: Annotated[
         list[Path],
-        typer.Argument(help="Folders (searched through), scans, or lists (.csv or .parquet with a column 'path')."),
+        typer.Argument(help="Folders (with subfolders), scans, or lists (.csv or .parquet with a column 'path')."),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of results; run again to go on in it.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the results; the same command continues there.")
+    ],
     weights: Annotated[
-        Path | None, typer.Option("--weights", help="Folder of a bundle, or a shipped one's name.")
+        Path | None, typer.Option("--weights", help="Folder of a bundle, or the name of a shipped one.")
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", "-w", min=1, help="Scans at a time; default: what cores and memory bear."),
+        typer.Option("--workers", "-w", min=1, help="Scans at a time; default: as many as cores and memory allow."),
     ] = None,
-    threads: Annotated[int | None, typer.Option("--threads", "-t", min=1, help="Threads of each worker.")] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", "-t", min=1, help="Number of threads of each worker.")
+    ] = None,
     scheduler: Annotated[
-        str | None, typer.Option("--scheduler", help="Address of a Dask scheduler: its workers do the scans.")
+        str | None, typer.Option("--scheduler", help="Address of a Dask scheduler; its workers segment the scans.")
     ] = None,
-    pages: Annotated[bool, typer.Option("--pages", help="Also a page for every scan.")] = False,
+    pages: Annotated[bool, typer.Option("--pages", help="Also write a page for every scan.")] = False,
     measures: Annotated[
-        bool, typer.Option("--measures", help="Also one table of density, areas, fat, asymmetry of all scans.")
+        bool,
+        typer.Option("--measures", help="Also write one table with density, areas, fat and asymmetry of all scans."),
     ] = False,
     measure_settings: Annotated[
-        Path | None, typer.Option("--measure-settings", help="TOML with HU thresholds and levels.")
+        Path | None, typer.Option("--measure-settings", help="TOML file with HU thresholds and levels.")
     ] = None,
     measure_again: Annotated[
         bool, typer.Option("--measure-again", help="Measure finished scans again, from their stored labels.")
     ] = False,
-    retry: Annotated[bool, typer.Option("--retry", help="Try refused scans and those set aside again.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Try again the scans that were refused or set aside.")] = False,
     every_series: Annotated[
-        bool, typer.Option("--every-series", help="Every CT series of a study, not only the best.")
+        bool, typer.Option("--every-series", help="Segment every CT series of a study, not only the best one.")
     ] = False,
     timeout: Annotated[
-        float, typer.Option("--timeout", min=0.0, help="Seconds for one try of a scan; three tries; 0: no limit.")
+        float, typer.Option("--timeout", min=0.0, help="Seconds for one try of a scan (three tries); 0: no limit.")
     ] = 3600.0,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Scans to do at most, now.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Largest number of scans in this run.")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be done, how long it takes, how much disk it needs.")
+        bool, typer.Option("--dry-run", help="Do nothing; show the scans to do, the time and the disk space they need.")
     ] = False,
     metrics_port: Annotated[
-        int | None, typer.Option("--metrics-port", min=0, max=65535, help="Prometheus metrics on 127.0.0.1.")
+        int | None, typer.Option("--metrics-port", min=0, max=65535, help="Port on 127.0.0.1 for Prometheus metrics.")
     ] = None,
-    device: Annotated[Device, typer.Option("--device", help="Where the network runs.")] = Device.AUTO,
-    runtime: Annotated[RuntimeName, typer.Option("--runtime", help="What runs it.")] = RuntimeName.AUTO,
+    device: Annotated[Device, typer.Option("--device", help="Device on which the network runs.")] = Device.AUTO,
+    runtime: Annotated[
+        RuntimeName, typer.Option("--runtime", help="Program that runs the network.")
+    ] = RuntimeName.AUTO,
     precision: Annotated[
-        PrecisionChoice, typer.Option("--precision", help="auto: the fastest checked for these weights.")
+        PrecisionChoice,
+        typer.Option("--precision", help="Number format; auto: the fastest one that was checked for these weights."),
     ] = PrecisionChoice.AUTO,
     overlap: Annotated[
-        float | None, typer.Option("--overlap", min=0.0, max=0.9, help="Overlap of windows; default: the bundle's.")
+        float | None,
+        typer.Option("--overlap", min=0.0, max=0.9, help="Overlap of windows, 0 to 0.9; default: that of the bundle."),
     ] = None,
     workbook: Annotated[
-        bool, typer.Option("--workbook", help="Also results.xlsx: a row a patient, and what the columns mean.")
+        bool,
+        typer.Option(
+            "--workbook", help="Also write results.xlsx: one row for each patient, and the meaning of the columns."
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Segment and measure an archive of scans: one table, a page to look through, a list of what to look at first."""
+    """Segment and measure many scans: one table, one page of pictures, and a list of the scans to check first."""
     from vastus.batch.forecast import as_dict, as_text, forecast
     from vastus.batch.logs import BatchProgress
     from vastus.batch.processor import Extras, SegmentFactory
@@ -119,7 +131,7 @@ def batch(
 def _plan(
     opened: OpenBatch, options: RuntimeOptions, workers: int | None, threads: int | None
 ) -> tuple[WorkerPlan, tuple[str, ...]]:
-    """Workers, and the graphics cards they are spread over: one worker a card."""
+    """Choose the number of workers, and the graphics cards for them (one worker for each card)."""
     from vastus.batch.engine import plan_workers, visible_gpus
     from vastus.inference.runtime import choose
 
@@ -130,8 +142,8 @@ def _plan(
         gpus = visible_gpus(torch.cuda.device_count())
         workers = workers or len(gpus)
     peak = opened.ledger.history(opened.keys.labels).peak_bytes
-    wanted = None if workers is None else min(workers, max(1, opened.waiting))
-    plan = plan_workers(wanted, threads, peak)
+    useful_workers = None if workers is None else min(workers, max(1, opened.waiting))
+    plan = plan_workers(useful_workers, threads, peak)
     if plan.workers > max(1, opened.waiting):
         plan = plan_workers(max(1, opened.waiting), threads, peak)
     return plan, gpus

@@ -18,20 +18,25 @@ MODEL_FOLDER = "model"
 
 
 def check_labels(
-    folder: Annotated[Path, typer.Argument(help="Labelled scans: imagesTr and labelsTr, or images and labels.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of labelled scans: imagesTr and labelsTr, or images and labels.")
+    ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder of the result; default: label-check in DIR.")
+        Path | None, typer.Option("--output", "-o", help="Folder of the results; default: label-check in FOLDER.")
     ] = None,
-    weights: Annotated[Path | None, typer.Option("--weights", help="Bundle of the model that is asked.")] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option("--weights", help="Bundle of the model that checks the labels; default: the shipped one."),
+    ] = None,
     predictions: Annotated[
         Path | None,
-        typer.Option("--predictions", help="Label maps of a model made already, e.g. by `vastus crossval`."),
+        typer.Option("--predictions", help="Folder of label maps that a model has made, e.g. in `vastus crossval`."),
     ] = None,
     no_model: Annotated[bool, typer.Option("--no-model", help="Compare the labels with each other only.")] = False,
-    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw each finding.")] = True,
-    threads: Annotated[int | None, typer.Option("--threads", "-t", min=1, help="Processor threads.")] = None,
+    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw a picture of each finding.")] = True,
+    threads: Annotated[int | None, typer.Option("--threads", "-t", min=1, help="Number of processor threads.")] = None,
 ) -> None:
-    """Find labels that do not fit: a ranked list with pictures and proposals. No label file is changed."""
+    """Find labels that look wrong: a ranked list with pictures and proposals. No label file is changed."""
     if sum([weights is not None, predictions is not None, no_model]) > 1:
         raise SettingsError("Give one of --weights, --predictions and --no-model.")
     from vastus.curation.label_noise import CheckOptions, find_cases
@@ -72,7 +77,7 @@ def _from_folder(folder: Path) -> Predict:
     from vastus.io.labels import LABEL_SUFFIXES, read_labels
 
     if not folder.is_dir():
-        raise MissingInputError("There is no such folder of predictions.", path=folder)
+        raise MissingInputError("The folder of predictions does not exist.", path=folder)
 
     def read(name: str, _scan: Volume) -> Volume | None:
         path = next((p for s in LABEL_SUFFIXES if (p := folder / f"{name}{s}").is_file()), None)
@@ -82,7 +87,7 @@ def _from_folder(folder: Path) -> Predict:
 
 
 def _from_weights(weights: Path | None, kept: Path, threads: int | None) -> Predict:
-    """Segment each scan once; the labels are kept beside the result and used again with the same weights."""
+    """Segment each scan once; the labels are stored beside the result and used again with the same weights."""
     from vastus.inference.bundle import default_bundle, load_bundle
     from vastus.inference.choices import RuntimeOptions
     from vastus.inference.predictor import Predictor
@@ -96,9 +101,9 @@ def _from_weights(weights: Path | None, kept: Path, threads: int | None) -> Pred
     def predict(name: str, scan: Volume) -> Volume | None:
         path = folder / f"{name}.nii.gz"
         if path.is_file():
-            said = read_labels(path)
-            if said.same_grid(scan):
-                return said
+            stored = read_labels(path)
+            if stored.same_grid(scan):
+                return stored
         if not loaded:
             loaded.append(Predictor(bundle, RuntimeOptions(threads=threads)))
         labels = loaded[0].segment(scan).labels

@@ -12,37 +12,37 @@ _MOST_PAIRS = 5
 
 def cohort(
     scans: Annotated[
-        Path | None, typer.Argument(help="Folder of `vastus segment` outputs, or one table like volumes.csv.")
+        Path | None, typer.Argument(help="Folder of results of `vastus segment`, or one table like volumes.csv.")
     ] = None,
     clinical: Annotated[
         Path | None,
-        typer.Argument(help="CSV or .xlsx with subject, sex and what else is known (age, height_cm, smi_kg_m2 ...)."),
+        typer.Argument(help="CSV or .xlsx with subject, sex and other columns (age, height_cm, smi_kg_m2 ...)."),
     ] = None,
     *,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the results.")] = None,
     criteria: Annotated[
         str,
-        typer.Option(help="awgs_2019, awgs_2025, ewgsop2, fnih, kim_2024 (mass alone, as the paper), or a TOML file."),
+        typer.Option(
+            help="awgs_2019, awgs_2025, ewgsop2, fnih, kim_2024 (mass alone, as in the paper), or a TOML file."
+        ),
     ] = "awgs_2019",
-    compare_criteria: Annotated[
-        str | None, typer.Option(help="A second criteria to set beside the first: who changes group.")
-    ] = None,
-    rules: Annotated[Path | None, typer.Option(help="TOML file of inclusion and exclusion rules.")] = None,
+    compare_criteria: Annotated[str | None, typer.Option(help="Second criteria: show who changes group.")] = None,
+    rules: Annotated[Path | None, typer.Option(help="TOML file with inclusion and exclusion rules.")] = None,
     sex_codes: Annotated[
-        str | None, typer.Option(help="What the table's own words for the sex mean, e.g. 1=M,2=F.")
+        str | None, typer.Option(help="Meaning of the words for the sex in the table, e.g. 1=M,2=F.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap, or of the example.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap, or of the example.")] = 0,
     example: Annotated[
-        Path | None, typer.Option(help="Write a simulated cohort (planted effect) into this folder, and stop.")
+        Path | None, typer.Option(help="Write a simulated cohort with a planted effect into this folder, and stop.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The run record as JSON instead of text.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the run record as JSON instead of text.")] = False,
 ) -> None:
     """Relate muscle volumes to sarcopenia: selection, Table 1, correlations, heatmaps, follow-up, report."""
     if example is not None:
         _write_example(example, seed)
         return
     if scans is None or clinical is None or output is None:
-        raise typer.BadParameter("give SCANS, CLINICAL and -o OUT (or --example DIR to get some to try)")
+        raise typer.BadParameter("give SCANS, CLINICAL and -o OUT, or --example DIR to make example data")
     typer.echo("cohort: loading", err=True)
     from vastus.cohort.runner import CohortRun, parse_sex_codes, run_cohort
 
@@ -84,7 +84,7 @@ def _tell(record: dict[str, Any], output: Path) -> None:
         kinds = ", ".join(f"{kind}: {n}" for kind, n in record["problems"].items())
         typer.echo(f"Problems in the input ({kinds}); see {output / 'tables' / 'problems.csv'}", err=True)
     for pair in record["names_alike"][:_MOST_PAIRS]:
-        typer.echo(f"Not matched, though they look alike: {pair}", err=True)
+        typer.echo(f"Not matched, although the names look alike: {pair}", err=True)
     if len(record["names_alike"]) > _MOST_PAIRS:
         typer.echo(f"... and {len(record['names_alike']) - _MOST_PAIRS} more such pairs", err=True)
     if record["simulated"]:

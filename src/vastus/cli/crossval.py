@@ -9,29 +9,34 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vastus.errors import SettingsError
+from vastus.priority import lower_priority
 
 if TYPE_CHECKING:
     from vastus.training.transfer import TrainedWeights
 
 
 def crossval(
-    data: Annotated[Path, typer.Option(help="Labelled scans in nnU-Net layout.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder; the same command continues it.")],
+    data: Annotated[Path, typer.Option(help="Folder of labelled scans in nnU-Net layout.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder of the results; the same command continues there.")
+    ],
     networks: Annotated[str, typer.Option(help="One or two networks, e.g. unetr,unet.")] = "unetr,unet",
-    folds: Annotated[int | None, typer.Option(help="Folds, if splits_final.json is missing (default 5).")] = None,
-    config: Annotated[Path | None, typer.Option(help="Settings of every run, TOML or JSON.")] = None,
+    folds: Annotated[
+        int | None, typer.Option(help="Number of folds if splits_final.json is missing (default: 5).")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="File with the settings of every run, TOML or JSON.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Length of each run in minutes.")] = None,
     steps: Annotated[int | None, typer.Option(help="Length of each run in steps.")] = None,
     init: Annotated[
         str | None,
-        typer.Option(help="Bundles, shipped ones' names or runs to start from, one a network."),
+        typer.Option(help="Start from bundles, shipped weights or runs, with commas: one for each network."),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    threads: Annotated[int | None, typer.Option(help="Threads of the network.")] = None,
-    workers: Annotated[int, typer.Option(help="Processes that prepare windows.")] = 1,
-    nice: Annotated[int, typer.Option(help="Lower the priority by this much.")] = 0,
+    device: Annotated[str, typer.Option(help="Device for training: cpu or cuda.")] = "cpu",
+    threads: Annotated[int | None, typer.Option(help="Number of threads of the network.")] = None,
+    workers: Annotated[int, typer.Option(help="Number of processes that prepare windows.")] = 1,
+    nice: Annotated[int, typer.Option(help="Lower the priority of the processes by this number.")] = 0,
 ) -> None:
-    """Train on every fold, segment the held-out scans, and write one table and figure over all of them."""
+    """Train on every fold, segment the held-out scans, and write one table and one figure of all scans."""
     from vastus.training.networks import require_torch
 
     require_torch()
@@ -39,8 +44,8 @@ def crossval(
     if not 1 <= len(names) <= 2 or len(set(names)) != len(names):
         raise SettingsError(f"Give one or two different networks, not {networks!r}.")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if nice:
-        os.nice(nice)
+    if nice and not lower_priority(nice):
+        typer.echo("warning: this system knows no --nice; the priority is left as it is.", err=True)
 
     from vastus.training.crossval import CrossvalPlan, cross_validate
     from vastus.training.inputs import read_config
@@ -64,7 +69,7 @@ def crossval(
 
 
 def _read_starts(init: str | None, networks: list[str]) -> dict[str, TrainedWeights]:
-    """The starting weights of each network; which belongs to which is written in them."""
+    """Read the starting weights of each network; the weights themselves name their network."""
     from vastus.training.transfer import read_weights
 
     starts: dict[str, TrainedWeights] = {}
@@ -76,7 +81,7 @@ def _read_starts(init: str | None, networks: list[str]) -> dict[str, TrainedWeig
             raise SettingsError(
                 f"The weights belong to the network {given.network!r}, the runs train {', '.join(networks)}.",
                 path=path,
-                remedy=f"Name it: --networks {given.network}.",
+                remedy=f"Name the network: --networks {given.network}.",
             )
         if given.network in starts:
             raise SettingsError(f"Two weights are given for the network {given.network!r}.", path=path)

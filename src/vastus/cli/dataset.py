@@ -9,31 +9,35 @@ import typer
 
 from vastus.datasets.split import Split
 
-app = typer.Typer(help="Put an open set of labels together with your own download of its CTs.", no_args_is_help=True)
+app = typer.Typer(help="Join an open set of labels with your own download of its CTs.", no_args_is_help=True)
 
 
 @app.callback()
 def _group() -> None:
-    """Keep ``build`` a command of its own: typer would make a single one the group itself."""
+    """Keep ``build`` a command of its own: typer would turn a single command into the group."""
 
 
 @app.command("build")
 def build(
-    folder: Annotated[Path, typer.Argument(help="The open set: labels, index.csv, checksums.csv ...")],
-    images: Annotated[Path, typer.Option("--images", help="Folder of your download; searched with its subfolders.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the open set: labels, index.csv, checksums.csv ...")],
+    images: Annotated[
+        Path, typer.Option("--images", help="Folder of your download; its subfolders are searched, too.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the data set; must not exist yet.")],
     split: Annotated[
-        Split, typer.Option("--split", help="Which scans; test scans are for scoring only.")
+        Split, typer.Option("--split", help="Part of the set; use the test scans for scoring only.")
     ] = Split.TRAIN,
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Leave out scans whose CT is not found, rather than refuse.")
+        bool, typer.Option("--allow-missing", help="Leave out scans whose CT is missing, instead of stopping.")
     ] = False,
     redraw: Annotated[
-        bool, typer.Option("--redraw", help="Draw every mask again from its strokes; refuse a difference.")
+        bool, typer.Option("--redraw", help="Draw every mask again from its strokes; stop if a mask differs.")
     ] = False,
     propagate: Annotated[
         bool,
-        typer.Option("--propagate", help="Fill between drawn slices, listed in propagated.csv. Nobody looked at them."),
+        typer.Option(
+            "--propagate", help="Fill between drawn slices (see propagated.csv). Nobody has looked at these slices."
+        ),
     ] = False,
 ) -> None:
     """Find each CT by the checksum of its voxels and write imagesTr, labelsTr and dataset.json (nnU-Net layout)."""
@@ -46,6 +50,6 @@ def build(
     )
     typer.echo(f"{len(built.scans)} scans with {built.slices} drawn slices ({split.value}): {output}")
     if propagate:
-        typer.echo(f"{built.propagated} slices between them are propagated, not drawn: propagated.csv")
+        typer.echo(f"{built.propagated} slices between the drawn ones were filled, not drawn: see propagated.csv")
     if built.missing:
-        typer.echo(f"Left out, no CT found: {', '.join(built.missing)}")
+        typer.echo(f"Left out because no CT was found: {', '.join(built.missing)}")

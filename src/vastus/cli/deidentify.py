@@ -10,18 +10,21 @@ import typer
 
 def deidentify(
     source: Annotated[Path, typer.Argument(help="DICOM folder, zip or file.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the copies; one folder a series in it.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the copies; each series gets its own folder there.")
+    ],
     key: Annotated[
-        Path, typer.Option("--key", help="Secret file; made if it is not there. The same key gives the same UIDs.")
+        Path,
+        typer.Option("--key", help="Secret key file; made if it does not exist. The same key gives the same UIDs."),
     ],
 ) -> None:
-    """Copy CT images for research, by PS3.15's basic profile: new names, UIDs and dates, only what is needed kept."""
+    """Copy CT images without patient data (basic profile of PS3.15): new names, UIDs and dates."""
     from vastus.dicom.deidentify import Pseudonyms, deidentify_folder, load_key
     from vastus.dicom.extra import need
     from vastus.io.library_logs import LibraryLogs
 
     need("De-identification", "dicomanonymizer")
-    # Warnings of pydicom quote what they warn of; a terminal's text ends up in tickets and mails.
+    # Warnings of pydicom quote the values in question, and the text of a terminal ends up in tickets and mails.
     with LibraryLogs(lambda who, kind: None):
         done = deidentify_folder(source, output, Pseudonyms(load_key(key)))
     for warning in done.warnings:

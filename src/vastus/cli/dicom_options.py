@@ -31,10 +31,10 @@ class FormatWork:
     destination: PacsAddress | None = None
 
     def check(self, scan: Scan) -> Scan:
-        """Find out before the network runs whether the results can be made; adds warnings to the scan's.
+        """Check before the network runs whether the results can be made, and add warnings to those of the scan.
 
         Raises:
-            UnsupportedScanError: they can't.
+            UnsupportedScanError: the results can't be made from this scan.
         """
         if not has_dicom(self.formats):
             return scan
@@ -43,10 +43,10 @@ class FormatWork:
         return with_checked_headers(scan)
 
     def finish(self, done: SegmentedScan) -> None:
-        """Write, send and check.
+        """Write the further results, send the DICOM ones and check that they have arrived.
 
         Raises:
-            PacsError: not accepted, or not there afterwards.
+            PacsError: the PACS does not accept an object, or does not hold it afterwards.
             VastusError: as ``write_formats``.
         """
         if not self.formats:
@@ -65,9 +65,9 @@ class FormatWork:
 
 
 def format_work(formats: str | None, send_to: str | None, inputs: Sequence[Path]) -> FormatWork:
-    """Check what the user typed before any work; a single input that is not DICOM is refused.
+    """Check the options before any work; a single input that is not DICOM is refused.
 
-    Of several inputs each is refused in its turn: one must not take the others with it.
+    With several inputs, each is refused when its turn comes, so that one does not stop the others.
 
     Raises:
         SettingsError: an unknown format, a malformed address, ``--send-to`` without a DICOM format.
@@ -96,13 +96,13 @@ def format_work(formats: str | None, send_to: str | None, inputs: Sequence[Path]
 def fetched(inputs: Sequence[Path]) -> Iterator[list[Path]]:
     """Bring studies named by a PACS address to temporary folders; other inputs stay as they are.
 
-    Of several inputs one that can't be fetched is said, and its folder is empty: it is refused in its turn.
+    With several inputs, one that can't be fetched is named, and its folder stays empty: it is refused in its turn.
 
-    The folders, which hold patient data, are removed at the end. A study is called ``pacs_1``, ``pacs_2`` ... in the
+    The folders hold patient data, so they are removed at the end. A study is called ``pacs_1``, ``pacs_2`` ... in the
     tables.
 
     Raises:
-        PacsError: no answer, or no such study.
+        PacsError: the PACS does not answer, or has no such study.
     """
     from vastus.dicom.pacs import fetch_study
     from vastus.dicom.pacs_address import is_pacs, parse_address

@@ -17,27 +17,29 @@ if TYPE_CHECKING:
 def evaluate(
     prediction: Annotated[Path, typer.Argument(help="Predicted label map, or a folder of them.")],
     reference: Annotated[Path, typer.Argument(help="Reference label map, or a folder with the same names.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for tables and figures.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the tables and figures.")],
     resample: Annotated[
-        bool, typer.Option("--resample", help="Bring predictions onto the reference's grid (nearest).")
+        bool, typer.Option("--resample", help="Resample predictions to the grid of the reference (nearest neighbour).")
     ] = False,
-    tolerance_mm: Annotated[float, typer.Option("--tolerance-mm", help="Tolerance of the surface Dice.")] = 2.0,
-    second: Annotated[Path | None, typer.Option("--second", help="A second model or reader: file or folder.")] = None,
+    tolerance_mm: Annotated[float, typer.Option("--tolerance-mm", help="Tolerance of the surface Dice, in mm.")] = 2.0,
+    second: Annotated[
+        Path | None, typer.Option("--second", help="Label maps of a second model or reader: file or folder.")
+    ] = None,
     names: Annotated[
-        tuple[str, str] | None, typer.Option("--names", help="What to call the first and the second.")
+        tuple[str, str] | None, typer.Option("--names", help="Names of the first and the second model or reader.")
     ] = None,
     reader: Annotated[
         list[str] | None,
-        typer.Option("--reader", help="A further model or reader: NAME=PATH, a file or folder (repeatable)."),
+        typer.Option("--reader", help="Another model or reader, NAME=PATH: a file or folder (repeatable)."),
     ] = None,
     listwise: Annotated[
-        bool, typer.Option("--listwise", help="Leave out, for all, the cases that some reader did not label.")
+        bool, typer.Option("--listwise", help="Leave out, for all readers, every case that one of them did not label.")
     ] = False,
     empty: Annotated[
         EmptyPolicy, typer.Option("--empty", help="How missed, invented and absent structures count.")
     ] = EmptyPolicy.PENALISE,
     merge_sides: Annotated[
-        bool, typer.Option("--merge-sides", help="Left and right as one structure, as in the paper.")
+        bool, typer.Option("--merge-sides", help="Score left and right as one structure, as in the paper.")
     ] = False,
 ) -> None:
     """Score label maps: overlap, surface distances in mm, volumes; agreement and comparison over cases."""
@@ -69,7 +71,7 @@ def evaluate(
     typer.echo(f"Tables and figures: {output}")
     if result.failures:
         names_of = ", ".join(failure.name for failure in result.failures)
-        typer.echo(f"vastus: {len(result.failures)} case(s) are in no number, they failed: {names_of}", err=True)
+        typer.echo(f"vastus: {len(result.failures)} case(s) failed and are not in the numbers: {names_of}", err=True)
         raise typer.Exit(result.failures[0].exit_code)
 
 

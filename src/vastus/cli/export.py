@@ -12,16 +12,20 @@ from vastus.errors import SettingsError
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Folder of the run.")],
+    run: Annotated[Path, typer.Argument(help="Folder of the training run.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the bundle; must not exist yet.")],
     name: Annotated[str, typer.Option(help="Name of the bundle.")] = "own",
-    trained_on: Annotated[str, typer.Option(help="What the weights have seen, for the card.")] = "Not stated.",
-    limits: Annotated[str, typer.Option(help="What they do not do well, for the card.")] = "",
-    metrics: Annotated[Path | None, typer.Option(help="JSON file: name -> value, on held-out data.")] = None,
+    trained_on: Annotated[
+        str, typer.Option(help="Data on which the weights were trained, for the model card.")
+    ] = "Not stated.",
+    limits: Annotated[str, typer.Option(help="Weak points of the weights, for the model card.")] = "",
+    metrics: Annotated[Path | None, typer.Option(help="JSON file of metrics on held-out data: name -> value.")] = None,
     bf16_checked: Annotated[
-        bool, typer.Option("--bf16-checked", help="bfloat16 gave the same labels as fp32 (>= 99.5%): allow it.")
+        bool, typer.Option("--bf16-checked", help="Allow bfloat16, because it gave the same labels as fp32 (>= 99.5%).")
     ] = False,
-    licence: Annotated[Path | None, typer.Option(help="Licence text (default: Vastus's own, Apache-2.0).")] = None,
+    licence: Annotated[
+        Path | None, typer.Option(help="File with the licence text; default: the licence of Vastus, Apache-2.0.")
+    ] = None,
 ) -> None:
     """Write the averaged weights of a run as a bundle: ONNX, safetensors, settings, model card, SHA-256."""
     from vastus.training.networks import require_torch
@@ -44,7 +48,7 @@ def _read_metrics(path: Path) -> dict[str, float]:
 
 
 def apache_licence() -> str:
-    """The text of the licence that Vastus comes with; a pointer to it where the text is not installed."""
+    """Return the text of the licence of Vastus, or a link to the licence if the text is not installed."""
     from importlib.metadata import files
 
     for file in files("vastus") or []:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 import sys
@@ -20,8 +21,10 @@ from vastus.cli import (
     crossval,
     dataset,
     deidentify,
+    doctor,
     evaluate,
     export,
+    import_labels,
     measure,
     node,
     preview,
@@ -39,9 +42,8 @@ from vastus.version import __version__
 
 app = typer.Typer(
     name="vastus",
-    help="Every single thigh and hip muscle from a hip-to-knee CT. For research; not a medical device.",
+    help="Label each thigh and hip muscle in a hip-to-knee CT. For research; not a medical device.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -57,6 +59,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("cohort")(cohort.cohort)
 app.command("atlas")(synth.atlas)
 app.command("synth")(synth.synth)
+app.command("import-labels")(import_labels.import_labels)
 app.command("train")(train.train)
 app.command("crossval")(crossval.crossval)
 app.command("pseudo-label")(pseudo_label.pseudo_label)
@@ -66,11 +69,12 @@ app.command("check-labels")(check_labels.check_labels)
 app.add_typer(dataset.app, name="dataset")
 app.command("node")(node.node)
 app.command("deidentify")(deidentify.deidentify)
+app.command("doctor")(doctor.doctor)
 app.command("warm")(warm.warm)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(asked: bool) -> None:
+    if asked:
         typer.echo(f"vastus {__version__}")
         raise typer.Exit
 
@@ -78,7 +82,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and stop.")
     ] = False,
 ) -> None:
     """Options of the program itself; commands follow."""
@@ -86,6 +90,7 @@ def _options(
 
 def run() -> None:
     """Entry point of the ``vastus`` program."""
+    _print_anything()
     try:
         app()
     except VastusError as error:
@@ -110,8 +115,15 @@ def run() -> None:
         raise
 
 
+def _print_anything() -> None:
+    """Put a question mark for a character that a terminal does not have (those of Windows, when written to a file)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and not stream.encoding.lower().startswith("utf"):
+            stream.reconfigure(errors="replace")
+
+
 def _leave(code: int) -> NoReturn:
-    """End at once. All is tidied up by now; the libraries' own unloading would take another half to two seconds."""
+    """End the process at once: everything is cleaned up, and the libraries would need up to two seconds to unload."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

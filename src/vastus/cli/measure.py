@@ -13,30 +13,32 @@ if TYPE_CHECKING:
 
 
 def measure(
-    ct: Annotated[Path, typer.Argument(help="The CT: NIfTI, NRRD, MetaImage, or a DICOM folder or zip.")],
-    labels: Annotated[Path, typer.Argument(help="Its label map, on the voxels of the scan.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the tables.")],
-    subject: Annotated[str | None, typer.Option(help="Name in the tables; else that of the scan's file.")] = None,
-    series: Annotated[str | None, typer.Option(help="Which DICOM series, where there are several.")] = None,
-    settings: Annotated[Path | None, typer.Option(help="TOML with HU thresholds and levels.")] = None,
+    ct: Annotated[Path, typer.Argument(help="CT scan: NIfTI, NRRD, MetaImage, or a DICOM folder or zip.")],
+    labels: Annotated[Path, typer.Argument(help="Label map of the scan, on the same grid.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the tables.")],
+    subject: Annotated[str | None, typer.Option(help="Name in the tables; default: the file name of the scan.")] = None,
+    series: Annotated[str | None, typer.Option(help="DICOM series to read, if there are several.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="TOML file with HU thresholds and levels.")] = None,
     criteria: Annotated[
         str, typer.Option(help="awgs_2019, awgs_2025, ewgsop2, fnih, kim_2024, or a TOML file of your own.")
     ] = "awgs_2019",
-    sex: Annotated[str | None, typer.Option(help="M or F.")] = None,
-    age: Annotated[float | None, typer.Option(help="Years.")] = None,
-    height_cm: Annotated[float | None, typer.Option(help="Centimetres.")] = None,
-    weight_kg: Annotated[float | None, typer.Option(help="Kilograms.")] = None,
-    smi_kg_m2: Annotated[float | None, typer.Option(help="Appendicular muscle mass / height squared.")] = None,
-    asm_kg: Annotated[float | None, typer.Option(help="Appendicular muscle mass.")] = None,
-    mass_method: Annotated[str | None, typer.Option(help="dxa or bia: how the mass was measured.")] = None,
-    grip_kg: Annotated[float | None, typer.Option(help="Grip strength.")] = None,
-    gait_m_s: Annotated[float | None, typer.Option(help="Gait speed.")] = None,
-    chair_stand_s: Annotated[float | None, typer.Option(help="Seconds for five rises.")] = None,
+    sex: Annotated[str | None, typer.Option(help="Sex, M or F.")] = None,
+    age: Annotated[float | None, typer.Option(help="Age in years.")] = None,
+    height_cm: Annotated[float | None, typer.Option(help="Height in centimetres.")] = None,
+    weight_kg: Annotated[float | None, typer.Option(help="Weight in kilograms.")] = None,
+    smi_kg_m2: Annotated[
+        float | None, typer.Option(help="Appendicular muscle mass / height squared, in kg/m2.")
+    ] = None,
+    asm_kg: Annotated[float | None, typer.Option(help="Appendicular muscle mass in kilograms.")] = None,
+    mass_method: Annotated[str | None, typer.Option(help="Method that measured the mass: dxa or bia.")] = None,
+    grip_kg: Annotated[float | None, typer.Option(help="Grip strength in kilograms.")] = None,
+    gait_m_s: Annotated[float | None, typer.Option(help="Gait speed in m/s.")] = None,
+    chair_stand_s: Annotated[float | None, typer.Option(help="Time for five chair stands, in seconds.")] = None,
     sppb: Annotated[float | None, typer.Option(help="Short Physical Performance Battery, 0 to 12.")] = None,
-    tug_s: Annotated[float | None, typer.Option(help="Timed up and go.")] = None,
+    tug_s: Annotated[float | None, typer.Option(help="Timed up and go, in seconds.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    """Measure a labelled scan; with clinical values also indices and a diagnosis by published criteria."""
+    """Measure a labelled scan. With clinical values, also compute indices and a diagnosis by published criteria."""
     import json
 
     from vastus.io.atomic import ensure_folder, write_text
@@ -47,7 +49,7 @@ def measure(
     from vastus.morphometry import MeasureSettings, load_measure_settings, wrong_density
     from vastus.sarcopenia import ClinicalFacts, Sex, diagnose, load_criteria
 
-    # Whatever the user typed is checked before the scan is read.
+    # All options are checked before the scan is read.
     chosen = load_criteria(criteria)
     facts = ClinicalFacts(
         sex=Sex.from_word(sex),

@@ -14,9 +14,11 @@ from vastus.errors import SettingsError
 
 
 def node(
-    config: Annotated[Path, typer.Option("--config", help="Settings (TOML); see the how-to for all of them.")],
+    config: Annotated[
+        Path, typer.Option("--config", help="TOML file with the settings; the how-to page lists all of them.")
+    ],
 ) -> None:
-    """Receive CT series by C-STORE, segment them, send the results on; until Ctrl-C or SIGTERM."""
+    """Receive CT series by C-STORE, segment them and send the results on, until Ctrl-C or SIGTERM."""
     if sys.platform == "win32":
         raise SettingsError("The node runs on Linux and macOS only.")
     from vastus.io.library_logs import LibraryLogs

@@ -9,13 +9,15 @@ import typer
 
 
 def preview(
-    ct: Annotated[Path, typer.Argument(help="A CT: NIfTI, NRRD, MetaImage, or a DICOM folder or zip.")],
-    labels: Annotated[Path | None, typer.Argument(help="Its label map; without one the CT alone is shown.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The PNG to write.")] = Path("preview.png"),
-    title: Annotated[str, typer.Option("--title", help="Written above the pictures.")] = "",
-    series: Annotated[str | None, typer.Option("--series", help="Which DICOM series, where there are several.")] = None,
+    ct: Annotated[Path, typer.Argument(help="CT scan: NIfTI, NRRD, MetaImage, or a DICOM folder or zip.")],
+    labels: Annotated[
+        Path | None, typer.Argument(help="Label map of the scan; without it only the CT is shown.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG file to write.")] = Path("preview.png"),
+    title: Annotated[str, typer.Option("--title", help="Title above the pictures.")] = "",
+    series: Annotated[str | None, typer.Option("--series", help="DICOM series to read, if there are several.")] = None,
 ) -> None:
-    """Draw six axial slices and a coronal one, the CT above its label colours, as a PNG."""
+    """Draw six axial slices and one coronal slice as a PNG: the CT above, the labels in colour below."""
     from vastus.errors import SettingsError
     from vastus.io.atomic import ensure_folder
     from vastus.io.labels import read_labels_on

@@ -16,25 +16,28 @@ if TYPE_CHECKING:
 
 
 def pseudo_label(
-    scans: Annotated[list[Path], typer.Argument(help="CTs: NIfTI, NRRD, MetaImage, or folders of DICOM.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the data set; what is there is kept.")],
-    weights: Annotated[Path | None, typer.Option("--weights", help="Bundle; default: the shipped one.")] = None,
+    scans: Annotated[list[Path], typer.Argument(help="CT scans: NIfTI, NRRD, MetaImage, or folders of DICOM.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the data set; existing cases are kept.")],
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="Bundle of weights; default: the shipped one.")
+    ] = None,
     exclude: Annotated[
-        Path | None, typer.Option("--exclude", help="Folder of masks of disease, named after the scans.")
+        Path | None, typer.Option("--exclude", help="Folder of masks of disease, with the names of the scans.")
     ] = None,
     doubt: Annotated[
-        str, typer.Option(help="Structures or groups, with commas, that it is known to confuse: left unlabelled.")
+        str, typer.Option(help="Structures or groups, with commas, that the network confuses: they stay unlabelled.")
     ] = "",
     outlines: Annotated[
-        Path | None, typer.Option("--outlines", help="Folder of label maps of an earlier round, named after the scans.")
+        Path | None,
+        typer.Option("--outlines", help="Folder of label maps of an earlier round, with the names of the scans."),
     ] = None,
     rename: Annotated[
-        str, typer.Option(help="Structures or groups of which only the names are taken anew, inside those outlines.")
+        str, typer.Option(help="Structures or groups that get new names inside the outlines of --outlines.")
     ] = "",
-    agreement: Annotated[float, typer.Option(help="Share of the six views that must agree.")] = 0.8,
-    threads: Annotated[int | None, typer.Option("--threads", "-t", min=1, help="Processor threads.")] = None,
+    agreement: Annotated[float, typer.Option(help="Share of the six segmentations that must agree.")] = 0.8,
+    threads: Annotated[int | None, typer.Option("--threads", "-t", min=1, help="Number of processor threads.")] = None,
 ) -> None:
-    """Label unlabelled scans where the network agrees with itself, for `vastus train --data`."""
+    """Label unlabelled scans where six segmentations of the network agree, for `vastus train --data`."""
     from vastus.inference.bundle import default_bundle, load_bundle
     from vastus.inference.choices import RuntimeOptions
     from vastus.inference.predictor import Predictor
@@ -46,10 +49,12 @@ def pseudo_label(
     if twice:
         raise SettingsError(f"Scans share a name: {', '.join(twice)}.", remedy="Rename the files.")
     if exclude is not None and not exclude.is_dir():
-        raise MissingInputError("There is no such folder of masks.", path=exclude)
+        raise MissingInputError("The folder of masks does not exist.", path=exclude)
     if (outlines is None) == bool(rename):
         raise SettingsError("--outlines and --rename belong together.", remedy="Give both, or neither.")
-    trust = Trust(agreement, *(class_ids_of([name for name in said.split(",") if name]) for said in (doubt, rename)))
+    trust = Trust(
+        agreement, *(class_ids_of([name for name in listed.split(",") if name]) for listed in (doubt, rename))
+    )
     earlier = [_earlier(name, outlines) for name in names]
     predictor = Predictor(load_bundle(weights) if weights else default_bundle(), RuntimeOptions(threads=threads))
     cases = {given[0]: partial(_read, *given, exclude) for given in zip(names, scans, earlier, strict=True)}
@@ -69,7 +74,7 @@ def pseudo_label(
 
 
 def _earlier(name: str, folder: Path | None) -> Path | None:
-    """The label map of an earlier round; every scan needs one where there is a folder."""
+    """Find the label map of an earlier round; if a folder is given, every scan needs one."""
     found = _of_scan(name, folder)
     if folder is not None and found is None:
         raise MissingInputError(
@@ -79,7 +84,7 @@ def _earlier(name: str, folder: Path | None) -> Path | None:
 
 
 def _of_scan(name: str, folder: Path | None) -> Path | None:
-    """The image in a folder that is named after a scan."""
+    """Find the image in a folder that has the name of a scan."""
     from vastus.io.labels import LABEL_SUFFIXES
 
     return next((p for s in LABEL_SUFFIXES if (p := folder / f"{name}{s}").is_file()), None) if folder else None

@@ -36,57 +36,72 @@ STOPPED = "vastus: stopped; nothing half-written is left."
 def segment(
     inputs: Annotated[
         list[Path],
-        typer.Argument(help="Scans: .nii, .nii.gz, .nrrd, .mha, a folder or zip of DICOM, or a PACS address."),
+        typer.Argument(help="CT scans: .nii, .nii.gz, .nrrd, .mha, a folder or zip of DICOM, or a PACS address."),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of the results; with several inputs, one folder each in it.")
+        Path,
+        typer.Option(
+            "--output", "-o", help="Folder of the results; with several scans, each gets its own folder there."
+        ),
     ],
     series: Annotated[
-        str | None, typer.Option("--series", help="DICOM series (UID or its end) of the one input.")
+        str | None, typer.Option("--series", help="DICOM series to read (UID or its end); for a single scan.")
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option("--weights", help="Folder of a bundle, or a shipped one's name.")
+        Path | None, typer.Option("--weights", help="Folder of a bundle, or the name of a shipped one.")
     ] = None,
-    device: Annotated[Device, typer.Option("--device", help="Where the network runs.")] = Device.AUTO,
-    runtime: Annotated[RuntimeName, typer.Option("--runtime", help="What runs it.")] = RuntimeName.AUTO,
+    device: Annotated[Device, typer.Option("--device", help="Device on which the network runs.")] = Device.AUTO,
+    runtime: Annotated[
+        RuntimeName, typer.Option("--runtime", help="Program that runs the network.")
+    ] = RuntimeName.AUTO,
     precision: Annotated[
-        PrecisionChoice, typer.Option("--precision", help="auto: the fastest checked for these weights.")
+        PrecisionChoice,
+        typer.Option("--precision", help="Number format; auto: the fastest one that was checked for these weights."),
     ] = PrecisionChoice.AUTO,
     threads: Annotated[
-        int | None, typer.Option("--threads", "-t", min=1, help="Processor threads; labels do not depend on it.")
+        int | None,
+        typer.Option("--threads", "-t", min=1, help="Number of processor threads; the labels do not depend on it."),
     ] = None,
     overlap: Annotated[
-        float | None, typer.Option("--overlap", min=0.0, max=0.9, help="Overlap of windows; default: the bundle's.")
+        float | None,
+        typer.Option("--overlap", min=0.0, max=0.9, help="Overlap of windows, 0 to 0.9; default: that of the bundle."),
     ] = None,
-    sex: Annotated[str | None, typer.Option("--sex", help="M or F: published values of this sex beside.")] = None,
-    age: Annotated[float | None, typer.Option("--age", help="Years, for the same.")] = None,
-    height_cm: Annotated[float | None, typer.Option("--height-cm", help="Expected volumes by height and mass.")] = None,
-    weight_kg: Annotated[float | None, typer.Option("--weight-kg", help="For the same.")] = None,
+    sex: Annotated[
+        str | None, typer.Option("--sex", help="Sex, M or F: compare with published values of this sex.")
+    ] = None,
+    age: Annotated[float | None, typer.Option("--age", help="Age in years, for the same comparison.")] = None,
+    height_cm: Annotated[
+        float | None, typer.Option("--height-cm", help="Height in cm; with the weight, it gives expected volumes.")
+    ] = None,
+    weight_kg: Annotated[
+        float | None, typer.Option("--weight-kg", help="Weight in kg; with the height, it gives expected volumes.")
+    ] = None,
     formats: Annotated[
         str | None,
-        typer.Option("--format", "-f", help=f"Further results, with commas: {in_words(OUTPUT_FORMATS)}."),
+        typer.Option("--format", "-f", help=f"More result formats, with commas: {in_words(OUTPUT_FORMATS)}."),
     ] = None,
     pdf: Annotated[
-        bool, typer.Option("--pdf", help="Print the page to report.pdf too (Chromium or weasyprint).")
+        bool, typer.Option("--pdf", help="Also print the page to report.pdf (needs Chromium or weasyprint).")
     ] = False,
     send_to: Annotated[
-        str | None, typer.Option("--send-to", help="PACS that gets the DICOM results: dicom://, dicomweb://.")
+        str | None,
+        typer.Option("--send-to", help="Address of the PACS for the DICOM results: dicom:// or dicomweb://."),
     ] = None,
 ) -> None:
-    """Label 27 muscles, femur and hip bone in CT scans; measure their volumes; draw a page to judge them by."""
+    """Label 27 muscles, femur and hip bone in CT scans, measure their volumes, and make a page to check them."""
     if series is not None and len(inputs) > 1:
-        raise SettingsError("--series goes with a single input.")
+        raise SettingsError("--series needs a single scan.")
     facts = _facts(sex, age, height_cm, weight_kg)
     if facts is not None and len(inputs) > 1:
-        raise SettingsError("--sex, --age, --height-cm and --weight-kg are of one person: they go with a single input.")
+        raise SettingsError("--sex, --age, --height-cm and --weight-kg describe one person, so give a single scan.")
     further = format_work(formats, send_to, inputs)
     if pdf:
         from vastus.report.pdf import require_printer
 
         require_printer()
-    # Said before anything heavy is loaded: nobody should wonder whether the program runs.
+    # This line comes before anything heavy is loaded, so that the user sees that the program runs.
     typer.echo("vastus: loading", err=True)
-    with stopping_at_once(), fetched(inputs) as local, _pages_printed(output, wanted=pdf):
+    with stopping_at_once(), fetched(inputs) as local, _pages_printed(output, as_pdf=pdf):
         first = _start_reading(local[0], series)
         predictor = _load(weights, RuntimeOptions(device, runtime, precision, threads), overlap)
         if len(local) == 1:
@@ -98,12 +113,12 @@ def segment(
 
 
 @contextmanager
-def _pages_printed(output: Path, *, wanted: bool) -> Iterator[None]:
-    """Print the pages of all scans that were done, also where another scan failed."""
+def _pages_printed(output: Path, *, as_pdf: bool) -> Iterator[None]:
+    """Print the pages of all finished scans at the end, also if another scan failed."""
     try:
         yield
     finally:
-        if wanted:
+        if as_pdf:
             from vastus.report.pdf import print_page
 
             for page in sorted([*output.glob("report.html"), *output.glob("*/report.html")]):
@@ -113,7 +128,7 @@ def _pages_printed(output: Path, *, wanted: bool) -> Iterator[None]:
 def _facts(
     sex: str | None, age: float | None, height_cm: float | None, weight_kg: float | None
 ) -> ClinicalFacts | None:
-    """What the user said of the person; None where nothing was said."""
+    """Return the facts about the person from the options; None if no option was given."""
     if sex is None and age is None and height_cm is None and weight_kg is None:
         return None
     from vastus.sarcopenia import ClinicalFacts, Sex
@@ -129,7 +144,7 @@ def _start_reading(path: Path, series: str | None = None) -> Prefetch[Scan]:
 
 
 def _load(weights: Path | None, options: RuntimeOptions, overlap: float | None) -> Predictor:
-    """Load the network, and beside it the libraries that the first scan needs."""
+    """Load the network and, at the same time, the libraries that the first scan needs."""
     from vastus.inference.bundle import default_bundle, load_bundle
     from vastus.io.prefetch import Prefetch
 
@@ -153,7 +168,7 @@ def _one(
     after_network: Callable[[], None] = lambda: None,
     on_done: Callable[[SegmentedScan], None] = lambda _: None,
 ) -> SegmentedScan:
-    """Segment one scan and write its results; ``on_done`` is told before DICOM results are written and sent."""
+    """Segment one scan and write its results; ``on_done`` is called before DICOM results are written and sent."""
     from vastus.inference.predictor import SegmentStage
     from vastus.pipeline import segment_to_folder
 
@@ -179,9 +194,9 @@ def _one(
 
 
 def _many(predictor: Predictor, inputs: list[Path], output: Path, first: Prefetch[Scan], further: FormatWork) -> None:
-    """One folder a scan, and one table of all. A scan that fails, in whatever way, does not stop the others.
+    """Segment scans into one folder each, and write one table of all. A scan that fails does not stop the others.
 
-    The next scan is read while the labels of one are cleaned, measured and written.
+    The next scan is read while the labels of the one before are cleaned, measured and written.
     """
     from vastus.io.atomic import ensure_folder
     from vastus.io.csv_tables import write_volume_rows
@@ -207,12 +222,12 @@ def _many(predictor: Predictor, inputs: list[Path], output: Path, first: Prefetc
             if not is_there(path):  # said before a folder is made by a name that no system may take
                 raise MissingInputError("There is no such file or folder.", path=path)
             request = ScanRequest(path, output / subject, subject=subject)
-            # Its rows count as soon as it is segmented, also where a PACS then does not take its DICOM results.
+            # The rows of a scan count as soon as it is segmented, also if a PACS then refuses its DICOM results.
             _one(predictor, request, reading, further, read_next, on_done=lambda done: rows.extend(done.rows))
         except VastusError as error:
             failed.append(error.exit_code)
             typer.echo(f"vastus: {type(error).__name__}: {error}", err=True)
-        except Exception as error:  # what nobody foresaw in one scan is no reason to lose the others
+        except Exception as error:  # an unexpected error in one scan must not lose the others
             failed.append(UNFORESEEN)
             typer.echo(f"vastus: unexpected failure ({type(error).__name__}) [{path}]", err=True)
     if rows:
@@ -223,18 +238,18 @@ def _many(predictor: Predictor, inputs: list[Path], output: Path, first: Prefetc
 
 
 def _unused(name: str, taken: set[str]) -> str:
-    """A subject name for each scan: two files of one name become ``scan`` and ``scan_2``."""
+    """Return a name that is not taken yet: two files of one name become ``scan`` and ``scan_2``."""
     candidate, number = name, 1
-    while candidate in taken:
+    while candidate.casefold() in taken:
         number += 1
         candidate = f"{name}_{number}"
-    taken.add(candidate)
+    taken.add(candidate.casefold())
     return candidate
 
 
 @contextmanager
 def _progress(name: str, threads: int) -> Iterator[tuple[Any, OnProgress]]:
-    """A bar with the time left on a terminal; plain lines elsewhere."""
+    """Show a bar with the time left on a terminal, and plain lines elsewhere."""
     import time
 
     from rich.console import Console
@@ -277,10 +292,10 @@ def _progress(name: str, threads: int) -> Iterator[tuple[Any, OnProgress]]:
 
 @contextmanager
 def stopping_at_once() -> Iterator[None]:
-    """On Ctrl-C or SIGTERM remove what is unfinished and end there and then.
+    """Remove unfinished files and end at once on Ctrl-C or SIGTERM.
 
-    An exception would not do: where compiled loops and libraries call back into Python it can get lost, and it waits
-    for every thread that is still at work.
+    An exception is not enough. It can get lost where compiled loops and libraries call back into Python, and it waits
+    for every thread that is still running.
     """
     from vastus.io.atomic import clean_up_all
 

@@ -17,12 +17,12 @@ def atlas(
     meshes: Annotated[
         Path, typer.Argument(help="Folder with meshes/<person>/<side>/<structure>.ply and manifest.json.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the atlas files.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the atlas files.")],
     between: Annotated[
-        str, typer.Option(help="Add people between the two: shares of the way, with commas (0.25,0.75), from either.")
+        str, typer.Option(help="Also add people between the two: shares of the way from each of them (0.25,0.75).")
     ] = "",
 ) -> None:
-    """Build the atlas of both people from their meshes; once, about a minute each."""
+    """Build the atlas of both people from their meshes. This is needed once and takes about a minute for each."""
     from vastus.io.atomic import ensure_folder
     from vastus.synthesis.atlas import PersonName
     from vastus.synthesis.atlas_building import build_atlas
@@ -72,18 +72,24 @@ def _shares(text: str) -> list[float]:
 
 
 def synth(
-    atlas_folder: Annotated[Path, typer.Option("--atlas", help="Folder that `vastus atlas` wrote.")],
+    atlas_folder: Annotated[Path, typer.Option("--atlas", help="Folder made by `vastus atlas`.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the data set, or of the pool.")],
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many scans (or bodies of the pool).")] = 20,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the first; the others follow.")] = 0,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Number of scans, or of bodies in the pool.")] = 20,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Seed of the first scan; the next scans get the next numbers.")
+    ] = 0,
     spacing: Annotated[
-        str | None, typer.Option("--spacing", help="Voxel in mm, e.g. 0.8,0.8,1; default: drawn for each scan.")
+        str | None, typer.Option("--spacing", help="Voxel size in mm, e.g. 0.8,0.8,1; default: random for each scan.")
     ] = None,
-    wide: Annotated[bool, typer.Option("--wide", help="Shapes beyond the clinical model, for training.")] = False,
-    pool: Annotated[bool, typer.Option("--pool", help="Bodies for `vastus train --synthetic`, not scans.")] = False,
-    person: Annotated[str | None, typer.Option("--person", help="Only vhf, vhm or one between (vhf_25).")] = None,
+    wide: Annotated[bool, typer.Option("--wide", help="Allow shapes beyond the clinical model, for training.")] = False,
+    pool: Annotated[
+        bool, typer.Option("--pool", help="Write bodies for `vastus train --synthetic` instead of scans.")
+    ] = False,
+    person: Annotated[
+        str | None, typer.Option("--person", help="Use one person only: vhf, vhm or one between them (vhf_25).")
+    ] = None,
 ) -> None:
-    """Write labelled synthetic CT in nnU-Net layout with clinical.csv, or a pool of bodies to train from."""
+    """Write labelled synthetic CT scans in nnU-Net layout with clinical.csv, or a pool of bodies for training."""
     from vastus.synthesis.subject import Variety
 
     atlases = load_people(atlas_folder, person)
@@ -92,7 +98,7 @@ def synth(
         from vastus.synthesis.stream import fill_pool
 
         made = fill_pool(output, atlases, count, first_seed=seed, variety=variety)
-        typer.echo(f"{output}: {made} bodies made, {count - made} were there")
+        typer.echo(f"{output}: {made} bodies made, {count - made} existed already")
         return
     from vastus.synthesis.dataset import DatasetOptions, write_dataset
     from vastus.synthesis.scan import ScanSpec
@@ -110,10 +116,12 @@ def _spacing(text: str) -> tuple[float, float, float]:
 
 
 def load_people(folder: Path, person: str | None) -> list[Atlas]:
-    """The atlases of a folder, or those whose name fits ``person`` (``vhf``, ``vh?_50``), in alphabetical order."""
+    """Load all atlases of a folder, or those whose name fits ``person`` (``vhf``, ``vh?_50``), sorted by name."""
     from vastus.synthesis.atlas import load_atlas
 
     paths = sorted(folder.glob(f"atlas_{person or '*'}.npz"))
     if not paths:
-        raise MissingInputError("No atlas file here.", path=folder, remedy="Make them with `vastus atlas`.")
+        raise MissingInputError(
+            "No atlas file in this folder.", path=folder, remedy="Make the atlas files with `vastus atlas`."
+        )
     return [load_atlas(path) for path in paths]

@@ -1,4 +1,4 @@
-"""``vastus warm``: what the first run would compile, compiled ahead."""
+"""``vastus warm``: prepare networks and loops before the first run."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from vastus.inference.choices import RuntimeOptions
 
 def warm(
     weights: Annotated[
-        Path | None, typer.Option("--weights", help="Folder of a bundle, or a shipped one's name.")
+        Path | None, typer.Option("--weights", help="Folder of a bundle, or the name of a shipped one.")
     ] = None,
-    threads: Annotated[int | None, typer.Option("--threads", "-t", min=1, help="Processor threads.")] = None,
+    threads: Annotated[int | None, typer.Option("--threads", "-t", min=1, help="Number of processor threads.")] = None,
 ) -> None:
-    """Compile ahead what the first `segment` would compile: after an installation, or into a container image."""
+    """Prepare networks and loops before the first `segment`: after an installation, or in a container image."""
     import time
 
     start = time.perf_counter()

@@ -29,7 +29,7 @@ CONTINUOUS: tuple[str, ...] = (columns.SMI, columns.GRIP, columns.GAIT, columns.
 
 
 def status_correlations(dataset: StudyData) -> pd.DataFrame:
-    """Point-biserial correlation of sarcopenia (1 with, 0 without) with every muscle and group.
+    """Compute the point-biserial correlation of sarcopenia (1 with, 0 without) with every muscle and group.
 
     Returns:
         Rows: stratum, feature, label, kind (muscle or group), n_without, n_with, r, ci_low, ci_high, p, p_holm, p_fdr
@@ -54,7 +54,7 @@ def status_correlations(dataset: StudyData) -> pd.DataFrame:
 
 
 def continuous_correlations(dataset: StudyData) -> pd.DataFrame:
-    """Pearson and Spearman correlation of every muscle and group with SMI, grip, gait speed and chair stands.
+    """Compute Pearson and Spearman correlation of each muscle and group with SMI, grip, gait speed and chair stands.
 
     Returns:
         Rows: stratum, outcome, feature, label, kind, n, r, ci_low, ci_high, p, rho, p_rho, p_holm, p_fdr (of Pearson,
@@ -84,7 +84,7 @@ def continuous_correlations(dataset: StudyData) -> pd.DataFrame:
 
 
 def correlate(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
-    """Pearson's r (point-biserial when y is 0/1) with its 95 % interval and p; empty when it is not defined."""
+    """Compute Pearson's r (point-biserial if y is 0/1) with its 95 % interval and p; empty if it is not defined."""
     from scipy import stats
 
     if not _can_correlate(x, y):
@@ -100,7 +100,15 @@ def correlate(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
 
 
 def partial(x: np.ndarray, y: np.ndarray, age: np.ndarray) -> dict[str, float]:
-    """Correlation of x and y with age held constant, over people whose age is known."""
+    """Compute the correlation of x and y with age held constant, over people whose age is known.
+
+    Args:
+        x, y: values of each person, (N,).
+        age: in years, NaN where unknown, (N,).
+
+    Returns:
+        ``r_age`` and ``p_age``, NaN if they are not defined.
+    """
     import numpy as np
 
     known = ~np.isnan(age)
@@ -133,7 +141,7 @@ def adjust(table: pd.DataFrame, family: list[str]) -> pd.DataFrame:
 
 
 def power_note(n_without: int, n_with: int) -> str:
-    """What two groups of that size can show at all: the smallest difference and r found with 80 % power."""
+    """Say what two groups of that size can show at all: the smallest difference and r found with 80 % power."""
     import math
 
     from statsmodels.stats.power import TTestIndPower
@@ -168,7 +176,7 @@ def _describe_feature(stratum_name: str, feature: str) -> dict[str, object]:
 
 
 def _complete(x: pd.Series, y: pd.Series, extra: pd.Series | None = None) -> tuple[np.ndarray, ...]:
-    """Values where both x and y are known (``extra`` may stay empty)."""
+    """Return the values where both x and y are known (``extra`` may stay empty)."""
     known = x.notna() & y.notna()
     series = (x, y) if extra is None else (x, y, extra)
     return tuple(s[known].to_numpy(float) for s in series)

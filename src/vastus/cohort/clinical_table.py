@@ -82,7 +82,7 @@ class _Meaning:
 def _header(
     cells: list[str], path: Path, problems: list[Problem]
 ) -> tuple[list[str], dict[str, int], dict[str, float]]:
-    """Header as given; name -> position (standard names where known); name -> factor."""
+    """Read the header: as given; name -> position (standard names where known); name -> factor."""
     names: dict[str, int] = {}
     factors: dict[str, float] = {}
     for position, cell in enumerate(cells):
@@ -109,7 +109,7 @@ def _header(
 def _fitting_rows(
     lines: Sequence[TableRow], header: list[str], problems: list[Problem]
 ) -> tuple[list[list[str]], list[int]]:
-    """Rows as wide as the header; shorter ones are filled up, longer ones left out (their cells have shifted)."""
+    """Bring rows to the width of the header: fill up shorter ones, leave out longer ones (their cells have shifted)."""
     rows, numbers = [], []
     for line in lines:
         number, cells = line.line, list(line.cells)

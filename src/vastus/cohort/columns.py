@@ -316,7 +316,7 @@ _MISSING: Final = frozenset(
 
 
 def squash(text: str) -> str:
-    """A text without case, spaces and punctuation, in Unicode's compatibility form (full-width, squared units ...)."""
+    """Return a text without case, spaces and punctuation, in Unicode's compatibility form (full-width, squared ...)."""
     return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text).casefold())
 
 
@@ -339,17 +339,17 @@ _WORD_OF: Final = {
 
 
 def standard_column(header: str) -> tuple[str, float] | None:
-    """Standard name of a header and the factor into its unit; None for a column that is not known."""
+    """Return the standard name of a header and the factor into its unit; None for an unknown column."""
     return _COLUMN_OF.get(squash(header))
 
 
 def is_missing(text: str) -> bool:
-    """Whether a cell says that nothing is known."""
+    """Tell whether a cell says that the value is unknown."""
     return squash(text) in _MISSING
 
 
 def standard_word(column: str, text: str) -> str | None:
-    """Standard word of a cell; None when it is missing, or not known where the column takes known words only."""
+    """Return the standard word of a cell; None if it is missing, or unknown in a column of known words only."""
     word = _WORD_OF[column].get(squash(text))
     if word is None and column in _OPEN_WORDS and not is_missing(text):
         return text.strip().casefold()

@@ -54,6 +54,15 @@ class StudyData:
 def build_dataset(volumes: Volumes, clinical: ClinicalTable, criteria: Criteria, rules: Sequence[Rule]) -> StudyData:
     """Match, select, diagnose and normalise.
 
+    Args:
+        volumes: volumes of every scan.
+        clinical: the clinical table.
+        criteria: criteria of the diagnosis.
+        rules: inclusion and exclusion rules, in order.
+
+    Returns:
+        The people of the study, their scans and volumes, and who was left out.
+
     Raises:
         EmptyCohortError: nobody is left.
     """
@@ -86,7 +95,7 @@ def build_dataset(volumes: Volumes, clinical: ClinicalTable, criteria: Criteria,
 def _match(
     volumes: Volumes, clinical: ClinicalTable, problems: list[Problem]
 ) -> tuple[pd.DataFrame, list[FlowStep], dict[str, str]]:
-    """Clinical rows of readable scans with a sex (index: scan); the first flow steps; who is left out so far."""
+    """Match clinical rows with a sex to readable scans (index: scan); also give the first flow steps and who is out."""
     frame = clinical.frame.astype({columns.SCAN: str, columns.SUBJECT: str}).set_index(columns.SCAN)
     left_out: dict[str, str] = {}
     for scan in volumes.sides_mm3.index.difference(frame.index):
@@ -132,8 +141,8 @@ def _nobody_matched(
 ) -> EmptyCohortError:
     """Say why nobody has scan, row and sex: the words for the sex, the volumes, or the names."""
     if len(with_scan):
-        told = [p.what for p in problems if p.what.startswith(UNKNOWN_SEX)]
-        words = ", ".join(dict.fromkeys(what.split(": ", 1)[1].split("; ")[0] for what in told))
+        unknown_sexes = [p.what for p in problems if p.what.startswith(UNKNOWN_SEX)]
+        words = ", ".join(dict.fromkeys(what.split(": ", 1)[1].split("; ")[0] for what in unknown_sexes))
         return EmptyCohortError(
             f"The sex of nobody is known: the column sex holds {words[:200] or 'nothing'}.",
             problems,
@@ -178,7 +187,16 @@ def _with_status(people: pd.DataFrame, criteria: Criteria, problems: list[Proble
 
 
 def facts_of_row(row: pd.Series, subject: str, problems: list[Problem]) -> ClinicalFacts:
-    """The values of one clinical row; where SMI and ASM contradict each other neither is used, and a problem noted."""
+    """Read the values of one clinical row; if SMI and ASM contradict each other, neither is used, and this is noted.
+
+    Args:
+        row: the clinical row, with standard columns.
+        subject: name of the person.
+        problems: gets a contradiction of SMI and ASM.
+
+    Returns:
+        The facts for the diagnosis.
+    """
     import pandas as pd
 
     values = {name: None if pd.isna(row[name]) else float(row[name]) for name in columns.NUMBERS}

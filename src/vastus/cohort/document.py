@@ -22,7 +22,12 @@ _POINTS = 8
 
 
 def write_document(path: Path, results: CohortResults, note: str = "") -> bool:
-    """Write the results in sentences and the tables of the page, atomically; only where python-docx is installed.
+    """Write results in sentences and the tables of the page, atomically; only if python-docx is installed.
+
+    Args:
+        path: file to write (.docx).
+        results: everything computed for the cohort.
+        note: a paragraph at the beginning.
 
     Returns:
         Whether it was written.
@@ -74,7 +79,7 @@ def write_document(path: Path, results: CohortResults, note: str = "") -> bool:
 
 
 def _add(document: Document, caption: str, table: PageTable) -> None:
-    """A real table of Word: its header is repeated on the next page, numbers stand on the right."""
+    """Add a real table of Word: its header is repeated on the next page, numbers are aligned right."""
     from docx.enum.text import WD_ALIGN_PARAGRAPH
     from docx.oxml import OxmlElement
     from docx.shared import Pt

@@ -100,7 +100,7 @@ def simulate_cohort(
 
 
 def write_example(folder: Path, seed: int = 0) -> tuple[Path, Path]:
-    """Write a simulated cohort: ``volumes.csv`` and ``clinical.csv``; returns their paths."""
+    """Write a simulated cohort, ``volumes.csv`` and ``clinical.csv``; return their paths."""
     ensure_folder(folder)
     cohort = simulate_cohort(seed)
     paths = folder / tables.VOLUMES_FILE, folder / "clinical.csv"
@@ -111,7 +111,7 @@ def write_example(folder: Path, seed: int = 0) -> tuple[Path, Path]:
 
 
 def is_example(subjects: Iterable[str]) -> bool:
-    """Whether all ids are those of ``simulate_cohort``, so that a page about them says so."""
+    """Tell whether all ids are those of ``simulate_cohort``, so that a page about them says so."""
     return all(re.fullmatch(rf"{_PREFIX}\d{{3,}}", str(subject)) for subject in subjects)
 
 
@@ -139,7 +139,7 @@ def _clinical_row(subject: str, person: Person, kind: str, rng: np.random.Genera
 def _after_loss(
     person: Person, volumes: dict[tuple[str, Side], float | None], kind: str, rng: np.random.Generator
 ) -> dict[tuple[str, Side], float | None]:
-    """Volumes at the second scan: the planted loss spread over the whole muscles in proportion to their size."""
+    """Compute the volumes at the second scan: the planted loss, spread over the muscles in proportion to their size."""
     loss = 1000 * _LOSS_CM3[person.sex, kind] * float(rng.normal(1, 0.25))
     after = dict(volumes)
     for side in SIDES:

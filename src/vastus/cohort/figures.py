@@ -57,7 +57,7 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
 
 
 def muscle_heatmap(correlations: pd.DataFrame) -> Figure:
-    """Sex x muscle: r of sarcopenia with volume / height^2 (the paper's Fig. 7)."""
+    """Draw sex x muscle: r of sarcopenia with volume / height^2 (Fig. 7 of the paper)."""
     features = [m.key for m in MUSCLES]
     breaks = [i for i in range(1, len(MUSCLES)) if MUSCLES[i].group is not MUSCLES[i - 1].group]
     figure = _heatmap(correlations, features, breaks)
@@ -72,12 +72,12 @@ def muscle_heatmap(correlations: pd.DataFrame) -> Figure:
 
 
 def group_heatmap(correlations: pd.DataFrame) -> Figure:
-    """Sex x muscle group (the paper's Fig. 8)."""
+    """Draw sex x muscle group (Fig. 8 of the paper)."""
     return _heatmap(correlations, [group_column(g) for g in GROUPS], [])
 
 
 def flow_diagram(steps: Sequence[FlowStep], status: pd.DataFrame) -> Figure:
-    """Boxes from everybody to those analysed; who left stands at the side.
+    """Draw boxes from everybody to those analysed; people who left stand at the side.
 
     Args:
         steps: of the selection; those that removed nobody are gathered in the box below them.
@@ -117,7 +117,7 @@ def flow_diagram(steps: Sequence[FlowStep], status: pd.DataFrame) -> Figure:
 
 
 def roc_figure(curves: Sequence[RocCurve], table: pd.DataFrame) -> Figure:
-    """ROC curves of the best predictors, one panel a stratum; ``table`` of the prediction holds the intervals."""
+    """Draw ROC curves of the best predictors, a panel for each stratum; ``table`` (prediction) holds the intervals."""
     import matplotlib as mpl
     import matplotlib.pyplot as plt
 
@@ -146,7 +146,7 @@ def roc_figure(curves: Sequence[RocCurve], table: pd.DataFrame) -> Figure:
 
 
 def change_figure(summary: pd.DataFrame) -> Figure:
-    """Mean change in per cent of each muscle, fractured and other side, with its 95 % interval (Student's t)."""
+    """Draw the mean change in per cent of each muscle, fractured and other side, with 95 % interval (Student's t)."""
     import matplotlib as mpl
     import matplotlib.pyplot as plt
     import numpy as np
@@ -188,7 +188,7 @@ def change_figure(summary: pd.DataFrame) -> Figure:
 
 
 def interval_figure(correlations: pd.DataFrame) -> Figure:
-    """r of sarcopenia with volume / height^2 of each muscle and group with its 95 % interval, women and men."""
+    """Draw r of sarcopenia with volume / height^2 of each muscle and group with 95 % interval, women and men."""
     import matplotlib as mpl
     import matplotlib.pyplot as plt
     import numpy as np
@@ -223,13 +223,13 @@ def interval_figure(correlations: pd.DataFrame) -> Figure:
 
 
 def signed(value: float) -> str:
-    """Two digits with a sign and a true minus; no sign where it rounds to zero."""
+    """Write a number with two digits, a sign and a true minus; no sign if it rounds to zero."""
     text = f"{value:+.2f}"
     return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
 def stars(p: float) -> str:
-    """``*`` p < 0.05, ``**`` p < 0.01, ``***`` p < 0.001."""
+    """Return the stars of a p: ``*`` p < 0.05, ``**`` p < 0.01, ``***`` p < 0.001."""
     return next((text for limit, text in _STARS if p < limit), "")
 
 

@@ -23,7 +23,7 @@ _SIDE_OF = {Side.RIGHT.value: Side.RIGHT, Side.LEFT.value: Side.LEFT}
 
 
 def side_differences(dataset: StudyData) -> pd.DataFrame:
-    """Fractured side minus other side in the first scan, for people with one fractured side.
+    """Compute fractured side minus other side in the first scan, for people with one fractured side.
 
     Returns:
         Rows: stratum, feature, label, kind, n, fractured_cm3, other_cm3 (means), difference_cm3, difference_percent
@@ -73,7 +73,7 @@ def side_differences(dataset: StudyData) -> pd.DataFrame:
 
 
 def changes(dataset: StudyData) -> pd.DataFrame:
-    """Change of each person from the first to the last dated scan.
+    """Compute the change of each person from the first to the last dated scan.
 
     Returns:
         Rows: subject, sex, fracture_type, days, side (fractured, other, both), feature, label, kind, first_cm3,
@@ -135,7 +135,7 @@ def changes(dataset: StudyData) -> pd.DataFrame:
 
 
 def change_summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean change with a paired test, for each stratum, side and muscle, group and the total.
+    """Compute the mean change with a paired test, for each stratum, side and muscle, group and the total.
 
     Args:
         table: of ``changes``.
@@ -171,7 +171,7 @@ def change_summary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def change_by_fracture_type(table: pd.DataFrame) -> pd.DataFrame:
-    """Change of the total volume (both sides) by fracture type and sex, with a test between the two commonest types.
+    """Compute the change of the total volume (both sides) by fracture type and sex; test the two commonest types.
 
     Returns:
         Rows: stratum, fracture_type, n, days, change_cm3, sd_cm3, change_percent, sd_percent, test, p (paired, within
@@ -211,7 +211,7 @@ def change_by_fracture_type(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare_pairs(x: np.ndarray, y: np.ndarray) -> dict[str, object]:
-    """Paired t-test where the differences look normal, else Wilcoxon's signed-rank test."""
+    """Test pairs: paired t-test if the differences look normal, else Wilcoxon's signed-rank test."""
     from scipy import stats
 
     if is_normal(x - y):
@@ -244,7 +244,7 @@ def _volumes_of(dataset: StudyData, people: pd.DataFrame, scans: pd.Series, side
 
 
 def _by_side(dataset: StudyData, people: pd.DataFrame, scans: pd.Series, opposite: bool) -> pd.DataFrame:
-    """Muscle and group volumes (cm3) of the fractured side, or of the opposite one; index: subject."""
+    """Return muscle and group volumes (cm3) of the fractured side, or of the opposite one; index: subject."""
     is_right = (people[columns.FRACTURE_SIDE] == Side.RIGHT.value) != opposite
     right, left = (_one_side(dataset, scans, s) for s in SIDES)
     return right.where(is_right, left)

@@ -20,14 +20,14 @@ NAMED_AT_MOST = 8
 
 
 def format_p(p: float) -> str:
-    """``p < 0.001``, ``p = 0.03``; an en dash where there is none."""
+    """Write a p value: ``p < 0.001``, ``p = 0.03``; an en dash if there is none."""
     if math.isnan(p):
         return "–"
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 
 def number(value: float, digits: int = 2) -> str:
-    """A number with a true minus; an en dash where there is none."""
+    """Write a number with a true minus; an en dash if there is none."""
     if math.isnan(value):
         return "–"
     text = f"{value:.{digits}f}"
@@ -35,7 +35,7 @@ def number(value: float, digits: int = 2) -> str:
 
 
 def methods(results: CohortResults) -> list[str]:
-    """Paragraphs of the methods."""
+    """Write the paragraphs of the methods."""
     criteria = results.criteria
     rules = results.dataset.not_applied
     not_applied = f" Not applied, for want of values: {'; '.join(rules)}." if rules else ""
@@ -69,7 +69,7 @@ def methods(results: CohortResults) -> list[str]:
 
 
 def people_sentence(results: CohortResults) -> str:
-    """Who was analysed."""
+    """Say who was analysed."""
     flow = results.dataset.flow
     counts = results.counts
     named, left = flow[0].before, flow[-1].after
@@ -84,7 +84,7 @@ def people_sentence(results: CohortResults) -> str:
 
 
 def two_criteria_sentences(two: TwoCriteria | None) -> list[str]:
-    """Who changes group by the second criteria; nothing where there is none."""
+    """Say who changes group by the second criteria; nothing if there is none."""
     if two is None:
         return []
     first, second = two.first.name, two.second.name
@@ -111,7 +111,7 @@ def two_criteria_sentences(two: TwoCriteria | None) -> list[str]:
 
 
 def published_sentences(results: CohortResults) -> list[str]:
-    """The people beside published values, by sex, with source and limits; nothing where nobody has the ratio."""
+    """Compare the people with published values, by sex, with source and limits; nothing if nobody has the ratio."""
     from vastus.sarcopenia.reference_values import NO_REFERENCE, thigh_reference
 
     table = results.published.thigh
@@ -139,14 +139,14 @@ def published_sentences(results: CohortResults) -> list[str]:
 
 
 def _mean_sd(values: pd.Series, digits: int) -> str:
-    """``11.8 ± 1.2``; of a single person the value alone."""
+    """Write ``11.8 ± 1.2``; for a single person the value alone."""
     known = values.dropna()
     spread = f" ± {number(known.std(ddof=1), digits)}" if len(known) > 1 else ""
     return f"{number(known.mean(), digits)}{spread}"
 
 
 def association_sentences(results: CohortResults) -> list[str]:
-    """What correlates with sarcopenia, for each sex."""
+    """Say which muscles correlate with sarcopenia, for each sex."""
     sentences = []
     for name in ("Women", "Men"):
         own = results.status_correlations[results.status_correlations["stratum"] == name]
@@ -160,7 +160,7 @@ def association_sentences(results: CohortResults) -> list[str]:
 
 
 def _caution(rows: pd.DataFrame, name: str) -> str:
-    """Said in the sentence itself where a group is so small that one person can change it: a list below is not read."""
+    """Warn in the sentence itself if a group is so small that one person can change it: nobody reads a list below."""
     counts = [(int(rows[column].max()), word) for column, word in (("n_without", "without"), ("n_with", "with"))]
     small = [f"{n} {_people(name, n)} {word} sarcopenia" for n, word in counts if n < SMALL_GROUP]
     if not small:
@@ -201,7 +201,7 @@ def _group_words(own: pd.DataFrame) -> str:
 
 
 def measure_sentences(results: CohortResults) -> list[str]:
-    """Strongest correlation with each continuous measure, for each sex."""
+    """Say which muscle correlates most with each continuous measure, for each sex."""
     table = results.continuous_correlations
     sentences = []
     for outcome in CONTINUOUS:
@@ -229,22 +229,22 @@ def measure_sentences(results: CohortResults) -> list[str]:
 
 
 def _few(count: int) -> str:
-    """A caution behind the number of people, where they are few."""
+    """Add a caution behind the number of people if they are few."""
     return ", too few to rely on" if count < 2 * SMALL_GROUP else ""
 
 
 def prediction_caution(results: CohortResults) -> str:
-    """One sentence on the sexes in which a group is tiny; empty where none is."""
-    told = [
+    """Write one sentence on the sexes with a tiny group; empty if there is none."""
+    cautions = [
         f"in {name.lower()}{caution.removeprefix('; this')}"
         for name, own in results.prediction.table.groupby("stratum", sort=False)
         if name != "All" and (caution := _caution(own, str(name)))
     ]
-    return f"What is shown {'; '.join(told)}." if told else ""
+    return f"What is shown {'; '.join(cautions)}." if cautions else ""
 
 
 def side_sentence(results: CohortResults) -> str:
-    """Fractured against other side."""
+    """Compare the fractured with the other side."""
     table = results.sides
     own = table[(table["stratum"] == "All") & (table["kind"] == "muscle")]
     if own.empty:
@@ -261,7 +261,7 @@ def side_sentence(results: CohortResults) -> str:
 
 
 def change_sentences(results: CohortResults) -> list[str]:
-    """Change between scans: the total by sex and side, then by fracture type."""
+    """Describe the change between scans: the total by sex and side, then by fracture type."""
     table = results.change_summary
     total = table[(table["feature"] == TOTAL)]
     sentences = []

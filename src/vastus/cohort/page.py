@@ -86,7 +86,7 @@ def render_page(results: CohortResults, figures: Mapping[str, str], versions: Ma
 
 
 def inline_svg(svg: str, name: str) -> Any:
-    """An SVG without XML head, its ids made unique (several SVGs share one page) and free to scale."""
+    """Return an SVG without XML head, with unique ids (several SVGs share one page), free to scale."""
     from markupsafe import Markup
 
     body = svg[svg.index("<svg") :]
@@ -101,7 +101,7 @@ def inline_svg(svg: str, name: str) -> Any:
 
 
 def word_tables(results: CohortResults) -> list[tuple[str, PageTable]]:
-    """The tables of the page with their captions, for a document; those without rows are left out."""
+    """Return the tables of the page with their captions, for a document; those without rows are left out."""
     found = [
         (
             f"Table 1{'abc'[n]}. {'All participants' if name == 'All' else name}, by sarcopenia.",
@@ -137,7 +137,7 @@ def _table_one(table: pd.DataFrame, stratum: str) -> PageTable:
 
 
 def _two_criteria(two: TwoCriteria | None) -> dict[str, PageTable]:
-    """For each sex: rows the groups by the first criteria, columns those by the second."""
+    """Make a table for each sex: rows are groups by the first criteria, columns those by the second."""
     if two is None:
         return {}
     header = (f"By {two.first.name}", *(f"{two.second.name}: {state}" for state in STATES))
@@ -148,7 +148,7 @@ def _two_criteria(two: TwoCriteria | None) -> dict[str, PageTable]:
 
 
 def _changed(two: TwoCriteria | None) -> PageTable:
-    """Who changes group, at most ``LISTED_AT_MOST`` of them."""
+    """List who changes group, at most ``LISTED_AT_MOST`` people."""
     if two is None:
         return PageTable((), ())
     rows = [
@@ -281,7 +281,7 @@ def _interval(low: float, high: float) -> str:
 
 
 def _ratio(value: float) -> str:
-    """An odds ratio; what lies beyond 0.01 or 10,000 is only called so."""
+    """Write an odds ratio; below 0.01 or above 10,000 only the limit is given."""
     if value < 0.01:
         return "< 0.01"
     return "> 10,000" if value > 1e4 else narrative.number(value)

@@ -93,7 +93,16 @@ def predict_status(dataset: StudyData, correlations: pd.DataFrame, seed: int = 0
 
 
 def logistic(x: np.ndarray, status: np.ndarray, age: np.ndarray) -> dict[str, object]:
-    """Odds ratio of sarcopenia per SD of x, alone and with age; empty with a note where no estimate exists."""
+    """Compute the odds ratio of sarcopenia per SD of x, alone and with age; empty with a note if there is none.
+
+    Args:
+        x: volumes of each person, (N,).
+        status: sarcopenia, 0 or 1, (N,).
+        age: in years, NaN where unknown, (N,).
+
+    Returns:
+        Odds ratio, its limits and p, alone and with age, and ``note``.
+    """
     import numpy as np
 
     z = (x - x.mean()) / x.std(ddof=1)
@@ -115,7 +124,16 @@ def logistic(x: np.ndarray, status: np.ndarray, age: np.ndarray) -> dict[str, ob
 
 
 def area_under_curve(x: np.ndarray, status: np.ndarray, seed: int) -> dict[str, float]:
-    """AUC for "a small volume means sarcopenia", with a stratified percentile bootstrap interval."""
+    """Compute the AUC for "a small volume means sarcopenia", with a stratified percentile bootstrap interval.
+
+    Args:
+        x: volumes of each person, (N,).
+        status: sarcopenia, 0 or 1, (N,).
+        seed: of the bootstrap.
+
+    Returns:
+        The AUC with its limits.
+    """
     import numpy as np
     from scipy import stats
 
@@ -153,7 +171,7 @@ def _times(drawn: np.ndarray, count: int) -> np.ndarray:
 
 
 def _best(correlations: pd.DataFrame) -> list[str]:
-    """The muscles with the largest absolute r, and the best group."""
+    """Find the muscles with the largest absolute r, and the best group."""
     ranked = correlations[correlations["r"].notna()]
     ranked = ranked.reindex(ranked["r"].abs().sort_values(ascending=False, kind="stable").index)
     muscles = ranked.loc[ranked["kind"] == "muscle", "feature"].head(PREDICTORS)
@@ -161,7 +179,7 @@ def _best(correlations: pd.DataFrame) -> list[str]:
 
 
 def _fit_logit(design: np.ndarray, status: np.ndarray) -> tuple[float, float, float, float] | None:
-    """Odds ratio, its 95 % interval and p of the second column; None when the groups are separated."""
+    """Fit odds ratio, 95 % interval and p of the second column; None if the groups are separated."""
     import numpy as np
     from statsmodels.discrete.discrete_model import Logit
     from statsmodels.tools.sm_exceptions import PerfectSeparationError

@@ -58,7 +58,7 @@ class EmptyCohortError(InputError):
 
 
 def problems_table(problems: Sequence[Problem]) -> pd.DataFrame:
-    """One row a problem: kind, subject, row, column, what."""
+    """Make a table with one row for each problem: kind, subject, row, column, what."""
     import pandas as pd
 
     rows = [(p.kind.value, p.subject, p.row, p.column, p.what) for p in problems]
@@ -67,6 +67,6 @@ def problems_table(problems: Sequence[Problem]) -> pd.DataFrame:
 
 
 def count_by_kind(problems: Sequence[Problem]) -> dict[str, int]:
-    """Number of problems of each kind that occurs, in the order of ``ProblemKind``."""
+    """Count the problems of each kind that occurs, in the order of ``ProblemKind``."""
     counts = Counter(p.kind for p in problems)
     return {kind.value: counts[kind] for kind in ProblemKind if counts[kind]}

@@ -65,7 +65,7 @@ def published_values(dataset: StudyData) -> Published:
 
 
 def _ratio(volumes_cm3: pd.Series) -> float | None:
-    """Thigh muscles / femur of both sides together; None unless every part is there and whole."""
+    """Compute thigh muscles / femur of both sides together; None unless every part is there and whole."""
     import math
 
     sides = [side.value for side in SIDES]

@@ -46,7 +46,7 @@ class CohortResults:
         return people.groupby(["sex", STATUS]).size().rename("n").reset_index()
 
     def power_notes(self) -> dict[str, str]:
-        """What each stratum's group sizes can show."""
+        """Say what the group sizes of each stratum can show."""
         notes = {}
         for name, sex in STRATA:
             status = stratum(self.dataset.people, self.dataset.people, sex)[STATUS]
@@ -55,7 +55,7 @@ class CohortResults:
         return notes
 
     def tables(self) -> Iterator[tuple[str, pd.DataFrame]]:
-        """(file stem, tidy table) of everything that is written."""
+        """List (file stem, tidy table) of every table to write."""
         import pandas as pd
 
         yield "people", self.dataset.people.reset_index().drop(columns="row")
@@ -95,7 +95,7 @@ class CohortResults:
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=names)
 
     def not_measured(self) -> list[str]:
-        """Names of the muscles that nobody has whole."""
+        """List the names of muscles that nobody has whole."""
         empty = self.dataset.index_cm3_m2.isna().all()
         return [feature_label(f) for f in FEATURES if empty[f] and not f.startswith("group:")]
 
@@ -109,7 +109,22 @@ def analyse(
     seed: int = 0,
     compare: Criteria | None = None,
 ) -> CohortResults:
-    """Select, diagnose, and compute every table. ``seed`` is that of the bootstrap; ``compare`` a second criteria."""
+    """Select, diagnose, and compute every table. ``seed`` is for the bootstrap; ``compare`` a second criteria.
+
+    Args:
+        volumes: volumes of every scan.
+        clinical: the clinical table.
+        criteria: criteria of the diagnosis.
+        rules: inclusion and exclusion rules, in order.
+        seed: of the bootstrap.
+        compare: second criteria, or None.
+
+    Returns:
+        Every table of the cohort.
+
+    Raises:
+        EmptyCohortError: nobody is left.
+    """
     dataset = build_dataset(volumes, clinical, criteria, rules)
     correlations = association.status_correlations(dataset)
     changed = follow_up.changes(dataset)

@@ -102,7 +102,7 @@ def run_cohort(run: CohortRun, tell: Callable[[str], None] = lambda _: None) -> 
 
 
 def _with_problems_written(error: EmptyCohortError, output: Path) -> EmptyCohortError:
-    """Write ``problems.csv``, which is needed most when nobody is left, and name it in the message."""
+    """Write ``problems.csv``, which is needed most if nobody is left, and name it in the message."""
     path = ensure_folder(output / TABLES_FOLDER) / PROBLEMS_FILE
     with atomic_path(path) as temporary:
         problems_table(error.problems).to_csv(temporary, index=False)
@@ -126,20 +126,20 @@ def parse_sex_codes(text: str) -> dict[str, str]:
 
 
 def criteria_name(given: str) -> str:
-    """Name of known criteria, forgiving underscores, hyphens and case; anything else as given (a path)."""
+    """Find the name of known criteria, whatever the underscores, hyphens and case; else return the text (a path)."""
     plain = {name.replace("_", ""): name for name in criteria_names()}
     return plain.get(given.casefold().replace("_", "").replace("-", ""), given)
 
 
 def software_versions() -> dict[str, str]:
-    """Vastus, Python and the libraries that computed the results."""
+    """Return the versions of Vastus, Python and the libraries that computed the results."""
     from importlib.metadata import version
 
     return {"vastus": __version__, "Python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
 
 
 def make_figures(results: CohortResults) -> Mapping[str, Figure]:
-    """Name -> figure; those without data are left out."""
+    """Draw the figures: name -> figure; those without data are left out."""
     from vastus.cohort import figures
 
     made = {
@@ -164,7 +164,7 @@ def _write_tables(results: CohortResults, folder: Path) -> None:
 
 
 def _write_figures(results: CohortResults, folder: Path) -> dict[str, str]:
-    """SVG text of each figure, after writing it."""
+    """Write each figure and return its SVG text."""
     from vastus.cohort.figures import save_figure
 
     names = {"muscles": "heatmap_muscles", "groups": "heatmap_groups", "intervals": "correlation_intervals"}

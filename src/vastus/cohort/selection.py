@@ -90,7 +90,7 @@ class Selection:
 
 
 def load_rules(path: Path | None = None) -> tuple[Rule, ...]:
-    """Read rules; without a path those that come with Vastus, after the paper.
+    """Read rules; without a path, the rules of the paper that come with Vastus.
 
     Raises:
         MissingInputError: no such file.
@@ -168,7 +168,7 @@ def _lacks_data(rule: Rule, people: pd.DataFrame, listed: Collection[str] | None
 
 
 def flow_table(steps: Sequence[FlowStep]) -> pd.DataFrame:
-    """One row a step: step, before, removed, after, note."""
+    """Make a table with one row for each step: step, before, removed, after, note."""
     import pandas as pd
 
     rows = [(s.name, s.before, s.removed, s.after, s.note) for s in steps]
@@ -178,7 +178,7 @@ def flow_table(steps: Sequence[FlowStep]) -> pd.DataFrame:
 def _fits(
     rule: Rule, people: pd.DataFrame, truncated: pd.DataFrame, absent: pd.DataFrame
 ) -> tuple[pd.Series, pd.Series]:
-    """Whether each person fits, and whether nothing is known."""
+    """Tell whether each person fits, and whether the value is unknown."""
     import pandas as pd
 
     if rule.test is Test.COVERAGE:

@@ -53,7 +53,16 @@ STRATA: tuple[tuple[str, str | None], ...] = (("All", None), ("Women", "F"), ("M
 
 
 def stratum(frame: pd.DataFrame, people: pd.DataFrame, sex: str | None) -> pd.DataFrame:
-    """Rows of one stratum of a frame that shares its index with ``people``."""
+    """Return the rows of one stratum of a frame that shares its index with ``people``.
+
+    Args:
+        frame: any table with a row for each person.
+        people: the people, with their sex.
+        sex: ``F`` or ``M``; None keeps all.
+
+    Returns:
+        The rows.
+    """
     return frame if sex is None else frame[people[columns.SEX] == sex]
 
 
@@ -85,7 +94,7 @@ def table_one(people: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare_two(first: np.ndarray, second: np.ndarray) -> tuple[str, float]:
-    """Welch's t-test when both groups look normal, else Mann-Whitney U: (name, p); no test below two values."""
+    """Test with Welch's t-test if both groups look normal, else Mann-Whitney U: (name, p); none below two values."""
     from scipy import stats
 
     if min(len(first), len(second)) < 2:
@@ -96,7 +105,7 @@ def compare_two(first: np.ndarray, second: np.ndarray) -> tuple[str, float]:
 
 
 def is_normal(values: np.ndarray) -> bool:
-    """Whether Shapiro-Wilk does not reject normality; never for fewer than three values or constant ones."""
+    """Tell whether Shapiro-Wilk does not reject normality; never for fewer than three or constant values."""
     from scipy import stats
 
     if len(values) < 3 or values.min() == values.max():

@@ -45,7 +45,15 @@ class TwoCriteria:
         return self.people[self.people["changed"] == 1]
 
     def number(self, first: str, second: str, sex: str | None = None) -> int:
-        """How many people are in ``first`` by the first and in ``second`` by the second criteria."""
+        """Count the people who are in ``first`` by the first and in ``second`` by the second criteria.
+
+        Args:
+            first, second: groups.
+            sex: ``F`` or ``M``; None counts both.
+
+        Returns:
+            The number of people.
+        """
         own = self.counts[(self.counts["first"] == first) & (self.counts["second"] == second)]
         return int((own if sex is None else own[own["sex"] == sex])["n"].sum())
 
@@ -108,7 +116,7 @@ def _state(status: float | bool | None) -> str:
 
 
 def _kappa(table: pd.DataFrame) -> float:
-    """Cohen's kappa of the two columns where neither is open."""
+    """Compute Cohen's kappa of the two columns where neither is open."""
     from sklearn.metrics import cohen_kappa_score
 
     settled = table[(table["first"] != OPEN) & (table["second"] != OPEN)]

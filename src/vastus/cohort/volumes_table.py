@@ -41,7 +41,7 @@ class Volumes:
 
 
 def read_volumes(scans: Path) -> Volumes:
-    """Read every scan's volumes.
+    """Read the volumes of every scan.
 
     Args:
         scans: a folder with one ``segment`` output folder a scan, or one table (CSV in any common form, or .xlsx) with
@@ -73,7 +73,7 @@ def read_volumes(scans: Path) -> Volumes:
 
 
 def volumes_from_table(table: pd.DataFrame, problems: Sequence[Problem] = ()) -> Volumes:
-    """Make ``Volumes`` from rows with the columns of ``volumes.csv`` (and ``file``, where several were read)."""
+    """Make ``Volumes`` from rows with the columns of ``volumes.csv`` (and ``file`` if several were read)."""
     import pandas as pd
 
     found = list(problems)
@@ -96,7 +96,7 @@ def volumes_from_table(table: pd.DataFrame, problems: Sequence[Problem] = ()) ->
 
 
 def total_muscles_mm3(volumes: Volumes) -> pd.DataFrame:
-    """Right plus left of each muscle, one row a scan; empty unless both sides are whole."""
+    """Sum right plus left of each muscle in mm3, one row for each scan; empty unless both sides are whole."""
     import pandas as pd
 
     parts = {m.key: volumes.sides_mm3[m.key].sum(axis=1, min_count=len(SIDES)) for m in MUSCLES}
@@ -115,7 +115,7 @@ def with_groups(muscles: pd.DataFrame) -> pd.DataFrame:
 
 
 def group_column(group: Group) -> str:
-    """Column name of a group."""
+    """Return the column name of a group."""
     return f"group:{group.value}"
 
 
@@ -124,7 +124,7 @@ FEATURES: tuple[str, ...] = (*(m.key for m in MUSCLES), *(group_column(g) for g 
 
 
 def feature_label(feature: str) -> str:
-    """Name for people."""
+    """Return the name of a feature for people."""
     return BY_KEY[feature].english if feature in BY_KEY else Group(feature.partition(":")[2]).title
 
 
@@ -160,7 +160,7 @@ def _read_one(file: Path) -> tuple[pd.DataFrame | None, str]:
 
 
 def _usable_rows(table: pd.DataFrame, problems: list[Problem]) -> pd.DataFrame:
-    """Rows of known structure and side, once each, with a number or nothing as volume."""
+    """Keep the rows of known structure and side, once each, with a number or nothing as volume."""
     import pandas as pd
 
     truncated = table[tables.TRUNCATED].astype(str).str.strip().str.lower()
@@ -185,14 +185,14 @@ def _usable_rows(table: pd.DataFrame, problems: list[Problem]) -> pd.DataFrame:
 
 
 def _fragments(table: pd.DataFrame, volumes: pd.DataFrame, problems: list[Problem]) -> pd.DataFrame:
-    """Which volumes are fragments: as the table says, else by the rule, for tables without the column."""
+    """Find the fragments: as the table says, or by the rule if the table has no such column."""
     import pandas as pd
 
-    said = table.get(tables.FRAGMENT, pd.Series("", index=table.index)).astype(str).str.strip().str.lower()
+    fragment_words = table.get(tables.FRAGMENT, pd.Series("", index=table.index)).astype(str).str.strip().str.lower()
     given = {
         (subject, structure, side): word in ("true", "1")
         for subject, structure, side, word in zip(
-            table[tables.SUBJECT], table[tables.STRUCTURE], table[tables.SIDE], said, strict=True
+            table[tables.SUBJECT], table[tables.STRUCTURE], table[tables.SIDE], fragment_words, strict=True
         )
         if word in ("true", "1", "false", "0")
     }

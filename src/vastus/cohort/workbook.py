@@ -130,7 +130,7 @@ _LONG: Final = ("volumes_per_height2", "roc_curves")
 
 
 def write_cohort_workbook(path: Path, results: CohortResults) -> None:
-    """Write everything that ``tables`` holds as sheets; people and structures with a row a patient.
+    """Write everything that ``tables`` holds as sheets; people and structures have a row for each patient.
 
     Raises:
         OutputError: it can't be written.
@@ -148,7 +148,7 @@ def _sheets(results: CohortResults) -> Iterator[Sheet]:
 
 
 def _structures(results: CohortResults) -> Sheet:
-    """A row a patient, a column a muscle or group; empty where it is not whole on both sides."""
+    """Make a row for each patient and a column for each muscle or group; empty if it is not whole on both sides."""
     index = results.dataset.index_cm3_m2
     columns = (
         Column("subject", "", _MEANINGS["subject"]),

@@ -101,8 +101,8 @@ def gather(case: str, scan: Volume, labels: Volume, model: Volume | None) -> Cas
     if not scan.same_grid(labels) or (model is not None and not scan.same_grid(model)):
         other = labels if model is None or not scan.same_grid(labels) else model
         raise GeometryError(f"Scan and labels are not on one grid: {scan.difference_to(other)}.")
-    said = labels if model is None else model
-    counts = survey(labels.array, said.array, scan.array, _ROW_TABLE, len(VALUES))
+    model_labels = labels if model is None else model
+    counts = survey(labels.array, model_labels.array, scan.array, _ROW_TABLE, len(VALUES))
     spacing = np.array(scan.spacing_mm)
     voxel_mm3 = scan.voxel_volume_mm3
     faces = counts.contact @ np.array([spacing[1] * spacing[2], spacing[0] * spacing[2], spacing[0] * spacing[1]])

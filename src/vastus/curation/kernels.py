@@ -74,16 +74,16 @@ def _survey(labels, model, hu, row_of, counts):  # type: ignore[no-untyped-def] 
     for k in range(n_k):
         for j in range(n_j):
             for i in range(n_i):
-                own, said = row_of[labels[i, j, k]], row_of[model[i, j, k]]
-                joint[own, said] += 1
-                if said:
-                    centre[said, 0] += 1
-                    centre[said, 1] += i
-                    centre[said, 2] += j
-                    centre[said, 3] += k
-                    said_in[said, k, 0] += 1
+                own, model_row = row_of[labels[i, j, k]], row_of[model[i, j, k]]
+                joint[own, model_row] += 1
+                if model_row:
+                    centre[model_row, 0] += 1
+                    centre[model_row, 1] += i
+                    centre[model_row, 2] += j
+                    centre[model_row, 3] += k
+                    said_in[model_row, k, 0] += 1
                     if k + 1 < n_k and model[i, j, k + 1] == model[i, j, k]:
-                        said_in[said, k, 1] += 1
+                        said_in[model_row, k, 1] += 1
                 if own:
                     columns[own, i] += 1
                     slices[own, k, 0] += 1

@@ -181,18 +181,19 @@ def _open(case: LabelledCase, options: CheckOptions) -> tuple[Volume, Volume, Vo
     """CT, labels and a model's labels, in RAS order, 0 where unlabelled; whether no slice is unlabelled as a whole."""
     scan = read_scan(case.scan_path).volume
     labels = _labels_of(case, scan, options.warn)
-    said = options.predict(case.name, scan) if options.predict else None
-    if said is not None:
-        placed = place_on(said, scan)
+    predicted = options.predict(case.name, scan) if options.predict else None
+    if predicted is not None:
+        placed = place_on(predicted, scan)
         if placed is None:
             raise GeometryError(
-                f"The model's labels are not on the grid of the scan: {scan.difference_to(said)}.", path=case.scan_path
+                f"The model's labels are not on the grid of the scan: {scan.difference_to(predicted)}.",
+                path=case.scan_path,
             )
-        said = placed
+        predicted = placed
     # The three affines agree within a part of a voxel; one for all keeps later comparisons simple.
     upright = to_ras(scan)
     own = Volume(to_ras(scan.with_array(labels.array)).array, upright.affine)
-    model = None if said is None else Volume(to_ras(scan.with_array(said.array)).array, upright.affine)
+    model = None if predicted is None else Volume(to_ras(scan.with_array(predicted.array)).array, upright.affine)
     unlabelled = own.array == UNLABELLED
     if not unlabelled.any():
         return upright, own, model, True

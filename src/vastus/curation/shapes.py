@@ -230,10 +230,10 @@ def find_wrong_names(facts: CaseFacts) -> Iterator[Suspicion]:
         return
     for row in facts.present:
         volume = facts.joint_mm3[row].sum()
-        said = facts.joint_mm3[row].copy()
-        said[[0, row, *_same_structure(row)]] = 0.0
-        other = int(said.argmax())
-        share = said[other] / volume
+        overlap_mm3 = facts.joint_mm3[row].copy()
+        overlap_mm3[[0, row, *_same_structure(row)]] = 0.0
+        other = int(overlap_mm3.argmax())
+        share = overlap_mm3[other] / volume
         own = facts.joint_mm3[row, row] / volume
         if volume >= 1000.0 and share >= WRONG_NAME_SHARE and own < 0.25:
             words = f"the model calls {share:.0%} of it {name_of(other)}"

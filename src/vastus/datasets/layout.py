@@ -189,12 +189,12 @@ def read_open_set(folder: Path) -> OpenSet:
         raise SettingsError(f"Scans without a checksum: {', '.join(without)}.", path=folder / CHECKSUMS_FILE)
     path = folder / SPLITS_FILE
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        splits = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise MissingInputError(f"There is no {SPLITS_FILE} here.", path=folder) from error
     except ValueError as error:
         raise SettingsError("The table of splits is not JSON.", path=path) from error
-    if said != json.loads(splits_text(slices)):
+    if splits != json.loads(splits_text(slices)):
         raise SettingsError(f"{SPLITS_FILE} and {INDEX_FILE} disagree.", path=folder)
     return OpenSet(folder, slices, known)
 

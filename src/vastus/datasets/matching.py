@@ -33,8 +33,8 @@ class ImageFolder:
         A larger CT (uncropped) is cropped to the grid. Every file whose name holds the scan's name is tried first; only
         then all others.
         """
-        wanted = _plain(record.scan)
-        named = [p for p in self._paths if wanted in _plain("/".join(p.parts[-3:]))]
+        scan_name = _plain(record.scan)
+        named = [p for p in self._paths if scan_name in _plain("/".join(p.parts[-3:]))]
         others = [p for p in self._paths if p not in set(named)]
         for path in (*named, *others):
             volume = self._read(path, keep=path in others)

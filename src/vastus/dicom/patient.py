@@ -117,10 +117,10 @@ def _told(mended: list[str], emptied: list[str], *, set_known: bool) -> tuple[st
 def _correct_character_set(source: Dataset) -> bool:
     """Spell it as the standard does, in place; False where it is none, and text is then read as UTF-8 or Latin-1."""
     try:
-        said = source.get("SpecificCharacterSet")
+        charset = source.get("SpecificCharacterSet")
     except Exception:  # a damaged element; pydicom raises nearly anything
-        said = None
-    terms = [] if said in (None, "") else [said] if isinstance(said, str) else [str(term) for term in said]
+        charset = None
+    terms = [] if charset in (None, "") else [charset] if isinstance(charset, str) else [str(term) for term in charset]
     terms = [_SPELT.get(term.strip().upper(), term.strip().upper().replace("ISO-IR", "ISO_IR")) for term in terms]
     known = all(_KNOWN_SETS.fullmatch(term) for term in terms) and _can_decode(terms)
     if not known:
@@ -224,8 +224,8 @@ def _sex(text: str) -> str | None:
 
 
 def _yes_or_no(text: str) -> str | None:
-    said = text.strip().upper()
-    return said if said in ("YES", "NO") else None
+    word = text.strip().upper()
+    return word if word in ("YES", "NO") else None
 
 
 _FIT: Final[dict[str, Callable[[str], str | None]]] = {

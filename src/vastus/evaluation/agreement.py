@@ -53,7 +53,7 @@ class BlandAltman:
 
 
 def koo_li_band(icc: float) -> Band:
-    """Below 0.5 poor, to 0.75 moderate, to 0.9 good, above 0.9 excellent."""
+    """Name the band of Koo & Li: below 0.5 poor, up to 0.75 moderate, up to 0.9 good, above 0.9 excellent."""
     if math.isnan(icc):
         return Band.UNDEFINED
     if icc < 0.5:
@@ -64,7 +64,7 @@ def koo_li_band(icc: float) -> Band:
 
 
 def pearson(first: NDArray[Any], second: NDArray[Any]) -> Estimate:
-    """Pearson's r; the CI by Fisher's z needs four cases.
+    """Compute Pearson's r; the CI by Fisher's z needs four cases.
 
     Args:
         first, second: shape (n,), finite, the same cases in the same order.
@@ -85,7 +85,7 @@ def pearson(first: NDArray[Any], second: NDArray[Any]) -> Estimate:
 
 
 def lin_ccc(first: NDArray[Any], second: NDArray[Any]) -> Estimate:
-    """Lin's concordance correlation coefficient with the z-transformed CI.
+    """Compute Lin's concordance correlation coefficient with the z-transformed CI.
 
     Lin 1989, doi 10.2307/2532051 (variances with 1/n), standard error as corrected in Biometrics 2000;56:324.
     """
@@ -110,7 +110,7 @@ def lin_ccc(first: NDArray[Any], second: NDArray[Any]) -> Estimate:
 
 
 def bland_altman(first: NDArray[Any], second: NDArray[Any]) -> BlandAltman:
-    """Bias and limits of agreement of ``first - second``.
+    """Compute bias and limits of agreement of ``first - second``.
 
     Bland & Altman 1986, doi 10.1016/S0140-6736(86)90837-8: limits with 1.96 SD (the paper's example rounds to 2), CI
     of the bias from SD / sqrt(n), of a limit from sqrt(3 / n) SD, with Student's t.

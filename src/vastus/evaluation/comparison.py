@@ -42,7 +42,7 @@ class PairedTest:
 
 
 def paired_test(first: NDArray[Any], second: NDArray[Any]) -> PairedTest:
-    """Wilcoxon 1945 (doi 10.2307/3001968), two-sided, on the cases where both series have a value.
+    """Test two series on the cases with both values: Wilcoxon 1945 (doi 10.2307/3001968), two-sided.
 
     Args:
         first, second: shape (n,), the same cases; ``nan`` is no value.
@@ -63,7 +63,7 @@ def paired_test(first: NDArray[Any], second: NDArray[Any]) -> PairedTest:
 
 
 def _signed_rank_p(moved: NDArray[np.float64], ranks: NDArray[np.float64]) -> float:
-    """Two-sided p: exact for up to 12 pairs, tied ranks or not; SciPy's exact or normal one for more.
+    """Compute the two-sided p: exact for up to 12 pairs, tied ranks or not; SciPy's exact or normal p for more.
 
     SciPy's own exact test with ties draws permutations: 0.6 s for 13 pairs, too slow for hundreds of tests.
     """

@@ -74,13 +74,13 @@ class Drawn:
 
 
 def drawn_slices(labels: Volume) -> tuple[int, ...]:
-    """Axial slices in which anything was labelled, "none" included, counted from the patient's feet."""
+    """Find the axial slices with any label, "none" included, counted from the patient's feet."""
     known = to_ras(labels).array != UNLABELLED
     return tuple(int(k) for k in np.flatnonzero(known.any(axis=(0, 1))))
 
 
 def score_drawn(prediction: Volume, reference: Volume, settings: ScoreSettings) -> Drawn:
-    """Score what both maps know, slice by slice.
+    """Score the voxels that both maps know, slice by slice.
 
     Where one map holds bare class ids only, left and right are scored as one structure.
 
@@ -154,7 +154,7 @@ class _Plane:
     spacing_mm: tuple[float, float]
 
     def section(self, label: Label, k: int, frame: ScoreContext) -> _Section | None:
-        """None if it is in neither map, or if nobody can tell: one map has none, the other's is mostly unlabelled."""
+        """Score one section; None if it is in neither map, or in one map and mostly unlabelled in the other."""
         masks = self.one == label.value, self.other == label.value
         if not masks[0].any() and not masks[1].any():
             return None
@@ -175,7 +175,7 @@ class _Plane:
 def _distances(
     one: Mask, other: Mask, known: Mask, spacing_mm: tuple[float, float], frame: ScoreContext
 ) -> SurfaceDistances | None:
-    """From each border that faces known voxels to the nearest border of the other mask."""
+    """Compute distances from each border that faces known voxels to the nearest border of the other mask."""
     if one.any() and other.any():
         return SurfaceDistances(_from(one, other, known, spacing_mm), _from(other, one, known, spacing_mm))
     if frame.settings.policy is EmptyPolicy.EXCLUDE:
@@ -193,14 +193,14 @@ def _from(here: Mask, there: Mask, known: Mask, spacing_mm: tuple[float, float])
 
 
 def _border(mask: Mask, known: Mask) -> Mask:
-    """Voxels of the mask of which one of the four neighbours is known and outside it; the image's edge is outside."""
+    """Find voxels of the mask with a known neighbour (of four) outside it; the edge of the image counts as outside."""
     outside = np.pad(~mask & known, 1, constant_values=True)
     near = outside[:-2, 1:-1] | outside[2:, 1:-1] | outside[1:-1, :-2] | outside[1:-1, 2:]
     return np.asarray(mask & near)
 
 
 def summarise_sections(sections: pd.DataFrame) -> pd.DataFrame:
-    """Sections of many cases by model, level of the thigh and structure, and all together (``all``).
+    """Summarise the sections of many cases by model, level of the thigh and structure, and all together (``all``).
 
     Args:
         sections: ``SECTION_COLUMNS`` and ``subject`` and ``model``.
@@ -224,7 +224,7 @@ def summarise_sections(sections: pd.DataFrame) -> pd.DataFrame:
 
 
 def _section_means(sections: pd.DataFrame) -> dict[str, Any]:
-    """One row of ``summarise_sections`` without its names."""
+    """Make one row of ``summarise_sections`` without its names."""
     row: dict[str, Any] = {"sections": len(sections)}
     row |= {p.value: int((sections[m.PRESENCE] == p.value).sum()) for p in (Presence.MISSED, Presence.INVENTED)}
     for column in (m.DICE.column, m.SURFACE_DICE.column):
@@ -235,7 +235,7 @@ def _section_means(sections: pd.DataFrame) -> dict[str, Any]:
 
 
 def _levels(reference: NDArray[Any], slices: tuple[int, ...]) -> dict[int, ThighLevel]:
-    """Level of each drawn slice (I, J, K), by what the reference holds in it."""
+    """Find the level of each drawn slice (I, J, K), by the structures of the reference in it."""
     present = [
         {BY_VALUE[int(v)].structure.key for v in np.unique(reference[:, :, k]) if v not in (0, UNLABELLED)}
         for k in slices
@@ -269,7 +269,7 @@ def _pooled(surfaces: list[SurfaceDistances]) -> SurfaceDistances:
 
 
 def _surface_dice(surface: SurfaceDistances, tolerance_mm: float) -> float:
-    """No value where no border was seen in either map."""
+    """Compute the surface Dice; no value if no border was seen in either map."""
     seen = len(surface.from_prediction_mm) + len(surface.from_reference_mm)
     return surface.surface_dice(tolerance_mm) if seen else float("nan")
 
@@ -303,13 +303,13 @@ def _histogram(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def _without_sides(array: NDArray[Any]) -> bool:
-    """Whether a map holds labels and none of them has a side."""
+    """Tell whether a map holds labels and none of them has a side."""
     labels = [BY_VALUE[int(v)] for v in np.unique(array) if int(v) in BY_VALUE]
     return bool(labels) and all(label.side is Side.UNKNOWN for label in labels)
 
 
 def _box(mask: Mask) -> tuple[slice, slice]:
-    """The box of a mask with a margin of one voxel inside the array: a border is seen from there."""
+    """Find the box of a mask with a margin of one voxel inside the array, from which a border is visible."""
     i, j = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     sides = zip((i, j), mask.shape, strict=True)
     first, second = (slice(max(0, int(n[0]) - 1), min(size, int(n[-1]) + 2)) for n, size in sides)

@@ -76,7 +76,7 @@ def _figures(scores: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
 
 
 def box_plot(scores: pd.DataFrame, metric: Metric) -> Figure:
-    """Scores of every structure (both sides, all cases), the models side by side: Fig. 5 of Kim et al. 2024."""
+    """Draw the scores of every structure (both sides, all cases), models side by side: Fig. 5 of Kim et al. 2024."""
     figure = _figure(9.0, 10.5)
     axes = figure.subplots()
     models = [str(name) for name in scores[m.MODEL].unique()]
@@ -151,7 +151,7 @@ def _structure_axis(axes: Axes) -> None:
 
 
 def bland_altman_plot(scores: pd.DataFrame, model: str) -> Figure:
-    """One panel a structure: predicted minus reference volume over their mean, bias and 95% limits, in cm3.
+    """Draw predicted minus reference volume over their mean, bias and 95% limits, in cm3; a panel for each structure.
 
     Volumes of both sides are summed within a case, as in the table of agreement; structures in no case are left out.
     """
@@ -190,7 +190,7 @@ def _bland_altman_panel(axes: Axes, predicted: NDArray[np.float64], reference: N
 
 
 def correlation_plot(scores: pd.DataFrame) -> Figure:
-    """Predicted over reference volume of every structure and case (sides summed), a panel a model, log axes."""
+    """Draw predicted over reference volume of every structure and case (sides summed), a panel a model, log axes."""
     models = [str(name) for name in scores[m.MODEL].unique()]
     figure = _figure(6.0 * len(models), 6.4)
     of_models = [_case_volumes(scores[scores[m.MODEL] == model]) for model in models]
@@ -234,7 +234,7 @@ def _shared_limits(of_models: list[CaseVolumes]) -> tuple[float, float]:
 
 
 def _case_volumes(scores: pd.DataFrame) -> CaseVolumes:
-    """Predicted and reference volume in cm3 over the cases that hold the structure, sides summed."""
+    """Return predicted and reference volume in cm3 of the cases that hold the structure, sides summed."""
     found: CaseVolumes = {}
     columns = [m.VOLUME_PREDICTION_MM3, m.VOLUME_REFERENCE_MM3]
     for structure in STRUCTURES:

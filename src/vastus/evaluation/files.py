@@ -51,7 +51,7 @@ _SIGNIFICANT_DIGITS = "%.8g"
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> list[Path]:
-    """Write everything into a folder (made if need be); returns the files.
+    """Write everything into a folder (made if needed); return the files.
 
     Raises:
         OutputError: the folder can't be written to.
@@ -81,7 +81,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> list[Path]:
 
 
 def as_record(evaluation: Evaluation) -> dict[str, Any]:
-    """Plain values for JSON; an empty cell is ``null``."""
+    """Return plain values for JSON; an empty cell becomes ``null``."""
     settings = evaluation.settings
     return {
         "vastus_version": __version__,
@@ -115,7 +115,7 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def as_markdown(evaluation: Evaluation) -> str:
-    """The paper's table: a row a structure (both sides), the groups, and the whole; one table a model."""
+    """Make the table of the paper: a row for each structure (both sides), group and whole; one table for each model."""
     lines = [f"# Evaluation of {evaluation.case_count} case(s)", "", *_preamble(evaluation), ""]
     for model in evaluation.models:
         lines += [f"## {model}", "", *_model_table(evaluation, model), ""]
@@ -138,19 +138,19 @@ def _preamble(evaluation: Evaluation) -> Iterator[str]:
     )
     if evaluation.failures:
         yield ""
-        yield f"**{len(evaluation.failures)} case(s) could not be scored and are in no number:** " + "; ".join(
+        yield f"**{len(evaluation.failures)} case(s) could not be scored and are not in the numbers:** " + "; ".join(
             f"{failure.name} ({failure.problem})" for failure in evaluation.failures
         )
     if evaluation.left_out:
         yield ""
         yield (
-            f"**{len(evaluation.left_out)} case(s) were not labelled by every model or reader and are in no number:** "
+            f"**{len(evaluation.left_out)} case(s) were not labelled by every model or reader and are left out:** "
             + ", ".join(evaluation.left_out)
         )
 
 
 def _partly(evaluation: Evaluation) -> str:
-    """What must be known of the references that are labelled in part; empty if there are none."""
+    """Explain how references that are labelled in part were scored; empty if there are none."""
     drawn = evaluation.drawn_slices
     if not drawn:
         return ""
@@ -260,7 +260,7 @@ def _comparison_table(evaluation: Evaluation) -> Iterator[str]:
 
 
 def _section_title(level: str, structure: str) -> str:
-    """A structure's name; of all structures the level of the thigh."""
+    """Return the name of a structure; for all structures, the level of the thigh."""
     if structure != ALL:
         return BY_KEY[structure].english
     return "**All**" if level == ALL else f"**{level.capitalize()}**"

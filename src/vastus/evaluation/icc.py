@@ -59,7 +59,7 @@ class CompleteRatings:
 def complete_ratings(
     ratings: NDArray[Any], cases: Sequence[str], readers: Sequence[str], missing: MissingCells = MissingCells.REFUSE
 ) -> CompleteRatings:
-    """Ratings in which every reader measured every case.
+    """Return ratings in which every reader measured every case.
 
     Args:
         ratings: shape (n cases, k readers); NaN where a reader did not measure a case.
@@ -78,22 +78,24 @@ def complete_ratings(
     incomplete = np.asarray(gaps.any(axis=1))
     lacking = [case for case, gap in zip(cases, incomplete, strict=True) if gap]
     if lacking and missing is MissingCells.REFUSE:
-        said = [
+        gap_names = [
             f"{case} by {reader}"
             for case, row in zip(cases, gaps, strict=True)
             for reader, gap in zip(readers, row, strict=True)
             if gap
         ]
-        shown = ", ".join(said[:_NAMED]) + (f" and {len(said) - _NAMED} more" if len(said) > _NAMED else "")
+        shown = ", ".join(gap_names[:_NAMED]) + (
+            f" and {len(gap_names) - _NAMED} more" if len(gap_names) > _NAMED else ""
+        )
         raise SettingsError(
-            f"{len(said)} measurements are missing: {shown}.",
+            f"{len(gap_names)} measurements are missing: {shown}.",
             remedy="Add them, or leave these cases out of the agreement of the readers (listwise).",
         )
     return CompleteRatings(table[~incomplete], tuple(lacking))
 
 
 def icc(ratings: NDArray[Any], form: IccForm) -> Estimate:
-    """One form of the intraclass correlation, with its 95% limits.
+    """Compute one form of the intraclass correlation, with its 95% limits.
 
     Args:
         ratings: shape (n cases, k readers), finite; n and k at least 2, else it is undefined.
@@ -107,12 +109,12 @@ def icc(ratings: NDArray[Any], form: IccForm) -> Estimate:
 
 
 def icc_2_1(ratings: NDArray[Any]) -> Estimate:
-    """ICC(2,1): two-way random effects, absolute agreement, single reader. A bias of a reader lowers it."""
+    """Compute ICC(2,1): two-way random effects, absolute agreement, single reader. A bias of a reader lowers it."""
     return icc(ratings, IccForm.TWO_WAY_RANDOM_SINGLE)
 
 
 def icc_3_1(ratings: NDArray[Any]) -> Estimate:
-    """ICC(3,1): two-way mixed effects, consistency, single reader. A constant bias of a reader does not lower it."""
+    """Compute ICC(3,1): two-way mixed effects, consistency, single reader. A constant bias does not lower it."""
     return icc(ratings, IccForm.TWO_WAY_MIXED_SINGLE)
 
 
@@ -135,7 +137,7 @@ class _MeanSquares:
 
 
 def _mean_squares(ratings: NDArray[Any]) -> _MeanSquares | None:
-    """None where the table says nothing."""
+    """Compute the mean squares; None if the table says nothing."""
     table = np.asarray(ratings, dtype=np.float64)
     if table.ndim != 2 or not np.isfinite(table).all():
         raise SettingsError("Ratings must be a finite table of cases by readers.")
@@ -168,7 +170,7 @@ def _two_way_mixed_single(squares: _MeanSquares) -> Estimate:
 
 
 def _from_ratio(squares: _MeanSquares, error: float, freedom: int) -> Estimate:
-    """The forms 1 and 3: an F ratio of the cases' mean square over that of the error, with exact limits."""
+    """Compute the forms 1 and 3: the F ratio of the mean squares of cases and error, with exact limits."""
     n, k, between = squares.cases, squares.readers, squares.between_cases
     value = (between - error) / (between + (k - 1) * error)
     if error == 0.0:
@@ -194,7 +196,7 @@ def _two_way_random_single(squares: _MeanSquares) -> Estimate:
 
 
 def _of_mean(single: Estimate, squares: _MeanSquares) -> Estimate:
-    """The reliability of the mean of k readers from that of one: Spearman and Brown; NaN from its pole downwards."""
+    """Compute the reliability of the mean of k readers from one (Spearman and Brown); NaN from the pole down."""
     k = squares.readers
 
     def stepped(value: float) -> float:

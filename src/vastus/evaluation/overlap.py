@@ -81,7 +81,7 @@ def count_overlap(prediction: NDArray[Any], reference: NDArray[Any]) -> OverlapC
 
 
 def label_overlap(histogram: NDArray[np.int64], value: int) -> OverlapCounts:
-    """Counts of one label from the joint histogram of ``scan.joint_histogram`` (prediction first)."""
+    """Take the counts of one label from the joint histogram of ``scan.joint_histogram`` (prediction first)."""
     both = int(histogram[value, value])
     return OverlapCounts(both, int(histogram[value].sum()) - both, int(histogram[:, value].sum()) - both)
 

@@ -28,7 +28,19 @@ if TYPE_CHECKING:
 
 
 def evaluate_pair(prediction: Volume, reference: Volume, tolerance_mm: float = DEFAULT_TOLERANCE_MM) -> pd.DataFrame:
-    """Score a predicted label map against its reference, with the default policy; see ``score_pair``."""
+    """Score a predicted label map against its reference, with the default policy; see ``score_pair``.
+
+    Args:
+        prediction: predicted label map.
+        reference: reference label map on the same grid.
+        tolerance_mm: tolerance of the surface Dice.
+
+    Returns:
+        A table with a row for each structure and side.
+
+    Raises:
+        GeometryError, LabelError, SettingsError: as ``score_pair``.
+    """
     return score_pair(prediction, reference, ScoreSettings(tolerance_mm))
 
 

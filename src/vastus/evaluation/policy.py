@@ -45,14 +45,14 @@ class EmptyScores:
 
 
 def presence_of(prediction_voxels: int, reference_voxels: int) -> Presence:
-    """Which of the masks hold voxels."""
+    """Tell which of the masks hold voxels."""
     if prediction_voxels:
         return Presence.BOTH if reference_voxels else Presence.INVENTED
     return Presence.MISSED if reference_voxels else Presence.ABSENT
 
 
 def empty_scores(policy: EmptyPolicy, presence: Presence, diagonal_mm: float) -> EmptyScores:
-    """Scores of a structure of which at least one mask is empty.
+    """Return the scores of a structure with at least one empty mask.
 
     Args:
         policy: see there.

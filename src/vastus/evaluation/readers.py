@@ -26,12 +26,12 @@ BETWEEN = "; "
 
 
 def column_of(form: IccForm) -> str:
-    """Column of a form: ``icc_2_k`` for ICC(2,k)."""
+    """Return the column of a form: ``icc_2_k`` for ICC(2,k)."""
     return form.value.lower().replace("(", "_").replace(",", "_").removesuffix(")")
 
 
 def readers_of(scores: pd.DataFrame) -> pd.DataFrame:
-    """Agreement of all readers at once, without the reference and with it as one more reader.
+    """Compute the agreement of all readers at once, without the reference and with it as one more reader.
 
     Volumes of a slice are summed within a case. A structure that a reader did not draw enters with 0 mm3; a case in
     which no reader has it is left out and counted in ``absent``.

@@ -174,11 +174,17 @@ def matched_cases(
     missing: MissingCells = MissingCells.REFUSE,
     left_out: list[str] | None = None,
 ) -> Iterator[tuple[str, Path, tuple[Path, ...]]]:
-    """Case name, reference file and the prediction file of every rater, sorted by name.
+    """List the name, the reference file and the prediction file of every rater for each case, sorted by name.
 
     Two files match whatever they are called; in folders the name without suffix decides, or the name of the folder
     that holds a ``labels.nii.gz``. Predictions without a reference are not scored. Where ``missing`` says so, the
     references without a prediction of every rater are added to ``left_out`` instead of being refused.
+
+    Args:
+        raters: models or readers, with their files or folders.
+        reference: reference file or folder.
+        missing: what happens to cases that a rater lacks.
+        left_out: gets the names of the cases that are left out.
 
     Raises:
         MissingInputError: as ``evaluate``.
@@ -210,13 +216,13 @@ def matched_cases(
 
 
 def _named_as(truths: Mapping[str, Path], files: dict[str, Path]) -> dict[str, Path]:
-    """Predictions made from ``imagesTr/CASE_0000.nii.gz`` (nnU-Net's name of a scan) belong to the reference CASE."""
+    """Match predictions made from ``imagesTr/CASE_0000.nii.gz`` (name of a scan in nnU-Net) to the reference CASE."""
     renamed = {case_of(name): path for name, path in files.items() if case_of(name) != name}
     return {name: path for name, path in renamed.items() if name in truths} | files
 
 
 def label_files(folder: Path) -> dict[str, Path]:
-    """Label maps of a folder by case name.
+    """Find the label maps of a folder by case name.
 
     Raises:
         MissingInputError: there is none.
@@ -243,7 +249,7 @@ def label_files(folder: Path) -> dict[str, Path]:
 
 
 def case_name(path: Path) -> str:
-    """Name of the case that a label map belongs to: its own without suffixes, or its folder's for ``labels.nii.gz``."""
+    """Return the case name of a label map: its file name without suffixes, or its folder's for ``labels.nii.gz``."""
     if path.name == LABELS_FILE and path.parent.name:
         return unicodedata.normalize("NFC", path.parent.name)
     # macOS, and zips made there, decompose accents and Korean letters.
@@ -268,11 +274,13 @@ def _score_files(prediction: Path, reference: Path, settings: RunSettings, warn:
 
     from vastus.io.labels import read_label_map
 
-    said, known = read_label_map(prediction, partly=True), read_label_map(reference, partly=True)
-    for path, found in ((prediction, said), (reference, known)):
+    found_prediction, found_reference = read_label_map(prediction, partly=True), read_label_map(reference, partly=True)
+    for path, found in ((prediction, found_prediction), (reference, found_reference)):
         for warning in found.warnings:
             warn(f"{path}: {warning}")
-    predicted, truth = _on_one_grid(to_ras(said.volume), to_ras(known.volume), (prediction, reference), settings)
+    predicted, truth = _on_one_grid(
+        to_ras(found_prediction.volume), to_ras(found_reference.volume), (prediction, reference), settings
+    )
     if is_partly_labelled(predicted) or is_partly_labelled(truth):
         drawn = score_drawn(predicted, truth, settings.scores)
         return _Found(drawn.scores, drawn.sections, drawn.slices)
@@ -282,7 +290,7 @@ def _score_files(prediction: Path, reference: Path, settings: RunSettings, warn:
 def _on_one_grid(
     predicted: Volume, truth: Volume, paths: tuple[Path, Path], settings: RunSettings
 ) -> tuple[Volume, Volume]:
-    """Both on one grid. Where one is cropped, as 3D Slicer saves it, the larger grid is taken for both."""
+    """Bring both maps to one grid. If one is cropped, as 3D Slicer saves it, the larger grid is used for both."""
     placed = place_on(predicted, truth)
     if placed is not None and _contains(truth, predicted):
         return placed, truth

@@ -50,7 +50,7 @@ class Borders:
     start: NDArray[np.int64]
 
     def of(self, value: int) -> NDArray[np.int64]:
-        """Flat positions of the border voxels of one label."""
+        """Return the flat positions of the border voxels of one label."""
         return self.index[self.start[value] : self.start[value + 1]]
 
 
@@ -91,12 +91,12 @@ def _bytes(array: NDArray[Any]) -> ByteMap:
 
 
 def joint_histogram(maps: PairedMaps) -> NDArray[np.int64]:
-    """Voxel counts, shape (256, 256): entry [p, r] counts voxels with prediction p and reference r."""
+    """Count voxels, shape (256, 256): entry [p, r] counts voxels with prediction p and reference r."""
     return _joint_histogram(maps.prediction, maps.reference).sum(axis=0)
 
 
 def foreground_box(maps: PairedMaps) -> tuple[slice, slice, slice]:
-    """The smallest box that holds every voxel labelled in either map; one voxel if there is none."""
+    """Find the smallest box that holds every voxel labelled in either map; one voxel if there is none."""
     hit_a, hit_b, hit_c = _occupied(maps.prediction, maps.reference)
     window = []
     for hit in (hit_a, hit_b, hit_c):
@@ -106,7 +106,7 @@ def foreground_box(maps: PairedMaps) -> tuple[slice, slice, slice]:
 
 
 def borders(labels: ByteMap) -> Borders:
-    """Border voxels of every label; ``labels`` is C-ordered, its faces count as outside."""
+    """Find the border voxels of every label; ``labels`` is C-ordered, its faces count as outside."""
     marked = np.empty(labels.shape, np.uint8)
     counts = _mark_borders(labels, marked)
     start = np.zeros(VALUE_COUNT + 1, np.int64)

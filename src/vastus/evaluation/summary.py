@@ -56,15 +56,15 @@ class Slice:
     side: str = BOTH_SIDES
 
     def of(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The rows of the table that belong to it."""
-        wanted = table[STRUCTURE].isin(self.keys)
+        """Return the rows of the table that belong to this slice."""
+        belongs = table[STRUCTURE].isin(self.keys)
         if self.side != BOTH_SIDES:
-            wanted &= table[SIDE] == self.side
-        return table[wanted]
+            belongs &= table[SIDE] == self.side
+        return table[belongs]
 
 
 def slices(table: pd.DataFrame) -> Iterator[Slice]:
-    """Every slice that a table of scores has: structures by side and together, groups, muscles, bones, foreground."""
+    """List every slice of a table of scores: structures by side and together, groups, muscles, bones, foreground."""
     sides = [side.value for side in Side if (table[SIDE] == side.value).any()]
     for structure in STRUCTURES:
         if len(sides) > 1:
@@ -78,7 +78,7 @@ def slices(table: pd.DataFrame) -> Iterator[Slice]:
 
 
 def summarise(scores: pd.DataFrame) -> pd.DataFrame:
-    """Mean, SD (n - 1), median of every metric and slice, with the number of values and of empty masks.
+    """Compute mean, SD (n - 1) and median of every metric and slice, with the numbers of values and of empty masks.
 
     Args:
         scores: columns of ``table.SCORE_COLUMNS`` and ``subject`` and ``model``.
@@ -127,7 +127,7 @@ def _summary_rows(model: str, part: Slice, chosen: pd.DataFrame) -> Iterator[dic
 
 
 def agreement_of(scores: pd.DataFrame) -> pd.DataFrame:
-    """Agreement of volumes over cases, of every model with the reference, and of the models with each other.
+    """Compute the agreement of volumes over cases, of every model with the reference and of the models together.
 
     Volumes of a slice are summed within a case (both sides; all structures of a group). A missed or invented structure
     enters with 0 mm3; a case in which both volumes are 0 is left out and counted in ``absent``.
@@ -154,7 +154,7 @@ def agreement_of(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def case_volumes(chosen: pd.DataFrame, models: list[str]) -> dict[str, pd.Series]:
-    """Volume in mm3 of each case by every model, and by the reference, of some rows of a table of scores."""
+    """Sum the volume in mm3 of some rows of a table of scores: each case, by every model and by the reference."""
     series = {name: _summed(chosen[chosen[m.MODEL] == name], m.VOLUME_PREDICTION_MM3) for name in models}
     return series | {REFERENCE_NAME: _summed(chosen[chosen[m.MODEL] == models[0]], m.VOLUME_REFERENCE_MM3)}
 

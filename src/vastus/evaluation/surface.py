@@ -60,7 +60,7 @@ class SurfaceDistances:
         return float(max(np.percentile(self.from_prediction_mm, 95), np.percentile(self.from_reference_mm, 95)))
 
     def surface_dice(self, tolerance_mm: float = DEFAULT_TOLERANCE_MM) -> float:
-        """Share of the border voxels of both surfaces within the tolerance of the other.
+        """Compute the share of the border voxels of both surfaces within the tolerance of the other.
 
         Raises:
             SettingsError: the tolerance is negative or not finite.
@@ -76,7 +76,7 @@ class SurfaceDistances:
 def surface_distances(
     prediction: NDArray[Any], reference: NDArray[Any], spacing_mm: tuple[float, float, float]
 ) -> SurfaceDistances:
-    """Distances between the surfaces of two masks.
+    """Compute the distances between the surfaces of two masks.
 
     Args:
         prediction, reference: bool (or 0/1), shape (I, J, K), the same grid, neither empty.
@@ -93,17 +93,50 @@ def surface_distances(
 
 
 def assd(prediction: NDArray[Any], reference: NDArray[Any], spacing_mm: tuple[float, float, float]) -> float:
-    """Average symmetric surface distance in mm; arguments and errors of ``surface_distances``."""
+    """Compute the average symmetric surface distance in mm; arguments and errors of ``surface_distances``.
+
+    Args:
+        prediction, reference: masks, (X, Y, Z).
+        spacing_mm: spacing of their grid.
+
+    Returns:
+        The distance in mm.
+
+    Raises:
+        The errors of ``surface_distances``.
+    """
     return surface_distances(prediction, reference, spacing_mm).assd_mm
 
 
 def hausdorff(prediction: NDArray[Any], reference: NDArray[Any], spacing_mm: tuple[float, float, float]) -> float:
-    """Hausdorff distance in mm; arguments and errors of ``surface_distances``."""
+    """Compute the Hausdorff distance in mm; arguments and errors of ``surface_distances``.
+
+    Args:
+        prediction, reference: masks, (X, Y, Z).
+        spacing_mm: spacing of their grid.
+
+    Returns:
+        The distance in mm.
+
+    Raises:
+        The errors of ``surface_distances``.
+    """
     return surface_distances(prediction, reference, spacing_mm).hausdorff_mm
 
 
 def hd95(prediction: NDArray[Any], reference: NDArray[Any], spacing_mm: tuple[float, float, float]) -> float:
-    """Larger of the two directed 95th percentiles in mm; arguments and errors of ``surface_distances``."""
+    """Compute the larger of the two directed 95th percentiles in mm; arguments and errors of ``surface_distances``.
+
+    Args:
+        prediction, reference: masks, (X, Y, Z).
+        spacing_mm: spacing of their grid.
+
+    Returns:
+        The distance in mm.
+
+    Raises:
+        The errors of ``surface_distances``.
+    """
     return surface_distances(prediction, reference, spacing_mm).hd95_mm
 
 
@@ -113,12 +146,24 @@ def surface_dice(
     spacing_mm: tuple[float, float, float],
     tolerance_mm: float = DEFAULT_TOLERANCE_MM,
 ) -> float:
-    """Normalised surface Dice, 0..1; arguments and errors of ``surface_distances``."""
+    """Compute the normalised surface Dice, 0..1; other arguments and errors as ``surface_distances``.
+
+    Args:
+        prediction, reference: masks, (X, Y, Z).
+        spacing_mm: spacing of their grid.
+        tolerance_mm: largest distance that counts as within.
+
+    Returns:
+        The share, 0..1.
+
+    Raises:
+        The errors of ``surface_distances`` and ``SurfaceDistances.surface_dice``.
+    """
     return surface_distances(prediction, reference, spacing_mm).surface_dice(tolerance_mm)
 
 
 def label_surface_distances(maps: PairedMaps) -> Iterator[tuple[int, SurfaceDistances]]:
-    """Surface distances of every label that is present in both maps, in the order of the values."""
+    """Compute the surface distances of every label that is present in both maps, in the order of the values."""
     box = foreground_box(maps)
     first = borders(np.ascontiguousarray(maps.prediction[box]))
     second = borders(np.ascontiguousarray(maps.reference[box]))
@@ -139,7 +184,7 @@ def label_surface_distances(maps: PairedMaps) -> Iterator[tuple[int, SurfaceDist
 def _complete(
     value: int, here: Borders, there: Borders, near_mm: Distances, spacing_mm: tuple[float, float, float]
 ) -> Distances:
-    """Distances of one label, those beyond the shell looked up in a tree."""
+    """Complete the distances of one label: those beyond the shell are looked up in a tree."""
     distances = near_mm[here.start[value] : here.start[value + 1]]
     far = np.flatnonzero(distances < 0)
     if len(far):
@@ -158,7 +203,7 @@ def _positions(found: Borders, index: NDArray[np.int64], spacing_mm: tuple[float
 def _shell(
     spacing_mm: tuple[float, float, float], shape: tuple[int, ...]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The voxel offsets nearest to a voxel, sorted by length in mm; complete up to the last length."""
+    """List the voxel offsets nearest to a voxel, sorted by length in mm; complete up to the last length."""
     radius_mm = (_SHELL_OFFSETS * np.prod(spacing_mm) * 3 / (4 * np.pi)) ** (1 / 3)
     reach = [min(int(radius_mm / s), n - 1) for s, n in zip(spacing_mm, shape, strict=True)]
     grid = np.stack(np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij"), axis=-1).reshape(-1, 3)
@@ -170,7 +215,7 @@ def _shell(
 
 @njit(parallel=True, cache=True, nogil=True)
 def _shell_search(index, here, there, offsets, lengths_mm):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Distance to the nearest voxel of the same value in ``there``; -1 where the shell holds none."""
+    """Find the distance to the nearest voxel of the same value in ``there``; -1 if the shell holds none."""
     n_a, n_b, n_c = here.shape
     values = here.reshape(-1)
     targets = there.reshape(-1)

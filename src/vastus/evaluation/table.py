@@ -54,7 +54,7 @@ class ScoreSettings:
 
 
 def is_partly_labelled(labels: Volume) -> bool:
-    """Whether a label map has voxels at which nobody looked, or of which nobody can tell."""
+    """Tell whether a label map has voxels that nobody looked at, or about which nobody can tell."""
     return bool((labels.array == UNLABELLED).any())
 
 
@@ -70,7 +70,17 @@ class ScoreContext:
 def score_row(
     label: Label, counts: OverlapCounts, surface: SurfaceDistances | None, frame: ScoreContext
 ) -> dict[str, Any]:
-    """One row of ``SCORE_COLUMNS``; ``surface`` is None where a mask is empty."""
+    """Make one row of ``SCORE_COLUMNS``; ``surface`` is None if a mask is empty.
+
+    Args:
+        label: structure and side.
+        counts: voxels of both masks and of their overlap.
+        surface: distances between the surfaces, or None.
+        frame: voxel size, diagonal and settings of the case.
+
+    Returns:
+        The cells by column name.
+    """
     presence = presence_of(counts.prediction, counts.reference)
     row: dict[str, Any] = {
         STRUCTURE: label.structure.key,
@@ -95,7 +105,7 @@ def score_row(
 
 
 def distance_cells(surface: SurfaceDistances, tolerance_mm: float) -> dict[str, float]:
-    """The cells that come from the surfaces; no value where all of a surface faces unlabelled voxels."""
+    """Compute the cells that come from the surfaces; no value if all of a surface faces unlabelled voxels."""
     if not len(surface.from_prediction_mm) or not len(surface.from_reference_mm):
         return {metric.column: math.nan for metric in (*m.DISTANCES, m.SURFACE_DICE)}
     return {
@@ -114,7 +124,7 @@ def _empty_cells(presence: Presence, frame: ScoreContext) -> dict[str, float]:
 
 
 def labels_to_score(histogram: NDArray[np.int64]) -> list[Label]:
-    """The rows of a table, from the joint histogram; refuses unknown values and maps of which one knows no sides."""
+    """List the rows of a table from the joint histogram; refuse unknown values, and sides in one map only."""
     in_prediction = set(np.flatnonzero(histogram.sum(axis=1)).tolist()) - {0}
     in_reference = set(np.flatnonzero(histogram.sum(axis=0)).tolist()) - {0}
     unknown = sorted((in_prediction | in_reference) - BY_VALUE.keys())
@@ -131,13 +141,13 @@ def labels_to_score(histogram: NDArray[np.int64]) -> list[Label]:
         )
     present = in_prediction | in_reference
     any_sided = any(sided)
-    wanted = [s.label_value(side) for side in SIDES for s in STRUCTURES] if any_sided else []
-    wanted += [s.class_id for s in STRUCTURES if s.class_id in present or not any_sided]
-    return [BY_VALUE[value] for value in wanted]
+    label_values = [s.label_value(side) for side in SIDES for s in STRUCTURES] if any_sided else []
+    label_values += [s.class_id for s in STRUCTURES if s.class_id in present or not any_sided]
+    return [BY_VALUE[value] for value in label_values]
 
 
 def _any_bare_beside(first: set[int], second: set[int]) -> bool:
-    """Whether the map with sides also holds bare ids: then it does not tell sides throughout, and both can be met."""
+    """Tell whether the map with sides also holds ids without side: then it does not tell sides everywhere."""
     return any(
         any(BY_VALUE[v].side is Side.UNKNOWN for v in values)
         for values in (first, second)
@@ -146,7 +156,7 @@ def _any_bare_beside(first: set[int], second: set[int]) -> bool:
 
 
 def merged(array: NDArray[Any]) -> NDArray[Any]:
-    """Label values without their side; values that are no label stay and are refused later."""
+    """Return label values without their side; values that are no label stay and are refused later."""
     if array.dtype == np.bool_ or array.min() < 0 or array.max() > 255:
         return array
     lookup = np.arange(256, dtype=np.uint8)

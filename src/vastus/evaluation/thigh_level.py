@@ -8,7 +8,7 @@ from vastus.anatomy import BY_KEY, ThighLevel
 
 
 def levels_of(structures: Iterable[Iterable[str]]) -> tuple[ThighLevel, ...]:
-    """Levels of the slices of one scan, given the structures in each, from the feet upwards.
+    """Find the levels of the slices of one scan from the structures in each slice, from the feet upwards.
 
     The highest mark among the structures counts (``anatomy.Structure.lowest_level``), and no slice lies lower than one
     below it.

@@ -44,7 +44,7 @@ BACK_TO_FRONT: Final = (
 
 
 def said_of_lie(labels: Volume, ct: Volume) -> tuple[str, ...]:
-    """Warnings where the body does not lie as the affine says.
+    """Warn if the body does not lie as the affine says.
 
     Args:
         labels: label values or class ids, in RAS order.
@@ -65,7 +65,7 @@ def said_of_lie(labels: Volume, ct: Volume) -> tuple[str, ...]:
 
 
 def upside_down(counts: NDArray[np.int64], hu: NDArray[np.int16], spacing: NDArray[np.float64]) -> str:
-    """Why the feet must lie where the file says the head is; empty where they do not.
+    """Say why the feet must lie where the file places the head; empty if they do not.
 
     Args:
         counts: shape (slices, classes): voxels of each class in each slice, the lowest first.
@@ -88,7 +88,7 @@ def upside_down(counts: NDArray[np.int64], hu: NDArray[np.int16], spacing: NDArr
 
 
 def _composition(counts: NDArray[np.int64], height: NDArray[np.float64]) -> tuple[float, float]:
-    """How fast, and how steadily, the usual height of what a slice holds rises with the slice's own height."""
+    """Measure how fast and how steadily the usual height of the structures in a slice rises with its own height."""
     usual = np.full(counts.shape[1], np.nan)
     for structure in STRUCTURES:
         if structure.height_mm is not None:
@@ -108,7 +108,7 @@ def _composition(counts: NDArray[np.int64], height: NDArray[np.float64]) -> tupl
 
 
 def _widens_downwards(counts: NDArray[np.int64], hu: NDArray[np.int16], step_mm: float) -> bool:
-    """Whether the soft tissue of the lower third of the labelled slices is thicker than that of the upper third."""
+    """Tell whether the lower third of the labelled slices has thicker soft tissue than the upper third."""
     labelled = np.flatnonzero(counts[:, 1:].any(axis=1))
     if len(labelled) * step_mm < LEAST_LENGTH_MM:
         return False
@@ -121,7 +121,7 @@ def _widens_downwards(counts: NDArray[np.int64], hu: NDArray[np.int16], step_mm:
 def _femur_lies_back(
     classes: NDArray[np.uint8], counts: NDArray[np.int64], hu: NDArray[np.int16], spacing: NDArray[np.float64]
 ) -> bool:
-    """Whether the femur lies behind the middle of the lean tissue, in the slices of the thigh."""
+    """Tell whether the femur lies behind the middle of the lean tissue, in the slices of the thigh."""
     thigh = np.flatnonzero((counts[:, _FEMUR] > 0) & (counts[:, _HIP] == 0))
     if len(thigh) * spacing[2] < LEAST_LENGTH_MM / 2:
         return False
@@ -136,7 +136,7 @@ def _femur_lies_back(
 
 
 def table_side(hu: NDArray[np.int16], spacing: NDArray[np.float64]) -> int:
-    """Where the table lies: -1 at the back by the file, +1 at the front, 0 where none is seen.
+    """Tell where the table lies: -1 at the back (by the file), +1 at the front, 0 if no table is seen.
 
     Seen from its side, a table begins at the same depth in every slice, while skin rises and falls along the body.
     """

@@ -89,7 +89,7 @@ class BundleInfo:
     files: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse classes that the anatomy does not know, and an overlap that can't be."""
+        """Refuse classes that the anatomy does not know, and an impossible overlap."""
         if len(self.classes) < 2 or self.classes[0] != BACKGROUND_NAME:
             raise BundleError(f"A bundle's classes start with '{BACKGROUND_NAME}' and hold at least one structure.")
         unknown = sorted(set(self.classes[1:]) - set(BY_KEY))
@@ -104,7 +104,7 @@ class BundleInfo:
         return (BACKGROUND_ID, *(BY_KEY[key].class_id for key in self.classes[1:]))
 
     def to_json(self) -> str:
-        """Text of ``configs/vastus.json``."""
+        """Return the text of ``configs/vastus.json``."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         values |= {
             "network": {"name": self.network.name, "arguments": dict(self.network.arguments)},
@@ -117,7 +117,7 @@ class BundleInfo:
 
     @classmethod
     def from_json(cls, text: str) -> BundleInfo:
-        """Read what ``to_json`` wrote.
+        """Read the result of ``to_json``.
 
         Raises:
             BundleError: not JSON, another format version, fields missing, unknown or malformed.
@@ -223,7 +223,7 @@ def load_bundle(folder: Path) -> Bundle:
 
 
 def _refuse_unnamed(folder: Path, info: BundleInfo) -> None:
-    """Refuse weights that no hash covers: tensors that the ONNX file keeps elsewhere, and those for torch."""
+    """Refuse weights that no hash covers: tensors outside the ONNX file, and those for torch."""
     from vastus.inference.onnx_files import external_files
 
     used = {
@@ -247,17 +247,17 @@ _SHIPPED = Path(__file__).parent.parent / "weights"
 
 
 def shipped_bundles() -> tuple[str, ...]:
-    """Names of the bundles that come with the package; ``load_bundle`` and ``--weights`` take them like a path."""
+    """Return the names of the shipped bundles; ``load_bundle`` and ``--weights`` take them like a path."""
     return tuple(sorted(path.parent.parent.name for path in _SHIPPED.glob(f"*/{INFO_FILE}")))
 
 
 def default_bundle_folder() -> Path:
-    """Where the bundle that is used when none is named lies."""
+    """Return the folder of the default bundle."""
     return _SHIPPED / DEFAULT_BUNDLE_NAME
 
 
 def default_bundle() -> Bundle:
-    """The bundle that is used when none is named."""
+    """Load the default bundle: the one that is used if none is named."""
     return load_bundle(default_bundle_folder())
 
 
@@ -292,7 +292,7 @@ def write_bundle_files(
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, as hex digits."""
+    """Compute the SHA-256 of a file, as hex digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -305,7 +305,7 @@ def _safe(name: str) -> str:
 
 
 def _metadata(info: BundleInfo) -> dict[str, Any]:
-    """MONAI's ``metadata.json``: enough for other tools to know what goes in and comes out."""
+    """Make MONAI's ``metadata.json``: it tells other tools the input and the output of the network."""
     window = list(info.preprocessing.window_size)
     image = {
         "type": "image",
@@ -351,7 +351,7 @@ def _metadata(info: BundleInfo) -> dict[str, Any]:
 
 
 def _installed(package: str) -> str:
-    """The version that the bundle was written with; MONAI's form wants a text in any case."""
+    """Return the version with which the bundle was written; MONAI's form needs a text in any case."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -359,7 +359,7 @@ def _installed(package: str) -> str:
 
 
 def _inference_config(info: BundleInfo) -> dict[str, Any]:
-    """MONAI's ``inference.json``, reduced to what does not depend on the network: settings and inferer."""
+    """Make MONAI's ``inference.json``, reduced to settings and inferer, which do not depend on the network."""
     settings = info.preprocessing
     return {
         "bundle_root": ".",

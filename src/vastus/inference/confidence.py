@@ -32,11 +32,11 @@ class Confidence:
     labels: Mapping[int, float]
 
     def of(self, key: str, side: Side) -> float | None:
-        """Of one structure on one side; None when it is absent."""
+        """Return the confidence of one structure on one side; None if it is absent."""
         return self.labels.get(BY_KEY[key].label_value(side))
 
     def to_dict(self) -> dict[str, Any]:
-        """``{"scan": 0.93, "structures": {"gracilis": {"right": 0.91, ...}, ...}}`` for JSON, four decimals."""
+        """Return ``{"scan": 0.93, "structures": {"gracilis": {"right": 0.91, ...}, ...}}`` for JSON, four decimals."""
         structures: dict[str, dict[str, float]] = {}
         for value in sorted(self.labels):
             label = BY_VALUE[value]
@@ -45,7 +45,7 @@ class Confidence:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Confidence:
-        """Read what ``to_dict`` wrote."""
+        """Read the result of ``to_dict``."""
         structures = values["structures"].items()
         labels = {
             BY_KEY[key].label_value(Side(side)): share for key, sides in structures for side, share in sides.items()
@@ -54,7 +54,7 @@ class Confidence:
 
 
 def find_confidence(labels: NDArray[np.uint8], channel_of: NDArray[np.int64], scores: ScoreMap) -> Confidence:
-    """Confidence of a label map on the network's grid.
+    """Compute the confidence of a label map on the grid of the network.
 
     A voxel's probability is the softmax over the classes kept for it (the four best); of a label that is none of these
     (an island that was given its surroundings' label) it is 0.

@@ -78,7 +78,7 @@ class Evidence:
     affine: Affine
 
     def present(self) -> NDArray[np.int64]:
-        """Rows that hold voxels."""
+        """Return the rows that hold voxels."""
         return np.flatnonzero(self.counts[:, :, Count.VOXELS].sum(axis=1))
 
 
@@ -155,7 +155,7 @@ def gather_evidence(
 
 
 def label_name(row: int) -> str:
-    """Machine name of a row, e.g. ``femur_left``."""
+    """Return the machine name of a row, e.g. ``femur_left``."""
     return BY_VALUE[LABELS[row].value].name
 
 

@@ -42,7 +42,7 @@ def label_scores(
 
 
 def clean(scores: ScoreMap, seen: Preprocessed, classes: Sequence[str]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """Tell the sides, and remove islands and what can't be there.
+    """Tell left from right, and remove islands and impossible parts.
 
     Args:
         scores: of the network grid; it may be larger than the image at the far ends.
@@ -71,7 +71,7 @@ def _clean(
 
 
 def channel_of_label(classes: Sequence[str]) -> NDArray[np.int64]:
-    """Output channel of each of the 256 label values; background's for those that do not occur."""
+    """Return the output channel of each of the 256 label values; values that do not occur get that of background."""
     channel = np.zeros(256, np.int64)
     for number, key in enumerate(classes[1:], start=1):
         channel[list(BY_KEY[key].label_values)] = number
@@ -81,7 +81,18 @@ def channel_of_label(classes: Sequence[str]) -> NDArray[np.int64]:
 def on_scan_grid(
     labels: NDArray[np.uint8], scores: ScoreMap, seen: Preprocessed, classes: Sequence[str], scan: Volume
 ) -> Volume:
-    """Bring cleaned labels of the network grid to the grid of the scan, in its axis order, with smooth borders."""
+    """Bring cleaned labels of the network grid to the grid of the scan, in its axis order, with smooth borders.
+
+    Args:
+        labels: label values on the grid of the network, (X, Y, Z).
+        scores: the best classes of each voxel there.
+        seen: the preprocessed scan, with the box of the body.
+        classes: class of each output channel.
+        scan: the scan, whose grid is used.
+
+    Returns:
+        Label values on the grid of the scan, uint8; 0 outside the box of the body.
+    """
     full = np.zeros(scan.array.shape, np.uint8, order="F" if _is_f_ordered(scan) else "C")
     box = tuple(slice(a, b) for a, b in zip(seen.box_start, seen.box_stop, strict=True))
     restore(labels, channel_of_label(classes), scores, to_ras(scan.with_array(full)).array[box])

@@ -71,7 +71,7 @@ def _norm_at(node: Any) -> _Norm | None:
 
 
 def _normalises_groups(node: Any) -> bool:
-    """Whether a node is the normalisation of one image with five axes that was reshaped to (1, groups, the rest)."""
+    """Tell whether a node normalises one image with five axes that was reshaped to (1, groups, the rest)."""
     if node.get_type_name() != "MVN" or node.input_value(0).get_node().get_type_name() != "Reshape":
         return False
     attributes = node.get_attributes()
@@ -96,7 +96,7 @@ def _only_reader(node: Any | None) -> Any | None:
 
 
 def _constant_beside(node: Any) -> Any | None:
-    """The constant among the inputs of a sum or a product."""
+    """Find the constant among the inputs of a sum or a product."""
     inputs = [node.input_value(i).get_node() for i in range(node.get_input_size())]
     return next((one for one in inputs if one.get_type_name() == "Constant"), None)
 

@@ -36,7 +36,7 @@ class Parts:
 
 
 def find_parts(labels: NDArray[np.uint8]) -> Parts:
-    """Connected parts of every value of a label map."""
+    """Find the connected parts of every value of a label map."""
     import cc3d
 
     # cc3d wants one memory order; the maps here have x fastest.
@@ -51,7 +51,7 @@ def find_parts(labels: NDArray[np.uint8]) -> Parts:
 
 
 def islands(parts: Parts, voxel_mm3: float, known: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
-    """Which parts are islands: shape (n + 1,), never the largest part of a value.
+    """Tell which parts are islands, shape (n + 1,); the largest part of a value never is.
 
     Args:
         parts: of label values with sides.
@@ -68,7 +68,7 @@ def islands(parts: Parts, voxel_mm3: float, known: NDArray[np.bool_] | None = No
 
 
 def dissolve(labels: NDArray[np.uint8], parts: Parts, gone: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Give some parts the label that surrounds most of each (background included).
+    """Give parts the label that surrounds most of each (background included).
 
     Args:
         labels: uint8, class ids or label values.

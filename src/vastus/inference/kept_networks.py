@@ -27,7 +27,7 @@ _SUFFIX: Final = ".network"
 
 
 def network_folder(environment: Mapping[str, str]) -> Path | None:
-    """Where networks are kept; made if needed.
+    """Return the folder in which networks are kept; made if needed.
 
     Args:
         environment: of the process.

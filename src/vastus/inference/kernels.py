@@ -15,7 +15,16 @@ TIE = 1e-4  # scores closer than this are equal
 
 @njit(cache=True, nogil=True)
 def add_float32(sums, weights, scores, fx, fy, fz, start, block):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Add one window of logits, weighted, to the ring."""
+    """Add one weighted window of logits to the ring.
+
+    Args:
+        sums: (X, Y, D, C) float32, the ring; plane z lies at z modulo D.
+        weights: (X, Y, D) float32, sum of weights.
+        scores: logits of the window, (x, y, z times C).
+        fx, fy, fz: weight along each axis of the window.
+        start: first voxel of the window.
+        block: first index along the first axis, and the one after the last.
+    """
     depth, count = sums.shape[2], sums.shape[3]
     for i in range(block[0], block[1]):
         for j in range(len(fy)):
@@ -31,7 +40,13 @@ def add_float32(sums, weights, scores, fx, fy, fz, start, block):  # type: ignor
 
 @njit(cache=True, nogil=True)
 def add_bfloat16(sums, weights, scores, fx, fy, fz, start, block):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """The same for bfloat16 given as raw ``uint16``."""
+    """Do the same as ``add_float32`` for bfloat16, given as raw ``uint16``.
+
+    Args:
+        sums, weights: as ``add_float32``.
+        scores: (x, y, z times C) uint16.
+        fx, fy, fz, start, block: as ``add_float32``.
+    """
     depth, count = sums.shape[2], sums.shape[3]
     for i in range(block[0], block[1]):
         bits = np.empty(scores.shape[2], np.uint32)
@@ -51,7 +66,16 @@ def add_bfloat16(sums, weights, scores, fx, fy, fz, start, block):  # type: igno
 
 @njit(cache=True, nogil=True)
 def reduce(sums, weights, kept, scores, z_from, z_to, steps_per_logit, block):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Best classes and their scores of finished planes, which are then emptied for the ring's next round."""
+    """Keep the best classes and their scores of finished planes, and empty these planes for the ring's next round.
+
+    Args:
+        sums, weights: as ``add_float32``.
+        kept: (Z, Y, X, K) uint8, gets the best channels, best first.
+        scores: (Z, Y, X, K) uint8, gets their scores, 255 for the best.
+        z_from, z_to: first finished plane, and the one after the last.
+        steps_per_logit: resolution of the scores.
+        block: as ``add_float32``.
+    """
     depth, count = sums.shape[2], sums.shape[3]
     wanted = min(kept.shape[3], count)
     for i in range(block[0], block[1]):
@@ -86,7 +110,17 @@ def reduce(sums, weights, kept, scores, z_from, z_to, steps_per_logit, block):  
 
 @njit(cache=True, nogil=True)
 def neighbours_of(index, labels, rank, count):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """For each island the number of faces it shares with voxels of each label that are not islands."""
+    """Count the faces that each island shares with voxels of each label that are not islands.
+
+    Args:
+        index: (X, Y, Z) part of each voxel.
+        labels: (X, Y, Z) uint8.
+        rank: number of each part's island; 0 for parts that are none.
+        count: number of islands + 1.
+
+    Returns:
+        (count, 256) faces.
+    """
     around = np.zeros((count, 256), np.int64)
     n_x, n_y, n_z = labels.shape
     for k in range(n_z):
@@ -119,7 +153,7 @@ def replace(index, labels, rank, replacement):  # type: ignore[no-untyped-def]  
 
 @njit(cache=True, nogil=True)
 def slices_of(index, n_parts):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """First and last slice of each part."""
+    """Find the first and last slice of each part."""
     n_x, n_y, n_z = index.shape
     first = np.full(n_parts, n_z)
     last = np.full(n_parts, -1)
@@ -134,7 +168,16 @@ def slices_of(index, n_parts):  # type: ignore[no-untyped-def]  # pragma: no cov
 
 @njit(cache=True, nogil=True)
 def sums(index, row, n_rows):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """For each followed part and slice: voxels, sums of i and j, smallest and largest i."""
+    """Sum for each followed part and slice: voxels, sums of i and j, smallest and largest i.
+
+    Args:
+        index: (X, Y, Z) part of each voxel.
+        row: row of each part; -1 for parts that are not followed.
+        n_rows: number of followed parts.
+
+    Returns:
+        (n_rows, Z, 5).
+    """
     n_x, n_y, n_z = index.shape
     sums = np.zeros((n_rows, n_z, 5))
     sums[:, :, 3] = n_x
@@ -154,7 +197,16 @@ def sums(index, row, n_rows):  # type: ignore[no-untyped-def]  # pragma: no cove
 
 @njit(cache=True, nogil=True)
 def beside(index, line, n_parts):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """For each part: voxels right and left of the surface, and how deep it reaches on either side in mm."""
+    """Count the voxels of each part right and left of the surface, and how deep it reaches on either side in mm.
+
+    Args:
+        index: (X, Y, Z) part of each voxel.
+        line: (Z, 3) factors of i and j and the offset that give the distance to the right in mm.
+        n_parts: number of parts + 1.
+
+    Returns:
+        Counts and depths, each (n_parts, 2): right, left.
+    """
     n_x, n_y, n_z = index.shape
     count = np.zeros((n_parts, 2), np.int64)
     depth = np.zeros((n_parts, 2))
@@ -172,7 +224,7 @@ def beside(index, line, n_parts):  # type: ignore[no-untyped-def]  # pragma: no 
 
 @njit(cache=True, nogil=True)
 def label(index, value, sign, line, moved, offsets):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Label values from class ids and the side of each part; 0 in ``sign`` means: cut along the surface, ``moved``.
+    """Make label values from class ids and the side of each part; 0 in ``sign``: cut along the surface, ``moved``.
 
     ``offsets`` are added to the class id on the right and on the left. As (z, y, x): numba's own ``transpose`` takes
     more than three seconds to compile.
@@ -193,7 +245,17 @@ def label(index, value, sign, line, moved, offsets):  # type: ignore[no-untyped-
 
 @njit(cache=True, nogil=True)
 def sum_probabilities(labels, channel_of, kept, scores, odds):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """For each label value the sum of its probability over its voxels, and their number; arrays as (z, y, x)."""
+    """Sum the probability of each label value over its voxels, and count them; arrays as (z, y, x).
+
+    Args:
+        labels: (Z, Y, X) uint8.
+        channel_of: output channel of each label value.
+        kept, scores: (Z, Y, X, K) best channels and their scores.
+        odds: odds of each of the 256 scores.
+
+    Returns:
+        Sums and counts, each (256,).
+    """
     sums, counts = np.zeros(256), np.zeros(256, np.int64)
     n_z, n_y, n_x = labels.shape
     for k in range(n_z):
@@ -216,7 +278,7 @@ def sum_probabilities(labels, channel_of, kept, scores, odds):  # type: ignore[n
 
 @njit(cache=True, nogil=True)
 def gather_evidence(labels, class_of, hand_of, row_of, own_channel, row_at, kept, scores, odds, hu, n_rows, n_contacts):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """What is counted of each label in each slice, and what it touches; see ``vastus.inference.evidence``.
+    """Count the evidence on each label in each slice, and its contacts; see ``vastus.inference.evidence``.
 
     Arrays as (z, y, x). ``class_of`` and ``hand_of`` (right 0, left 1, unknown 2) are of the 256 label values. The last
     two columns of the contacts are the same structure on the other side, and the edge. ``row_at[channel, hand]`` is the
@@ -309,7 +371,7 @@ def gather_evidence(labels, class_of, hand_of, row_of, own_channel, row_at, kept
 
 @njit(cache=True, nogil=True)
 def restore(target, labels, channel_of, kept, scores, starts_a, low_a, part_a, low_b, part_b, low_c, part_c, block):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Labels of the original grid; axes as (slow, middle, fast) of the target.
+    """Fill in the labels of the original grid; axes as (slow, middle, fast) of the target.
 
     A cell is the space between eight neighbours of the network grid. What the corners say is gathered once a cell and
     used for all voxels in it. ``starts_a`` are the ``run_starts`` of ``low_a``; the block is one of its runs.
@@ -362,7 +424,7 @@ def restore(target, labels, channel_of, kept, scores, starts_a, low_a, part_a, l
 
 @njit(cache=True, nogil=True)
 def gather_cell(labels, channel_of, kept, scores, at, c, candidate, table, own):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """The different labels at a cell's corners (their number is returned) and the score of each at each corner."""
+    """List the different labels at the corners of a cell, with their score at each corner; return their number."""
     a1, b1 = min(at[0] + 1, labels.shape[0] - 1), min(at[1] + 1, labels.shape[1] - 1)
     c1 = min(c + 1, labels.shape[2] - 1)
     first = labels[at[0], at[1], c]
@@ -408,7 +470,7 @@ def gather_cell(labels, channel_of, kept, scores, at, c, candidate, table, own):
 
 @njit(cache=True, nogil=True)
 def run_starts(low):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Where runs of equal values begin, and the end."""
+    """Find where runs of equal values begin, and the end of the last run."""
     starts = [0]
     for n in range(1, len(low)):
         if low[n] != low[n - 1]:

@@ -48,19 +48,19 @@ class Tracks:
     ends_mm: NDArray[np.float64]
 
     def of(self, class_ids: tuple[int, ...] | int) -> NDArray[np.int64]:
-        """Rows of the parts of some classes."""
+        """Return the rows of the parts of some classes."""
         return np.flatnonzero(np.isin(self.class_id, class_ids))
 
     def size(self) -> NDArray[np.int64]:
-        """Voxels of each part."""
+        """Return the number of voxels of each part."""
         return self.count.sum(axis=1)
 
     def width_mm(self, row: int) -> float:
-        """Largest width of a part in any slice."""
+        """Return the largest width of a part in any slice."""
         return float(np.nanmax(self.ends_mm[row, :, 1] - self.ends_mm[row, :, 0]))
 
     def joined(self, rows: NDArray[np.int64] | list[int]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Count (Z,) and centre (Z, 3) of several parts taken together; NaN in slices that hold none of them."""
+        """Compute count (Z,) and centre (Z, 3) of several parts together; NaN in slices that hold none of them."""
         count = self.count[rows].sum(axis=0)
         total = np.nansum(self.count[rows][..., None] * self.centre_mm[rows], axis=0)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -68,7 +68,16 @@ class Tracks:
 
 
 def follow(parts: Parts, affine: Affine, least_mm3: float) -> Tracks:
-    """Follow every part of at least ``least_mm3`` through the slices (last axis) of a map of class ids."""
+    """Follow every part of at least ``least_mm3`` through the slices (last axis) of a map of class ids.
+
+    Args:
+        parts: connected parts of a map of class ids.
+        affine: of the grid of the map, (4, 4) in mm.
+        least_mm3: volume of the smallest part to follow.
+
+    Returns:
+        Voxels, centres and ends of each followed part in every slice.
+    """
     voxel_mm3 = abs(float(np.linalg.det(affine[:3, :3])))
     chosen = np.flatnonzero(parts.size * voxel_mm3 >= least_mm3)
     chosen = chosen[chosen > 0]
@@ -94,7 +103,7 @@ class RightHand:
 
 
 def right_hand(tracks: Tracks) -> RightHand:
-    """Which way the patient's right is: front x up, the front taken from the muscles where they show it.
+    """Find the direction of the patient's right: front x up, with the front from the muscles if they show it.
 
     So a patient who lies rolled over is right too. If the muscles' front opposes the header's, the header counts.
     """
@@ -113,7 +122,7 @@ def right_hand(tracks: Tracks) -> RightHand:
 
 
 def medial_direction(tracks: Tracks, right: RightHand) -> float | None:
-    """Which way medial points: +1 to the patient's right (a left leg), -1 to the left (a right leg), None: can't tell.
+    """Find the medial direction: +1 to the patient's right (left leg), -1 to the left (right leg), None if unknown.
 
     Told from where the hip bone lies beside the femur in the same slices; where that doesn't show, medial muscles
     beside lateral ones, which disease may hide.
@@ -128,7 +137,7 @@ def medial_direction(tracks: Tracks, right: RightHand) -> float | None:
 
 
 def _offset(tracks: Tracks, there: tuple[int, ...], here: tuple[int, ...]) -> NDArray[np.float64] | None:
-    """Horizontal vector between two muscle groups, averaged over the slices that hold both."""
+    """Compute the horizontal vector between two muscle groups, averaged over the slices that hold both."""
     count_a, centre_a = tracks.joined(tracks.of(there))
     count_b, centre_b = tracks.joined(tracks.of(here))
     weight = np.minimum(count_a, count_b).astype(np.float64)

@@ -29,7 +29,7 @@ NAMED_SHARE: Final = 0.05
 
 
 def below_pelvis(parts: Parts, affine: Affine, voxel_mm3: float) -> NDArray[np.bool_]:
-    """Parts of such muscles that lie wholly below the hip bones: shape (n + 1,).
+    """Find the parts of pelvic muscles that lie wholly below the hip bones, shape (n + 1,).
 
     Where no hip bone is seen, a scan with a femur larger than all of these muscles shows a thigh: they all lie below.
 
@@ -54,7 +54,7 @@ def below_pelvis(parts: Parts, affine: Affine, voxel_mm3: float) -> NDArray[np.b
 
 
 def said_without_bones(parts: Parts, voxel_mm3: float) -> tuple[str, ...]:
-    """A warning where muscles are labelled though there is neither a femur nor a hip bone: a calf, an arm, a chest."""
+    """Warn if muscles are labelled without any femur or hip bone: perhaps a calf, an arm or a chest."""
     volume_mm3 = parts.size * voxel_mm3
     bones = np.isin(classes_of(parts.value), [bone.class_id for bone in BONES])
     if volume_mm3[bones].sum() >= LEAST_BONES_MM3 or volume_mm3.sum() < LEAST_TOLD_MM3:
@@ -63,7 +63,16 @@ def said_without_bones(parts: Parts, voxel_mm3: float) -> tuple[str, ...]:
 
 
 def said_below(parts: Parts, below: NDArray[np.bool_], voxel_mm3: float) -> tuple[str, ...]:
-    """A warning where this is more than a crumb: the network was at a loss there, for a tumour perhaps."""
+    """Warn if such parts are large: the network was unsure there, perhaps because of a tumour.
+
+    Args:
+        parts: connected parts of a label map.
+        below: which parts lie below the pelvis, shape (n + 1,).
+        voxel_mm3: volume of a voxel.
+
+    Returns:
+        The warning, or nothing.
+    """
     removed_mm3 = float(parts.size[below].sum()) * voxel_mm3
     if removed_mm3 < LEAST_TOLD_MM3:
         return ()

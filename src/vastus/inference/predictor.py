@@ -53,11 +53,11 @@ class Segmentation:
 
     Attributes:
         labels: uint8 label values on the grid of the scan, in its axis order.
-        warnings: what the user should know.
+        warnings: sentences for the user.
         seconds: time of each stage; ``stitch`` is the part of ``network`` in which windows were put together.
         windows: number of network windows.
-        device: what ran the network.
-        confidence: how sure the network is, of the scan and of each structure.
+        device: device and runtime of the network.
+        confidence: how sure the network is of the whole scan and of each structure.
     """
 
     labels: Volume
@@ -88,10 +88,10 @@ class Predictor:
         Args:
             bundle: weights and settings.
             options: device, runtime, precision, threads.
-            overlap: share by which windows overlap; None: what the bundle says.
+            overlap: share by which windows overlap, 0 to 1 (1 excluded); None: the overlap of the bundle.
 
         Raises:
-            DeviceError: what was asked for is not there.
+            DeviceError: the requested device or runtime is not available.
             BundleError: the network can't be loaded.
             SettingsError: overlap not in 0..1.
         """
@@ -133,7 +133,7 @@ class Predictor:
         )
 
     def look(self, scan: Volume) -> Looked:
-        """Run the network and keep what it says, unfinished.
+        """Run the network and return its scores, unfinished.
 
         Raises:
             UnsupportedScanError: no body in it.
@@ -171,7 +171,7 @@ class Predictor:
 
 
 def load_ahead() -> None:
-    """Load what every scan needs (libraries, compiled loops): to be called while a network or a scan is being read."""
+    """Load everything that each scan needs (libraries, compiled loops), while a network or a scan is being read."""
     import cc3d  # noqa: F401
     from scipy import ndimage  # noqa: F401
 
@@ -192,17 +192,17 @@ def _cut(image: FloatImage, plan: WindowPlan) -> Iterator[FloatImage]:
 
 
 @contextmanager
-def compute_threads(wanted: int) -> Iterator[None]:
+def compute_threads(threads: int) -> Iterator[None]:
     """Let the compiled loops use as many threads as the network does.
 
     Args:
-        wanted: threads; at most those that the process may use are taken.
+        threads: how many; at most those that the process may use are taken.
     """
     import numba
 
     before = numba.get_num_threads()
     most: int = vars(numba.config)["NUMBA_NUM_THREADS"]
-    numba.set_num_threads(min(wanted, most))
+    numba.set_num_threads(min(threads, most))
     try:
         yield
     finally:

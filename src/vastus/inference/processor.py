@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def processor_name() -> str:
-    """Name of the CPU, as the system gives it."""
+    """Return the name of the CPU, as the system gives it."""
     try:
         with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
             named = next((line for line in lines if line.startswith("model name")), "")

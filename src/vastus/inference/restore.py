@@ -56,7 +56,7 @@ def _lined_up(array: NDArray[np.uint8], order: tuple[int, ...]) -> NDArray[np.ui
 
 
 def _neighbours(n_net: int, n_out: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Lower neighbour on the network grid and the share of the upper one, for each output voxel of an axis."""
+    """Compute the lower neighbour on the network grid and the share of the upper one, for each voxel of an axis."""
     centre = np.clip((np.arange(n_out) + 0.5) * (n_net / n_out) - 0.5, 0.0, n_net - 1.0)
     lower = np.minimum(np.floor(centre).astype(np.int64), max(0, n_net - 2))
     return lower, (centre - lower).astype(np.float32)

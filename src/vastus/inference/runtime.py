@@ -28,7 +28,7 @@ class Runtime(Protocol):
         ...
 
     def run(self, windows: Iterable[FloatImage]) -> Iterator[Scores]:
-        """Logits of each window, in order.
+        """Yield the logits of each window, in order.
 
         Args:
             windows: float32 arrays of the bundle's window size.
@@ -105,11 +105,11 @@ class ChosenPrecision:
 def choose_precision(
     bundle: Bundle, options: RuntimeOptions, *, has_bf16: bool, has_int8: bool = False
 ) -> ChosenPrecision:
-    """Settle the precision; an explicit wish is met or refused.
+    """Settle the precision; an explicit choice is met or refused.
 
     Args:
-        bundle: says which precisions its weights were checked in.
-        options: the wish.
+        bundle: says which precisions were checked for its weights.
+        options: the precision that was asked for.
         has_bf16: device and runtime compute bfloat16.
         has_int8: device and runtime compute int8, and it is quicker there than float32.
 
@@ -136,16 +136,16 @@ def choose_precision(
     )
 
 
-def thread_count(wanted: int | None) -> int:
-    """Threads to use: what was asked for, else the processors this process may run on, at most ``MOST_THREADS``.
+def thread_count(threads: int | None) -> int:
+    """Return the number of threads: the given one, else the usable processors, at most ``MOST_THREADS``.
 
     Raises:
         DeviceError: fewer than one asked for.
     """
-    if wanted is not None:
-        if wanted < 1:
-            raise DeviceError(f"At least one thread is needed, {wanted} asked for.")
-        return wanted
+    if threads is not None:
+        if threads < 1:
+            raise DeviceError(f"At least one thread is needed, {threads} asked for.")
+        return threads
     affinity: Any = getattr(os, "sched_getaffinity", None)
     available = len(affinity(0)) if affinity else (os.cpu_count() or 1)
     return max(1, min(available, MOST_THREADS))

@@ -39,7 +39,7 @@ class OnnxRuntime:
         self.description = f"ONNX Runtime on CPU ({processor_name()}), fp32, {threads} thread(s)"
 
     def run(self, windows: Iterable[FloatImage]) -> Iterator[Scores]:
-        """See ``Runtime.run``."""
+        """Yield the logits of each window, in order; see ``Runtime.run``."""
         busy: deque[Future[Scores]] = deque()
         pool = ThreadPoolExecutor(self._threads)
         try:

@@ -44,13 +44,13 @@ def load_openvino() -> Any:
 
 
 def cpu_has_bf16() -> bool:
-    """Whether OpenVINO computes bfloat16 natively on this processor."""
+    """Tell whether OpenVINO computes bfloat16 natively on this processor."""
     openvino = load_openvino()
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def cpu_has_int8() -> bool:
-    """Whether int8 was measured to be quicker on processors like this one: x86 with AVX2 at least.
+    """Tell whether int8 was measured to be faster on processors like this one: x86 with AVX2 at least.
 
     On others (ARM) nobody has measured it.
     """
@@ -159,7 +159,7 @@ class OpenVinoRuntime:
         self.description = f"OpenVINO on CPU ({processor_name()}), {precision.value}, {threads} thread(s)"
 
     def run(self, windows: Iterable[FloatImage]) -> Iterator[Scores]:
-        """See ``Runtime.run``."""
+        """Yield the logits of each window, in order; see ``Runtime.run``."""
         tensor = load_openvino().Tensor
         requests = self._borrow()
         free = deque(requests)
@@ -189,12 +189,12 @@ class OpenVinoRuntime:
                 self._spare[:] = [requests]
 
     def _borrow(self) -> list[Any]:
-        """Requests that no other run uses: one that stands still between its windows keeps its own."""
+        """Take requests that no other run uses; a run that pauses between its windows keeps its own."""
         with self._guard:
             return self._spare.pop() if self._spare else self._make_requests()
 
     def _make_requests(self) -> list[Any]:
-        """One more than streams: the next window runs while a finished one is stitched."""
+        """Make one request more than streams: the next window runs while a finished one is stitched."""
         return [self._compiled.create_infer_request() for _ in range(self._threads + 1)]
 
 

@@ -51,7 +51,7 @@ class TorchRuntime:
         self.description = f"torch on {device.value} ({name}), {precision.value}"
 
     def run(self, windows: Iterable[FloatImage]) -> Iterator[Scores]:
-        """See ``Runtime.run``."""
+        """Yield the logits of each window, in order; see ``Runtime.run``."""
         source = iter(windows)
         before: tuple[Any, Any, int] | None = None
         while chunk := list(islice(source, self._batch)):
@@ -63,7 +63,7 @@ class TorchRuntime:
             yield from self._arrived(*before)
 
     def _launch(self, chunk: list[FloatImage]) -> tuple[Any, Any, int]:
-        """Start one batch: its logits on the host (not there yet), what tells that they are, and how many windows."""
+        """Start a batch; return its logits on the host (not ready yet), their ready mark, and the number of windows."""
         torch = self._torch
         n = len(chunk)
         batch = torch.from_numpy(np.stack(chunk)[:, None])
@@ -85,7 +85,7 @@ class TorchRuntime:
         yield from values[:n]
 
     def _compute(self) -> Any:
-        """Class-last logits of what lies in the input."""
+        """Compute the class-last logits of the input buffer."""
         torch = self._torch
         # A captured graph must not rely on casts that autocast remembers from outside of it.
         with torch.autocast(self._device, torch.bfloat16, enabled=self._half, cache_enabled=False):
@@ -93,7 +93,7 @@ class TorchRuntime:
         return logits.to(torch.bfloat16 if self._half else torch.float32).contiguous()
 
     def _captured(self) -> Callable[[], Any]:
-        """The computation as a CUDA graph: one launch a batch instead of one a layer."""
+        """Record the computation as a CUDA graph: one launch for a batch instead of one for each layer."""
         torch = self._torch
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())

@@ -160,7 +160,7 @@ def _no_thigh(view: _View) -> str:
 
 
 def _bare(view: _View, lean: NDArray[np.bool_], labelled: NDArray[np.bool_]) -> tuple[str, ...]:
-    """Long stretches at either end of the scan in which next to none of the lean tissue is labelled."""
+    """Find long stretches at either end of the scan in which almost no lean tissue is labelled."""
     total, known = lean.sum(axis=(0, 1)), labelled.sum(axis=(0, 1))
     full = np.flatnonzero((known > BARE_SHARE * total) & (known > 0))
     tissue = np.flatnonzero(total * view.spacing[0] * view.spacing[1] > 1000.0)

@@ -56,7 +56,7 @@ class MidSurface:
 
 
 def tell_sides(classes: NDArray[np.uint8], affine: Affine) -> SidedLabels:
-    """Class ids on a RAS-ordered grid (oblique or not) -> label values with sides."""
+    """Turn class ids on a RAS-ordered grid (oblique or not) into label values with sides."""
     parts = find_parts(classes)
     tracks = follow(parts, affine, LEAST_PART_MM3)
     right = right_hand(tracks)
@@ -98,7 +98,16 @@ class TwoSides:
 
 
 def find_bones(tracks: Tracks, affine: Affine, right: RightHand) -> TwoSides | None:
-    """Two sides, by the femora, else by the hip bones, else by pairs of like muscles. None: there is only one."""
+    """Find the two sides by the femora, else by the hip bones, else by pairs of like muscles. None: only one side.
+
+    Args:
+        tracks: followed parts of the label map.
+        affine: of its grid, (4, 4) in mm.
+        right: direction of the patient's right.
+
+    Returns:
+        The two groups of bones, or None if the scan shows one side only.
+    """
     voxel_mm3 = abs(float(np.linalg.det(affine[:3, :3])))
     big = tracks.size() * voxel_mm3 >= LEAST_BONE_MM3
     femora = [int(r) for r in tracks.of(FEMUR) if big[r]]
@@ -124,7 +133,12 @@ def find_bones(tracks: Tracks, affine: Affine, right: RightHand) -> TwoSides | N
 
 
 def at_the_midline(tracks: Tracks, surface: MidSurface, right: RightHand) -> tuple[dict[int, int], dict[int, float]]:
-    """Sides of muscles that lie against their fellow, where a surface from bones far away may be off by a centimetre.
+    """Find sides of muscles beside their partner, where a surface from distant bones may be wrong by a centimetre.
+
+    Args:
+        tracks: followed parts of the label map.
+        surface: the surface between the two sides.
+        right: direction of the patient's right.
 
     Returns:
         Rows of two parts beside each other with their sides, and rows of parts that are both sides in one with the
@@ -144,7 +158,7 @@ def at_the_midline(tracks: Tracks, surface: MidSurface, right: RightHand) -> tup
 
 
 def _beside(tracks: Tracks, surface: MidSurface, row: int) -> float:
-    """How far to the right of the surface a part lies, in mm, over the slices where it is about as wide as anywhere."""
+    """Measure how far right of the surface a part lies, in mm, over the slices where it has about its full width."""
     width = tracks.ends_mm[row, :, 1] - tracks.ends_mm[row, :, 0]
     widest = width >= 0.75 * np.nanmax(width)
     away = ((tracks.centre_mm[row] - surface.point_mm) * surface.right).sum(axis=1)
@@ -164,7 +178,7 @@ def _group(tracks: Tracks, rows: list[int], apart_mm: float) -> list[list[int]]:
 
 
 def _distance(tracks: Tracks, a: list[int], b: list[int]) -> float:
-    """Distance side by side in mm: median over shared slices, else between the nearest slices of the two."""
+    """Measure the distance side by side in mm: median over shared slices, else between the nearest slices."""
     _, centre_a = tracks.joined(a)
     _, centre_b = tracks.joined(b)
     apart = np.linalg.norm(centre_a - centre_b, axis=1)
@@ -177,7 +191,7 @@ def _distance(tracks: Tracks, a: list[int], b: list[int]) -> float:
 
 
 def _reaches(tracks: Tracks, hip: int, femora: list[int]) -> bool:
-    """Whether a hip bone comes so near to a femur, side by side, that it is its own, perhaps joined to the other."""
+    """Tell whether a hip bone is so near to a femur, side by side, that it belongs to it (perhaps joined to both)."""
     _, centre = tracks.joined(femora)
     across = centre[:, 0] - tracks.centre_mm[hip, :, 0]
     gap = np.maximum(across - tracks.ends_mm[hip, :, 1], tracks.ends_mm[hip, :, 0] - across)
@@ -185,7 +199,7 @@ def _reaches(tracks: Tracks, hip: int, femora: list[int]) -> bool:
 
 
 def _order(tracks: Tracks, a: list[int], b: list[int], right: RightHand) -> dict[int, int]:
-    """Which of two groups is the right one: row -> +1 or -1. Compared level by level where they share slices."""
+    """Tell which of two groups is the right one: row -> +1 or -1. Shared slices are compared level by level."""
     _, centre_a = tracks.joined(a)
     _, centre_b = tracks.joined(b)
     ahead = (centre_a - centre_b) @ right.direction
@@ -196,7 +210,7 @@ def _order(tracks: Tracks, a: list[int], b: list[int], right: RightHand) -> dict
 
 
 def _two_sides(tracks: Tracks, rows: dict[int, int], affine: Affine, right: RightHand) -> TwoSides | None:
-    """The surface half way between like parts of both sides, level by level."""
+    """Compute the surface half way between like parts of both sides, level by level."""
     points, directions, weights = [], [], []
     class_of = {row: int(tracks.class_id[row]) for row in rows}
     for class_id in sorted(set(class_of.values())):
@@ -224,7 +238,7 @@ def _two_sides(tracks: Tracks, rows: dict[int, int], affine: Affine, right: Righ
 
 
 def _smooth(point: NDArray[np.float64], direction: NDArray[np.float64], affine: Affine) -> MidSurface:
-    """Local straight lines along the body, which also carry the surface on beyond the bones.
+    """Fit local straight lines along the body, which also continue the surface beyond the bones.
 
     Args:
         point, direction: (Z, 3); NaN in slices without both sides.
@@ -250,7 +264,7 @@ def _smooth(point: NDArray[np.float64], direction: NDArray[np.float64], affine: 
 
 
 def _pairs(tracks: Tracks, affine: Affine, right: RightHand) -> TwoSides | None:
-    """Without bones: the two largest parts of each muscle, if they are alike and lie beside each other."""
+    """Find pairs without bones: the two largest parts of each muscle, if they are alike and lie side by side."""
     rows: dict[int, int] = {}
     for class_id in np.unique(tracks.class_id):
         two = sorted(tracks.of(int(class_id)).tolist(), key=lambda r: -int(tracks.count[r].sum()))[:2]
@@ -262,7 +276,7 @@ def _pairs(tracks: Tracks, affine: Affine, right: RightHand) -> TwoSides | None:
 
 
 def _own_rows(tracks: Tracks) -> list[int]:
-    """With a single leg in the scan: of each class the part that belongs to it.
+    """Choose, for a single leg in the scan, the part of each class that belongs to it.
 
     The largest one; of several of nearly its size the one nearest to the bone.
     """
@@ -277,13 +291,13 @@ def _own_rows(tracks: Tracks) -> list[int]:
 
 
 def _is_joined(tracks: Tracks, hip: int) -> bool:
-    """Whether a hip bone's middle is too far from the only femur for a single one."""
+    """Tell whether the middle of a hip bone is too far from the only femur for a single bone."""
     femora = tracks.of(FEMUR).tolist()
     return bool(femora) and _distance(tracks, femora, [hip]) > HIP_TO_FEMUR_MM
 
 
 def _surface_beside(tracks: Tracks, own: list[int], medial: float, right: RightHand) -> MidSurface:
-    """The surface along the medial rim of a single leg: what lies beyond it belongs to the other one."""
+    """Compute the surface along the medial rim of a single leg; everything beyond it belongs to the other leg."""
     rim = tracks.centre_mm[own] @ right.direction + tracks.ends_mm[own][..., 0 if medial < 0 else 1]
     held = np.where(tracks.count[own] > 0, rim * medial, -np.inf).max(axis=0)
     known = np.flatnonzero(np.isfinite(held))
@@ -294,7 +308,7 @@ def _surface_beside(tracks: Tracks, own: list[int], medial: float, right: RightH
 
 
 def _signs(parts: Parts, tracks: Tracks, rows: dict[int, int]) -> NDArray[np.int8]:
-    """For each part: +1 known to be right, -1 left, 0 not known."""
+    """Return for each part: +1 known to be right, -1 left, 0 not known."""
     fixed = np.zeros(len(parts.size), np.int8)
     for row, sign in rows.items():
         fixed[tracks.part[row]] = sign

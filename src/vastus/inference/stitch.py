@@ -90,7 +90,7 @@ class Stitcher:
 
 
 def uniform_score_map(channels: NDArray[Any]) -> ScoreMap:
-    """A map that is sure of every voxel: to bring a plain label map back to another grid."""
+    """Make a map that is sure of every voxel, to bring a plain label map to another grid."""
     z_first = np.ascontiguousarray(channels.astype(np.uint8).transpose(2, 1, 0))
     kept = np.zeros((*z_first.shape, KEPT), np.uint8)
     kept[..., 0] = z_first

@@ -92,7 +92,7 @@ def _any(mask: NDArray[np.bool_], axes: tuple[int, ...]) -> NDArray[np.bool_]:
 
 
 def cover(occupied: NDArray[np.bool_], window: int, overlap: float) -> tuple[int, ...]:
-    """Fewest windows along one axis that cover every occupied place.
+    """Choose the fewest windows along one axis that cover every occupied place.
 
     Runs of occupied places are joined across a gap unless keeping them apart needs fewer windows. A run that fits into
     one window is centred in it; in a longer one the windows are spread evenly, overlapping by at least ``overlap``.
@@ -135,7 +135,7 @@ def _spread(a: int, b: int, window: int, overlap: float, n: int) -> list[int]:
 
 
 def importance(window: Shape, sigma_scale: float = 0.125) -> tuple[NDArray[np.float32], ...]:
-    """The Gaussian weight of a window's voxels, one factor an axis, as MONAI and nnU-Net use it.
+    """Compute the Gaussian weight of the voxels of a window, one factor for each axis, as in MONAI and nnU-Net.
 
     Args:
         window: voxels of one window.
@@ -153,7 +153,7 @@ def importance(window: Shape, sigma_scale: float = 0.125) -> tuple[NDArray[np.fl
 
 
 def lean_region(lean: NDArray[np.bool_], body: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> Mask:
-    """Where muscle or bone can be: lean tissue thicker than skin, with ``LEAN_MARGIN_MM`` around, inside the body.
+    """Find where muscle or bone can be: lean tissue thicker than skin, with ``LEAN_MARGIN_MM`` around, in the body.
 
     Windows need not cover the fat under the skin. The margin is there for muscles that are themselves mostly fat.
 
@@ -180,6 +180,6 @@ def lean_region(lean: NDArray[np.bool_], body: NDArray[np.bool_], spacing_mm: tu
 
 
 def pad_to_window(array: NDArray[Any], window: Shape) -> NDArray[Any]:
-    """Append zeros (air) where an axis is shorter than the window; the first voxels stay the first."""
+    """Append zeros (air) to axes shorter than the window; the first voxels stay the first."""
     missing = [max(0, w - n) for n, w in zip(array.shape, window, strict=True)]
     return np.pad(array, [(0, m) for m in missing]) if any(missing) else array

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from vastus.errors import OutputError
 
+_WAITS_S: Final = (0.05, 0.15, 0.3, 0.5)
 _cleanups: dict[object, Callable[[], None]] = {}
 
 
@@ -76,7 +80,7 @@ def ensure_private_folder(folder: Path) -> bool:
 
 
 def hidden_path(folder: Path, suffix: str = "") -> Path:
-    """A name in a folder that nothing has: it can be given to ``cleaned_up`` before anything is made there."""
+    """Return a path in a folder that does not exist: pass it to ``cleaned_up`` before anything is made there."""
     return folder / f".vastus-{secrets.token_hex(8)}{suffix}"
 
 
@@ -89,9 +93,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.touch(mode=0o600, exist_ok=False)
             yield temporary
             temporary.chmod(0o666 & ~_umask())
-            temporary.replace(path)
+            _patiently(lambda: temporary.replace(path))
         except OSError as error:
-            raise OutputError(f"The file can't be written ({error.strerror}).", path=path) from error
+            raise _refusal(error, path) from error
 
 
 @contextmanager
@@ -104,9 +108,53 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
             temporary.mkdir(mode=0o700)
             yield temporary
             temporary.chmod(0o777 & ~_umask())
-            temporary.replace(folder)
+            if sys.platform == "win32":  # there a folder does not take the place of an empty one
+                with suppress(OSError):
+                    folder.rmdir()
+            _patiently(lambda: temporary.replace(folder))
         except OSError as error:
-            raise OutputError(f"The folder can't be written ({error.strerror}).", path=folder) from error
+            raise _refusal(error, folder, "folder") from error
+
+
+def put_in_place(source: Path, target: Path) -> None:
+    """Give a finished file its name; an older one of that name goes.
+
+    Raises:
+        OutputError: it can't be done; on Windows also because a program has the older one open.
+    """
+    try:
+        _patiently(lambda: source.replace(target))
+    except OSError as error:
+        raise _refusal(error, target) from error
+
+
+def remove_old(path: Path) -> None:
+    """Remove a file of an earlier run, if there is one.
+
+    Raises:
+        OutputError: as ``put_in_place``.
+    """
+    try:
+        _patiently(lambda: path.unlink(missing_ok=True))
+    except OSError as error:
+        raise _refusal(error, path) from error
+
+
+def _patiently(act: Callable[[], object]) -> None:
+    """On Windows, try for a second: virus scanners and indexers hold new files open for a moment."""
+    for wait_s in _WAITS_S if sys.platform == "win32" else ():
+        try:
+            act()
+            return
+        except PermissionError:
+            time.sleep(wait_s)
+    act()
+
+
+def _refusal(error: OSError, path: Path, what: str = "file") -> OutputError:
+    open_elsewhere = sys.platform == "win32" and isinstance(error, PermissionError)
+    remedy = "Close it in other programs (a spreadsheet, a viewer), and try again." if open_elsewhere else None
+    return OutputError(f"The {what} can't be written ({error.strerror}).", path=path, remedy=remedy)
 
 
 def write_text(path: Path, text: str) -> None:

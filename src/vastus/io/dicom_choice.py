@@ -75,7 +75,7 @@ class Stack:
 
 
 def choose_stack(inventory: Inventory, path: Path, series: str | None) -> tuple[Stack, str, tuple[str, ...]]:
-    """The CT to read.
+    """Choose the stack of slices to read.
 
     Args:
         inventory: of the folder.
@@ -116,7 +116,7 @@ def choose_stack(inventory: Inventory, path: Path, series: str | None) -> tuple[
 
 
 def kernel_of(name: str) -> Kernel:
-    """How sharp a kernel is, from the makers' names.
+    """Tell how sharp a kernel is, from the names that makers use.
 
     Siemens B30f, Br40, I31f (number below 50 soft); GE SOFT, STANDARD, DETAIL; Canon FC01..FC29; Philips A, B, C.
     """
@@ -173,7 +173,7 @@ def _one_stack(inventory: Inventory, uid: str, path: Path) -> tuple[Stack, list[
 
 
 def _refuse_lost_slices(stack: Stack, dropped: list[SliceHeader], left_out: list[LeftOut]) -> None:
-    """Images of the series that were not taken though they look like its slices: the scan would be a part of itself."""
+    """Refuse a series if images that look like its slices are left out: the scan would be incomplete."""
     parallel = [s for s in dropped if np.allclose(s.orientation, stack.first.orientation, atol=1e-2)]
     missing = [s for s in parallel if np.abs(stack.heights_mm - np.dot(s.position_mm, stack.normal)).min() > _SAME_MM]
     if missing:
@@ -209,7 +209,7 @@ def _same_kernel(one: SliceHeader, other: SliceHeader) -> bool:
 
 
 def _refuse_split(stacks: list[Stack], path: Path) -> None:
-    """One scan that scanner or PACS cut into several series: a part of it alone would be half the thighs."""
+    """Refuse a scan that the scanner or the PACS cut into several series: one of them is only a part of it."""
     for place, one in enumerate(stacks):
         for other in stacks[place + 1 :]:
             if _continues(one, other):
@@ -222,7 +222,7 @@ def _refuse_split(stacks: list[Stack], path: Path) -> None:
 
 
 def _continues(one: Stack, other: Stack) -> bool:
-    """Whether one begins where the other ends, on the same grid and by the same reconstruction."""
+    """Tell whether one stack begins where the other ends, on the same grid and by the same reconstruction."""
     first, second = one.first, other.first
     if (first.patient, first.study_uid) != (second.patient, second.study_uid) or not _alike(first, second):
         return False
@@ -239,7 +239,7 @@ def _continues(one: Stack, other: Stack) -> bool:
 
 
 def _told_beyond(chosen: Stack, stacks: Iterable[Stack]) -> Iterator[str]:
-    """Name the series of the same coordinates that reach beyond the one that is read."""
+    """Name the series in the same coordinates that reach beyond the chosen one."""
     for other in stacks:
         if other is chosen or not other.axial or not chosen.axial:
             continue

@@ -18,7 +18,7 @@ _SHOWN: Final = 3
 
 
 def check_rescale(slices: list[SliceHeader]) -> tuple[str, ...]:
-    """Whether each slice says how its values become HU.
+    """Check that each slice says how its values become HU.
 
     Returns:
         A warning where slices say it differently.
@@ -49,7 +49,7 @@ def check_rescale(slices: list[SliceHeader]) -> tuple[str, ...]:
 
 
 def check_complete(slices: list[SliceHeader]) -> tuple[str, ...]:
-    """Signs that slices are missing though the ones there are evenly spaced.
+    """Look for signs that slices are missing although the existing ones are evenly spaced.
 
     Args:
         slices: in order, one a height.
@@ -89,10 +89,12 @@ def _told_by_numbers(slices: list[SliceHeader], numbers: list[int], step: float,
             path=slices[0].path,
             remedy="Export the complete series again.",
         )
-    told = []
+    signs = []
     lacking = high - low + 1 - len(numbers)
     if lacking:
-        told.append(f"The slices are numbered {low} to {high}, but there are {len(numbers)}: {lacking} may be missing.")
+        signs.append(
+            f"The slices are numbered {low} to {high}, but there are {len(numbers)}: {lacking} may be missing."
+        )
     if low > 1 and stride:
-        told.append(f"The numbers of the slices begin at {low}: slices may be missing at one end.")
-    return told
+        signs.append(f"The numbers of the slices begin at {low}: slices may be missing at one end.")
+    return signs

@@ -21,7 +21,7 @@ _PACKED: Final = (".gz", ".bz2", ".xz", ".zst", ".7z")
 
 
 def is_dicom(head: bytes) -> bool:
-    """Whether a file begins as DICOM does; a bare data set of old scanners and some exports counts.
+    """Tell whether a file begins like DICOM; a bare data set of old scanners and some exports counts, too.
 
     Args:
         head: the first 132 bytes.
@@ -30,7 +30,7 @@ def is_dicom(head: bytes) -> bool:
 
 
 def _is_bare(head: bytes) -> bool:
-    """A first element of group 2 or 8 with a VR that exists, or an implicit one of reasonable length."""
+    """Tell whether a file begins with an element of group 2 or 8: a known VR, or implicit with a plausible length."""
     if len(head) < 12:
         return False
     for order in ("<", ">"):
@@ -44,7 +44,7 @@ def _is_bare(head: bytes) -> bool:
 
 
 def read_dataset(file: BinaryIO, *, force: bool = False, **options: Any) -> Dataset:
-    """``pydicom.dcmread`` for any of the three kinds of file.
+    """Read a file of any of the three kinds with ``pydicom.dcmread``.
 
     Args:
         file: seekable, at its start.
@@ -66,23 +66,23 @@ def read_dataset(file: BinaryIO, *, force: bool = False, **options: Any) -> Data
 
 
 def suffix_class(name: PurePath) -> str:
-    """What the end of a name says: numbers and UIDs are no suffix."""
+    """Classify the end of a file name: numbers and UIDs are no suffix."""
     suffix = name.suffix.lower()
     return "" if not suffix[1:] or suffix[1:].isdigit() else suffix
 
 
 def is_unfinished(name: PurePath) -> bool:
-    """Whether a name is that of a copy under way."""
+    """Tell whether a file name is that of an unfinished copy."""
     return name.name.lower().endswith(_UNFINISHED)
 
 
 def is_packed(name: PurePath) -> bool:
-    """Whether a name is that of one compressed file."""
+    """Tell whether a file name is that of one compressed file."""
     return name.name.lower().endswith(_PACKED)
 
 
 def is_text(start: bytes) -> bool:
-    """Whether the start of a file is text: a note or a list, no slice."""
+    """Tell whether the start of a file is text: then the file is a note or a list, not a slice."""
     try:
         text = start.decode("utf-8")
     except UnicodeDecodeError as error:

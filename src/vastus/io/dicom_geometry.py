@@ -42,14 +42,14 @@ class SliceGrid:
 
 
 def in_order(stack: Stack) -> tuple[list[SliceHeader], NDArray[np.float64]]:
-    """The slices sorted by their height along their normal, and the heights in mm."""
+    """Sort the slices by their height along their normal; also return the heights in mm."""
     heights = np.array([float(np.dot(s.position_mm, stack.normal)) for s in stack.slices])
     order = np.argsort(heights, kind="stable")
     return [stack.slices[i] for i in order], heights[order]
 
 
 def slice_grid(slices: list[SliceHeader]) -> SliceGrid:
-    """The grid of slices in order, one a height.
+    """Compute the grid of sorted slices, one slice for each height.
 
     Raises:
         GeometryError: directions not orthonormal, slices missing, uneven or displaced sideways; names the files.

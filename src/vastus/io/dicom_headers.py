@@ -168,7 +168,7 @@ def _refuse_lost_links(store: DicomStore, inventory: Inventory) -> None:
 
 
 def _refuse_unread_slices(store: DicomStore, inventory: Inventory, ignored: list[Path]) -> None:
-    """A file that is not recognised among recognised ones: the scan would be made of a part of its slices."""
+    """Refuse a folder in which some files are not recognised: they may be slices, and the scan would lack them."""
     among = _places(inventory)
     for path in ignored:
         packed = is_packed(path) or is_unfinished(path)
@@ -187,7 +187,7 @@ def _refuse_unread_slices(store: DicomStore, inventory: Inventory, ignored: list
 
 
 def _places(inventory: Inventory) -> set[tuple[Path, str]]:
-    """Where the slices lie, with the suffixes that they have there."""
+    """Find the folders that hold slices, and the suffixes of the slices there."""
     return {(s.path.parent, suffix_class(s.path)) for slices in inventory.slices.values() for s in slices}
 
 
@@ -288,7 +288,7 @@ def _why_not_hounsfield(dataset: Dataset) -> str:
 
 
 def _rescaled_places(dataset: Dataset) -> list[Dataset]:
-    """The data set and, of an Enhanced CT, the groups that say how its values are rescaled."""
+    """Return the data set and, for an Enhanced CT, the groups that say how its values are rescaled."""
     groups = [
         *(dataset.get("SharedFunctionalGroupsSequence") or ()),
         *(dataset.get("PerFrameFunctionalGroupsSequence") or ()),
@@ -298,7 +298,7 @@ def _rescaled_places(dataset: Dataset) -> list[Dataset]:
 
 
 def _frames(path: Path, dataset: Dataset, uid: str) -> list[SliceHeader]:
-    """The slices of an Enhanced CT: what a frame does not say itself, the shared groups say."""
+    """List the slices of an Enhanced CT. Values that a frame lacks come from the shared groups."""
     shared = dataset.SharedFunctionalGroupsSequence[0]
     return [
         _slice(path, _Groups(dataset, shared, frame), uid, number, dataset)
@@ -369,7 +369,7 @@ def _number(value: Any, default: float) -> float:
 
 
 def _or_none(value: Any) -> float | None:
-    """A number that hardly matters: one that can't be read is none."""
+    """Read a number that hardly matters; None if it can't be read."""
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -384,7 +384,7 @@ def _whole(value: Any) -> int | None:
 
 
 def _padding(dataset: Dataset) -> tuple[tuple[int, int], ...]:
-    """The range of stored values outside the field of view, whatever type the header stores it in."""
+    """Return the range of stored values outside the field of view, for any type in the header."""
     first = _pixel_value(dataset, "PixelPaddingValue")
     if first is None:
         return ()
@@ -394,7 +394,7 @@ def _padding(dataset: Dataset) -> tuple[tuple[int, int], ...]:
 
 
 def _pixel_value(dataset: Dataset, keyword: str) -> int | None:
-    """In implicit VR these come as bytes, in explicit VR sometimes unsigned where the pixels are signed."""
+    """Read a pixel value: bytes in implicit VR, sometimes unsigned for signed pixels in explicit VR."""
     value = dataset.get(keyword)
     if isinstance(value, bytes) and len(value) >= 2:
         value = int.from_bytes(value[:2], "little")
@@ -408,7 +408,7 @@ def _pixel_value(dataset: Dataset, keyword: str) -> int | None:
 
 
 def _image_type(dataset: Dataset) -> list[str]:
-    """A value without a backslash comes as one text."""
+    """Return the image type as a list; a value without a backslash comes as one text."""
     value = dataset.get("ImageType") or ()
     return [str(part).upper() for part in ([value] if isinstance(value, str) else value)]
 

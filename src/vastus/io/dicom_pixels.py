@@ -49,7 +49,7 @@ class PixelReader:
         self._frames: NDArray[Any] = np.empty((0, 0, 0))
 
     def hounsfield(self, header: SliceHeader) -> NDArray[Any]:
-        """One slice, shape (rows, columns): int16 where slope and intercept are whole numbers, else float32.
+        """Compute the HU of one slice (rows, columns): int16 if slope and intercept are whole numbers, else float32.
 
         int32 where 16 bits do not hold it: whether that is metal, padding or a mistake is judged with all slices.
 
@@ -115,7 +115,7 @@ class PixelReader:
         return frames if frames.ndim == 3 else frames[None]
 
     def _by_gdcm(self, dataset: Dataset) -> NDArray[Any] | None:
-        """Stored values of all frames, or None where GDCM can't.
+        """Decode the stored values of all frames with GDCM, or return None if GDCM can't.
 
         Frame by frame, each as a single-frame CT without rescaling: of an Enhanced CT, GDCM would apply it.
         """

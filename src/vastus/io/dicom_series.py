@@ -33,6 +33,14 @@ def read_dicom(path: Path, *, series: str | None, subject: str) -> Scan:
     The array runs along a row, a column and the slices' normal, F-ordered. A tilted gantry is straightened with a
     warning. Values are not yet checked to be HU.
 
+    Args:
+        path: folder, zip or file of DICOM.
+        series: UID of the series to read, or its end; None chooses the best one.
+        subject: name of the scan in tables and messages.
+
+    Returns:
+        The scan, with the source of its slices and its warnings.
+
     Raises:
         The errors of ``scans.read_scan``.
     """
@@ -74,7 +82,7 @@ def read_dicom(path: Path, *, series: str | None, subject: str) -> Scan:
 
 
 def read_headers(source: ScanSource, *, with_pixels: bool = False) -> Iterator[Dataset]:
-    """The data sets of ``source.dicom_files``, in slice order, for writers that refer to them.
+    """Return the data sets of ``source.dicom_files`` in slice order, for writers that refer to them.
 
     Args:
         source: of a scan read from DICOM.
@@ -111,7 +119,7 @@ def _series_of(path: Path) -> str | None:
 
 
 def _without_duplicates(stack: Stack, reader: PixelReader) -> tuple[list[SliceHeader], int]:
-    """Slices in order; of several at one height the first, if the others equal it in place and pixels."""
+    """Return the slices in order; of several at one height the first, if the others equal it in place and pixels."""
     ordered, heights = in_order(stack)
     kept = [0]
     for i in range(1, len(ordered)):
@@ -130,7 +138,7 @@ def _without_duplicates(stack: Stack, reader: PixelReader) -> tuple[list[SliceHe
 
 
 def _stacked(slices: list[SliceHeader], reader: PixelReader) -> NDArray[Any]:
-    """Shape (slices, rows, columns); int16 if every slice is, else int32 or float32."""
+    """Stack the slices, shape (slices, rows, columns): int16 if every slice is int16, else int32 or float32."""
     # Before the whole is asked for: a damaged header may announce more than the files hold.
     reader.hounsfield(slices[0])
     stacked = np.empty((len(slices), slices[0].rows, slices[0].columns), np.int16)

@@ -26,19 +26,19 @@ class DicomStore(Protocol):
     """A set of files that may be DICOM."""
 
     def paths(self) -> list[Path]:
-        """All files but hidden ones, DICOMDIR and obvious documents, in the order of their names."""
+        """List all files except hidden ones, DICOMDIR and obvious documents, sorted by name."""
         ...
 
     def open(self, path: Path) -> BinaryIO:
-        """Open one of them for reading; seekable."""
+        """Open one of the files for reading; the stream can seek."""
         ...
 
     def size(self, path: Path) -> int:
-        """Bytes of one of them."""
+        """Return the size of one of the files in bytes."""
         ...
 
     def lost(self) -> list[Path]:
-        """Links that lead nowhere, so that their content is not to be had."""
+        """List links that lead nowhere, so that their content can't be read."""
         ...
 
 
@@ -150,7 +150,7 @@ class ZipStore:
 
 
 def open_store(path: Path) -> DicomStore:
-    """The store of a folder, a zip, or the folder that a single file lies in (without subfolders)."""
+    """Open the store of a folder, a zip, or the folder of a single file (without subfolders)."""
     if path.is_dir():
         return FolderStore(path)
     if path.suffix.lower() == ".zip":

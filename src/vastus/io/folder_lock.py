@@ -19,7 +19,7 @@ class FolderLock:
         self._connection.close()
 
     def __enter__(self) -> FolderLock:
-        """Nothing to do: it is held already."""
+        """Return the lock, which is held already."""
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -13,7 +13,7 @@ from vastus.errors import UnreadableScanError
 def walk_folders(
     root: Path, skip: Path | None = None, locked: list[Path] | None = None
 ) -> Iterator[tuple[Path, list[str]]]:
-    """Every folder once, in the order of names, with the names of its files.
+    """Yield every folder once, sorted by name, with the names of its files.
 
     Links to folders are followed, unless they lead to a folder that was walked already, or to one that the root itself
     lies in. Hidden folders are passed over. Links that lead nowhere are among the files.
@@ -50,7 +50,7 @@ def walk_folders(
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is such a file or folder. A name that no system takes (too long, with a NUL) is none."""
+    """Tell whether a file or folder exists. A name that no system takes (too long, with a NUL) does not."""
     try:
         path.stat()
     except (OSError, ValueError):
@@ -59,7 +59,7 @@ def is_there(path: Path) -> bool:
 
 
 def is_file(path: Path) -> bool:
-    """Whether it is a file; as ``is_there``."""
+    """Tell whether a path is a file, with the same rule for names as ``is_there``."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except (OSError, ValueError):

@@ -57,8 +57,8 @@ def as_hounsfield(
     compact = _compact(array)
     odd = odd_slices(compact, slice_axis)
     if odd is not None:
-        told = odd.told(compact.shape[slice_axis], slice_names or ())
-        raise UnsupportedScanError(f"{told}.", path=path, remedy=_REMEDY)
+        slice_warning = odd.told(compact.shape[slice_axis], slice_names or ())
+        raise UnsupportedScanError(f"{slice_warning}.", path=path, remedy=_REMEDY)
     warnings += padded
     problem = _not_hounsfield(compact)
     if problem:
@@ -85,7 +85,7 @@ def _without_nan(array: NDArray[Any], path: Path) -> tuple[NDArray[Any], tuple[s
 
 
 def _enclosed(mask: NDArray[np.bool_]) -> bool:
-    """Whether some connected part of the mask does not touch the border of the array."""
+    """Tell whether some connected part of the mask does not touch the border of the array."""
     import cc3d
 
     parts, count = cc3d.connected_components(mask.astype(np.uint8), connectivity=26, return_N=True)
@@ -106,12 +106,12 @@ def _compact(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _not_hounsfield(array: NDArray[Any]) -> str:
-    """Why the values can't be HU; empty when they can."""
+    """Say why the values can't be HU; empty if they can."""
     return _wrong_range(float(array.min()), float(array.max())) or _wrong_histogram(array)
 
 
 def _clipped(array: NDArray[Any]) -> tuple[str, ...]:
-    """A warning where HU were cut off at a window, as viewers do on export: around every body lies air."""
+    """Warn if HU were cut off at a window, as viewers do on export: air lies around every body."""
     end = float(array.min())
     if end <= _CLIPPED_ABOVE_HU:
         return ()
@@ -125,7 +125,7 @@ def _clipped(array: NDArray[Any]) -> tuple[str, ...]:
 
 
 def _wrong_range(low: float, high: float) -> str:
-    """Every body holds fat, so that some values lie below 0."""
+    """Say why the range can't be HU: every body holds fat, so some values must lie below 0."""
     if low == high:
         return f"every voxel is {low:g}"
     if high - low <= 20.0:
@@ -141,7 +141,7 @@ def _wrong_range(low: float, high: float) -> str:
 
 
 def _wrong_histogram(array: NDArray[Any]) -> str:
-    """Fat lies at about -100 HU, muscle at 0 to 80; next to nothing but bone lies above 300."""
+    """Say why the histogram can't be HU: fat is about -100 HU, muscle 0 to 80, and almost only bone is above 300."""
     step = max(1, round((array.size / _SAMPLES) ** (1 / 3)))
     sample = array[::step, ::step, ::step]
     soft = float(np.mean((sample > -200) & (sample < 200)))

@@ -126,19 +126,19 @@ def _size(path: Path) -> int:
 
 
 def _packed_bytes(path: Path, fields: Mapping[str, str]) -> int:
-    """How long the packed voxels of a MetaImage are by its header: without that ITK unpacks nothing."""
-    said = _whole(fields.get("compresseddatasize", ""))
-    if not said:
+    """Read the length of the packed voxels of a MetaImage from its header: without it ITK unpacks nothing."""
+    header_size = _whole(fields.get("compresseddatasize", ""))
+    if not header_size:
         raise UnreadableScanError(
             "The header does not say how long its compressed voxels are (CompressedDataSize).",
             path=path,
             remedy="Export it again, or uncompressed.",
         )
-    return said[0]
+    return header_size[0]
 
 
 def _unpacked(path: Path, offset: int, wrapper: int, enough: int, packed: int | None) -> int:
-    """How many bytes a stream unpacks to; not counted further than twice what is expected.
+    """Count the bytes that a stream unpacks to; stop at twice the expected number.
 
     Args:
         path, offset: where it begins.

@@ -48,7 +48,7 @@ NO_ORIENTATION: Final = (
 
 
 def check_text_header(path: Path) -> tuple[float, tuple[str, ...]]:
-    """The factor that brings the file's lengths to mm, and warnings.
+    """Return the factor that brings the lengths of the file to mm, and warnings.
 
     Raises:
         GeometryError: no voxel sizes, ones that are no numbers, or units that differ or are not known.
@@ -62,7 +62,7 @@ def check_text_header(path: Path) -> tuple[float, tuple[str, ...]]:
 
 
 def _fields(path: Path) -> dict[str, str]:
-    """Fields by their names in lower case without spaces; key/value pairs of NRRD are left out."""
+    """Return the fields by name, in lower case without spaces; key/value pairs of NRRD are left out."""
     with path.open("rb") as file:
         head = file.read(_MOST_BYTES)
     nrrd = head.startswith(b"NRRD")

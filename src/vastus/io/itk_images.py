@@ -30,7 +30,7 @@ def read_itk(path: Path) -> Volume:
 
 
 def read_itk_image(path: Path) -> ReadImage:
-    """As ``read_itk``, with warnings about an orientation that the file does not say, or other units.
+    """Do the same as ``read_itk``, with warnings about a missing orientation or other units.
 
     Raises:
         UnreadableScanError, UnsupportedScanError, GeometryError: as ``read_itk``.
@@ -40,7 +40,7 @@ def read_itk_image(path: Path) -> ReadImage:
 
 
 def open_itk(path: Path, *, layers: bool) -> tuple[Any, float, tuple[str, ...]]:
-    """The image as SimpleITK gives it, the factor that brings its lengths to mm, and warnings.
+    """Open an image with SimpleITK; also return the factor that brings its lengths to mm, and warnings.
 
     Args:
         path: of the file.
@@ -74,7 +74,15 @@ def open_itk(path: Path, *, layers: bool) -> tuple[Any, float, tuple[str, ...]]:
 
 
 def as_volume(image: Any, factor: float, path: Path) -> Volume:
-    """Array and affine of an image of one component; of several, of the first.
+    """Return the array and the affine of an image; of several components, the first one.
+
+    Args:
+        image: a SimpleITK image of three dimensions.
+        factor: brings its lengths to mm.
+        path: its file, for messages.
+
+    Returns:
+        The volume, axes in the order of the file.
 
     Raises:
         GeometryError: a singular affine.
@@ -92,7 +100,16 @@ def as_volume(image: Any, factor: float, path: Path) -> Volume:
 
 
 def write_itk_labels(volume: Volume, path: Path, metadata: dict[str, str]) -> None:
-    """Write a uint8 label map in the format of the suffix, with key/value pairs in the header (kept by NRRD only)."""
+    """Write a uint8 label map in the format of the suffix, with key/value pairs in the header (kept by NRRD only).
+
+    Args:
+        volume: label map, uint8.
+        path: file to write; the suffix decides the format.
+        metadata: key/value pairs of the header.
+
+    Raises:
+        GeometryError: the grid is sheared, which the format can't hold.
+    """
     import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array.transpose(2, 1, 0)))

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import CLASS_COUNT, LABELS, Side
+from vastus.anatomy import CLASS_COUNT, LABELS, UNLABELLED, Side
 from vastus.errors import LabelError
-from vastus.io.nnunet_layout import DATASET_FILE
+from vastus.io.nnunet_layout import DATASET_FILE, IGNORE_NAME, MERGED
 
 _BACKGROUND: Final = frozenset(
     {"background", "backgroundscribbles", "foregroundscribbles", "clear label", "???", "exterior"}
@@ -55,7 +55,7 @@ def _plain(name: str) -> str:
 
 
 def value_of(name: str) -> int | None:
-    """The label value that a name means; 0 for background, None for a name that is none of ours.
+    """Return the label value of a name; 0 for background, None for a name that Vastus does not know.
 
     Case, order, and what stands between words do not matter: ``femur_left``, ``Left femur``, ``FEMUR (L)``.
     """
@@ -63,15 +63,31 @@ def value_of(name: str) -> int | None:
     if not words or " ".join(words) in _BACKGROUND or "".join(words) in _BACKGROUND:
         return 0
     table = _names()
-    sides = [i for i, word in enumerate(words) if word in _SIDES]
-    # A single side word at one of the ends; "r" and "l" inside a name are no side.
-    for place in sides:
-        if place in (0, len(words) - 1) and len(words) > 1:
-            rest = " ".join(words[:place] + words[place + 1 :])
-            found = table.get(f"{rest} {_SIDES[words[place]]}".strip())
-            if found is not None:
-                return found
+    for rest, side in _readings(words):
+        found = table.get(f"{rest} {side}".strip())
+        if found is not None:
+            return found
     return table.get(" ".join(words))
+
+
+def split_side(name: str) -> tuple[str, Side]:
+    """The plain words of a name without its side, and the side: ``Femur (L)`` -> ``femur``, left.
+
+    A side counts at one of the ends only. ``UNKNOWN`` where the name says none.
+    """
+    words = _plain(name).split()
+    for rest, side in _readings(words):
+        if side:
+            return rest, Side(side)
+    return " ".join(words), Side.UNKNOWN
+
+
+def _readings(words: list[str]) -> Iterator[tuple[str, str]]:
+    """The other words and the side, for each single side word at one of the ends; "r" and "l" inside are no side."""
+    if len(words) > 1:
+        for place in (0, len(words) - 1):
+            if words[place] in _SIDES:
+                yield " ".join(words[:place] + words[place + 1 :]), _SIDES[words[place]]
 
 
 _TABLE: dict[str, int] = {}
@@ -84,7 +100,7 @@ def _names() -> dict[str, int]:
 
 
 def names_beside(path: Path) -> dict[int, str]:
-    """Names by value of nnU-Net's ``dataset.json`` or 3D Slicer's colour table beside a label map; empty without."""
+    """Read names by value beside a label map: ``dataset.json`` of nnU-Net or a 3D Slicer colour table; else empty."""
     for folder in (path.parent, path.parent.parent):
         names = _of_dataset(folder / DATASET_FILE)
         if names:
@@ -107,6 +123,22 @@ def _of_dataset(path: Path) -> dict[int, str]:
     return {value: str(name) for name, value in labels.items() if isinstance(value, int)}
 
 
+def undecided_beside(path: Path) -> dict[int, str]:
+    """Names by value of the ``dataset.json`` beside a label map that mean no single structure.
+
+    They stand for a set of structures (table ``merged``), or for voxels at which nobody looked (``ignore``).
+    """
+    for folder in (path.parent, path.parent.parent):
+        try:
+            said = json.loads((folder / DATASET_FILE).read_text(encoding="utf-8-sig"))
+            sets = {IGNORE_NAME, *dict(said.get(MERGED, {}))}
+        except (OSError, ValueError, TypeError, AttributeError):
+            continue
+        names = _of_dataset(folder / DATASET_FILE)
+        return {value: name for value, name in names.items() if name in sets}
+    return {}
+
+
 def _of_colour_table(path: Path) -> dict[int, str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -121,10 +153,10 @@ def _of_colour_table(path: Path) -> dict[int, str]:
 
 
 def renamed(array: NDArray[Any], names: Mapping[int, str], present: list[int], path: Path) -> NDArray[Any]:
-    """The label map with the values that its names mean.
+    """Return the label map with the values that its names mean.
 
     Args:
-        array: whole numbers.
+        array: whole numbers; ``UNLABELLED`` stays, if it has no name of its own.
         names: of values.
         present: the values besides 0 that occur.
         path: for messages.
@@ -146,12 +178,13 @@ def renamed(array: NDArray[Any], names: Mapping[int, str], present: list[int], p
         return array
     most = max(present)
     if most < 1 << 16 and min(present) >= 0:
-        table = np.zeros(most + 1, np.uint8)
+        table = np.zeros(max(most, UNLABELLED) + 1, np.uint8)
+        table[UNLABELLED] = UNLABELLED
         for value, label in meaning.items():
             table[value] = label
         result: NDArray[Any] = table[array.astype(np.int64)]
         return result
-    result = np.zeros(array.shape, np.uint8)
+    result = np.where(array == UNLABELLED, np.uint8(UNLABELLED), np.uint8(0))
     for value, label in meaning.items():
         result[array == value] = label
     return result

@@ -14,7 +14,7 @@ from vastus.anatomy import BY_VALUE, CLASS_COUNT, LABELS, UNLABELLED, Label, Sid
 from vastus.errors import GeometryError, LabelError, MissingInputError, OutputError
 from vastus.io.folders import is_file
 from vastus.io.itk_images import META_IMAGE_SUFFIXES, NRRD_SUFFIXES, write_itk_labels
-from vastus.io.label_names import SIDELESS, names_beside, renamed
+from vastus.io.label_names import SIDELESS, names_beside, renamed, undecided_beside
 from vastus.io.nifti import NIFTI_SUFFIXES, NiftiText, read_nifti_image, write_nifti_labels
 from vastus.io.scan_types import ReadImage
 from vastus.io.slicer_segments import read_segments, segment_list
@@ -34,8 +34,8 @@ def write_labels(volume: Volume, path: Path | str, *, like: Path | None = None, 
     Args:
         volume: values of ``anatomy.LABELS`` and 0.
         path: ends in ``.nii.gz``, ``.nii``, ``.nrrd`` or ``.mha``.
-        like: the NIfTI that was segmented, if it was one: its sform, qform and codes are copied bit by bit.
-        partly: ``UNLABELLED`` is allowed, too: a reference in which not everything was looked at.
+        like: the segmented scan, if it is a NIfTI: its sform, qform and codes are copied bit by bit.
+        partly: also allow ``UNLABELLED``, for a reference that nobody labelled completely.
 
     Raises:
         LabelError: a value that the anatomy table does not know.
@@ -52,7 +52,7 @@ def write_labels(volume: Volume, path: Path | str, *, like: Path | None = None, 
     if name.endswith(NIFTI_SUFFIXES):
         write_nifti_labels(checked, path, NiftiText(_DESCRIPTION, _label_table(present)), like)
     else:
-        write_itk_labels(checked, path, segment_list(present, checked.shape))
+        write_itk_labels(checked, path, segment_list(present, array))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,13 +64,13 @@ class LabelMap:
 
 
 def read_labels(path: Path | str, *, partly: bool = False) -> Volume:
-    """Read a label map; whole numbers stored as floats are taken.
+    """Read a label map; whole numbers stored as floats are accepted.
 
-    Where the file, or a table beside it, names its values, the names count (``vastus.io.label_names``).
+    If the file, or a table beside it, names its values, the names count (``vastus.io.label_names``).
 
     Args:
         path: NIfTI, NRRD or MetaImage.
-        partly: ``UNLABELLED`` is allowed, too: a reference in which not everything was looked at.
+        partly: also allow ``UNLABELLED``, for a reference that nobody labelled completely.
 
     Returns:
         uint8, values of ``anatomy.LABELS`` and 0 (and ``UNLABELLED``).
@@ -84,7 +84,7 @@ def read_labels(path: Path | str, *, partly: bool = False) -> Volume:
 
 
 def read_label_map(path: Path, *, partly: bool = False) -> LabelMap:
-    """As ``read_labels``, with warnings: orientation missing or contradictory, values whose meaning nobody says.
+    """Do the same as ``read_labels``, with warnings about the orientation and about values without a known meaning.
 
     Raises:
         MissingInputError, LabelError, UnreadableScanError, UnsupportedScanError, GeometryError: as ``read_labels``.
@@ -92,6 +92,8 @@ def read_label_map(path: Path, *, partly: bool = False) -> LabelMap:
     image = read_named_image(path)
     array, warnings = image.volume.array, image.warnings
     present = _whole_values(array)
+    if present is not None and not image.names:
+        array, present = _without_undecided(array, present, path, partly=partly)
     values = [value for value in present or () if value and not (partly and value == UNLABELLED)]
     names, beside = image.names, {} if image.names else names_beside(path)
     if beside and all(value in beside for value in values):
@@ -103,8 +105,34 @@ def read_label_map(path: Path, *, partly: bool = False) -> LabelMap:
     return LabelMap(image.volume.with_array(_as_label_values(array, path, partly=partly)[0]), warnings)
 
 
+def _without_undecided(
+    array: NDArray[Any], present: list[int], path: Path, *, partly: bool
+) -> tuple[NDArray[Any], list[int]]:
+    """``UNLABELLED`` where the data set says that a value means several structures or none; and what then occurs."""
+    undecided = {value: name for value, name in undecided_beside(path).items() if value in present and value}
+    if not undecided or set(undecided) == {UNLABELLED}:
+        return array, present
+    if not partly:
+        raise LabelError(
+            f"Some values stand for no single structure: {', '.join(undecided.values())}.",
+            path=path,
+            remedy="`train`, `evaluate` and `check-labels` read such labels; a measurement needs single structures.",
+        )
+    decided = np.where(np.isin(array, list(undecided)), np.array(UNLABELLED, array.dtype), array)
+    return decided, sorted({UNLABELLED, *(value for value in present if value not in undecided)})
+
+
 def read_labels_on(path: Path, scan: Volume, scan_path: Path, *, partly: bool = False) -> LabelMap:
     """Read a label map and put it onto the grid of its scan: a cropped or flipped one finds its place there.
+
+    Args:
+        path: file of the label map.
+        scan: the scan, whose grid is used.
+        scan_path: file of the scan, for messages.
+        partly: accept value 255, which means that nobody labelled the voxel.
+
+    Returns:
+        The label map on the grid of the scan, with warnings.
 
     Raises:
         GeometryError: its voxels are not those of the scan; says by how much, and names both files.
@@ -115,7 +143,16 @@ def read_labels_on(path: Path, scan: Volume, scan_path: Path, *, partly: bool = 
 
 
 def placed_on(labels: Volume, path: Path, scan: Volume, scan_path: Path) -> Volume:
-    """Labels on the grid of a scan, by whole voxels.
+    """Bring labels to the grid of a scan, by whole voxels.
+
+    Args:
+        labels: the label map.
+        path: its file, for messages.
+        scan: the scan, whose grid is used.
+        scan_path: file of the scan, for messages.
+
+    Returns:
+        The label map on the grid of the scan.
 
     Raises:
         GeometryError: as ``read_labels_on``.
@@ -132,7 +169,7 @@ def placed_on(labels: Volume, path: Path, scan: Volume, scan_path: Path) -> Volu
 
 
 def read_named_image(path: Path) -> ReadImage:
-    """An image of labels with the values of the file, and the names that its header has for them.
+    """Read an image of labels with the values of the file, and the names that its header has for them.
 
     Raises:
         MissingInputError: the path is not a file.
@@ -150,7 +187,7 @@ def read_named_image(path: Path) -> ReadImage:
 
 
 def _whole_values(array: NDArray[Any]) -> list[int] | None:
-    """The values that occur; None where one is no whole number."""
+    """Return the values that occur; None if one is no whole number."""
     if array.dtype == np.uint8:
         return [int(v) for v in np.flatnonzero(_occurring(array))]
     found = np.unique(array)
@@ -162,7 +199,7 @@ def _whole_values(array: NDArray[Any]) -> list[int] | None:
 def _as_label_values(
     array: NDArray[np.generic], path: Path, *, partly: bool
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """The label map as uint8, and which of the 256 values it holds; unknown ones are refused."""
+    """Return the label map as uint8, and which of the 256 values it holds; refuse unknown values."""
     known = np.zeros(256, dtype=bool)
     known[[0, *BY_VALUE]] = True
     known[UNLABELLED] = partly
@@ -185,7 +222,7 @@ def _refuse_unknown(values: list[float], path: Path) -> None:
 
 
 def _occurring(array: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which of the 256 values a uint8 array holds.
+    """Tell which of the 256 values a uint8 array holds.
 
     Most of a label map is background: eight voxels are looked at at a time, and counted only where one is not 0.
     """
@@ -202,7 +239,7 @@ def _occurring(array: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _label_table(present: list[Label]) -> str:
-    """All sided values, and the ones without a side that occur, so that the table of a cohort's files is the same."""
+    """List all sided values, and the occurring ones without a side, so that all files of a cohort have one table."""
     listed = [label for label in LABELS if label.side is not Side.UNKNOWN or label in present]
     rows = []
     for label in listed:

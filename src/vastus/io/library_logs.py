@@ -62,7 +62,7 @@ class LibraryLogs:
         sys.unraisablehook = self._unraisable
 
     def release(self) -> None:
-        """Give everything back."""
+        """Restore the loggers as they were."""
         sys.excepthook, threading.excepthook, sys.unraisablehook = self._hooks
         for logger, handlers, propagate in self._were:
             logger.handlers[:] = handlers
@@ -70,20 +70,20 @@ class LibraryLogs:
         self._warnings.__exit__(None, None, None)
 
     def __enter__(self) -> LibraryLogs:
-        """Nothing to do: it is in force."""
+        """Return the object, which is in force already."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give everything back."""
+        """Restore the loggers as they were."""
         self.release()
 
     def _tell(self, who: str, kind: str) -> None:
-        said = (identifier(who), identifier(kind))
-        if said in self._told or len(self._told) >= _MOST_KINDS:
+        message_key = (identifier(who), identifier(kind))
+        if message_key in self._told or len(self._told) >= _MOST_KINDS:
             return
-        self._told.add(said)
+        self._told.add(message_key)
         try:
-            self._to(*said)
+            self._to(*message_key)
         except Exception:  # a log that can't be written must not end what it tells of
             return
 
@@ -110,23 +110,23 @@ class LibraryLogs:
 
 
 def identifier(text: str) -> str:
-    """A name of a module or class; anything else is a question mark."""
+    """Return the name of a module or class; anything else becomes a question mark."""
     return text if _IDENTIFIER.fullmatch(text) else "?"
 
 
 def without_values(text: str) -> str:
-    """A message without what it quotes, and without UIDs: these come out of headers."""
+    """Remove quoted values and UIDs from a message, because they come out of headers."""
     return _UID.sub("(UID)", _QUOTED.sub("'...'", text))
 
 
 def _loggers_with_handlers(own: str) -> list[logging.Logger]:
-    """Loggers of libraries that write for themselves; their records shall come to ours."""
+    """Find loggers of libraries that write by themselves; their records must come to ours."""
     known = [logging.getLogger(name) for name in list(logging.Logger.manager.loggerDict)]
     return [each for each in known if each.handlers and not f"{each.name}.".startswith(f"{own}.")]
 
 
 def _library_of(filename: str) -> str:
-    """The package that a source file belongs to, or the module's own name."""
+    """Find the package of a source file, or the name of the module itself."""
     parts = re.split(r"[\\/]", filename)
     if "site-packages" in parts[:-1]:
         return parts[parts.index("site-packages") + 1].removesuffix(".py")

@@ -55,7 +55,7 @@ def read_nifti(path: Path) -> Volume:
 
 
 def read_nifti_image(path: Path) -> ReadImage:
-    """As ``read_nifti``, with warnings (orientation missing or contradictory, other units) and the label table.
+    """Do the same as ``read_nifti``, with warnings (missing or contradictory orientation, units) and the label table.
 
     Raises:
         UnreadableScanError, UnsupportedScanError, GeometryError: as ``read_nifti``.
@@ -124,7 +124,7 @@ def write_nifti_labels(volume: Volume, path: Path, text: NiftiText, like: Path |
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a file, inflated when it is a gzip (of one or several members).
+    """Read the bytes of a file; a gzip file (of one or several members) is decompressed.
 
     Raises:
         UnreadableScanError: empty, not readable, or the gzip stream is cut off or damaged.

@@ -30,7 +30,7 @@ _TABLE_CODES = (0, 30)
 
 
 def scaling(header: Any) -> tuple[float, float] | None:
-    """Slope and intercept; None where there is nothing to scale.
+    """Return slope and intercept; None if nothing must be scaled.
 
     A slope of 0 means by the standard that nothing is scaled; NaN for both is how one library says the same.
 
@@ -46,7 +46,7 @@ def scaling(header: Any) -> tuple[float, float] | None:
 
 
 def first_voxel(header: Any, file_bytes: int, voxel_bytes: int) -> tuple[int, tuple[str, ...]]:
-    """Where the voxels begin, and warnings.
+    """Find the byte at which the voxels begin, and warnings.
 
     Args:
         header: of a single file.
@@ -56,14 +56,14 @@ def first_voxel(header: Any, file_bytes: int, voxel_bytes: int) -> tuple[int, tu
     Raises:
         ValueError: they would begin inside the header, or the file does not end with them.
     """
-    said = float(header["vox_offset"])
+    begin = float(header["vox_offset"])
     least = _LEAST_OFFSET[int(header.sizeof_hdr)]
     warnings: tuple[str, ...] = ()
-    offset = int(said) if math.isfinite(said) and said == int(said) else -1
+    offset = int(begin) if math.isfinite(begin) and begin == int(begin) else -1
     if offset < least:
         if file_bytes != least + voxel_bytes:
-            raise ValueError(f"the voxels would begin at byte {said:g}, inside the header, which ends at {least}")
-        warnings = (f"The header says that the voxels begin at byte {said:g}, inside itself; byte {least} was taken.",)
+            raise ValueError(f"the voxels would begin at byte {begin:g}, inside the header, which ends at {least}")
+        warnings = (f"The header says that the voxels begin at byte {begin:g}, inside itself; byte {least} was taken.",)
         offset = least
     over = file_bytes - offset - voxel_bytes
     if over < 0:
@@ -80,7 +80,7 @@ def first_voxel(header: Any, file_bytes: int, voxel_bytes: int) -> tuple[int, tu
 
 
 def place(header: Any, shape: tuple[int, int, int]) -> tuple[Affine, tuple[str, ...]]:
-    """The affine in mm, and warnings about an orientation that is missing or said in two ways.
+    """Return the affine in mm, and warnings about an orientation that is missing or given in two ways.
 
     The sform counts if its code is set, then the qform, as in nibabel. An sform that can't be used gives way to a
     qform that can.
@@ -152,7 +152,7 @@ def _sizes(values: Any) -> str:
 
 
 def label_names(header: Any) -> dict[int, str]:
-    """Names of label values in a Connectome Workbench table of the header; empty without one."""
+    """Read the names of label values from a Connectome Workbench table of the header; empty if there is none."""
     names: dict[int, str] = {}
     for extension in getattr(header, "extensions", ()):
         if extension.get_code() not in _TABLE_CODES:
@@ -174,10 +174,10 @@ def label_names(header: Any) -> dict[int, str]:
 
 
 def refused(what: str, path: Any) -> UnreadableScanError:
-    """The refusal of a header that contradicts its file or itself."""
+    """Make the error for a header that contradicts its file or itself."""
     return UnreadableScanError(f"The NIfTI header is damaged: {what}.", path=path, remedy="Copy or export it again.")
 
 
 def no_place(reason: object, path: Any) -> GeometryError:
-    """The refusal of a header without a usable matrix."""
+    """Make the error for a header without a usable matrix."""
     return GeometryError(f"The header says no usable place and direction ({reason}).", path=path)

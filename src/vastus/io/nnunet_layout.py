@@ -21,6 +21,8 @@ CHANNEL: Final = "_0000"
 """What the name of a scan ends in: the CT is channel 0, and there is no other."""
 FILE_ENDING: Final = ".nii.gz"
 BACKGROUND_NAME: Final = "background"
+MERGED: Final = "merged"
+"""The table of labels that stand for several structures, ours beside nnU-Net's own entries."""
 IGNORE_NAME: Final = "ignore"
 """The name of the value of voxels at which nobody looked."""
 
@@ -36,12 +38,12 @@ def labels_name(case: str) -> str:
 
 
 def image_path(folder: Path, case: str) -> Path:
-    """Say where the scan of a case lies in a data set."""
+    """Return the path of the scan of a case in a data set."""
     return folder / IMAGES / image_name(case)
 
 
 def labels_path(folder: Path, case: str) -> Path:
-    """Say where the label map of a case lies in a data set."""
+    """Return the path of the label map of a case in a data set."""
     return folder / LABELS / labels_name(case)
 
 
@@ -51,7 +53,7 @@ def case_of(stem: str) -> str:
 
 
 def write_description(
-    folder: Path, values: Mapping[str, int], count: int, *, ignore: int | None = None, notes: Mapping[str, str] = {}
+    folder: Path, values: Mapping[str, int], count: int, *, ignore: int | None = None, notes: Mapping[str, object] = {}
 ) -> None:
     """Write ``dataset.json``.
 
@@ -60,7 +62,7 @@ def write_description(
         values: name of each structure -> its label value; background is 0 and stands not among them.
         count: labelled scans.
         ignore: value of voxels at which nobody looked; None: there are none.
-        notes: further entries, such as ``description`` and ``licence``.
+        notes: further entries, such as ``description``, ``licence`` and ``merged``.
 
     Raises:
         OutputError: it can't be written.

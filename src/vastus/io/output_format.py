@@ -33,7 +33,7 @@ class OutputFormat(Generic[Content]):
     excludes: tuple[tuple[str, str], ...] = ()
 
     def require(self, extra: str = "dicom") -> None:
-        """Refuse when a library is not installed.
+        """Refuse the format if a library is not installed.
 
         Raises:
             MissingExtraError: one is not.
@@ -43,7 +43,7 @@ class OutputFormat(Generic[Content]):
 
 
 def choose_formats(text: str, table: Sequence[OutputFormat[Content]]) -> tuple[OutputFormat[Content], ...]:
-    """Read a list such as ``dicom-seg,sr`` by a table; check that the libraries are there.
+    """Read a list such as ``dicom-seg,sr`` with a table of formats; check that the libraries are installed.
 
     Args:
         text: names with commas; case and repetitions do not matter.

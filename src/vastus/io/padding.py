@@ -72,7 +72,7 @@ def _one_value_a_slice(array: NDArray[Any], mask: NDArray[np.bool_], axis: int) 
 
 
 def _at_sides(mask: NDArray[np.bool_], axis: int, *, ends_too: bool) -> NDArray[np.bool_]:
-    """The voxels of the mask on the outer faces: those around each slice, and on request the first and last slice."""
+    """Find the voxels of the mask on the outer faces: around each slice and, if asked, in the first and last slice."""
     faces = np.zeros_like(mask)
     for other in range(3):
         if other != axis or ends_too:
@@ -85,7 +85,7 @@ def _at_sides(mask: NDArray[np.bool_], axis: int, *, ends_too: bool) -> NDArray[
 
 
 def _reaching(mask: NDArray[np.bool_], axis: int, *, ends_too: bool) -> NDArray[np.bool_]:
-    """The connected parts of the mask that reach the border. Metal that the end of the scan cuts is no padding."""
+    """Find connected parts of the mask that reach the border. Metal cut by the end of the scan is no padding."""
     import cc3d
 
     parts = cc3d.connected_components(mask.astype(np.uint8), connectivity=26)
@@ -98,7 +98,7 @@ def _reaching(mask: NDArray[np.bool_], axis: int, *, ends_too: bool) -> NDArray[
 
 
 def _refuse_inside(array: NDArray[Any], inside: NDArray[np.bool_], path: Path, *, too_low: bool) -> None:
-    """Streaks beside metal reach some thousand HU below air, and metal saturates: both stay. The rest is no CT."""
+    """Refuse values that no CT has; streaks beside metal (some thousand HU below air) and saturated metal stay."""
     wrong = inside & (array < _WRAPPED_HU if too_low else array > LARGEST_METAL_HU)
     if not wrong.any():
         return

@@ -23,7 +23,7 @@ class Prefetch(Generic[T]):
         threading.Thread(target=_run, args=(call, future), daemon=True).start()
 
     def result(self) -> T:
-        """Hand over what the call returned, or raise its error. Once: a scan is not kept alive here."""
+        """Return the result of the call, or raise its error. Works once, so that a scan is not kept in memory here."""
         if self._future is None:
             raise RuntimeError("The result was handed over already.")
         while not self._future.done():

@@ -33,12 +33,15 @@ _SUFFIXES = {
 
 
 def read_scan(path: Path | str, *, series: str | None = None) -> Scan:
-    """Read a CT.
+    """Read a CT scan.
 
     Args:
         path: NIfTI, NRRD or MetaImage file, a folder of DICOM files (searched with its subfolders), a zip of such a
             folder, or one DICOM file of a series (its siblings in the folder are read with it).
-        series: SeriesInstanceUID, or an ending of it, where a folder holds several.
+        series: SeriesInstanceUID, or its end, if a folder holds several series.
+
+    Returns:
+        The scan in HU, with its source and warnings.
 
     Raises:
         MissingInputError: the path does not exist or holds no scan.
@@ -79,7 +82,7 @@ def _shear_degrees(volume: Volume) -> float:
 
 
 def scan_format(path: Path) -> ScanFormat:
-    """The format of a path, by its suffix or, without a known one, by its first bytes.
+    """Find the format of a path by its suffix or, without a known suffix, by its first bytes.
 
     Raises:
         UnsupportedScanError: neither tells.
@@ -102,7 +105,7 @@ def scan_format(path: Path) -> ScanFormat:
 
 
 def subject_name(path: Path) -> str:
-    """Name of the folder, or of the file without its suffixes: what a table calls this scan."""
+    """Return the name of a scan in tables: that of its folder, or of its file without suffixes."""
     absolute = path.absolute()
     name = absolute.name or "scan"
     if is_folder(path):

@@ -28,7 +28,7 @@ class OddSlices:
     why: str
 
     def told(self, total: int, names: Sequence[str] = ()) -> str:
-        """A sentence that names the slices, by their files if these are known."""
+        """Name the slices in a sentence, by their files if these are known."""
         shown = [names[n] if len(names) == total else str(n) for n in self.numbers[:_NAMED]]
         more = f" and {len(self.numbers) - _NAMED} more" if len(self.numbers) > _NAMED else ""
         listed = ", ".join(shown) + more
@@ -36,7 +36,7 @@ class OddSlices:
 
 
 def odd_slices(array: NDArray[Any], slice_axis: int) -> OddSlices | None:
-    """The slices whose values lie otherwise than those of the others; None where all agree.
+    """Find slices whose values differ from those of the other slices; None if all agree.
 
     Args:
         array: HU without padding.
@@ -73,7 +73,7 @@ def _share(sample: NDArray[Any], low: float, high: float) -> NDArray[np.float64]
 
 
 def _holes(soft: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Slices without soft tissue that have slices with much of it right before and after their gap."""
+    """Find slices without soft tissue that lie between slices with much of it."""
     empty = soft < 0.1 * np.median(soft[soft > _LEAST_SOFT])
     full = np.flatnonzero(~empty)
     inside = np.zeros(len(soft), bool)
@@ -95,7 +95,7 @@ def _steps(sample: NDArray[Any], soft: NDArray[np.float64]) -> NDArray[np.bool_]
 
 
 def _level(sample: NDArray[Any], low: float, high: float) -> NDArray[np.float64]:
-    """Median of each slice within a range; NaN where it holds too few."""
+    """Compute the median of each slice within a range; NaN if the slice holds too few voxels of it."""
     levels = np.full(len(sample), np.nan)
     for k, row in enumerate(sample):
         values = row[(row > low) & (row < high)]

@@ -60,7 +60,7 @@ def write_workbook(path: Path, sheets: Iterable[Sheet]) -> None:
     book.properties.created = book.properties.modified = _EPOCH
     book.properties.creator = "Vastus"
     taken: set[str] = set()
-    told: list[tuple[str, str, str, str]] = []
+    dictionary_rows: list[tuple[str, str, str, str]] = []
     for sheet in sheets:
         name = _sheet_name(sheet.name, taken)
         rows = [tuple(_value(cell) for cell in row) for row in sheet.rows]
@@ -71,14 +71,14 @@ def write_workbook(path: Path, sheets: Iterable[Sheet]) -> None:
                 remedy="Use the CSV or parquet tables, or write fewer scans into one workbook.",
             )
         _fill(book.create_sheet(name), tuple(column.name for column in sheet.columns), rows)
-        told += [(name, column.name, column.unit, column.meaning) for column in sheet.columns]
-    _fill(book.create_sheet(_sheet_name(DICTIONARY, taken)), ("sheet", "column", "unit", "meaning"), told)
+        dictionary_rows += [(name, column.name, column.unit, column.meaning) for column in sheet.columns]
+    _fill(book.create_sheet(_sheet_name(DICTIONARY, taken)), ("sheet", "column", "unit", "meaning"), dictionary_rows)
     with atomic_path(path) as temporary:
         book.save(temporary)
 
 
 def _fill(target: Any, header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-    """Write one sheet: bold header that stays in view, columns as wide as what is in them."""
+    """Write one sheet: bold header that stays in view, and columns as wide as their contents."""
     from openpyxl.cell import WriteOnlyCell
     from openpyxl.styles import Font
     from openpyxl.utils import get_column_letter
@@ -105,7 +105,7 @@ def _text_cell(make: Any, target: Any, text: str) -> Any:
 
 
 def _value(cell: Any) -> Any:
-    """What Excel can hold: numbers as Python's own, no NaN, no control characters, at most 32,767 letters."""
+    """Return a value that Excel can hold: Python numbers, no NaN, no control characters, at most 32,767 letters."""
     if hasattr(cell, "item"):
         cell = cell.item()
     if cell is None or isinstance(cell, bool | int):
@@ -122,9 +122,9 @@ def _shown(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else "" if value is None else str(value)
 
 
-def _sheet_name(wanted: str, taken: set[str]) -> str:
+def _sheet_name(given_name: str, taken: set[str]) -> str:
     """Give a name that Excel takes and no other sheet has (Excel does not tell capitals apart)."""
-    plain = _NOT_IN_NAMES.sub(" ", wanted).strip("' ") or "sheet"
+    plain = _NOT_IN_NAMES.sub(" ", given_name).strip("' ") or "sheet"
     name, number = plain[:_LONGEST_NAME], 1
     while name.casefold() in taken:
         number += 1

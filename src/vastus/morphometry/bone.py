@@ -51,7 +51,7 @@ class Bone:
     affine: Affine
 
     def centre_and_covariance(self) -> tuple[Vector, NDArray[np.float64]]:
-        """Mean (3,) in mm and covariance (3, 3) in mm2 of the voxel centres."""
+        """Compute mean (3,) in mm and covariance (3, 3) in mm2 of the voxel centres."""
         first, second = _moments(self.index)
         n = len(self.index)
         mean = first / n
@@ -60,12 +60,12 @@ class Bone:
         return axes @ mean + self.affine[:3, 3], axes @ spread @ axes.T
 
     def extent_mm(self, line: StraightLine) -> tuple[float, float]:
-        """Lowest and highest position of a voxel centre on a line."""
+        """Find the lowest and highest position of a voxel centre on a line, in mm."""
         low, high = _extent(self.index, self._along(line))
         return float(low), float(high)
 
     def sections(self, line: StraightLine, step_mm: float) -> Sections:
-        """Cross-sections of ``step_mm`` each along a line, from the lowest voxel up."""
+        """Compute the cross-sections of ``step_mm`` each along a line, from the lowest voxel up."""
         along = self._along(line)
         low, high = _extent(self.index, along)
         count, sums = _sections(self.index, along, low, step_mm, int((high - low) / step_mm) + 1)
@@ -73,7 +73,12 @@ class Bone:
         return Sections(count, centres @ self.affine[:3, :3].T + self.affine[:3, 3])
 
     def farthest_mm(self, line: StraightLine, towards: Vector, reach_mm: tuple[float, float]) -> NDArray[np.float64]:
-        """How far the bone reaches in a direction, a value for each mm along a line between two positions (excluded).
+        """Measure how far the bone reaches in a direction, for each mm of a line between two positions (excluded).
+
+        Args:
+            line: the line along which the positions run.
+            towards: unit vector of the direction.
+            reach_mm: the two positions on the line.
 
         Returns:
             Distance from ``line.origin_mm`` along ``towards``, -inf where there is no voxel.
@@ -84,13 +89,22 @@ class Bone:
         return np.asarray(_farthest(self.index, self._along(line), self._along(across), (low, high), bins))
 
     def _along(self, line: StraightLine) -> tuple[float, float, float, float]:
-        """Offset and steps per index of the positions on a line."""
+        """Compute offset and steps per index of the positions on a line."""
         a, b, c = (float(s) for s in line.direction @ self.affine[:3, :3])
         return float(line.direction @ (self.affine[:3, 3] - line.origin_mm)), a, b, c
 
 
 def find_bone(upright: Volume, tally: LabelTally, value: int) -> Bone | None:
-    """The voxels of one label without its islands; None where there is none."""
+    """Find the voxels of one label without its islands; None if there are none.
+
+    Args:
+        upright: label map in RAS order.
+        tally: its counts, with the box of each label.
+        value: label value of the bone.
+
+    Returns:
+        The bone, with the positions of its voxels in mm.
+    """
     import cc3d
 
     row = ROW_OF_VALUE[value]
@@ -110,7 +124,7 @@ def find_bone(upright: Volume, tally: LabelTally, value: int) -> Bone | None:
 
 
 def _affine_in_memory(affine: Affine, first: NDArray[np.int64], shape: tuple[int, ...], order: MemoryOrder) -> Affine:
-    """Affine of a box after ``MemoryOrder.line_up``."""
+    """Compute the affine of a box after ``MemoryOrder.line_up``."""
     result = affine.copy()
     result[:3, 3] += affine[:3, :3] @ first
     for axis in range(3):

@@ -72,7 +72,7 @@ class _Grid:
 def measure_thigh_fat(
     ct: Volume, labels: Volume, legs: tuple[Leg, ...], view: FieldOfView, settings: MeasureSettings
 ) -> tuple[ThighFat, ...]:
-    """Fat of each thigh whose femur is known.
+    """Measure the fat of each thigh whose femur is known.
 
     Args:
         ct, labels: upright (RAS), same grid.
@@ -104,7 +104,7 @@ def measure_thigh_fat(
 def _cut(
     zone: NDArray[np.uint8], hu: NDArray[Any], view: FieldOfView, grid: _Grid, part: tuple[AxisMap, float, float]
 ) -> tuple[bool, bool]:
-    """Whether the sides of the scan cut the subcutaneous and the intermuscular zone, in a part of the axis.
+    """Tell whether the sides of the scan cut the subcutaneous and the intermuscular zone, in a part of the axis.
 
     The zones reach a little into the air: only solid voxels at the edge mean that the body goes on beyond it.
     """
@@ -120,7 +120,7 @@ def _cut(
 
 
 def _thigh_ends(leg: Leg, settings: MeasureSettings) -> tuple[float, float, bool]:
-    """Ends of the thigh on the axis, and whether both are known and in the scan."""
+    """Find the ends of the thigh on the axis, and whether both are known and in the scan."""
     top = leg.level(ISCHIAL_TUBEROSITY) or leg.level(LESSER_TROCHANTER)
     whole = leg.length_mm is not None
     low = settings.thigh_bottom_percent / 100 * leg.visible_mm if whole else 0.0
@@ -129,7 +129,7 @@ def _thigh_ends(leg: Leg, settings: MeasureSettings) -> tuple[float, float, bool
 
 
 def _slices(labels: Volume, leg: Leg, low: float, high: float) -> tuple[int, int]:
-    """First and last slice that a leg of 140 mm radius can reach between two positions on the axis."""
+    """Find the first and last slice that a leg of 140 mm radius can reach between two positions on the axis."""
     z = leg.origin_mm[2] + np.array([low, high]) * leg.direction[2]
     margin = 140.0 * float(np.sin(np.radians(leg.tilt_degrees))) + _COARSE_MM[2]
     # Upright scans have the slice axis nearest to z; for oblique ones the margin above is generous enough.
@@ -151,7 +151,7 @@ def _coarse_grid(shape: tuple[int, ...], spacing_mm: tuple[float, float, float])
 def _zones(
     ct: Volume, values: NDArray[np.uint8], legs: tuple[Leg, ...], grid: _Grid, settings: MeasureSettings
 ) -> list[NDArray[np.uint8]]:
-    """Zone numbers of each leg on the coarse grid."""
+    """Compute the zone numbers of each leg on the coarse grid."""
     body = _on_grid(body_mask(ct, PreprocessingSettings())[0], values.shape)
     pixel = (grid.spacing_mm[0], grid.spacing_mm[1])
     reach = [int(np.ceil(_SKIN_MARGIN_MM / p)) for p in pixel]
@@ -206,21 +206,21 @@ def _zones_of_slices(
 
 
 def _in_slices() -> Mask:
-    """Neighbours within a slice, by their sides."""
+    """Make the structure of neighbours within a slice, by their sides."""
     structure = np.zeros((3, 3, 3), dtype=bool)
     structure[1, :, 1] = structure[:, 1, 1] = True
     return structure
 
 
 def _of_side(values: NDArray[np.uint8], side: Side) -> Mask:
-    """Where a label of one side lies."""
+    """Find where a label of one side lies."""
     table = np.zeros(256, dtype=bool)
     table[[label.value for label in LABELS if label.side is side]] = True
     return table[values]
 
 
 def _fascia(values: NDArray[np.uint8], side: Side, pixel_mm: tuple[float, float], radius_mm: float) -> Mask:
-    """Closing of the labels of one side in every slice, holes filled."""
+    """Close the labels of one side in every slice and fill the holes."""
     from scipy import ndimage
 
     tissue = _of_side(values, side)
@@ -244,7 +244,7 @@ def _fascia(values: NDArray[np.uint8], side: Side, pixel_mm: tuple[float, float]
 
 
 def _on_grid(mask: Mask, shape: tuple[int, ...]) -> Mask:
-    """A mask of the same box on another grid, by the nearest voxel."""
+    """Bring a mask of the same box to another grid, by the nearest voxel."""
     index = [
         np.minimum(((np.arange(n) + 0.5) * m / n).astype(int), m - 1) for n, m in zip(shape, mask.shape, strict=True)
     ]
@@ -252,7 +252,7 @@ def _on_grid(mask: Mask, shape: tuple[int, ...]) -> Mask:
 
 
 def squared_distance_mm2(mask: Mask, pixel_mm: tuple[float, float]) -> NDArray[np.float32]:
-    """Squared distance to the nearest True pixel of the same slice (last axis), in mm2; inf in slices without one.
+    """Compute the squared distance to the nearest True pixel of the slice (last axis), in mm2; inf without one.
 
     Exact Euclidean distance transform by the lower envelope of parabolas (Felzenszwalb and Huttenlocher 2012).
     """

@@ -48,7 +48,7 @@ class FieldOfView:
 
 
 def find_field_of_view(shape: tuple[int, int, int], ct: NDArray[Any] | None) -> FieldOfView:
-    """The field of view of an upright scan; without a CT it is the whole grid.
+    """Find the field of view of an upright scan; without a CT it is the whole grid.
 
     The circle is found as pixels that hold one constant value in all slices, if their rim is a circle. A scan whose
     padding was overwritten, or whose air is as constant as padding, has no such rim: then only the image border counts.
@@ -71,7 +71,16 @@ def find_field_of_view(shape: tuple[int, int, int], ct: NDArray[Any] | None) -> 
 
 
 def find_truncations(labels: Volume, tally: LabelTally, view: FieldOfView) -> tuple[Truncation, ...]:
-    """Which labels the edge of the scan cuts, in the order of ``anatomy.LABELS``; absent labels count as uncut."""
+    """Find which labels the edge of the scan cuts, in the order of ``anatomy.LABELS``; absent ones are uncut.
+
+    Args:
+        labels: label map in RAS order.
+        tally: its counts, with the box of each label.
+        view: the field of view of the scan.
+
+    Returns:
+        For each label, whether the scan cuts it below, above or at the side.
+    """
     at_edge = np.bincount(labels.array[view.edge].ravel(), minlength=256) > 0
     result = []
     for row, label in enumerate(LABELS):
@@ -87,7 +96,7 @@ def _constant(image: NDArray[Any]) -> bool:
 
 
 def _outside_circle(ct: NDArray[Any]) -> NDArray[np.bool_] | None:
-    """Pixels outside the reconstruction circle, or None where there is none."""
+    """Find the pixels outside the reconstruction circle; None if there are none."""
     corners = ct[[0, 0, -1, -1], [0, -1, 0, -1], :]
     padded = [corner[0] for corner in corners if (corner == corner[0]).all()]
     if not padded:

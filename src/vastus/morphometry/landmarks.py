@@ -86,18 +86,18 @@ class Leg:
         return float(np.degrees(np.arccos(min(1.0, abs(float(self.direction[2]))))))
 
     def level(self, name: str) -> Level | None:
-        """A level by its name."""
+        """Return a level by its name."""
         return next((level for level in self.levels if level.name == name), None)
 
     def axis_map(self, affine: Vector) -> AxisMap:
-        """Positions on the axis of the voxels of a grid."""
+        """Return the positions of the voxels of a grid on the axis."""
         return AxisMap(float(self.direction @ (affine[:3, 3] - self.origin_mm)), self.direction @ affine[:3, :3])
 
 
 def find_leg(
     upright: Volume, tally: LabelTally, side: Side, truncations: tuple[Truncation, ...], settings: MeasureSettings
 ) -> Leg | None:
-    """The femur of one side with its levels; None where less than 60 mm of it are labelled.
+    """Find the femur of one side with its levels; None if less than 60 mm of it are labelled.
 
     Args:
         upright: label map in RAS order.
@@ -129,7 +129,7 @@ def find_leg(
 
 
 def _shaft_axis(bone: Bone) -> tuple[Vector, Vector]:
-    """A point and the direction of the line through the centres of the shaft's cross-sections.
+    """Compute a point and the direction of the line through the centres of the shaft's cross-sections.
 
     The shaft is where the cross-section is at most 1.6 times that of the thinnest tenth; the line through it does not
     depend on how much of the head or the condyles the scan shows. Where too little shaft is seen, the longest axis.
@@ -188,7 +188,7 @@ def _lesser_trochanter(leg: Leg, bone: Bone) -> _Found | None:
 
 
 def most_prominent_peak(curve: Vector, least: float) -> int | None:
-    """Where the peak lies that stands out most, by at least ``least``; of a plateau its middle, of equals the first.
+    """Find the most prominent peak, of at least ``least``: the middle of a plateau, the first of equals.
 
     The same as ``scipy.signal.find_peaks`` gives, whose import alone takes longer than all measuring.
     """

@@ -14,7 +14,7 @@ LEAST_TOLD_MM3 = 5000.0
 
 
 def wrong_density(structures: Iterable[StructureMeasures]) -> tuple[str, ...]:
-    """A warning where muscles are as dense as bone or bones as soft as muscle: the values mean other structures."""
+    """Warn if muscles are as dense as bone or bones as soft as muscle: then the values mean other structures."""
     odd = [
         f"{m.structure.english}, {m.side.value} ({m.hu.mean_hu:.0f} HU)"
         for m in structures
@@ -31,7 +31,7 @@ def wrong_density(structures: Iterable[StructureMeasures]) -> tuple[str, ...]:
 
 
 def too_large(structures: Iterable[StructureMeasures]) -> tuple[str, ...]:
-    """A warning for each muscle of one side that exceeds what the largest person's may measure."""
+    """Warn of each muscle of one side that is larger than that of the largest person."""
     found = []
     for measured in structures:
         limit_mm3 = largest_volume_mm3(measured.structure.key)
@@ -46,7 +46,7 @@ def too_large(structures: Iterable[StructureMeasures]) -> tuple[str, ...]:
 
 
 def fragment_warnings(structures: Iterable[StructureMeasures]) -> tuple[str, ...]:
-    """A warning for each fragment: how much is labelled, why that is no muscle, and that it counts nowhere."""
+    """Warn of each fragment: how much is labelled, why this is no muscle, and that it counts nowhere."""
     there = {(s.structure.key, s.side): s for s in structures if s.volume_mm3 is not None}
     cut = [at for at, measured in there.items() if measured.truncated]
     reasons = find_fragments({at: measured.volume_mm3 or 0.0 for at, measured in there.items()}, cut)

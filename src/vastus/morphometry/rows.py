@@ -61,7 +61,7 @@ class _Of:
 
 
 def measure_rows(measures: ScanMeasures, settings: MeasureSettings | None = None) -> list[MeasureRow]:
-    """Everything but the areas at levels, one row a value; the same rows for every scan.
+    """Make the rows of all measures except areas at levels, one for each value; the same rows for every scan.
 
     Args:
         measures: of one scan.
@@ -100,7 +100,7 @@ def measure_rows(measures: ScanMeasures, settings: MeasureSettings | None = None
 
 
 def confidence_rows(subject: str, labels: Mapping[int, float], scan: float | None) -> list[MeasureRow]:
-    """How sure the network was, for ``measures.csv``: the scan, then all 58 structures of known side.
+    """Make the rows for ``measures.csv`` on how sure the network was: the scan, then all 58 structures with sides.
 
     Args:
         subject: as in the other rows.
@@ -175,7 +175,13 @@ def write_measure_rows(rows: Iterable[MeasureRow], path: Path) -> None:
 
 
 def write_level_rows(subject: str, areas: Iterable[LevelArea], path: Path) -> None:
-    """Write ``levels.csv`` atomically."""
+    """Write ``levels.csv`` atomically.
+
+    Args:
+        subject: name of the scan.
+        areas: areas at levels, in mm2.
+        path: file to write.
+    """
     lines = []
     for area in areas:
         level = area.level

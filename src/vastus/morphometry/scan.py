@@ -104,7 +104,7 @@ class GroupRatio:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScanMeasures:
-    """Everything measured on one scan. ``structures`` always has all 58 of known side, right first."""
+    """All measures of one scan. ``structures`` always holds all 58 structures with sides, the right side first."""
 
     subject: str
     structures: tuple[StructureMeasures, ...]
@@ -116,15 +116,15 @@ class ScanMeasures:
     ratios: tuple[GroupRatio, ...]
 
     def structure(self, key: str, side: Side) -> StructureMeasures:
-        """The measures of one structure."""
+        """Return the measures of one structure."""
         return next(s for s in self.structures if s.structure.key == key and s.side is side)
 
     def femur_length_mm(self, side: Side) -> float | None:
-        """Length of the femur of one side, None when unknown."""
+        """Return the length of the femur of one side in mm; None if unknown."""
         return next((leg.length_mm for leg in self.legs if leg.side is side), None)
 
     def thigh_muscle_to_femur(self, side: Side | None = None) -> float | None:
-        """Volume of the thigh's muscles / volume of the femur of one side, or of both together (None).
+        """Compute volume of the thigh muscles / volume of the femur, of one side or of both together (None).
 
         None unless all muscles of the anterior, medial and posterior group and the femur are whole.
         """
@@ -138,7 +138,7 @@ class ScanMeasures:
         return sum(muscle_mm3) / sum(femur_mm3)
 
     def volume_rows(self) -> list[VolumeRow]:
-        """Rows of ``volumes.csv``."""
+        """Return the rows of ``volumes.csv``."""
         return [_volume_row(self.subject, s) for s in self.structures]
 
 
@@ -148,10 +148,13 @@ def measure_scan(
     """Measure one scan.
 
     Args:
-        ct: HU; None when there is only a label map (then nothing that needs HU is given, and no fat).
+        ct: in HU; None if there is only a label map (then HU and fat are not measured).
         labels: values of ``anatomy.LABELS`` and 0, any orientation, same grid as ``ct``.
-        subject: written into the tables.
-        settings: thresholds and levels.
+        subject: name of the scan in the tables.
+        settings: thresholds and levels; None: the defaults.
+
+    Returns:
+        All measures: volumes in mm3, areas in mm2, lengths in mm, density in HU.
 
     Raises:
         GeometryError: CT and label map lie on different grids.
@@ -182,7 +185,15 @@ def measure_scan(
 
 
 def measure_volumes(ct: Volume | None, labels: Volume, subject: str) -> list[VolumeRow]:
-    """Only the rows of ``volumes.csv``: volume, mean HU and truncation of all 58 structures, in one pass.
+    """Measure only the rows of ``volumes.csv``: volume, mean HU and truncation of all 58 structures, in one pass.
+
+    Args:
+        ct: scan in HU, or None; then HU and the circle of the reconstruction are unknown.
+        labels: label map on the grid of the scan.
+        subject: name of the scan.
+
+    Returns:
+        A row for each structure and side.
 
     Raises:
         GeometryError, LabelError: as ``measure_scan``.
@@ -210,7 +221,7 @@ def _volume_row(subject: str, measured: StructureMeasures) -> VolumeRow:
 
 
 def _upright(ct: Volume | None, labels: Volume) -> tuple[Volume, Volume | None]:
-    """Label map (uint8) and CT in RAS order, as views."""
+    """Return label map (uint8) and CT in RAS order, as views."""
     if ct is not None:
         placed = place_on(labels, ct)
         if placed is None:
@@ -227,13 +238,13 @@ def _upright(ct: Volume | None, labels: Volume) -> tuple[Volume, Volume | None]:
 def _legs(
     upright: Volume, tally: LabelTally, truncations: tuple[Truncation, ...], settings: MeasureSettings
 ) -> tuple[Leg, ...]:
-    """The femora found, the right one first; both sides at the same time."""
+    """Find the femora, the right one first; both sides are searched at the same time."""
     found = in_blocks(len(SIDES), lambda a, b: [find_leg(upright, tally, s, truncations, settings) for s in SIDES[a:b]])
     return tuple(leg for part in found for leg in part if leg is not None)
 
 
 def _leg_profiles(upright: Volume, legs: tuple[Leg, ...]) -> tuple[Profiles, ...]:
-    """Profiles of every label of a side along the femur of that side."""
+    """Compute the profiles of every label of a side along the femur of that side."""
     if not legs:
         return ()
     line_of_value = np.full(256, -1, dtype=np.int8)
@@ -274,7 +285,7 @@ def _with_fragments(structures: list[StructureMeasures]) -> tuple[StructureMeasu
 
 
 def _area_curve(voxels: NDArray[np.float64], bin_mm: float, voxel_mm3: float, slab_mm: float) -> NDArray[np.float64]:
-    """Area in mm2 at the centre of every bin: the volume in a slab around it, divided by its thickness."""
+    """Compute the area in mm2 at the centre of every bin: volume in a slab around it, divided by its thickness."""
     width = slab_mm / bin_mm
     reach = int(np.ceil((width - 1) / 2))
     offsets = np.arange(-reach, reach + 1)
@@ -354,7 +365,7 @@ def _areas(
 
 
 def _fat_areas(fat: ThighFat | None, level: Level, voxel_mm3: float, slab_mm: float) -> list[LevelArea]:
-    """Fat areas, only at levels whose whole slab lies in the thigh."""
+    """Compute fat areas, only at levels whose whole slab lies in the thigh."""
     if fat is None or not fat.from_mm + slab_mm / 2 <= level.position_mm <= fat.to_mm - slab_mm / 2:
         return []
     result = []

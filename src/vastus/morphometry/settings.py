@@ -39,7 +39,7 @@ class MeasureSettings:
     fascia_closing_mm: float = 15.0
 
     def __post_init__(self) -> None:
-        """Refuse settings with which nothing could be measured."""
+        """Refuse settings with which nothing can be measured."""
         for name in ("lean_hu", "low_attenuation_hu", "fat_hu"):
             low, high = getattr(self, name)
             if not -1024 < low <= high < 3071:
@@ -50,12 +50,12 @@ class MeasureSettings:
             raise SettingsError("slab_mm and fascia_closing_mm must be positive.")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return dataclasses.asdict(self)
 
 
 def load_measure_settings(path: Path) -> MeasureSettings:
-    """Settings from a TOML file; what it does not name keeps its default.
+    """Load settings from a TOML file; settings that the file does not name keep their default.
 
     Raises:
         MissingInputError: no such file.

@@ -74,7 +74,17 @@ class StructureMeasures:
 def hu_statistics(
     tally: LabelTally, rows: list[int], voxel_mm3: float, settings: MeasureSettings
 ) -> HuStatistics | None:
-    """HU of the voxels of one or several rows of a tally together; None where no voxel has a HU."""
+    """Compute HU statistics of one or several rows of a tally together; None if no voxel has a HU.
+
+    Args:
+        tally: counts of a label map with its scan.
+        rows: rows of the tally.
+        voxel_mm3: volume of a voxel.
+        settings: the HU ranges of lean muscle, low attenuation and fat.
+
+    Returns:
+        Statistics in HU, and volumes in mm3 of the HU ranges.
+    """
     n = int(tally.hu_voxels[rows].sum())
     if n == 0:
         return None
@@ -97,13 +107,13 @@ def hu_statistics(
 
 
 def _count(histogram: NDArray[np.int64], hu_range: HuRange) -> float:
-    """Voxels whose HU, as a whole number, lies in a range, ends included."""
+    """Count the voxels whose HU, as a whole number, lies in a range, ends included."""
     low, high = (int(np.clip(hu - HU_FIRST, 0, len(histogram))) for hu in (np.ceil(hu_range[0]), np.floor(hu_range[1])))
     return float(histogram[low : high + 1].sum())
 
 
 def percentile_hu(histogram: NDArray[np.int64], percent: float) -> float:
-    """Percentile of the voxels behind a histogram of whole HU, as ``numpy.percentile`` gives it (linear)."""
+    """Compute a percentile from a histogram of whole HU, as ``numpy.percentile`` does (linear)."""
     cumulated = np.cumsum(histogram)
     rank = percent / 100 * (int(cumulated[-1]) - 1)
     below = int(np.floor(rank))

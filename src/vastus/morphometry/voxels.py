@@ -35,13 +35,13 @@ class MemoryOrder:
 
     @classmethod
     def of(cls, array: NDArray[Any]) -> MemoryOrder:
-        """The order of one array."""
+        """Find the memory order of one array."""
         a, b, c = (int(i) for i in np.argsort([-abs(s) for s in array.strides], kind="stable"))
         first, second, third = (s < 0 for s in array.strides)
         return cls((a, b, c), (first, second, third))
 
     def line_up(self, array: NDArray[Any]) -> NDArray[Any]:
-        """A C-contiguous array with the slowest axis first; a view where the array has this order."""
+        """Return a C-contiguous array with the slowest axis first; a view if the array has this order."""
         reversed_axes = tuple(axis for axis in range(3) if self.flipped[axis])
         straight = np.flip(array, reversed_axes) if reversed_axes else array
         return np.ascontiguousarray(straight.transpose(self.axes))
@@ -108,7 +108,7 @@ def tally_labels(labels: NDArray[np.uint8], ct: NDArray[Any] | None) -> LabelTal
 
 
 def _as_hu(order: MemoryOrder, ct: NDArray[Any]) -> NDArray[Any]:
-    """The CT in the memory order of the labels, as int16 or float32 (what the kernels are compiled for)."""
+    """Bring the CT to the memory order of the labels, as int16 or float32 (the types of the compiled kernels)."""
     if ct.dtype not in (np.int16, np.float32):
         ct = ct.astype(np.float32)
     return order.line_up(ct)
@@ -179,7 +179,7 @@ class Profiles:
 def profile_labels(
     labels: NDArray[np.uint8], lines: tuple[AxisMap, ...], line_of_value: NDArray[np.int8]
 ) -> tuple[Profiles, ...]:
-    """Profiles of all labels, each along its own line (that of its side), in one pass.
+    """Compute the profiles of all labels in one pass, each along the line of its side.
 
     Args:
         labels: shape (I, J, K).
@@ -206,7 +206,7 @@ def profile_fat(
     line: AxisMap,
     reach_mm: tuple[float, float],
 ) -> Profiles:
-    """Fat outside all labels, per zone, along a line.
+    """Compute the fat outside all labels, per zone, along a line.
 
     Args:
         arrays: labels and CT, same shape (I, J, K).
@@ -240,7 +240,7 @@ def profile_fat(
 
 
 def _spans(zones: NDArray[np.uint8], index: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Along the last axis, the first and last + 1 voxel that can lie in a zone, for every coarse row: (A, B, 2)."""
+    """Find the first and last + 1 voxel of the last axis that can lie in a zone, for every coarse row: (A, B, 2)."""
     used = (zones > 0)[:, :, index]
     spans = np.stack([used.argmax(axis=2), used.shape[2] - used[:, :, ::-1].argmax(axis=2)], axis=2)
     spans[~used.any(axis=2)] = 0
@@ -259,7 +259,7 @@ _BIN_MM = 1.0
 def _line_tables(
     order: MemoryOrder, shape: tuple[int, ...], lines: tuple[AxisMap, ...]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], int]:
-    """Offsets, steps (in memory axes), starts of the bins, and the number of bins that holds every voxel."""
+    """Compute offsets, steps (in memory axes), starts of the bins, and the number of bins that holds every voxel."""
     offsets, steps, starts, bins = [], [], [], 1
     size = np.array(shape)
     for line in lines:

@@ -35,10 +35,10 @@ def mark_as_replacing(results: Sequence[Path], older: Sequence[Path], images: in
     predecessors = [item for path in older if (item := _reference(path)) is not None]
     for path in results:
         dataset = dcmread(path)
-        said = str(dataset.get("SeriesDescription") or "")
-        if said.endswith(note):
+        description = str(dataset.get("SeriesDescription") or "")
+        if description.endswith(note):
             continue
-        dataset.SeriesDescription = f"{said[: _LONGEST_DESCRIPTION - len(note) - 1]} {note}".strip()
+        dataset.SeriesDescription = f"{description[: _LONGEST_DESCRIPTION - len(note) - 1]} {note}".strip()
         if predecessors and _is_report(dataset):
             dataset.PredecessorDocumentsSequence = predecessors
         with atomic_path(path) as temporary:

@@ -205,8 +205,8 @@ class Node:
         except _SURROUNDINGS as error:
             self.event_log.count("failed_sends")
             self.event_log.log("not sent", job=job.id, error=type(error).__name__)
-            said = f": {without_values(error.problem)}" if isinstance(error, VastusError) else ""
-            self.queue.fail(job, JobState.SENDING, f"{type(error).__name__}{said}", 5 * _RETRY_S, hindered=True)
+            problem = f": {without_values(error.problem)}" if isinstance(error, VastusError) else ""
+            self.queue.fail(job, JobState.SENDING, f"{type(error).__name__}{problem}", 5 * _RETRY_S, hindered=True)
         except Exception as error:  # a result that can't be read or sent: it must not stand in the way of the others
             self._unsendable(job, type(error).__name__, final=isinstance(error, _BadResultError))
         else:

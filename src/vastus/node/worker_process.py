@@ -136,9 +136,9 @@ def _read_errors(stream: Any, tell: Tell) -> None:
     """Let through what our own worker says of its libraries; of anything else, once, that there was something."""
     strange = False
     while line := stream.readline(_LONGEST_LINE):
-        said = _parsed(line)
-        if said.get("event") == SAID:
-            tell(identifier(str(said.get("by"))), identifier(str(said.get("kind"))))
+        message = _parsed(line)
+        if message.get("event") == SAID:
+            tell(identifier(str(message.get("by"))), identifier(str(message.get("kind"))))
         elif not strange:
             strange = True
             tell("worker", "output")

@@ -47,21 +47,21 @@ def fill_between(
     result = labels.copy()
     along = np.moveaxis(result, axis, 0)
     in_plane_mm = tuple(s for a, s in enumerate(spacing_mm) if a != axis)
-    wanted = None if values is None else frozenset(values)
+    chosen_values = None if values is None else frozenset(values)
     for a, b in pairwise(order):
         if b - a > 1:
-            _fill(along[a : b + 1], wanted, (in_plane_mm[0], in_plane_mm[1]))
+            _fill(along[a : b + 1], chosen_values, (in_plane_mm[0], in_plane_mm[1]))
     return result
 
 
-def _fill(slab: Labels, wanted: frozenset[int] | None, spacing_mm: tuple[float, float]) -> None:
+def _fill(slab: Labels, chosen_values: frozenset[int] | None, spacing_mm: tuple[float, float]) -> None:
     """Fill a slab in place; its first and last slice are the corrected ones."""
     window = _window(slab)
     if window is None:
         return
     inner = slab[window]
     ends = inner[0], inner[-1]
-    occurring = [int(v) for v in np.unique(np.stack(ends)) if v and (wanted is None or int(v) in wanted)]
+    occurring = [int(v) for v in np.unique(np.stack(ends)) if v and (chosen_values is None or int(v) in chosen_values)]
     shapes = [_Shape(ends[0] == value, ends[1] == value, spacing_mm) for value in occurring]
     mine = [np.isin(end, occurring) for end in ends]
     nothing = _Shape(~mine[0], ~mine[1], spacing_mm, moves=False)
@@ -69,7 +69,7 @@ def _fill(slab: Labels, wanted: frozenset[int] | None, spacing_mm: tuple[float, 
     for step in range(1, n):
         share = step / n
         old = inner[step]
-        free = np.isin(old, list(wanted | {0})) if wanted is not None else np.ones(old.shape, bool)
+        free = np.isin(old, list(chosen_values | {0})) if chosen_values is not None else np.ones(old.shape, bool)
         new = np.where(free, 0, old).astype(np.uint8)
         if shapes:
             depth = np.stack([shape.at(share) for shape in shapes])

@@ -78,11 +78,11 @@ class SeedGrower:
             self._forest = _Forest(self._hu[self._region], self._spacing_mm)
             self._seeds = np.zeros(self._hu[self._region].shape, np.uint8)
         assert self._region is not None and self._seeds is not None
-        wanted = seeds[self._region]
-        changed = wanted != self._seeds
+        strokes_here = seeds[self._region]
+        changed = strokes_here != self._seeds
         if changed.any():
-            self._forest.change(self._seeds, wanted, changed)
-            self._seeds = wanted.copy()
+            self._forest.change(self._seeds, strokes_here, changed)
+            self._seeds = strokes_here.copy()
         result = np.zeros_like(seeds)
         grown = self._forest.values()
         result[self._region] = np.where(grown == BACKGROUND_SEED, 0, grown)
@@ -110,17 +110,17 @@ class _Forest:
         penalty = np.maximum(1, np.round(_STEPS_PER_HU * COST_PER_MM * length_mm)).astype(np.int32)
         self._steps = (np.array(offset, np.int64), penalty)
 
-    def change(self, before: Labels, wanted: Labels, changed: NDArray[np.bool_]) -> None:
+    def change(self, before: Labels, after: Labels, changed: NDArray[np.bool_]) -> None:
         """Bring the forest from one set of strokes to another."""
         from vastus.refinement.kernels import forget, grow
 
         gone = self._flat(changed & (before != 0))
         rim = forget(self._state, self._steps[0], gone) if len(gone) else np.zeros(0, np.int64)
         # Strokes inside what was forgotten still stand: they are set again with the new ones.
-        added = self._flat((changed & (wanted != 0)) if not len(gone) else wanted != 0)
+        added = self._flat((changed & (after != 0)) if not len(gone) else after != 0)
         if len(gone):
             added = added[self._state[0][added] != 0]
-        values = self._pad(wanted).ravel()[added]
+        values = self._pad(after).ravel()[added]
         starts = np.concatenate([rim, added])
         grow(
             self._hu.ravel(),

@@ -85,8 +85,8 @@ def set_out_measures(rows: Iterable[MeasureRow]) -> tuple[tuple[Pair, ...], tupl
     def pair(kind: LineKind, structure: str, group: str | None) -> Pair:
         return Pair(kind, *(_cell(_find(known, (structure, group, side), kind), kind) for side in _SIDES))
 
-    told = {row.measure for row in known.values() if row.value is not None}
-    muscle_kinds = (*MUSCLE_KINDS, *([EXPECTED_KIND] if EXPECTED_KIND.measure in told else ()))
+    measures = {row.measure for row in known.values() if row.value is not None}
+    muscle_kinds = (*MUSCLE_KINDS, *([EXPECTED_KIND] if EXPECTED_KIND.measure in measures else ()))
     legs = tuple(pair(kind, kind.structure, kind.group) for kind in LEG_KINDS)
     muscles = tuple(
         MuscleLine(muscle, tuple(pair(kind, muscle.key, muscle.group.value) for kind in muscle_kinds))

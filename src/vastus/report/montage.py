@@ -103,6 +103,7 @@ def _band(scan: MontageScan) -> RGB:
     left = _EDGE
     for picture in axial:
         caption = "   ".join(part for part in (picture.plane.title, picture.plane.detail) if part)
+        caption = caption.replace("\N{MINUS SIGN}", "-")  # Pillow's font has none
         draw.text((left, top - _CAPTION + 2), caption, fill=_QUIET, font=_font(14))
         for row, pixels in enumerate((_grey(picture), blend(picture))[:rows]):
             _paste(canvas, pixels, left, top + row * (axial_height + _GAP), picture.marks)

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +25,20 @@ MOST_SECONDS: Final = 120.0
 
 def find_browser() -> str | None:
     """Path of a Chromium on this machine; None if there is none."""
-    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    in_path = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    return in_path or next((str(path) for path in _usual_places() if path.is_file()), None)
+
+
+def _usual_places() -> list[Path]:
+    """Where Windows and macOS keep browsers, whose folders are not in the search path there."""
+    if sys.platform == "darwin":
+        names = ("Google Chrome", "Chromium", "Microsoft Edge")
+        return [Path(f"/Applications/{name}.app/Contents/MacOS/{name}") for name in names]
+    if sys.platform != "win32":
+        return []
+    roots = [os.environ.get(name) for name in ("PROGRAMFILES", "PROGRAMFILES(X86)", "LOCALAPPDATA")]
+    programs = ("Google/Chrome/Application/chrome.exe", "Microsoft/Edge/Application/msedge.exe")
+    return [Path(root) / program for program in programs for root in roots if root]
 
 
 def require_printer() -> None:
@@ -67,7 +81,7 @@ def print_page(page: Path, pdf: Path, seconds: float = MOST_SECONDS) -> None:
 
 def _by_browser(browser: str, page: Path, pdf: Path, seconds: float) -> None:
     """Run a browser of its own profile, so that an open window of the user is not asked."""
-    with tempfile.TemporaryDirectory(prefix="vastus-print-") as profile:
+    with tempfile.TemporaryDirectory(prefix="vastus-print-", ignore_cleanup_errors=True) as profile:
         command = [
             browser,
             "--headless",

@@ -46,13 +46,13 @@ class TableCell:
     @property
     def remark(self) -> str:
         """In words what the sign behind or before the number says."""
-        told = [
+        remarks = [
             (self.wrong, LIKELY),
             (self.cut, CUT),
             (self.fragment, FRAGMENT),
             (self.at_least, "sum of what is visible"),
         ]
-        return ", ".join(words for holds, words in told if holds)
+        return ", ".join(words for holds, words in remarks if holds)
 
 
 @dataclass(frozen=True, slots=True)

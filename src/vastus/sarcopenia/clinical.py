@@ -40,14 +40,14 @@ _SMI_TOLERANCE = 0.08
 
 @dataclass(frozen=True, slots=True)
 class ClinicalFacts:
-    """Clinical values of one person; ``None`` is not known. Units are in the names.
+    """Clinical values of one person; ``None`` means unknown. The names hold the units.
 
     Attributes:
         sex: as the cut-offs use it.
         age_years, height_cm, weight_kg: of the person.
         smi_kg_m2: appendicular skeletal muscle mass / height squared.
         asm_kg: appendicular skeletal muscle mass (ALM in FNIH).
-        mass_method: how SMI or ASM was measured; when not stated, the cut-offs of all methods must agree.
+        mass_method: method that measured SMI or ASM; if it is unknown, the cut-offs of all methods must agree.
         grip_kg, gait_m_s, chair_stand_s (five rises), sppb (points), tug_s (timed up and go): tests.
         calf_cm, sarc_f, sarc_calf: screening.
 

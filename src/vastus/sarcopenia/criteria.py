@@ -48,7 +48,7 @@ class Comparison(Enum):
     AT_LEAST = ">="
 
     def holds(self, value: float, threshold: float) -> bool:
-        """Whether ``value`` is on the abnormal side."""
+        """Tell whether ``value`` is on the abnormal side."""
         return {
             Comparison.BELOW: value < threshold,
             Comparison.AT_MOST: value <= threshold,
@@ -89,7 +89,7 @@ class Cutoff:
     fallback: bool = False
 
     def threshold(self, sex: Sex) -> float:
-        """The threshold of one sex."""
+        """Return the threshold of one sex."""
         return self.men if sex is Sex.MAN else self.women
 
 
@@ -118,7 +118,7 @@ class Criteria:
     note: str = ""
 
     def label(self, stage: Stage) -> str:
-        """The criteria's own word for a stage."""
+        """Return the word of the criteria for a stage."""
         named = {rule.stage: rule.label for rule in self.rules}
         return named.get(stage, {Stage.NONE: "no sarcopenia"}.get(stage, stage.value))
 
@@ -127,7 +127,7 @@ _SEVERITY = (Stage.NONE, Stage.POSSIBLE, Stage.SARCOPENIA, Stage.SEVERE)
 
 
 def criteria_names() -> list[str]:
-    """Names of the criteria that come with Vastus."""
+    """List the names of the criteria that come with Vastus."""
     folder = files("vastus.sarcopenia").joinpath("criteria")
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
@@ -218,7 +218,7 @@ def _rule(row: dict[str, Any], origin: str) -> StageRule:
 
 
 def _check(criteria: Criteria, origin: str) -> None:
-    """Stages must rise, ask for something, and every domain they ask for must have a cut-off."""
+    """Check that stages rise and ask for something, and that every domain they ask for has a cut-off."""
     ranks = [_SEVERITY.index(rule.stage) if rule.stage in _SEVERITY[1:] else -1 for rule in criteria.rules]
     if not ranks or -1 in ranks or ranks != sorted(set(ranks)):
         raise SettingsError("Stages must be possible, sarcopenia, severe, in this order, each once.", path=origin)

@@ -47,11 +47,11 @@ class Diagnosis:
         criteria: key of the criteria.
         stage: the certain stage; ``UNDETERMINED`` when none is reached for certain and one is still possible.
         at_most: the most severe stage that the missing values leave open; equals ``stage`` when all is settled.
-        label: the criteria's own word for ``stage``.
+        label: the word of the criteria for ``stage``.
         reason: in words, with values, cut-offs and what is missing.
         domains: finding of strength, mass and performance, and of screening where the criteria have it.
         tests: the measures compared.
-        missing: measures that could still settle what is open.
+        missing: measures that could still settle an open stage.
     """
 
     criteria: str
@@ -65,14 +65,22 @@ class Diagnosis:
 
     @property
     def has_sarcopenia(self) -> bool | None:
-        """True for sarcopenia or severe, False when both are excluded, None when the values don't suffice."""
+        """True for sarcopenia or severe sarcopenia, False if both are excluded, None if values are missing."""
         if self.stage in (Stage.SARCOPENIA, Stage.SEVERE):
             return True
         return None if self.at_most in (Stage.SARCOPENIA, Stage.SEVERE) else False
 
 
 def diagnose(facts: ClinicalFacts, criteria: Criteria) -> Diagnosis:
-    """Apply criteria to one person."""
+    """Apply criteria to one person.
+
+    Args:
+        facts: clinical values of the person; unknown values stay None.
+        criteria: cut-offs and rules, from ``load_criteria``.
+
+    Returns:
+        The stage that is certain, the most severe stage that is possible, and the reason in words.
+    """
     tests: list[TestResult] = []
     domains: dict[Domain, DomainResult] = {}
     for domain in dict.fromkeys(cutoff.domain for cutoff in criteria.cutoffs):
@@ -93,7 +101,7 @@ def diagnose(facts: ClinicalFacts, criteria: Criteria) -> Diagnosis:
 
 
 def value_of(facts: ClinicalFacts, measure: Measure) -> float | None:
-    """The value that a cut-off of this measure is compared with, derived where it can be (ASM from SMI ...)."""
+    """Return the value to compare with a cut-off of this measure, derived if possible (ASM from SMI ...)."""
     if measure is Measure.ASM_HEIGHT2:
         return facts.asm_height2_kg_m2
     if measure is Measure.ASM:
@@ -105,7 +113,7 @@ def value_of(facts: ClinicalFacts, measure: Measure) -> float | None:
 
 
 def _test_domain(facts: ClinicalFacts, cutoffs: list[Cutoff]) -> list[TestResult]:
-    """Every measure of one domain; fallbacks only where the others say nothing, whatever is still unknown."""
+    """Test every measure of one domain; fallbacks count only if the others say nothing, whatever is still unknown."""
     chosen: list[TestResult] = []
     for fallback in (False, True):
         rows = [c for c in cutoffs if c.fallback is fallback]
@@ -117,14 +125,14 @@ def _test_domain(facts: ClinicalFacts, cutoffs: list[Cutoff]) -> list[TestResult
 
 
 def _test_measure(facts: ClinicalFacts, measure: Measure, cutoffs: list[Cutoff]) -> TestResult:
-    """One measure against all cut-offs that may apply; where they differ in the answer, it is unknown."""
+    """Test one measure against all cut-offs that may apply; if they give different answers, it is unknown."""
     domain = cutoffs[0].domain
     value = value_of(facts, measure)
     if value is None:
         return TestResult(domain, measure, DomainResult.UNKNOWN, f"{measure.value} not known")
     sexes = (facts.sex,) if facts.sex is not None else tuple(Sex)
     low: set[bool] = set()
-    said: list[str] = []
+    comparisons: list[str] = []
     for cutoff in cutoffs:
         if cutoff.method is not None and facts.mass_method not in (None, cutoff.method):
             continue
@@ -136,10 +144,13 @@ def _test_measure(facts: ClinicalFacts, measure: Measure, cutoffs: list[Cutoff])
             is_low = cutoff.low_if.holds(value, threshold)
             low.add(is_low)
             sign = "" if is_low else "not "
-            said.append(f"{measure.value} {value:.4g} {sign}{cutoff.low_if.value} {threshold:g}")
+            comparisons.append(f"{measure.value} {value:.4g} {sign}{cutoff.low_if.value} {threshold:g}")
     if len(low) == 1:
         return TestResult(
-            domain, measure, DomainResult.LOW if low.pop() else DomainResult.NORMAL, " and ".join(dict.fromkeys(said))
+            domain,
+            measure,
+            DomainResult.LOW if low.pop() else DomainResult.NORMAL,
+            " and ".join(dict.fromkeys(comparisons)),
         )
     if not low:
         return TestResult(domain, measure, DomainResult.UNKNOWN, f"{measure.value}: no cut-off for this method or age")
@@ -148,7 +159,7 @@ def _test_measure(facts: ClinicalFacts, measure: Measure, cutoffs: list[Cutoff])
 
 
 def _open_question(facts: ClinicalFacts, cutoffs: list[Cutoff]) -> str:
-    """What has to be known before the cut-offs of one measure agree."""
+    """Say which facts are needed before the cut-offs of one measure agree."""
     unknown = []
     if facts.sex is None and any(c.men != c.women for c in cutoffs):
         unknown.append("sex")
@@ -169,7 +180,7 @@ def _any_low(results: list[TestResult]) -> DomainResult:
 
 
 def _apply(rule: StageRule, domains: dict[Domain, DomainResult]) -> DomainResult:
-    """LOW: the stage is reached; NORMAL: it can't be; UNKNOWN: open (Kleene's logic)."""
+    """Return LOW if the stage is reached, NORMAL if it can't be, UNKNOWN if it is open (Kleene's logic)."""
     parts = [domains[domain] for domain in rule.all_of]
     if rule.any_of:
         options = {domains[domain] for domain in rule.any_of}

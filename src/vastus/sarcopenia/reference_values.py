@@ -60,7 +60,7 @@ class Reference:
     groups: tuple[ReferenceGroup, ...]
 
     def of_age(self, sex: Sex | None, age_years: float | None) -> ReferenceGroup | None:
-        """The group of that sex and age; None where the table has none, or sex or age is not known."""
+        """Return the group of that sex and age; None if the table has none, or sex or age is not known."""
         if age_years is None:
             return None
         return next((g for g in self.groups if g.sex is sex and g.age_years[0] <= age_years < g.age_years[1]), None)
@@ -68,7 +68,7 @@ class Reference:
 
 @cache
 def thigh_reference() -> Reference:
-    """Maden-Wilkinson 2014: means, of a femur that is not the whole one."""
+    """Load the values of Maden-Wilkinson 2014: means, for a part of the femur."""
     text = files("vastus.sarcopenia").joinpath("reference", "thigh_muscle_to_femur.toml").read_text(encoding="utf-8")
     table = tomllib.loads(text)
     groups = tuple(
@@ -93,10 +93,18 @@ def thigh_reference() -> Reference:
 
 
 def percent_of_expected(key: str, volume_mm3: float, facts: ClinicalFacts) -> float | None:
-    """Volume in percent of what a healthy young adult of that height and mass has (Handsfield 2014), one side.
+    """Compute the volume in percent of that of a healthy young adult of this height and mass (Handsfield 2014).
 
     None without height or mass, and for muscles without a printed line. There is no z-score: the scatter around the
     lines is not at hand.
+
+    Args:
+        key: key of the muscle.
+        volume_mm3: measured volume of one side.
+        facts: height and mass of the person.
+
+    Returns:
+        Percent, or None.
     """
     line = muscle_regression().get(key)
     if line is None or line.basis != PUBLISHED or facts.height_cm is None or facts.weight_kg is None:
@@ -106,7 +114,7 @@ def percent_of_expected(key: str, volume_mm3: float, facts: ClinicalFacts) -> fl
 
 
 def reference_rows(measures: ScanMeasures, facts: ClinicalFacts) -> list[MeasureRow]:
-    """Rows of ``measures.csv``; the same for every scan, with empty values where there is no reference."""
+    """Make rows of ``measures.csv``; the same for every scan, with empty values if there is no reference."""
     return [row for side in SIDES for row in _muscle_rows(measures, side, facts)]
 
 
@@ -134,7 +142,7 @@ def _muscle_rows(measures: ScanMeasures, side: Side, facts: ClinicalFacts) -> li
 
 
 def reference_sentences(ratio: float | None, facts: ClinicalFacts) -> tuple[str, ...]:
-    """What the page and the command say of a person's thigh muscle / femur (both sides), with source and limits.
+    """Describe a person's thigh muscle / femur (both sides) for page and command, with source and limits.
 
     Empty where nothing is known of the person: then nobody asked for a comparison.
     """

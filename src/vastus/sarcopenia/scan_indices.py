@@ -10,7 +10,7 @@ from vastus.sarcopenia.normalisation import FEMUR_RANGE_MM, VolumeIndices, norma
 
 
 def index_rows(measures: ScanMeasures, facts: ClinicalFacts) -> list[MeasureRow]:
-    """Normalised volumes of every structure and group: right, left, and both (the paper's classes have no side).
+    """Normalise the volumes of every structure and group: right, left, and both (no side in the paper's classes).
 
     A volume that the scan cuts, that is absent or a fragment gives empty indices: a part is not comparable between
     people.
@@ -45,7 +45,7 @@ def index_rows(measures: ScanMeasures, facts: ClinicalFacts) -> list[MeasureRow]
 
 
 def _plausible(length_mm: float | None) -> float | None:
-    """A measured length that no adult femur has comes from a wrong label map: then there is no index by it."""
+    """Return a femur length that an adult can have, else None: a wrong label map gives others, and no index."""
     low, high = FEMUR_RANGE_MM
     return length_mm if length_mm is not None and low <= length_mm <= high else None
 

@@ -211,8 +211,8 @@ def _miss(moving: Nodes, fixed: Nodes, shift: Nodes) -> float:
         surface = np.abs(fixed[..., channel]) < STEP_MM / 2
         if surface.any():
             at = base[:, surface] + shift[surface].T / STEP_MM
-            said = map_coordinates(moving[..., channel], at, order=1, mode="nearest")
-            found.append(float(np.abs(said - fixed[..., channel][surface]).mean()))
+            channel_values = map_coordinates(moving[..., channel], at, order=1, mode="nearest")
+            found.append(float(np.abs(channel_values - fixed[..., channel][surface]).mean()))
     return float(np.mean(found))
 
 

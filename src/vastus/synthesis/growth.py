@@ -223,8 +223,8 @@ def fit_offsets(
         crumbs, split = crumbs_and_splits(part.reshape(shape), whole)
         if last or not _close_to_crumbs(crumbs, where, shape, (parts, distances)):
             break
-    wanted = np.isfinite(target_mm3)
-    miss = np.where(wanted, volume / np.where(wanted, target_mm3, 1.0) - 1.0, 0.0)
+    has_target = np.isfinite(target_mm3)
+    miss = np.where(has_target, volume / np.where(has_target, target_mm3, 1.0) - 1.0, 0.0)
     found = Offsets(offset.astype(np.float32), start.slope, start.centre_z_mm)
     return Fit(found, volume, miss, frozenset(split))
 
@@ -246,15 +246,15 @@ def _newton(
     """Offsets and the volumes reached; every part takes its own step, its neighbours answer in the next."""
     voxel = float(np.prod(spacing_mm))
     width = _BAND * float(np.cbrt(voxel)) / UNIT_MM
-    wanted = np.isfinite(target_mm3)
+    has_target = np.isfinite(target_mm3)
     offset = offset_mm.copy()
     step_mm = np.full(len(offset), 2.5)
     before = np.zeros(len(offset))
     counter = _VolumeCounter(candidates, ranks, width)
     for step in range(_STEPS + 1):
         volume, growth = counter.count(offset)
-        miss = np.where(wanted, target_mm3 - volume * voxel, 0.0)
-        if step == _STEPS or (np.abs(miss)[wanted] < _GOOD_ENOUGH * target_mm3[wanted]).all():
+        miss = np.where(has_target, target_mm3 - volume * voxel, 0.0)
+        if step == _STEPS or (np.abs(miss)[has_target] < _GOOD_ENOUGH * target_mm3[has_target]).all():
             break
         # Neighbours that take from each other in turns would swing for ever: a change of direction halves the step.
         step_mm[before * miss < 0] *= 0.5

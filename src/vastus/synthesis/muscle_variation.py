@@ -120,9 +120,9 @@ def with_belly(part: Part, belly: Belly) -> Part:
     voxel = np.array(part.voxel_mm)
     low, high = part.origin_mm, part.origin_mm + voxel * count
     bottom, top = low[2] + _TO_SURFACE_MM, high[2] - _TO_SURFACE_MM
-    wanted = max((top - bottom) + belly.upper_mm - belly.lower_mm, _SHORTEST * (top - bottom))
+    new_length = max((top - bottom) + belly.upper_mm - belly.lower_mm, _SHORTEST * (top - bottom))
     # Where both ends would come too near each other, the upper one yields.
-    factor = np.array([belly.flatness, 1.0 / belly.flatness, wanted / (top - bottom)])
+    factor = np.array([belly.flatness, 1.0 / belly.flatness, new_length / (top - bottom)])
     middle = (low + high) / 2
     origin = middle + (low - middle) * factor
     origin[:2] += belly.aside_mm

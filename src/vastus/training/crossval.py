@@ -57,7 +57,7 @@ def cross_validate(
     from vastus.evaluation.runner import Rater, RunSettings, evaluate
     from vastus.evaluation.table import ScoreSettings
 
-    dataset, notices = require_sound(data)
+    dataset, notices = require_sound(data, tell)
     for notice in notices:
         tell(notice)
     folds = folds_of(data, tuple(c.name for c in dataset.cases), plan.fold_count)
@@ -68,7 +68,7 @@ def cross_validate(
         for number, fold in enumerate(folds):
             sizes = f"{len(fold.training)} cases, {len(fold.validation)} held out"
             tell(f"{name}, fold {number + 1} of {len(folds)}: {sizes}")
-            _one_fold(dataset, plan, number, fold, places=_Places(output, name), options=options)
+            _one_fold(dataset, plan, number, fold, places=_Places(output, name, tell), options=options)
     raters = tuple(Rater(name, output / PREDICTION_FOLDER / name) for name in plan.configs)
     # Both sides of a structure as one, as in the paper: labels without sides can be compared too.
     settings = RunSettings(ScoreSettings(merge_sides=True))
@@ -81,6 +81,7 @@ def cross_validate(
 class _Places:
     output: Path
     network: str
+    tell: Callable[[str], None]
 
     def run(self, fold: int) -> Path:
         return self.output / self.network / f"fold_{fold}"
@@ -104,8 +105,11 @@ def _one_fold(
     if not missing:
         return
     run = places.run(number)
-    folder = open_folder(dataset.folder, plan.configs[places.network], fold=number, cache=places.cache)
     given = plan.initial.get(places.network)
+    known = () if given is None else given.classes
+    folder = open_folder(
+        dataset.folder, plan.configs[places.network], fold=number, cache=places.cache, known=known, tell=places.tell
+    )
     weights = None if given is None else initial_weights(given, folder.settings_of_run)
     train(folder.settings_of_run, folder.training, folder.validation, run, initial_weights=weights, options=options)
     cases = {c.name: c for c in dataset.cases}

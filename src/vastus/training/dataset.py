@@ -11,7 +11,7 @@ may be one of them ("not a muscle, or one of those that nobody drew").
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,17 @@ from vastus.anatomy import BACKGROUND_ID, BY_KEY, STRUCTURES, Side, class_of
 from vastus.errors import MissingInputError, TrainingError, VastusError
 from vastus.io.label_names import value_of
 from vastus.io.labels import read_named_image
-from vastus.io.nnunet_layout import CHANNEL, DATASET_FILE, FILE_ENDING, IGNORE_NAME, IMAGES, LABELS, case_of
+from vastus.io.nnunet_layout import (
+    BACKGROUND_NAME,
+    CHANNEL,
+    DATASET_FILE,
+    FILE_ENDING,
+    IGNORE_NAME,
+    IMAGES,
+    LABELS,
+    MERGED,
+    case_of,
+)
 from vastus.training.losses import IGNORE
 from vastus.volume import Volume
 
@@ -65,10 +75,24 @@ class TrainingSet:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Background and the structures that have a value or a part in one, in the order of the anatomy table."""
+        """Background and the structures that can be learnt here, in the order of the anatomy table.
+
+        They have a value, or a part in a label of structures. One that is only named as what background may be as well
+        ("nobody drew it") is not among them: from this data set alone a network could put it anywhere.
+        """
+        return self.classes_beside(())
+
+    def classes_beside(self, known: tuple[str, ...]) -> tuple[str, ...]:
+        """As ``classes``, with the structures that nobody drew here and that are ``known`` already, from weights."""
         named = {key for key, _ in self.values.values()}
-        named |= {name for label in self.merged.values() for name in label.members}
-        return ("background", *(s.key for s in STRUCTURES if s.key in named))
+        for label in self.merged.values():
+            named |= {name for name in label.members if BACKGROUND_NAME not in label.members or name in known}
+        return (BACKGROUND_NAME, *(s.key for s in STRUCTURES if s.key in named))
+
+    @property
+    def _sets(self) -> tuple[tuple[str, ...], ...]:
+        """The different sets of the merged labels: two labels of one set (left, right) are one to a network."""
+        return tuple(dict.fromkeys(self.merged[value].members for value in sorted(self.merged)))
 
     def lookup(self, classes: tuple[str, ...]) -> NDArray[np.uint8]:
         """Table value -> class id (index in ``classes``); structures that are not in ``classes`` become background.
@@ -78,22 +102,22 @@ class TrainingSet:
         """
         ids = {name: i for i, name in enumerate(classes)}
         table = np.zeros(256, dtype=np.uint8)
-        if set(classes) - set(self.classes):
+        if set(classes) - set(self.classes_beside(classes)):
             table[0] = IGNORE
         for value, (key, _) in self.values.items():
             table[value] = ids.get(key, BACKGROUND_ID)
-        for place, value in enumerate(sorted(self.merged)):
-            table[value] = len(classes) + place
+        for value, label in self.merged.items():
+            table[value] = len(classes) + self._sets.index(label.members)
         if self.ignore_value is not None:
             table[self.ignore_value] = IGNORE
         return table
 
     def merged_classes(self, classes: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-        """List the members of each merged label, in the order of ``lookup``; who is no class is background."""
+        """List the members of each set of merged labels, in the order of ``lookup``; who is no class is background."""
         known = set(classes)
         listed = []
-        for value in sorted(self.merged):
-            names = {name if name in known else "background" for name in self.merged[value].members}
+        for members in self._sets:
+            names = {name if name in known else BACKGROUND_NAME for name in members}
             listed.append(tuple(name for name in classes if name in names))
         return tuple(listed)
 
@@ -127,8 +151,12 @@ def read_dataset(folder: Path) -> TrainingSet:
     return dataset
 
 
-def check_dataset(folder: Path) -> DatasetReport:
+def check_dataset(folder: Path, tell: Callable[[str], None] = lambda _: None) -> DatasetReport:
     """Open every file and list all problems at once: missing pairs, geometry, label values, unreadable scans.
+
+    Args:
+        folder: of the data set.
+        tell: told which scan is looked at.
 
     Raises:
         MissingInputError: no such folder or no case in it.
@@ -136,7 +164,8 @@ def check_dataset(folder: Path) -> DatasetReport:
     dataset, problems = _read(folder)
     notices: list[str] = []
     seen: set[int] = set()
-    for case in dataset.cases:
+    for number, case in enumerate(dataset.cases, start=1):
+        tell(f"checking {number} of {len(dataset.cases)}: {case.name}")
         found, values = _check_case(case, dataset)
         problems += found
         seen |= values
@@ -150,9 +179,9 @@ def check_dataset(folder: Path) -> DatasetReport:
     return DatasetReport(tuple(problems), tuple(notices))
 
 
-def require_sound(folder: Path) -> tuple[TrainingSet, tuple[str, ...]]:
+def require_sound(folder: Path, tell: Callable[[str], None] = lambda _: None) -> tuple[TrainingSet, tuple[str, ...]]:
     """The data set and the notices, or one ``TrainingError`` that lists every problem."""
-    report = check_dataset(folder)
+    report = check_dataset(folder, tell)
     _refuse(list(report.problems), folder)
     return read_dataset(folder), report.notices
 
@@ -219,7 +248,7 @@ def _description(folder: Path, problems: list[str]) -> dict[str, Any]:
 def _merged_names(description: dict[str, Any], problems: list[str]) -> dict[str, tuple[str, ...]]:
     """Read the table ``merged``: name of a label -> keys of the structures that it stands for."""
     merged: dict[str, tuple[str, ...]] = {}
-    for name, members in description.get("merged", {}).items():
+    for name, members in description.get(MERGED, {}).items():
         keys = tuple(members) if isinstance(members, list) else ()
         strange = [key for key in keys if key != "background" and key not in BY_KEY]
         if len(keys) < 2 or strange:
@@ -278,7 +307,7 @@ def _files(folder: Path, ending: str) -> dict[str, Path]:
 def _check_case(case: TrainingCase, dataset: TrainingSet) -> tuple[list[str], set[int]]:
     try:
         _, labels = read_pair(case)
-        said = read_named_image(case.labels).names
+        header_names = read_named_image(case.labels).names
     except VastusError as error:
         return [f"{case.name}: {error.problem}"], set()
     values = {int(v) for v in np.flatnonzero(np.bincount(labels.array.ravel(order="K"), minlength=256))}
@@ -288,13 +317,13 @@ def _check_case(case: TrainingCase, dataset: TrainingSet) -> tuple[list[str], se
     unknown = sorted(values - allowed)
     if unknown:
         return [f"{case.name}: label values without a name: {', '.join(map(str, unknown))}"], values
-    return _contradicted_names(case, dataset, {v: said[v] for v in values if v and v in said}), values
+    return _contradicted_names(case, dataset, {v: header_names[v] for v in values if v and v in header_names}), values
 
 
-def _contradicted_names(case: TrainingCase, dataset: TrainingSet, said: Mapping[int, str]) -> list[str]:
+def _contradicted_names(case: TrainingCase, dataset: TrainingSet, header_names: Mapping[int, str]) -> list[str]:
     """Values whose name in the file's own header is another one than the data set's."""
     problems = []
-    for value, name in said.items():
+    for value, name in header_names.items():
         meant = value_of(name)
         if meant is None or value not in dataset.values:
             continue

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,13 @@ class FolderData:
 
 
 def open_folder(
-    data: Path, config: TrainConfig, *, fold: int | None, cache: Path, keep_classes: bool = False
+    data: Path,
+    config: TrainConfig,
+    *,
+    fold: int | None,
+    cache: Path,
+    known: tuple[str, ...] | None = (),
+    tell: Callable[[str], None] = lambda _: None,
 ) -> FolderData:
     """Check a data set, preprocess what is not in the cache yet, and give the windows of one fold.
 
@@ -61,19 +68,24 @@ def open_folder(
         config: of the run; its classes are kept when they are a choice, and become those of the data set when the run
             names all of the anatomy and the data set does not.
         fold: number in ``splits_final.json``; ``None`` trains on all cases.
-        keep_classes: never change the classes of the run.
         cache: folder for the preprocessed scans (about 2 bytes a voxel for the image and 1 for the labels).
+        known: classes of the weights that the run starts from; they stay where this data set says that its background
+            may be one of them. None: never change the classes of the run.
+        tell: told which scan is checked and prepared.
 
     Raises:
         TrainingError: every problem of the data set, in one message.
         SettingsError: no such fold.
     """
-    dataset, notices = require_sound(data)
+    dataset, notices = require_sound(data, tell)
     chosen = _fold(data, tuple(c.name for c in dataset.cases), fold)
-    if not keep_classes and config.classes == ANATOMY_CLASSES and dataset.classes != config.classes:
-        config = replace(config, classes=dataset.classes)
+    if known is not None and config.classes == ANATOMY_CLASSES:
+        config = replace(config, classes=dataset.classes_beside(known))
     config = replace(config, merged=dataset.merged_classes(config.classes))
-    prepared = {c.name: prepare_case(c, dataset, config, cache) for c in dataset.cases}
+    prepared = {}
+    for number, case in enumerate(dataset.cases, start=1):
+        place = f"preparing {number} of {len(dataset.cases)}: {case.name}"
+        prepared[case.name] = prepare_case(case, dataset, config, cache, partial(tell, place))
     settings = config.settings
     return FolderData(
         FolderSource(tuple(prepared[n] for n in chosen.training), settings, config.seed, augment=True),
@@ -92,8 +104,14 @@ def _fold(data: Path, names: tuple[str, ...], number: int | None) -> Fold:
     return folds[number]
 
 
-def prepare_case(case: TrainingCase, dataset: TrainingSet, config: TrainConfig, cache: Path) -> Path:
-    """Preprocess a case into the cache, unless it is there already; returns its folder.
+def prepare_case(
+    case: TrainingCase,
+    dataset: TrainingSet,
+    config: TrainConfig,
+    cache: Path,
+    on_work: Callable[[], None] = lambda: None,
+) -> Path:
+    """Preprocess a case into the cache, unless it is there already (else ``on_work`` is called); returns its folder.
 
     The folder's name holds a hash of the settings, the classes and the files' sizes and times, so that nothing stale is
     ever used.
@@ -107,7 +125,7 @@ def prepare_case(case: TrainingCase, dataset: TrainingSet, config: TrainConfig, 
     target = cache / f"{case.name}-{hashlib.sha256(described.encode()).hexdigest()[:12]}"
     if target.is_dir():
         return target
-    print(f"preparing {case.name}", file=sys.stderr, flush=True)
+    on_work()
     ensure_folder(cache)
     image, values_map = read_pair(case)
     classes = dataset.lookup(config.classes)[to_ras(values_map).array]

@@ -64,13 +64,16 @@ class Inputs:
     cache: Path
 
 
-def build_sources(settings: TrainConfig, inputs: Inputs, tell: Tell) -> tuple[PatchSource, PatchSource, TrainConfig]:
+def build_sources(
+    settings: TrainConfig, inputs: Inputs, tell: Tell, start: TrainedWeights | None = None
+) -> tuple[PatchSource, PatchSource, TrainConfig]:
     """Open the data.
 
     Args:
         settings: of the run.
         inputs: where the windows come from; a data set or a pool at least.
-        tell: called for what was noticed about the data.
+        tell: called for each scan that is checked and prepared, and for what was noticed about the data.
+        start: weights to start from.
 
     Returns:
         Training windows, validation windows, and the settings with the classes of the data.
@@ -79,9 +82,8 @@ def build_sources(settings: TrainConfig, inputs: Inputs, tell: Tell) -> tuple[Pa
     validation: PatchSource | None = None
     if inputs.data is not None:
         # A pool holds all of the anatomy: beside one, a data set with fewer structures can't set the classes.
-        folder = open_folder(
-            inputs.data, settings, fold=inputs.fold, cache=inputs.cache, keep_classes=inputs.synthetic is not None
-        )
+        known = None if inputs.synthetic is not None else () if start is None else start.classes
+        folder = open_folder(inputs.data, settings, fold=inputs.fold, cache=inputs.cache, known=known, tell=tell)
         for notice in folder.notices:
             tell(notice)
         settings = folder.settings_of_run

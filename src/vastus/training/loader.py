@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vastus.preprocessing import normalise_hu_tensor
+from vastus.priority import lower_priority
 from vastus.training.sources import PatchSource, SyntheticSource
 
 if TYPE_CHECKING:
@@ -99,11 +100,9 @@ def rendered_batches(
 
 
 def _one_thread(worker: int) -> None:
-    import os
-
     import numba
 
     torch.set_num_threads(1)
     numba.set_num_threads(1)
     # The optimiser's step goes first; a worker catches up while the step waits for memory.
-    os.nice(5)
+    lower_priority(5)

@@ -86,8 +86,10 @@ def _with_merged(log_probability: Tensor, target: Tensor, merged: Tensor, dice_w
     by_label = torch.zeros(label_count, classes, dtype=probability.dtype, device=target.device).index_add(
         0, target, probability
     )
-    foreign = torch.cat((1.0 - members, torch.ones(len(merged), len(merged)).to(members)), dim=1)
-    predicted_merged = torch.einsum("sl,lc,sc->s", foreign, by_label, members)
+    foreign = torch.einsum("sl,lc,sc->s", 1.0 - members, by_label[:classes], members)
+    # Where two merged labels share a member, each of them may be it.
+    own = by_label[classes:] * members
+    predicted_merged = foreign + torch.einsum("lc,sc->s", by_label[classes:] - own, members) + own.sum(1)
     predicted = torch.cat((predicted, predicted_merged))
     present = count > 0
     present[0] = False

@@ -92,8 +92,8 @@ def _classes_seen(scan: Volume, segment: Segment, view: ImageVariant) -> Classes
     array = upright.array[::-1] if view.mirror else upright.array
     affine = upright.affine.copy()
     affine[:3, :3] *= view.zoom
-    said = classes_of(segment(Volume(np.ascontiguousarray(array), affine)).array)
-    return np.ascontiguousarray(said[::-1] if view.mirror else said)
+    class_ids = classes_of(segment(Volume(np.ascontiguousarray(array), affine)).array)
+    return np.ascontiguousarray(class_ids[::-1] if view.mirror else class_ids)
 
 
 def settle(classes: Classes, agreement: NDArray[np.float32], least: float) -> Classes:

@@ -35,10 +35,10 @@ def renamed(
     from scipy.ndimage import distance_transform_edt
 
     result = np.full(outlines.shape, IGNORE, np.uint8)
-    inside, told = np.isin(outlines, tuple(among)), np.isin(names, tuple(among))
-    result[inside & told] = names[inside & told]
-    if told.any():
-        distance, nearest = distance_transform_edt(~told, sampling=spacing_mm, return_indices=True)
+    inside, named = np.isin(outlines, tuple(among)), np.isin(names, tuple(among))
+    result[inside & named] = names[inside & named]
+    if named.any():
+        distance, nearest = distance_transform_edt(~named, sampling=spacing_mm, return_indices=True)
         rim = inside & (names == BACKGROUND_ID) & (distance <= RIM_MM)
         result[rim] = names[tuple(axis[rim] for axis in nearest)]
     same = ~inside & ((names == outlines) | (names == BACKGROUND_ID))

@@ -150,8 +150,8 @@ def _fit_rows(source: Tensor, target: Tensor, n_given: int, n_new: int, pairs: l
     for axis in range(source.ndim):
         if source.shape[axis] == n_given and target.shape[axis] == n_new:
             # Rows of new classes come from the fresh network where the shape allows it, else they start at zero.
-            wanted = (*fitted.shape[:axis], n_new, *fitted.shape[axis + 1 :])
-            moved = target.clone() if wanted == tuple(target.shape) else torch.zeros(wanted)
+            new_shape = (*fitted.shape[:axis], n_new, *fitted.shape[axis + 1 :])
+            moved = target.clone() if new_shape == tuple(target.shape) else torch.zeros(new_shape)
             moved.index_copy_(
                 axis,
                 torch.tensor([new for new, _ in pairs], dtype=torch.long),

@@ -254,9 +254,14 @@ def test_changes_of_two_people_join_and_clashes_are_shown(server: Running, open_
     assert last[tuple(place)] == 0
 
 
-def test_a_tool_shows_what_would_change(server: Running, open_viewer: Open) -> None:
+def test_a_tool_shows_what_would_change(discs: Running, open_viewer: Open) -> None:
+    # A muscle with a spike, which smoothing takes off.
+    scan = discs.project.image("discs")
+    spiky = np.zeros(scan.shape, np.uint8)
+    spiky[24:45, 38:59] = spiky[20:24, 47:49] = VASTUS_LATERALIS_RIGHT
+    discs.project.save("discs", Draft(Kind.HUMAN, "anna"), scan.with_array(spiky))
     viewer = open_viewer()
-    viewer.open("ras")
+    viewer.open("discs")
     choose(viewer, "Vastus lateralis")
     viewer.look_at(viewer.middle_of(VASTUS_LATERALIS_RIGHT))
     before = viewer.page.evaluate("[...vastus.scene.map.counts]")
@@ -271,10 +276,12 @@ def test_a_tool_shows_what_would_change(server: Running, open_viewer: Open) -> N
     viewer.page.wait_for_selector("#proposal", state="hidden")
     assert viewer.page.evaluate("[...vastus.scene.map.counts]") == before
     assert viewer.page.evaluate("vastus.scene.map.voxels.some(v => v === 252 || v === 253)") is False
-    assert len(server.project.store.versions("ras")) == 1
+    assert len(discs.project.store.versions("discs")) == 1
     viewer.page.click("[data-server-tool=smooth]")
     viewer.page.click("#accept-proposal")
     viewer.wait_for_version(2)
+    smooth, _ = saved_labels(discs, "discs", 2)
+    assert not smooth[20].any() and (smooth[34, 48] == VASTUS_LATERALIS_RIGHT).all()
 
 
 def test_small_things(server: Running, open_viewer: Open) -> None:

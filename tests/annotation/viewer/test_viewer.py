@@ -310,6 +310,8 @@ def test_tools_of_the_server(server: Running, open_viewer: Open) -> None:
     assert set(np.unique(labels)) == {0, FEMUR_RIGHT}
     assert np.flatnonzero((labels == FEMUR_RIGHT).any(axis=(0, 1))).tolist() == list(range(voxel[2] - 5, voxel[2] + 1))
     # A further stroke to grow. Seeds of background keep their value for the tool, and only for it.
+    # What would change was shown in a slice between: the stroke begins above the filled ones.
+    viewer.look_at(voxel)
     viewer.page.focus("#planes")
     viewer.keys("b", "PageUp", "PageUp", " ")
     choose(viewer, "Background")
@@ -351,10 +353,10 @@ def test_uncertainty_next_case_and_models(server: Running, open_viewer: Open) ->
 def test_who_waits_for_the_network_sees_the_queue_and_can_stop(server: Running, open_viewer: Open) -> None:
     import threading
 
-    from vastus.annotation.models.engine import Kind, Purpose
+    from vastus.annotation.models.engine import Purpose, RequestKind
 
     gate = threading.Event()
-    held = server.project.engine.submit(lambda _load: gate.wait(600), Purpose(Kind.LABEL, "ras", "local"))
+    held = server.project.engine.submit(lambda _load: gate.wait(600), Purpose(RequestKind.LABEL, "ras", "local"))
     viewer = open_viewer()
     viewer.open("new")
     viewer.page.click("#tab-models")

@@ -417,8 +417,10 @@ def _one_structure(
     ]
 
 
-def _answer(project: Project, labels: Volume, said: tuple[str, str, str, float], present: list[int] | None) -> Response:
-    model, extension, output, seconds = said
+def _answer(
+    project: Project, labels: Volume, reply: tuple[str, str, str, float], present: list[int] | None
+) -> Response:
+    model, extension, output, seconds = reply
     names = label_names(present if present is not None else occurring(labels.array))
     params = {"label_names": dict(names), "model": model, "latencies": {"total": seconds}}
     if output == "json":

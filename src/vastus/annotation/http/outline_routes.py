@@ -32,7 +32,7 @@ from vastus.annotation.uploads.receiving import received_file
 from vastus.refinement.outline import Outline, Polyline
 from vastus.refinement.outline_files import outline_text, parse_outline
 from vastus.refinement.outlining import Outlined, Outliner
-from vastus.volume import Volume, from_ras, to_ras
+from vastus.volume import Volume, to_ras
 
 router = APIRouter(prefix="/api/cases/{case_id}", dependencies=[Depends(user_of)], tags=["Outlines"])
 
@@ -114,42 +114,42 @@ async def save_drawn(case_id: str, by: By, labels: UploadFile, about: Annotated[
     if len(about) > _MOST_ABOUT:
         raise TooLargeError("The strokes are too many for one version.", remedy="Save more often.")
     try:
-        said = About.model_validate_json(about)
+        drawing = About.model_validate_json(about)
     except ValidationError as error:
         raise BadRequestError("What is said about the labels is malformed.") from error
-    if said.tag:
-        checked_name(said.tag, "tag")
-    specs = {k: None if one is None else _parsed(one, Side.UNKNOWN) for k, one in said.outlines.items()}
+    if drawing.tag:
+        checked_name(drawing.tag, "tag")
+    specs = {k: None if one is None else _parsed(one, Side.UNKNOWN) for k, one in drawing.outlines.items()}
     by.project.cases.get(case_id)
 
     def work() -> dict[str, Any]:
         with received_file(labels, by.project.layout.temporary) as path:
             sent = read_label_upload(path, grid_of(by.project, case_id))
-        return version_row(_save_drawn(by, case_id, said, specs, sent))
+        return version_row(_save_drawn(by, case_id, drawing, specs, sent))
 
     return await run_in_threadpool(work)
 
 
-def _save_drawn(by: Caller, case_id: str, said: About, specs: dict[int, Outline | None], sent: Volume) -> Version:
+def _save_drawn(by: Caller, case_id: str, drawing: About, specs: dict[int, Outline | None], sent: Volume) -> Version:
     project = by.project
-    parent = None if said.parent is None else project.store.version(case_id, said.parent)
+    parent = None if drawing.parent is None else project.store.version(case_id, drawing.parent)
     current = project.store.current(case_id)
-    note = tidy_note(said.note)
-    if said.merge and parent is None and current is not None and not said.overwrite:
+    note = tidy_note(drawing.note)
+    if drawing.merge and parent is None and current is not None and not drawing.overwrite:
         raise StaleParentError(
             f"{current.author} saved version {current.number} of a case that was empty when you began.",
             remedy="Look at it first; your strokes stay in the browser until you save over it.",
         )
-    if said.merge and parent is not None and current is not None and current.number != parent.number:
-        sent = _merged(project, parent, current, sent, overwrite=said.overwrite)
+    if drawing.merge and parent is not None and current is not None and current.number != parent.number:
+        sent = _merged(project, parent, current, sent, overwrite=drawing.overwrite)
         note = tidy_note(f"{note} (joined with version {current.number})".strip())
     # A slice painted over with the brush keeps its outline: the brush's strokes are kept beside it.
     kept = {} if current is None else project.store.outlines(current)
     drawn = {k: text for k, text in kept.items() if k not in specs}
     drawn |= {k: outline_text(spec) for k, spec in specs.items() if spec is not None}
     painted = [] if current is None else json.loads(project.store.strokes(current))
-    base = current.number if said.merge and current is not None else said.parent
-    draft = Draft(Kind.HUMAN, by.user, base, note, said.tag, drawn, json.dumps([*painted, *said.strokes]))
+    base = current.number if drawing.merge and current is not None else drawing.parent
+    draft = Draft(Kind.HUMAN, by.user, base, note, drawing.tag, drawn, json.dumps([*painted, *drawing.strokes]))
     return project.save(case_id, draft, sent)
 
 
@@ -203,10 +203,12 @@ def _draw(by: Caller, case_id: str, index: int, spec: Outline, parent: int | Non
     drawn = _outlined(project, case_id, index, spec)
     before = project.store.current(case_id) if parent is None else project.store.version(case_id, parent)
     kept = {} if before is None else project.store.outlines(before)
-    labels = np.full(to_ras(scan).array.shape, UNLABELLED, np.uint8)
+    # In the order of the file: a change of order costs seconds for a large scan.
+    array = np.full(scan.shape, UNLABELLED, np.uint8, order="F")
     if before is not None:
-        labels[:] = to_ras(project.label_map(before)).array
-    labels[:, :, index] = values_of(drawn.labels, spec)
+        array = project.label_map(before).array.copy(order="K")
+    labels = Volume(array, scan.affine)
+    to_ras(labels).array[:, :, index] = values_of(drawn.labels, spec)
     draft = Draft(
         Kind.TOOL,
         by.user,
@@ -214,8 +216,7 @@ def _draw(by: Caller, case_id: str, index: int, spec: Outline, parent: int | Non
         f"slice {index} drawn",
         outlines=kept | {index: outline_text(spec)},
     )
-    whole = Volume(from_ras(labels, scan).array, scan.affine)
-    return drawn, project.save(case_id, draft, whole)
+    return drawn, project.save(case_id, draft, labels)
 
 
 class _Outliners:

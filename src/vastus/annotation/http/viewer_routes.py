@@ -109,13 +109,13 @@ _LABEL_BODY = {
 
 @router.post("/cases/{case_id}/versions", status_code=201, openapi_extra=_LABEL_BODY)
 async def save_version(
-    case_id: str, request: Request, user: User, project: CurrentProject, said: Annotated[SaveQuery, Query()]
+    case_id: str, request: Request, user: User, project: CurrentProject, query: Annotated[SaveQuery, Query()]
 ) -> dict[str, Any]:
     """Save a label map (the body: .nii.gz or .nrrd on the voxels of the case) as a new version."""
-    if said.tag:
-        checked_name(said.tag, "tag")
+    if query.tag:
+        checked_name(query.tag, "tag")
     project.cases.get(case_id)
-    draft = Draft(Kind.HUMAN, user, said.parent, tidy_note(said.note), said.tag)
+    draft = Draft(Kind.HUMAN, user, query.parent, tidy_note(query.note), query.tag)
     async with received_body(request, project.layout.temporary) as path:
 
         def take() -> Version:

@@ -66,10 +66,10 @@ class ModelRegistry:
             UnknownItemError: none of that name, or none at all.
         """
         bundles = self.bundles()
-        wanted = name or self._selected_of(bundles)
-        if wanted is None or wanted not in bundles:
+        chosen_name = name or self._selected_of(bundles)
+        if chosen_name is None or chosen_name not in bundles:
             raise UnknownItemError("There is no such model.", remedy="GET /api/models lists them.")
-        return bundles[wanted]
+        return bundles[chosen_name]
 
     def selected(self) -> str | None:
         """Name of the selected model: the chosen one, else the newest."""

@@ -276,10 +276,8 @@ class Trainer:
         """Run a command to its end, keeping its last lines; whether it succeeded."""
         if task.stopping:
             return False
-        # The guard ends the training with the server, even when that is killed.
-        guard = [sys.executable, "-m", "vastus.node.guard", str(os.getpid())]
         process = subprocess.Popen(
-            [*guard, sys.executable, "-m", "vastus", *arguments],
+            _training_command(arguments),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -296,6 +294,17 @@ class Trainer:
             if text := line.replace(str(self._layout.root), "DIR").strip():
                 task.lines.append(text[:500])
         return process.wait() == 0 and not task.stopping
+
+
+def _training_command(arguments: list[str]) -> list[str]:
+    """The command of a training, under a guard that ends it with the server, even when that is killed.
+
+    On Windows a program can't become another one, as the guard does: its training would run on unwatched, and count as
+    done at once. There it runs without.
+    """
+    command = [sys.executable, "-m", "vastus", *arguments]
+    guard = [sys.executable, "-m", "vastus.node.guard", str(os.getpid())]
+    return command if sys.platform == "win32" else [*guard, *command]
 
 
 def run_settings(request: TrainRequest, start: Bundle | None, project: Mapping[str, Any]) -> dict[str, Any]:

@@ -213,14 +213,15 @@ def _holds_dicom(folder: Path, _mtime_ns: int) -> bool:
 
 def _unused_id(name: str, taken: set[str]) -> str:
     try:
-        wanted = name_from(name, "scan")
+        base_id = name_from(name, "scan")
     except BadNameError:
         # Without any usable character: told apart by a hash.
-        wanted = "scan_" + hashlib.sha256(name.encode()).hexdigest()[:8]
-    case_id, number = wanted, 1
-    while case_id in taken:
+        base_id = "scan_" + hashlib.sha256(name.encode()).hexdigest()[:8]
+    case_id, number = base_id, 1
+    folded = {other.casefold() for other in taken}  # on some disks case makes no other folder
+    while case_id.casefold() in folded:
         number += 1
-        case_id = f"{wanted}_{number}"
+        case_id = f"{base_id}_{number}"
     return case_id
 
 

@@ -23,6 +23,7 @@ from vastus.annotation.project.cases import Cases
 from vastus.annotation.project.store import Store
 from vastus.annotation.refusals import UnknownCaseError
 from vastus.errors import VastusError
+from vastus.io.atomic import put_in_place
 from vastus.io.nnunet_layout import FILE_ENDING, SPLITS_FILE, image_path, labels_path, write_description, write_splits
 from vastus.io.nnunet_layout import LABELS as LABEL_MAPS
 
@@ -158,4 +159,4 @@ def _place(source: Path, target: Path) -> None:
             os.link(source, temporary)
         except OSError:
             shutil.copy2(source, temporary)
-        temporary.replace(target)
+        put_in_place(temporary, target)

@@ -216,8 +216,8 @@ class Project:
 
 def label_names(present: list[int]) -> Mapping[str, int]:
     """Names of the values that occur, in the order of the values: 3D Slicer gives the n-th present value the n-th."""
-    wanted = set(present)
-    return {label.name: label.value for label in sorted(LABELS, key=lambda label: label.value) if label.value in wanted}
+    values = set(present)
+    return {label.name: label.value for label in sorted(LABELS, key=lambda label: label.value) if label.value in values}
 
 
 def _folder_lock(layout: Layout) -> FolderLock:

@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import sqlite3
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -261,8 +262,9 @@ class Store:
         temporary = Path(name)
         try:
             write(temporary)
-            temporary.chmod(0o400)
             _flush(temporary)
+            if sys.platform != "win32":  # there a file that is read-only can't be replaced or removed
+                temporary.chmod(0o400)
             with temporary.open("rb") as stream:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
             with self._writing() as connection:
@@ -441,9 +443,10 @@ def _refuse_locked(connection: sqlite3.Connection, case_id: str, holder: str) ->
 
 def _flush(path: Path) -> None:
     """Make a file's content, or a folder's names, survive a power cut."""
-    if os.name == "nt" and path.is_dir():
+    if sys.platform == "win32" and path.is_dir():
         return
-    handle = os.open(path, os.O_RDONLY)
+    # Windows flushes only what is open for writing, Linux takes a folder only for reading.
+    handle = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

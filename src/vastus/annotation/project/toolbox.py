@@ -166,5 +166,5 @@ def corrected_slices(work: ToolWork, axis: int, value: int | None) -> tuple[int,
         changed = np.flatnonzero((work.drawn.array != work.before.array).any(axis=others))
         if len(changed) >= 2:
             return tuple(int(k) for k in changed)
-    wanted = work.drawn.array > 0 if value is None else work.drawn.array == value
-    return tuple(int(k) for k in np.flatnonzero(wanted.any(axis=others)))
+    structure_mask = work.drawn.array > 0 if value is None else work.drawn.array == value
+    return tuple(int(k) for k in np.flatnonzero(structure_mask.any(axis=others)))

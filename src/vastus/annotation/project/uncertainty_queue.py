@@ -159,12 +159,12 @@ class UncertaintyQueue:
         known = self.known(case_id, model)
         return Candidate(case_id) if known is None else Candidate(case_id, known.score, known.features, known.expected)
 
-    def _compute(self, wanted: list[str]) -> None:
+    def _compute(self, case_ids: list[str]) -> None:
         """See to it that these are computed one after another, whatever else the network does in between."""
         with self._guard:
             idle = not self._wanted
-            self._wanted = list(wanted)
-        if idle and wanted:
+            self._wanted = list(case_ids)
+        if idle and case_ids:
             self._next()
 
     def _next(self) -> None:

@@ -348,9 +348,9 @@ def _on_grid(labels: NDArray[np.uint8], affine: NDArray[np.float64], grid: Voxel
     placed = place_on(Volume(labels, affine), target)
     if placed is None:
         shape = " x ".join(str(n) for n in labels.shape)
-        wanted = " x ".join(str(n) for n in grid.shape)
+        case_shape = " x ".join(str(n) for n in grid.shape)
         raise WrongGridError(
-            f"The label map ({shape} voxels) does not lie on the voxels of its case ({wanted}).",
+            f"The label map ({shape} voxels) does not lie on the voxels of its case ({case_shape}).",
             remedy="Resample it onto the scan with nearest neighbours, or check that it belongs to this case.",
         )
     result: NDArray[np.uint8] = placed.array

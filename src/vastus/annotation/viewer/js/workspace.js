@@ -125,8 +125,8 @@ export class Workspace extends EventTarget {
     this.setUnsaved(false);
     this.emit("version");
     this.scene.report();
-    await this.refreshVolumes();
     this.compareDice();
+    this.refreshVolumes(); // the server counts a large scan for seconds: nobody waits for it to look
   }
 
   labelsOf(version) {
@@ -143,13 +143,16 @@ export class Workspace extends EventTarget {
       this.emit("volumes");
       return;
     }
-    const { version } = this.version;
+    const { id } = this.case;
+    const shown = this.version;
+    const over = () => this.version !== shown || this.case?.id !== id;
     this.emit("volumes");
     try {
-      const volumes = await this.api.volumes(this.case.id, version);
-      if (this.version?.version !== version) return;
+      const volumes = await this.api.volumes(id, shown.version);
+      if (over()) return;
       this.volumes = volumes;
     } catch (error) {
+      if (over()) return;
       say(`The volumes could not be computed: ${error.message}`, "error");
     }
     this.emit("volumes");
