@@ -42,7 +42,7 @@ def import_labels(
     if list_tables:
         for table in table_names():
             origin = origins()[table.split("-")[0]]
-            typer.echo(f"{table:<28}{len(shipped_names(table)):>4} names   {origin['source']}")
+            typer.echo(f"{table:<30}{len(shipped_names(table)):>4} names   {origin['source']}")
         return
     if not sources or output is None:
         raise SettingsError("Which labels, and where to?", remedy="vastus import-labels LABELS --images CTS -o FOLDER")
