@@ -75,7 +75,9 @@ def train(folder: Path) -> None:
     """From names in ``dataset.json`` to the class ids of a training window."""
     import numpy as np
 
-    from vastus.synthesis.dataset import _description, write_image
+    from vastus.anatomy import LABELS, Side
+    from vastus.io.nnunet_layout import write_description
+    from vastus.synthesis.dataset import write_image
     from vastus.synthesis.phantom import make_phantom
     from vastus.training.config import ANATOMY_CLASSES, TrainConfig
     from vastus.training.dataset import read_dataset
@@ -87,7 +89,8 @@ def train(folder: Path) -> None:
         (folder / "data" / name).mkdir(parents=True)
     write_image(scan.ct, folder / "data" / "imagesTr" / "one_0000.nii.gz")
     write_image(scan.labels, folder / "data" / "labelsTr" / "one.nii.gz")
-    (folder / "data" / "dataset.json").write_text(json.dumps(_description(1)))
+    values = {label.name: label.value for label in LABELS if label.side is not Side.UNKNOWN}
+    write_description(folder / "data", values, 1)
     dataset = read_dataset(folder / "data")
     assert dataset.lookup(ANATOMY_CLASSES)[[RIGHT, LEFT]].tolist() == [CLASS_ID, CLASS_ID]
     cached = prepare_case(dataset.cases[0], dataset, TrainConfig(steps=1), folder / "cache")

@@ -28,6 +28,7 @@ def sandbox_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     - ``first/``, ``second/``: ``scan.nii.gz``, ``labels.nii.gz``, ``volumes.csv`` of each
     - ``reference.nii.gz``, ``prediction.nii.gz``: label maps to compare, the predicted one a voxel off
     - ``references/``, ``predictions/``, ``unetr/``, ``unet/``: the same for three scans, ``unet/`` two voxels off
+    - ``anna/``, ``bert/``, ``cleo/``, ``dora/``: the same of four readers
     - ``volumes.csv``, ``clinical.csv``: a simulated cohort
     """
     folder = tmp_path_factory.mktemp("sandbox")
@@ -86,10 +87,23 @@ def _measure(subject: str, scan: LabelledScan) -> list[VolumeRow]:
     return rows
 
 
+_VOXELS_OFF = {
+    "references": 0,
+    "predictions": 1,
+    "unetr": 1,
+    "unet": 2,
+    "anna": 0,
+    "bert": 1,
+    "cleo": 1,
+    "dora": 2,
+}
+"""Folder -> voxels by which its label maps are moved."""
+
+
 def _save_label_maps_to_compare(folder: Path) -> None:
     for number, height in enumerate((480.0, 540.0, 610.0), start=1):
         reference = make_phantom((5.0, 5.0, 10.0), z_range_mm=(-20.0, height)).labels
-        for name, voxels in {"references": 0, "predictions": 1, "unetr": 1, "unet": 2}.items():
+        for name, voxels in _VOXELS_OFF.items():
             (folder / name).mkdir(exist_ok=True)
             moved = reference.with_array(np.roll(reference.array, voxels, axis=1))
             write_labels(moved, folder / name / f"case{number}.nii.gz")
