@@ -20,7 +20,7 @@ from vastus.display_windows import FAT_AND_MUSCLE, MUSCLE, SOFT_TISSUE
 from vastus.io.atomic import write_text
 from vastus.io.csv_tables import VolumeRow
 from vastus.report.lines import Block, Line, set_out
-from vastus.report.palette import SAFE_COLOURS, safe_colour_table
+from vastus.report.palette import safe_colour, safe_colour_table
 from vastus.report.pictures import (
     GreyStretch,
     Picture,
@@ -220,7 +220,7 @@ def render_page(
         legs=legs,
         muscles=muscles,
         group_colours=_style({s: s.colour for s in STRUCTURES}),
-        safe_colours=_style({s: SAFE_COLOURS[s.key] for s in STRUCTURES}),
+        safe_colours=_style({s: safe_colour(s) for s in STRUCTURES}),
         layer=layer,
         about=_as_data(_about(layer, rows)),
         layer_labels=base64.b64encode(layer.labels).decode("ascii"),
@@ -253,7 +253,7 @@ def _about(layer: SliceLayer, rows: Iterable[VolumeRow]) -> dict[str, Any]:
                 "name": name_of(value),
                 "class": label.structure.class_id,
                 "colour": label.structure.colour,
-                "safe": SAFE_COLOURS[label.structure.key],
+                "safe": safe_colour(label.structure),
                 "said": _said(measured.get(value)),
             }
             for value, label in BY_VALUE.items()

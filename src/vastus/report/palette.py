@@ -11,9 +11,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import CLASS_COUNT, STRUCTURES
+from vastus.anatomy import CLASS_COUNT, STRUCTURES, Structure
 
-SAFE_COLOURS: Final[dict[str, tuple[int, int, int]]] = {
+Colour = tuple[int, int, int]
+
+SAFE_COLOURS: Final[dict[str, Colour]] = {
     "sartorius": (164, 137, 47),
     "rectus_femoris": (198, 195, 148),
     "vastus_lateralis": (149, 99, 125),
@@ -46,9 +48,14 @@ SAFE_COLOURS: Final[dict[str, tuple[int, int, int]]] = {
 }
 
 
+def safe_colour(structure: Structure) -> Colour:
+    """Give the colour for colour-blind readers; a structure for which the tool chose none yet keeps its usual one."""
+    return SAFE_COLOURS.get(structure.key, structure.colour)
+
+
 def safe_colour_table() -> NDArray[np.uint8]:
-    """Colour of each class id, shape (30, 3); background black."""
+    """Colour of each class id, shape (classes, 3); background black."""
     colours = np.zeros((CLASS_COUNT, 3), dtype=np.uint8)
     for structure in STRUCTURES:
-        colours[structure.class_id] = SAFE_COLOURS[structure.key]
+        colours[structure.class_id] = safe_colour(structure)
     return colours
