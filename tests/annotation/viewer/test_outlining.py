@@ -72,6 +72,9 @@ def draw_two(viewer: Viewer) -> None:
     choose(viewer, "Femur")
     viewer.page.check("#side-right", force=True)
     viewer.keys("d")
+    # The bar of the tool moves the planes: a click must not come before they have found their place.
+    viewer.page.wait_for_selector("label:has([name=outline-pen])", state="visible")
+    viewer.drawn()
     viewer.click_voxel(inside(FEMUR_RIGHT))
     answered(viewer)
     choose(viewer, "Vastus lateralis")
