@@ -34,7 +34,7 @@ FAT_AND_MUSCLE: Final = DisplayWindow("Fat and muscle", -150.0, 110.0)
 FAT: Final = DisplayWindow("Fat", -200.0, 0.0)
 BONE: Final = DisplayWindow("Bone", -300.0, 1300.0)
 
-ON_THE_PAGE: Final = (SOFT_TISSUE, MUSCLE, FAT_AND_MUSCLE)
-"""The page of a scan; the pictures of findings take the first."""
+CHOICES_ON_THE_PAGE: Final = {"muscle": MUSCLE, "fat": FAT_AND_MUSCLE}
+"""The page of a scan, by its own keys, beside the one of soft tissue with which it begins."""
 IN_THE_VIEWER: Final = {"soft": SOFT_TISSUE, "muscle": MUSCLE_DETAIL, "fat": FAT, "bone": BONE}
 """The annotation viewer, by its own keys; it begins with the first."""

@@ -8,7 +8,6 @@ import socket
 import sqlite3
 import ssl
 import stat
-import subprocess
 import sys
 import threading
 import time
@@ -22,6 +21,7 @@ from pathlib import Path
 import pydicom
 import pytest
 
+from certificates import make_authority
 from node_parts import note_of, running_destination, send, small_series, stub_command
 from orthanc_server import free_port
 from vastus.dicom.pacs_address import parse_address
@@ -221,29 +221,8 @@ def test_what_was_kept_long_enough_is_deleted(config: NodeConfig, tmp_path: Path
 
 
 def test_tls_lets_in_only_known_certificates(config: NodeConfig, tmp_path: Path) -> None:
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
     for name in ("server", "client", "stranger"):
-        subprocess.run(
-            [
-                "openssl",
-                "req",
-                "-x509",
-                "-newkey",
-                "rsa:2048",
-                "-nodes",
-                "-days",
-                "2",
-                "-subj",
-                f"/CN={name}",
-                "-keyout",
-                tmp_path / f"{name}.key",
-                "-out",
-                tmp_path / f"{name}.pem",
-            ],
-            check=True,
-            capture_output=True,
-        )
+        make_authority(tmp_path, name)
     datasets = small_series(tmp_path / "a", 3)
     tls = TlsFiles(tmp_path / "server.pem", tmp_path / "server.key", tmp_path / "client.pem")
 

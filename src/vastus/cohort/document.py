@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from docx.document import Document
 
 DOCUMENT_FILE: Final = "tables.docx"
-REMEDY: Final = "pip install 'vastus[documents]'"
 _EPOCH = datetime.datetime(2000, 1, 1)
 _POINTS = 8
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 SUFFIXES = (".svg", ".pdf", ".png")
 PNG_DPI = 300
 _MM = 1 / 25.4
+_BARS: dict[str, Any] = {"ms": 3, "lw": 0, "elinewidth": 0.8}
+"""A point with its interval."""
 _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["Arial", "Helvetica", "Liberation Sans", "DejaVu Sans"],
@@ -168,17 +170,8 @@ def change_figure(summary: pd.DataFrame) -> Figure:
             colour, marker, label = markers[side]
             # One person has no interval: the point stands alone.
             error = stats.t.ppf(0.975, (rows["n"] - 1).clip(lower=1)) * rows["sd_percent"] / np.sqrt(rows["n"])
-            axes.errorbar(
-                rows["change_percent"],
-                np.arange(len(order)) + offset,
-                xerr=error,
-                fmt=marker,
-                ms=3,
-                lw=0,
-                elinewidth=0.8,
-                color=colour,
-                label=label,
-            )
+            heights = np.arange(len(order)) + offset
+            axes.errorbar(rows["change_percent"], heights, xerr=error, fmt=marker, color=colour, label=label, **_BARS)
         axes.axvline(0, color="#999999", lw=0.6)
         axes.set_yticks(range(len(order)), [feature_label(k) for k in order])
         axes.invert_yaxis()
@@ -202,17 +195,8 @@ def interval_figure(correlations: pd.DataFrame) -> Figure:
             rows = table.loc[name].reindex(features)
             r = rows["r"].to_numpy(dtype=float)
             reach = np.array([r - rows["ci_low"].to_numpy(dtype=float), rows["ci_high"].to_numpy(dtype=float) - r])
-            axes.errorbar(
-                r,
-                np.arange(len(features)) + offset,
-                xerr=reach,
-                fmt=marker,
-                ms=3,
-                lw=0,
-                elinewidth=0.8,
-                color=colour,
-                label=f"{name}: {_counts(correlations, name)}",
-            )
+            heights, label = np.arange(len(features)) + offset, f"{name}: {_counts(correlations, name)}"
+            axes.errorbar(r, heights, xerr=reach, fmt=marker, color=colour, label=label, **_BARS)
         axes.axvline(0, color="#999999", lw=0.6)
         axes.axhline(len(MUSCLES) - 0.5, color="#222222", lw=0.6)
         axes.set_yticks(range(len(features)), [feature_label(f) for f in features])

@@ -209,11 +209,6 @@ def reject(output: Path, finding_id: str, *, who: str = "") -> None:
     _decide(output, finding_id, Decision.REJECTED, who)
 
 
-def reopen(output: Path, finding_id: str, *, who: str = "") -> None:
-    """Take a decision back (the label file is not touched)."""
-    _decide(output, finding_id, Decision.OPEN, who)
-
-
 def picture_path(output: Path, finding_id: str) -> Path:
     """Where the picture of a finding lies. Raises MissingInputError for a name that is none."""
     return output / PICTURES / f"{_checked(finding_id, output)}.png"

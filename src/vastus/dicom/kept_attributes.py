@@ -86,7 +86,6 @@ ENUMERATED: Final[Mapping[str, frozenset[str]]] = {
 _TEXT: Final = re.compile(r"[\x20-\x7e]{0,64}")
 _CODE_STRING: Final = re.compile(r"[A-Z0-9_ ]{0,16}")
 _NUMBER: Final = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
-_CODES: Final = frozenset({"CodeValue", "CodingSchemeDesignator"})
 
 
 @cache

@@ -26,7 +26,6 @@ _FEMUR: Final = BY_KEY["femur"].class_id
 _HEIGHT: Final = np.array([np.nan, *(np.nan if s.height_mm is None else s.height_mm for s in STRUCTURES)])
 _FEMUR_HEIGHT_MM: Final = 250.0
 _BONE: Final = np.array([False, *(not s.is_muscle for s in STRUCTURES)])
-_OTHER_ROW: Final = np.concatenate([np.arange(_N) + _N, np.arange(_N), np.arange(_N) + 2 * _N])
 
 USUAL: Final = (
     "share_of_side",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vastus.anatomy import BY_ID, BY_KEY, BY_VALUE, MUSCLES, STRUCTURES, Group, Structure, structures_of
-from vastus.display_windows import FAT_AND_MUSCLE, MUSCLE, SOFT_TISSUE
+from vastus.display_windows import CHOICES_ON_THE_PAGE, SOFT_TISSUE
 from vastus.io.atomic import write_text
 from vastus.io.csv_tables import VolumeRow
 from vastus.report.lines import Block, Line, set_out
@@ -138,10 +138,7 @@ class _Found:
     fragments: int
 
 
-_WINDOWS = (
-    _Window("muscle", "Muscle", narrower(MUSCLE.hu)),
-    _Window("fat", "Fat and muscle", narrower(FAT_AND_MUSCLE.hu)),
-)
+_WINDOWS = tuple(_Window(key, window.title, narrower(window.hu)) for key, window in CHOICES_ON_THE_PAGE.items())
 
 
 def write_page(
