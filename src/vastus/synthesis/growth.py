@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,9 +117,16 @@ class Offsets:
     centre_z_mm: NDArray[np.float32]
 
 
-def _placed(packed: Packed, node_map: NodeMap, grid: Grid) -> tuple[NDArray[Any], ...]:
-    """What the kernels need to know of the parts, of how they are bent, and of where the voxels lie."""
-    return (
+def nearest_parts(
+    packed: Packed, node_map: NodeMap, grid: Grid, slope: Offsets
+) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
+    """The few parts next to every voxel, with their distances (slope applied, offsets not).
+
+    Returns:
+        part numbers and distances in ``UNIT_MM``, both (X, Y, Z, CANDIDATES); ``NO_PART`` where there are fewer. A
+        voxel inside a fixed part has only that one.
+    """
+    return find_nearest(
         packed.values,
         packed.starts,
         packed.shapes,
@@ -133,20 +139,6 @@ def _placed(packed: Packed, node_map: NodeMap, grid: Grid) -> tuple[NDArray[Any]
         grid.origin_mm.astype(np.float32),
         np.array(grid.spacing_mm, np.float32),
         np.array(grid.shape),
-    )
-
-
-def nearest_parts(
-    packed: Packed, node_map: NodeMap, grid: Grid, slope: Offsets
-) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
-    """The few parts next to every voxel, with their distances (slope applied, offsets not).
-
-    Returns:
-        part numbers and distances in ``UNIT_MM``, both (X, Y, Z, CANDIDATES); ``NO_PART`` where there are fewer. A
-        voxel inside a fixed part has only that one.
-    """
-    return find_nearest(
-        *_placed(packed, node_map, grid),
         slope.slope,
         slope.centre_z_mm,
     )
@@ -161,7 +153,18 @@ def paint(
         part number (``NO_PART``: none) and its depth: distance minus offset in ``UNIT_MM``, negative inside.
     """
     return paint_winners(
-        *_placed(packed, node_map, grid),
+        packed.values,
+        packed.starts,
+        packed.shapes,
+        packed.origins,
+        packed.voxels,
+        packed.ranks,
+        node_map.source_mm,
+        node_map.stretch,
+        node_map.origin_mm.astype(np.float32),
+        grid.origin_mm.astype(np.float32),
+        np.array(grid.spacing_mm, np.float32),
+        np.array(grid.shape),
         offsets.middle_mm,
         offsets.slope,
         offsets.centre_z_mm,
