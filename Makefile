@@ -13,7 +13,7 @@ $(VENV)/core: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/test: $(VENV)/core
-	$(BIN)/python -m pip install --quiet -e '.[train,dicom,batch,annotate,test,docs]'
+	$(BIN)/python -m pip install --quiet -e '.[train,dicom,batch,annotate,documents,test,docs]'
 	@touch $@
 
 $(VENV)/lint: $(VENV)/test
