@@ -1,0 +1,120 @@
+"""New strokes join the open set: the mask is drawn from them, tables follow, old slices stay."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vastus.anatomy import UNLABELLED, ThighLevel
+from vastus.datasets.building import BuildOptions, build_dataset
+from vastus.datasets.layout import read_open_set
+from vastus.io.labels import read_labels
+from vastus.refinement.outline import Outline, Strokes
+from vastus.refinement.outline_files import write_outline
+from vastus.synthesis.dataset import write_image
+from vastus.volume import Volume, to_ras
+
+TOOLS = Path(__file__).parents[2] / "tools"
+LPS = np.array([[-1.0, 0, 0, 60], [0, -1.0, 0, 50], [0, 0, 3.0, 0], [0, 0, 0, 1]])
+
+
+def ct(seed: int) -> Volume:
+    hu = np.full((60, 50, 5), -1000, np.int16)
+    hu[3:57, 3:47] = -100
+    hu[10:27, 10:35] = 55
+    hu[30:50, 10:35] = 48
+    return Volume((hu + np.random.default_rng(seed).normal(0, 8, hu.shape)).astype(np.int16), LPS)
+
+
+def run(tool: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    call = [sys.executable, str(TOOLS / tool), *map(str, arguments)]
+    return subprocess.run(call, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with CTs (``ct``) and a set (``set``) of a training and a test scan, one slice each."""
+    folder = tmp_path_factory.mktemp("extend")
+    short = {"S": {"sa": "40,20 40,30", "gr": "20,20 20,30"}}
+    for number, scan in enumerate(("STS_001", "STS_004")):
+        (folder / "ct").mkdir(exist_ok=True)
+        write_image(ct(number), folder / "ct" / f"{scan}_CT.nii.gz")
+        (folder / "one" / scan).mkdir(parents=True)
+        (folder / "one" / scan / "k001.json").write_text(json.dumps(short))
+    tumour = np.zeros((60, 50, 5), np.uint8)
+    tumour[20:24, 20:24, 2] = 1
+    write_image(Volume(tumour, LPS), folder / "ct" / "STS_001_GTV_mask.nii.gz")
+    (folder / "sides.tsv").write_text("id\tregion\nSTS_001\tL mid thigh\nSTS_004\tR knee\n")
+    (folder / "masks").mkdir()
+    arguments = (
+        "--first",
+        folder / "one",
+        folder / "masks",
+        "--images",
+        folder / "ct",
+        "--sides",
+        folder / "sides.tsv",
+    )
+    done = run("pack_real_thigh.py", *arguments, "-o", folder / "set")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def drawn(scan: Path, *slices: int) -> None:
+    scan.mkdir(parents=True)
+    strokes = (
+        Strokes("sartorius", (((40.0, 20.0), (40.0, 30.0)),)),
+        Strokes("adductor_longus", (((20.0, 20.0), (20.0, 30.0)),), 2),
+    )
+    for k in slices:
+        write_outline(Outline(strokes, start="neighbour"), scan / f"k{k:03d}.json")
+
+
+def test_new_slices_join_and_old_ones_stay(packed: Path) -> None:
+    before = to_ras(read_labels(packed / "set" / "labels" / "STS_001.nii.gz", partly=True)).array
+    drawn(packed / "new" / "STS_001", 1, 2)
+    (packed / "new" / "STS_001" / "k003.json").write_text("{ half done")
+    done = run(
+        "extend_real_thigh.py",
+        packed / "new",
+        "--images",
+        packed / "ct",
+        "--reader",
+        "vision model D",
+        "--set",
+        packed / "set",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "k001: drawn already" in done.stdout and "k003: LEFT OUT" in done.stdout
+    source = read_open_set(packed / "set")
+    assert [(s.scan, s.slice) for s in source.slices] == [("STS_001", 1), ("STS_001", 2), ("STS_004", 1)]
+    row = source.slices[1]
+    assert (row.structures, row.unsure) == (("sartorius", "adductor_longus"), (("adductor_longus", 2),))
+    assert (row.reader, row.start, row.side, row.level) == ("vision model D", "neighbour", "left", ThighLevel.MIDDLE)
+    after = to_ras(read_labels(source.labels("STS_001"), partly=True)).array
+    assert np.array_equal(after[:, :, [0, 1, 3, 4]], before[:, :, [0, 1, 3, 4]])
+    assert (before[:, :, 2] == UNLABELLED).all() and not (after[:, :, 2] == UNLABELLED).all()
+    assert (after[36:40, 26:30, 2] == UNLABELLED).all()  # the tumour, in RAS order
+    assert "| Adductor longus | 1 | 0 | 1 |" in (packed / "set" / "README.md").read_text(encoding="utf-8")
+    built = build_dataset(source, packed / "ct", packed / "out", BuildOptions(redraw=True))
+    assert built.scans == ("STS_001",)
+
+
+def test_a_test_scan_is_refused(packed: Path) -> None:
+    drawn(packed / "forbidden" / "STS_004", 2)
+    before = (packed / "set" / "labels" / "STS_004.nii.gz").read_bytes()
+    done = run(
+        "extend_real_thigh.py",
+        packed / "forbidden",
+        "--images",
+        packed / "ct",
+        "--reader",
+        "D",
+        "--set",
+        packed / "set",
+    )
+    assert done.returncode != 0 and "test scan" in done.stderr
+    assert (packed / "set" / "labels" / "STS_004.nii.gz").read_bytes() == before
