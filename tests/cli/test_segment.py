@@ -313,3 +313,25 @@ def test_a_person_goes_with_one_scan_and_is_checked_first(tmp_path: Path) -> Non
         found = CliRunner().invoke(app, ["segment", *map(str, arguments), "-o", str(tmp_path / "out")])
         assert isinstance(found.exception, VastusError) and said in str(found.exception)
     assert not (tmp_path / "out").exists()
+
+
+def test_only_the_pages_of_this_call_are_printed_and_named(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vastus.report import pdf
+
+    monkeypatch.setattr(pdf, "require_printer", lambda: None)
+    monkeypatch.setattr(pdf, "print_page", lambda page, target: target.write_bytes(page.name.encode()))
+    for name in ("a", "b"):
+        _write_scan(tmp_path / f"{name}.nii.gz")
+    older = tmp_path / "out" / "older"
+    older.mkdir(parents=True)
+    (older / "report.html").write_text("of another day")
+    scans = (tmp_path / "a.nii.gz", tmp_path / "b.nii.gz")
+    result = CliRunner().invoke(
+        app, [*map(str, ["segment", *scans, "-o", tmp_path / "out", "--weights", weights]), "--pdf"]
+    )
+    assert result.exit_code == 0, result.output
+    assert sorted(p.parent.name for p in (tmp_path / "out").rglob("report.pdf")) == ["a", "b"]
+    said = [line for line in result.stderr.splitlines() if line.startswith("printed: ")]
+    assert [Path(line.removeprefix("printed: ")).parent.name for line in said] == ["a", "b"]

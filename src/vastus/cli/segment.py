@@ -114,15 +114,24 @@ def segment(
 
 @contextmanager
 def _pages_printed(output: Path, *, as_pdf: bool) -> Iterator[None]:
-    """Print the pages of all finished scans at the end, also if another scan failed."""
+    """Print the pages that this call made, at the end, also if another scan failed; older pages stay as they are."""
+    before = _pages(output) if as_pdf else {}
     try:
         yield
     finally:
         if as_pdf:
             from vastus.report.pdf import print_page
 
-            for page in sorted([*output.glob("report.html"), *output.glob("*/report.html")]):
-                print_page(page, page.with_suffix(".pdf"))
+            for page, written in sorted(_pages(output).items()):
+                if before.get(page) != written:
+                    print_page(page, page.with_suffix(".pdf"))
+                    typer.echo(f"printed: {page.with_suffix('.pdf')}", err=True)
+
+
+def _pages(output: Path) -> dict[Path, int]:
+    """Find the pages in a folder of results and when each was written (ns)."""
+    found = (*output.glob("report.html"), *output.glob("*/report.html"))
+    return {page: page.stat().st_mtime_ns for page in found}
 
 
 def _facts(
