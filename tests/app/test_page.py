@@ -162,3 +162,23 @@ def test_every_control_has_a_name_that_begins_with_what_is_written_on_it(
     assert [
         c for c in controls if c["shown"] and c["label"] and c["shown"] != "✕" and not c["label"].startswith(c["shown"])
     ] == []
+
+
+@pytest.mark.parametrize("width", [390, 1366])
+def test_nothing_to_find_for_axe(running: RunningApp, open_page: Callable[[int], Any], scan: Path, width: int) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+
+    def findings() -> list[tuple[str, str]]:
+        found = axe.Axe().run(page).response["violations"]
+        return [(one["id"], str(one["nodes"][0]["target"])) for one in found]
+
+    running.add(scan)
+    running.done()
+    page = open_page(width)
+    page.wait_for_selector("#list li")
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert findings() == []
+    page.click("text=Person and sarcopenia")
+    page.wait_for_selector("dialog[open] table")
+    assert findings() == []
