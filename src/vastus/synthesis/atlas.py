@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +85,18 @@ class Landmarks:
     def leg_mm(self) -> float:
         """From the knee joint to the middle of the femoral head, mean of the sides."""
         return float(np.mean([self.head_mm[s][2] - self.knee_mm[s][2] for s in SIDES]))
+
+
+class Anatomy(Protocol):
+    """What is needed of a person to be matched: an ``Atlas`` has it."""
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The structures."""
+
+    @property
+    def landmarks(self) -> Landmarks:
+        """Hips and knees."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -35,8 +35,8 @@ Points = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Bent:
-    """The backward map of a person between: where person A has the nodes of the new frame.
+class Bent:
+    """The backward map of a new person: where person A has the nodes of the new frame.
 
     Attributes:
         source_mm: (X, Y, Z, 3) in A's own frame.
@@ -69,12 +69,19 @@ def person_between(a: Atlas, b: Atlas, match: Correspondence, share: float) -> A
     bent = _bend(match, share)
     marks = _landmarks(a, b, match, share)
     parts = [_moved(part, match, bent, share) for part in a.parts if not part.procedural]
-    parts = list(_cut_anew(parts, marks))
+    parts = list(cut_anew(parts, marks))
     skin, origin = _skin(a, match.a, bent)
     return add_procedural(a.person, parts, marks, skin, origin)
 
 
-def _bend(match: Correspondence, share: float) -> _Bent:
+def bent_onto(a: Atlas, match: Correspondence) -> tuple[list[Part], tuple[NDArray[np.bool_], NDArray[np.float64]], Bent]:
+    """All measured parts of ``a`` on their places in ``b`` of the match; its skin (mask and origin); and the map."""
+    bent = _bend(match, 1.0)
+    parts = [_moved(part, match, bent, 1.0) for part in a.parts if not part.procedural]
+    return parts, _skin(a, match.a, bent), bent
+
+
+def _bend(match: Correspondence, share: float) -> Bent:
     low = match.origin_mm.copy()
     low[2] = min(low[2], -_SHANK_MM)
     high = match.origin_mm + STEP_MM * np.array(match.shift_mm.shape[:3])
@@ -86,7 +93,7 @@ def _bend(match: Correspondence, share: float) -> _Bent:
     in_a = (y + match.shift_at(y)).reshape(*shape, 3)
     if smallest_stretch(in_a - points.reshape(*shape, 3)) <= 0:
         raise GeometryError(f"The person at {share} folds.", remedy="Their anatomy must be of the same kind.")
-    return _Bent(match.a.to_person(in_a), low)
+    return Bent(match.a.to_person(in_a), low)
 
 
 def _solve(points: Points, match: Correspondence, part_of_shift: float) -> Points:
@@ -125,29 +132,29 @@ def _landmarks(a: Atlas, b: Atlas, match: Correspondence, share: float) -> Landm
     return Landmarks(head, knee, float(crest), float(np.mean([h[0] for h in head.values()])))
 
 
-def _grid_around(points: NDArray[np.float64], margin_mm: float) -> Grid:
+def grid_around(points: NDArray[np.float64], margin_mm: float) -> Grid:
     low = np.floor((points.min(axis=0) - margin_mm) / VOXEL_MM) * VOXEL_MM
     n_x, n_y, n_z = (int(n) for n in np.ceil((points.max(axis=0) + margin_mm - low) / VOXEL_MM) + 1)
     return Grid(low, (VOXEL_MM,) * 3, (n_x, n_y, n_z))
 
 
-def _moved(part: Part, match: Correspondence, bent: _Bent, share: float) -> Part:
+def _moved(part: Part, match: Correspondence, bent: Bent, share: float) -> Part:
     """A part where its surface has gone."""
     near = np.argwhere(np.abs(part.distance[::2, ::2, ::2]) * UNIT_MM < 2.0 * VOXEL_MM) * 2
-    grid = _grid_around(_forward(part.origin_mm + np.array(part.voxel_mm) * near, match, share), 3 * VOXEL_MM)
+    grid = grid_around(_forward(part.origin_mm + np.array(part.voxel_mm) * near, match, share), 3 * VOXEL_MM)
     at = (bent.sources(grid) - part.origin_mm[:, None, None, None].astype(np.float32)) / np.float32(VOXEL_MM)
     distance = map_coordinates(part.distance.astype(np.float32), at, order=1, mode="constant", cval=127.0)
     return part_from_mask(part.name, part.tissue, part.side, distance < 0, grid.origin_mm, procedural=False)
 
 
-def _cut_anew(parts: list[Part], marks: Landmarks) -> Iterator[Part]:
+def cut_anew(parts: list[Part], marks: Landmarks) -> Iterator[Part]:
     """Iliopsoas below the top of the femoral head, psoas and iliacus above it: bent cuts are made level again."""
     cut = float(np.mean([h[2] for h in marks.head_mm.values()])) + FEMORAL_HEAD_RADIUS_MM
     yield from (part for part in parts if part.name not in _ILIOPSOAS)
     for side in SIDES:
         own = {part.name: part for part in parts if part.name in _ILIOPSOAS and part.side is side}
         ends = [p.origin_mm + VOXEL_MM * np.array(end) for p in own.values() for end in ((0, 0, 0), p.distance.shape)]
-        grid = _grid_around(np.array(ends), 0.0)
+        grid = grid_around(np.array(ends), 0.0)
         inside = {name: _inside(part, grid) for name, part in own.items()}
         whole = np.logical_or.reduce(list(inside.values()))
         above = grid.origin_mm[2] + VOXEL_MM * np.arange(grid.shape[2]) >= cut
@@ -176,7 +183,7 @@ def _inside(part: Part, grid: Grid) -> NDArray[np.bool_]:
     return np.asarray(_distance(part, grid) < 0)
 
 
-def _skin(a: Atlas, frame: CommonFrame, bent: _Bent) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+def _skin(a: Atlas, frame: CommonFrame, bent: Bent) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """What lies under A's skin, bent; voxels of ``VOXEL_MM``."""
     low = bent.origin_mm
     bottom, top = (

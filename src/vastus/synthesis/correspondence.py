@@ -8,15 +8,16 @@ then for what is near.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
 
-from vastus.anatomy import Side
+from vastus.anatomy import SIDES, Side
 from vastus.errors import GeometryError
-from vastus.synthesis.atlas import UNIT_MM, Atlas, Part
+from vastus.synthesis.atlas import UNIT_MM, Anatomy, Part
 from vastus.synthesis.bundles import lines_of, resampled
 from vastus.synthesis.deformation import person_origin, smoothstep
 from vastus.synthesis.volume_kernels import match_distances
@@ -30,6 +31,8 @@ _BELOW_KNEE_MM = 180.0
 _LONGEST_STEP_MM = 2.4
 _MIDLINE_MM = 140.0
 """Over which width the first shifts of the two legs pass into each other."""
+_EDGE_NODES = 2
+"""So many of the last known slices are left out when the map is continued: their neighbours pull at nothing."""
 _KNOWN_MM = 15.0
 """Blocks of an atlas know distances up to here; beyond, they are counted in nodes."""
 
@@ -52,6 +55,8 @@ _STAGES = (
 )
 
 Nodes = NDArray[np.float32]
+_UNKNOWN_MM = 1e6
+"""Distance where nobody knows: it pulls at nothing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,7 +105,11 @@ class Correspondence:
         )
 
 
-def find_correspondence(a: Atlas, b: Atlas) -> Correspondence:
+Group = tuple[str, ...]
+"""Names of the parts that are matched as one: of one structure, or of several that one of the two shows as one."""
+
+
+def find_correspondence(a: Anatomy, b: Anatomy) -> Correspondence:
     """Match two people. About two minutes of one core.
 
     Raises:
@@ -109,28 +118,94 @@ def find_correspondence(a: Atlas, b: Atlas) -> Correspondence:
     mean_leg = (a.landmarks.leg_mm + b.landmarks.leg_mm) / 2
     frames = [CommonFrame(person_origin(x), mean_leg / x.landmarks.leg_mm) for x in (a, b)]
     names = sorted({p.name for p in _measured(a)} & {p.name for p in _measured(b)})
-    corners = np.concatenate([_corners(x, frame) for x, frame in zip((a, b), frames, strict=True)])
+    groups = [(name,) for name in names]
+    return _match((a, b), frames, (groups, groups), (-np.inf, np.inf))
+
+
+def match_partly(
+    a: Anatomy, b: Anatomy, groups: tuple[Sequence[Group], Sequence[Group]], seen_mm: tuple[float, float]
+) -> Correspondence:
+    """Match a whole person with one of whom only a range of heights is known. The common frame has the size of ``b``.
+
+    Args:
+        a: the whole person.
+        b: the other one.
+        groups: which parts of ``a``, and which of ``b``, are the same.
+        seen_mm: from which height to which ``b`` is known, in b's own frame. Beyond it the map goes on smoothly:
+            upwards unchanged; downwards it comes back to the knee.
+
+    Raises:
+        GeometryError: the map folds: the two are too different.
+    """
+    frames = [CommonFrame(person_origin(x), b.landmarks.leg_mm / x.landmarks.leg_mm) for x in (a, b)]
+    bottom, top = (float(z - frames[1].origin_mm[2]) for z in seen_mm)
+    return _match((a, b), frames, groups, (bottom, top))
+
+
+def _match(
+    people: tuple[Anatomy, Anatomy],
+    frames: list[CommonFrame],
+    groups: tuple[Sequence[Group], Sequence[Group]],
+    seen_mm: tuple[float, float],
+) -> Correspondence:
+    corners = np.concatenate([_corners(x, frame) for x, frame in zip(people, frames, strict=True)])
     lowest = corners.min(axis=0) - _PAD_MM
     lowest[2] = max(lowest[2], -_BELOW_KNEE_MM)
     low = np.floor(lowest / STEP_MM) * STEP_MM
     shape = tuple(int(n) for n in np.ceil((corners.max(axis=0) + _PAD_MM - low) / STEP_MM) + 1)
     moving, fixed = (
         _distances(x, frame, names, low, (shape[0], shape[1], shape[2]))
-        for x, frame in zip((a, b), frames, strict=True)
+        for x, frame, names in zip(people, frames, groups, strict=True)
     )
-    shift = _from_landmarks((a, b), frames, low, moving.shape[:3])
+    heights = low[2] + STEP_MM * np.arange(shape[2])
+    seen = (heights >= seen_mm[0]) & (heights <= seen_mm[1])
+    fixed[:, :, ~seen] = _UNKNOWN_MM
+    first = shift = _from_landmarks(people, frames, low, moving.shape[:3])
     before = _miss(moving, fixed, shift)
     for stage in _STAGES:
         for _ in range(stage.steps):
             step = match_distances(moving, fixed, shift, np.float32(stage.reach_mm), np.float32(STEP_MM))
             shift = _smooth(_composed(shift, _bounded(_smooth(step, stage.step_nodes))), stage.map_nodes)
+    after = _miss(moving, fixed, shift)
+    if not seen.all():
+        ends = np.flatnonzero(seen)[[0, -1]]
+        shift = first + _continued(shift - first, ends, _leg_axes(people[1], frames[1], low, shape))
     if smallest_stretch(shift) <= 0:
         raise GeometryError("The map between the two people folds.", remedy="Their anatomy must be of the same kind.")
-    return Correspondence(frames[0], frames[1], shift, low, (before, _miss(moving, fixed, shift)))
+    return Correspondence(frames[0], frames[1], shift, low, (before, after))
+
+
+def _leg_axes(
+    person: Anatomy, frame: CommonFrame, low: NDArray[np.float64], shape: tuple[int, ...]
+) -> tuple[Nodes, float]:
+    """How far the leg goes aside from node to node upwards, (X, 2) in nodes, and at which node the knee is."""
+    x = low[0] + STEP_MM * np.arange(shape[0])
+    right = smoothstep((x / _MIDLINE_MM + 0.5).astype(np.float32))[:, None]
+    marks = person.landmarks
+    way = {side: np.array(marks.head_mm[side]) - np.array(marks.knee_mm[side]) for side in SIDES}
+    slope = {side: (v[:2] / v[2]).astype(np.float32) for side, v in way.items()}
+    knee = float(np.mean([frame.from_person(np.array(k))[2] for k in marks.knee_mm.values()]))
+    return right * slope[Side.RIGHT] + (1 - right) * slope[Side.LEFT], (knee - low[2]) / STEP_MM
+
+
+def _continued(beyond: Nodes, ends: NDArray[np.int64], axes: tuple[Nodes, float]) -> Nodes:
+    """What the map adds to the first guess, continued from the last known slices: upwards, and along the legs down."""
+    slope, knee = axes
+    last = _EDGE_NODES if ends[1] - ends[0] > 2 * _EDGE_NODES else 0
+    lower, upper = int(ends[0]) + last, int(ends[1]) - last
+    result = beyond.copy()
+    result[:, :, upper + 1 :] = beyond[:, :, upper : upper + 1]
+    i, j = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in beyond.shape[:2]), indexing="ij")
+    for k in range(lower):
+        share = np.float32(smoothstep(np.array([(k - knee) / max(lower - knee, 1.0)], np.float32))[0])
+        at = [i + slope[:, :1] * (lower - k), j + slope[:, 1:] * (lower - k)]
+        for axis in range(3):
+            result[:, :, k, axis] = share * map_coordinates(beyond[:, :, lower, axis], at, order=1, mode="nearest")
+    return result
 
 
 def _from_landmarks(
-    people: tuple[Atlas, Atlas], frames: list[CommonFrame], low: NDArray[np.float64], shape: tuple[int, ...]
+    people: tuple[Anatomy, Anatomy], frames: list[CommonFrame], low: NDArray[np.float64], shape: tuple[int, ...]
 ) -> Nodes:
     """The first guess: hips on hips and knees on knees, straight in between."""
     x, z = (low[axis] + STEP_MM * np.arange(shape[axis]) for axis in (0, 2))
@@ -162,26 +237,26 @@ def _composed(shift: Nodes, step: Nodes) -> Nodes:
     )
 
 
-def _measured(atlas: Atlas) -> list[Part]:
+def _measured(atlas: Anatomy) -> list[Part]:
     return [part for part in atlas.parts if not part.procedural]
 
 
-def _corners(atlas: Atlas, frame: CommonFrame) -> NDArray[np.float64]:
+def _corners(atlas: Anatomy, frame: CommonFrame) -> NDArray[np.float64]:
     both = ((p, end) for p in _measured(atlas) for end in ((0, 0, 0), p.distance.shape))
     ends = [part.origin_mm + np.array(end) * np.array(part.voxel_mm) for part, end in both]
     return frame.from_person(np.array(ends))
 
 
 def _distances(
-    atlas: Atlas, frame: CommonFrame, names: list[str], low: NDArray[np.float64], shape: tuple[int, int, int]
+    atlas: Anatomy, frame: CommonFrame, groups: Sequence[Group], low: NDArray[np.float64], shape: tuple[int, int, int]
 ) -> Nodes:
-    """(X, Y, Z, names) signed distance in common mm to each structure, both sides as one."""
-    result = np.empty((*shape, len(names)), np.float32)
+    """(X, Y, Z, groups) signed distance in common mm to each structure or group of them, both sides as one."""
+    result = np.empty((*shape, len(groups)), np.float32)
     lines = [(low[axis] + STEP_MM * np.arange(n)) / frame.scale + frame.origin_mm[axis] for axis, n in enumerate(shape)]
-    for channel, name in enumerate(names):
+    for channel, group in enumerate(groups):
         near = np.full(shape, np.float32(_WIDEST_MM))
         for part in _measured(atlas):
-            if part.name == name:
+            if part.name in group:
                 distance_mm = part.distance.astype(np.float32) * np.float32(UNIT_MM)
                 np.minimum(near, resampled(distance_mm, lines_of(part), lines), out=near)
         result[..., channel] = _widened(near * np.float32(frame.scale))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from vastus.anatomy import SIDES, Side
-from vastus.synthesis.atlas import Atlas
+from vastus.synthesis.atlas import Anatomy, Atlas
 from vastus.synthesis.kernels import NODE_MM
 
 _RIGID_RADIUS_MM = 17.0
@@ -89,9 +89,9 @@ class NodeMap:
     origin_mm: NDArray[np.float64]
 
 
-def person_origin(atlas: Atlas) -> NDArray[np.float64]:
+def person_origin(person: Anatomy) -> NDArray[np.float64]:
     """Point of the person's frame that becomes the origin of a subject."""
-    marks = atlas.landmarks
+    marks = person.landmarks
     head_y = np.mean([marks.head_mm[s][1] for s in SIDES])
     knee_z = np.mean([marks.knee_mm[s][2] for s in SIDES])
     return np.array([marks.midline_x_mm, head_y, knee_z])

@@ -172,13 +172,15 @@ def _scene(
     bone_ids = {*BONE_IDS, int(Tissue.OTHER_BONE)}
     bone = _paint([p for p in parts if p.tissue in bone_ids], low, shape)
     head_z = float(np.mean([h[2] for h in marks.head_mm.values()]))
+    # Where the abdominal wall was drawn, nobody needs to guess how deep it lies under the skin.
+    drawn_wall = _paint([p for p in parts if p.name == "abdominal_oblique"], low, shape).any(axis=(0, 1))
     deep = np.zeros(shape, bool)
     for k in range(shape[2]):
         height = axes[2][k]
         deep[..., k] = _closing_2d(solid[..., k], 12.0)
         if height > head_z - 35.0:
             deep[..., k] |= _closing_2d(solid[..., k], 60.0) & skin[..., k]
-        if height > head_z + 25.0:
+        if height > head_z + 25.0 and not drawn_wall[k]:
             inner = ndimage.distance_transform_edt(skin[..., k]) * GRID_MM > np.interp(
                 height, [head_z + 25, head_z + 80], [30.0, 19.0]
             )
@@ -212,8 +214,12 @@ def _procedural_parts(scene: _Scene, parts: list[Part]) -> Iterator[Part]:
         origin = scene.origin - (GRID_MM - VOXEL_MM) / 2
         yield part_from_mask(name, tissue, side, fine, origin, procedural=True)
 
+    # What somebody drew in this person is not modelled.
+    drawn = {(p.name, p.side) for p in parts}
     for makers in (_spine, _back_muscles, _abdominal_wall, _vessels, _organs, _knee):
         for name, tissue, side, mask, carve in makers(scene, parts):
+            if (name, side) in drawn:
+                continue
             yield from part(name, tissue, side, mask, carve=carve)
     yield from part("cavity", int(Tissue.BOWEL), Side.UNKNOWN, _cavity(scene))
 
