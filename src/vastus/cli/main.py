@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from vastus.cli import (
+    add_person,
     annotate,
     batch,
     check_labels,
@@ -58,6 +59,7 @@ app.command("preview")(preview.preview)
 app.command("evaluate")(evaluate.evaluate)
 app.command("cohort")(cohort.cohort)
 app.command("atlas")(synth.atlas)
+app.command("add-person")(add_person.add_person)
 app.command("synth")(synth.synth)
 app.command("import-labels")(import_labels.import_labels)
 app.command("train")(train.train)

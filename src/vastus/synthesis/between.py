@@ -74,7 +74,9 @@ def person_between(a: Atlas, b: Atlas, match: Correspondence, share: float) -> A
     return add_procedural(a.person, parts, marks, skin, origin)
 
 
-def bent_onto(a: Atlas, match: Correspondence) -> tuple[list[Part], tuple[NDArray[np.bool_], NDArray[np.float64]], Bent]:
+def bent_onto(
+    a: Atlas, match: Correspondence
+) -> tuple[list[Part], tuple[NDArray[np.bool_], NDArray[np.float64]], Bent]:
     """All measured parts of ``a`` on their places in ``b`` of the match; its skin (mask and origin); and the map."""
     bent = _bend(match, 1.0)
     parts = [_moved(part, match, bent, 1.0) for part in a.parts if not part.procedural]
@@ -133,6 +135,7 @@ def _landmarks(a: Atlas, b: Atlas, match: Correspondence, share: float) -> Landm
 
 
 def grid_around(points: NDArray[np.float64], margin_mm: float) -> Grid:
+    """The voxels of an atlas around points (n, 3), on multiples of their size."""
     low = np.floor((points.min(axis=0) - margin_mm) / VOXEL_MM) * VOXEL_MM
     n_x, n_y, n_z = (int(n) for n in np.ceil((points.max(axis=0) + margin_mm - low) / VOXEL_MM) + 1)
     return Grid(low, (VOXEL_MM,) * 3, (n_x, n_y, n_z))

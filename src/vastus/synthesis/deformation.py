@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from vastus.anatomy import SIDES, Side
-from vastus.synthesis.atlas import Anatomy, Atlas
+from vastus.synthesis.atlas import Anatomy
 from vastus.synthesis.kernels import NODE_MM
 
 _RIGID_RADIUS_MM = 17.0
@@ -98,7 +98,7 @@ def person_origin(person: Anatomy) -> NDArray[np.float64]:
 
 
 def backward_map(
-    atlas: Atlas, deformation: Deformation, low_mm: NDArray[np.float64], high_mm: NDArray[np.float64]
+    atlas: Anatomy, deformation: Deformation, low_mm: NDArray[np.float64], high_mm: NDArray[np.float64]
 ) -> NodeMap:
     """Evaluate the map on nodes that cover the box ``low_mm`` .. ``high_mm`` of the subject's frame."""
     origin = np.asarray(low_mm, dtype=np.float64) - NODE_MM
@@ -123,7 +123,7 @@ def backward_map(
     return NodeMap(result, stretch * np.float32(np.mean(deformation.scale[:2])), gap, origin)
 
 
-def _keep_to_side(points: Points, before: Points, atlas: Atlas, side: Side) -> NDArray[np.float32]:
+def _keep_to_side(points: Points, before: Points, atlas: Anatomy, side: Side) -> NDArray[np.float32]:
     """Stop points that pose and girth carried over the midline in place, lest the other side is seen twice.
 
     Args:
@@ -144,7 +144,7 @@ def _keep_to_side(points: Points, before: Points, atlas: Atlas, side: Side) -> N
     return np.asarray(beyond * weight, np.float32)
 
 
-def _below_hip_mm(points: Points, atlas: Atlas, side: Side) -> NDArray[np.float32]:
+def _below_hip_mm(points: Points, atlas: Anatomy, side: Side) -> NDArray[np.float32]:
     """How far a point lies down the leg from the hip joint; towards the midline the leg starts lower."""
     outwards = 1.0 if side is Side.RIGHT else -1.0
     head = atlas.landmarks.head_mm[side]
@@ -152,7 +152,7 @@ def _below_hip_mm(points: Points, atlas: Atlas, side: Side) -> NDArray[np.float3
     return np.asarray(head[2] - points[..., 2] - _PELVIS_MM * smoothstep(inwards / _PELVIS_WIDTH_MM), np.float32)
 
 
-def _turn_neck_back(points: Points, atlas: Atlas, side: Side, neck_deg: float) -> None:
+def _turn_neck_back(points: Points, atlas: Anatomy, side: Side, neck_deg: float) -> None:
     """Undo another angle of the femoral neck (in place).
 
     The head stays in its socket, the shaft keeps its direction: the neck turns about the head, and all that lies beyond
@@ -214,7 +214,7 @@ def _rotation(x_deg: NDArray[np.float32], y_deg: NDArray[np.float32], z_deg: NDA
     return np.stack([x, y, z], axis=-1)
 
 
-def _unbend(points: Points, atlas: Atlas, side: Side, pose: Pose) -> Points:
+def _unbend(points: Points, atlas: Anatomy, side: Side, pose: Pose) -> Points:
     outwards = 1.0 if side is Side.RIGHT else -1.0
     head = np.array(atlas.landmarks.head_mm[side], np.float32)
     knee = np.array(atlas.landmarks.knee_mm[side], np.float32)
@@ -234,7 +234,7 @@ def _unbend(points: Points, atlas: Atlas, side: Side, pose: Pose) -> Points:
     return straight.astype(np.float32)
 
 
-def _unstretch(points: Points, atlas: Atlas, side: Side, girth: Girth) -> tuple[Points, NDArray[np.float32]]:
+def _unstretch(points: Points, atlas: Anatomy, side: Side, girth: Girth) -> tuple[Points, NDArray[np.float32]]:
     marks = atlas.landmarks
     head, knee = marks.head_mm[side], marks.knee_mm[side]
     outwards = 1.0 if side is Side.RIGHT else -1.0

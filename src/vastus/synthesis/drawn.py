@@ -240,9 +240,7 @@ def _heads(
         yield side, (float(centre[0]), float(centre[1]), float(centre[2]))
 
 
-def _size(
-    heads: dict[Side, tuple[float, float, float]], hip_bone: Mask, drawn: Drawn, whole: Atlas
-) -> float:
+def _size(heads: dict[Side, tuple[float, float, float]], hip_bone: Mask, drawn: Drawn, whole: Atlas) -> float:
     """How large the person is beside the whole one: distance of the hips, and the height of the hip bones."""
     have, other = ([np.array(marks[side]) for side in SIDES] for marks in (heads, whole.landmarks.head_mm))
     ratios = [float(np.linalg.norm(have[0] - have[1]) / np.linalg.norm(other[0] - other[1]))]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ from vastus.synthesis.drawn import Drawn, DrawnName, Mask, find_landmarks
 from vastus.synthesis.growth import Grid
 from vastus.synthesis.kernels import VOXEL_MM
 from vastus.synthesis.procedural import GRID_MM, add_procedural
+from vastus.synthesis.straightening import straightening
 from vastus.synthesis.tissues import Tissue
 
 _PASSAGE_MM = 36.0
@@ -38,8 +39,15 @@ _PASSAGE_MM = 36.0
 _ONE_SIDE: Final = 0.9
 """A piece that lies so much on one side belongs to that side as a whole."""
 _LEAST_VOXELS: Final = 60
+_FAR_MM: Final = np.float32(127 * UNIT_MM)
+_THINNER_MM: Final = 240.0
+_MOST_MORE_FAT_MM, _BLUR_MM = 30.0, 9.0
+"""From the lower end of a drawn outline down, over this way, the difference to the whole person's fat is lost; how much
+of it counts, and how it is smoothed."""
 _SKIN_OVER_MM: Final = 4.0
 """Without an outline, the skin lies at least so far outside of what is drawn."""
+
+_Value = TypeVar("_Value", np.uint8, np.bool_)
 
 UNCLASSED: Final[dict[str, tuple[Group, int]]] = {
     "sacrum": (("sacrum",), Tissue.OTHER_BONE),
@@ -58,15 +66,27 @@ are often drawn as one, multifidus included."""
 _TISSUES: Final = {part: int(tissue) for parts, tissue in UNCLASSED.values() for part in parts if part not in BY_KEY}
 
 
-def grafted_person(drawn: Drawn, whole: Sequence[Atlas]) -> tuple[Atlas, Correspondence]:
-    """Complete what is drawn with the one of some people who fits best. Four minutes of one core for each of them.
+@dataclass(frozen=True, slots=True, eq=False)
+class Grafted:
+    """A person made from what is drawn.
+
+    Attributes:
+        atlas: in a frame with the origin on the midline, at the height of the knees as they were drawn.
+        whole: who completed it.
+        match: from the whole person to what is drawn.
+    """
+
+    atlas: Atlas
+    whole: Atlas
+    match: Correspondence
+
+
+def grafted_person(drawn: Drawn, whole: Sequence[Atlas]) -> Grafted:
+    """Complete what is drawn with the one of some people who fits best. About two minutes of one core for each of them.
 
     Args:
         drawn: a label map with both hips (``drawn_person``).
         whole: people of whom everything is known.
-
-    Returns:
-        The person, in a frame with the origin on the midline at knee height, and the map from the whole person.
 
     Raises:
         SettingsError: there is nobody to complete it with.
@@ -74,9 +94,9 @@ def grafted_person(drawn: Drawn, whole: Sequence[Atlas]) -> tuple[Atlas, Corresp
     """
     if not whole:
         raise SettingsError("A label map needs a whole person who completes it.")
-    matches = [(_matched(drawn, person), person) for person in whole]
-    (match, marks), person = min(matches, key=lambda found: found[0][0].miss_mm[1])
-    return _grafted(_shifted(drawn, match), marks, person, match), match
+    matches = [(*_matched(drawn, person), person) for person in whole]
+    match, marks, person = min(matches, key=lambda found: found[0].miss_mm[1])
+    return Grafted(_grafted(_shifted(drawn, match), marks, person, match), person, match)
 
 
 def _shifted(drawn: Drawn, match: Correspondence) -> Drawn:
@@ -126,23 +146,86 @@ def _grafted(drawn: Drawn, marks: Landmarks, whole: Atlas, match: Correspondence
     measured = {part.name for part in parts}
     groups = drawn.groups()
     first = [names for names in groups if set(_keys(names)) & measured]
-    graft = _Graft(drawn, bent, whole.landmarks.midline_x_mm)
-    parts = list(cut_anew(graft.onto(parts, first), marks))
-    outline = graft.skin(*skin)
+    graft = _Graft(drawn, drawn.seen_mm, bent, whole.landmarks.midline_x_mm)
+    parts = graft.onto(parts, first)
+    outline = graft.skin(*skin, marks)
+    how = straightening(marks, whole.landmarks)
+    if how is not None:
+        parts, marks = [how.part(part) for part in parts], how.landmarks
+        outline = how.mask(*outline, GRID_MM)
+    parts = list(cut_anew(parts, marks))
+    skin_mask = np.repeat(np.repeat(np.repeat(outline[0], 2, 0), 2, 1), 2, 2)
+    outline = skin_mask, outline[1] - (GRID_MM - VOXEL_MM) / 2
     # Modelled once to divide and to continue what is drawn of it, and once more around that.
     modelled = add_procedural(whole.person, parts, marks, *outline)
-    drawn_too = [names for names in groups if names not in first]
-    added = graft.onto([p for p in modelled.parts if p.procedural], drawn_too)
-    touched = {part for names in drawn_too for part in _keys(names)}
+    trunk = [names for names in groups if names not in first]
+    values = [name.value for names in trunk for name in names]
+    drawn = replace(drawn, labels=np.where(np.isin(drawn.labels, values), drawn.labels, 0))
+    added = replace(graft, drawn=drawn).onto([p for p in modelled.parts if p.procedural], trunk)
+    touched = {part for names in trunk for part in _keys(names)}
     parts += [replace(part, procedural=False) for part in added if part.name in touched]
     return add_procedural(whole.person, parts, marks, *outline)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Region:
+    """Where some names are, alone or as one.
+
+    Attributes:
+        names: that share parts.
+        grid: voxels of ``VOXEL_MM`` around all of them.
+        inside: which voxels belong to one of them.
+        value: what is drawn, also of other names.
+        members: their parts of the whole person, bent, with the distances on the grid in mm.
+    """
+
+    names: tuple[DrawnName, ...]
+    grid: Grid
+    inside: Mask
+    value: NDArray[np.uint8]
+    members: list[tuple[Part, NDArray[np.float32]]]
+
+
+def _divided(region: _Region, right: Mask) -> Iterator[Part]:
+    """Every voxel to the nearest structure of those that it may be, on its side."""
+    wanted = [(key, side) for key in _keys(region.names) for side in _sides_of(key, region.members)]
+    nearest = np.full(region.grid.shape, np.inf, np.float32)
+    owner = np.full(region.grid.shape, 255, np.uint8)
+    for number, (key, side) in enumerate(wanted):
+        found = [distance for part, distance in region.members if part.name == key and part.side is side]
+        # One that the whole person lacks takes what nobody else may have.
+        distance = found[0] if found else np.full(region.grid.shape, 2 * _FAR_MM)
+        others = [name.value for name in region.names if key not in name.parts]
+        may = ~np.isin(region.value, others)
+        if side is not Side.UNKNOWN:
+            may &= right if side is Side.RIGHT else ~right
+        closer = region.inside & may & (distance < nearest)
+        nearest[closer] = distance[closer]
+        owner[closer] = number
+    for number, (key, side) in enumerate(wanted):
+        mask = owner == number
+        if mask.sum() >= _LEAST_VOXELS:
+            tissue = _tissue(key, region.members)
+            yield part_from_mask(key, tissue, side, mask, region.grid.origin_mm, procedural=False)
+
+
+def _sides_of(key: str, members: list[tuple[Part, NDArray[np.float32]]]) -> tuple[Side, ...]:
+    known = {part.side for part, _ in members if part.name == key}
+    return tuple(sorted(known, key=lambda side: side.value)) if known else SIDES
+
+
+def _tissue(key: str, members: list[tuple[Part, NDArray[np.float32]]]) -> int:
+    if key in BY_KEY:
+        return BY_KEY[key].class_id
+    return next((part.tissue for part, _ in members if part.name == key), _TISSUES.get(key, int(Tissue.OTHER_MUSCLE)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Graft:
-    """What is drawn, the map that says which side a point is on, and the midline of the person it leads to."""
+    """What is drawn and over which heights, the map that says which side a point is on, and the midline there."""
 
     drawn: Drawn
+    seen_mm: tuple[float, float]
     bent: Bent
     midline_x_mm: float
 
@@ -163,71 +246,34 @@ class _Graft:
         ends = [end for block in blocks for end in (block.origin_mm, [line[-1] for line in lines_of(block)])]
         grid = grid_around(np.array(ends), 0.0)
         lines = [grid.origin_mm[a] + VOXEL_MM * np.arange(grid.shape[a]) for a in range(3)]
-        bent = np.stack([_on(part, lines) for part in members]) if members else None
+        bent = [_on(part, lines) for part in members]
         known = self._known(lines[2], beyond=bool(members))
-        there = np.full(grid.shape, np.float32(127 * UNIT_MM)) if own is None else _on(own, lines)
-        whole = there if bent is None else known * there + (1 - known) * bent.min(axis=0)
-        inside = whole < 0
-        value = placed_value(self.drawn, grid)
-        side = self._sides(inside, value, names, grid)
-        yield from self._divided(inside, side, value, names, members, bent, grid)
-
-    def _divided(
-        self,
-        inside: Mask,
-        right: Mask | None,
-        value: NDArray[np.uint8],
-        names: tuple[DrawnName, ...],
-        members: list[Part],
-        bent: NDArray[np.float32] | None,
-        grid: Grid,
-    ) -> Iterator[Part]:
-        """Every voxel to the nearest structure of those that it may be, on its side."""
-        wanted = [(key, side) for key in _keys(names) for side in self._sides_of(key, members)]
-        nearest = np.full(grid.shape, np.inf, np.float32)
-        owner = np.full(grid.shape, 255, np.uint8)
-        for number, (key, side) in enumerate(wanted):
-            found = [n for n, part in enumerate(members) if part.name == key and part.side is side]
-            # One that the whole person lacks takes what nobody else may have.
-            distance = bent[found[0]] if bent is not None and found else np.full(grid.shape, 900.0, np.float32)
-            may = np.isin(value, [0, *(name.value for name in names if key in name.parts)])
-            if right is not None and side is not Side.UNKNOWN:
-                may &= right if side is Side.RIGHT else ~right
-            closer = inside & may & (distance < nearest)
-            nearest[closer] = distance[closer]
-            owner[closer] = number
-        for number, (key, side) in enumerate(wanted):
-            mask = owner == number
-            if mask.sum() >= _LEAST_VOXELS:
-                tissue = BY_KEY[key].class_id if key in BY_KEY else _tissue(key, members)
-                yield part_from_mask(key, tissue, side, mask, grid.origin_mm, procedural=False)
-
-    def _sides_of(self, key: str, members: list[Part]) -> tuple[Side, ...]:
-        known = {part.side for part in members if part.name == key}
-        return tuple(sorted(known, key=lambda side: side.value)) if known else SIDES
+        there = np.full(grid.shape, _FAR_MM) if own is None else _on(own, lines)
+        whole = known * there + (1 - known) * np.minimum.reduce(bent) if members else there
+        inside = (whole < 0) & (known > 0) if not members else whole < 0
+        region = _Region(names, grid, inside, placed_value(self.drawn, grid), list(zip(members, bent, strict=True)))
+        yield from _divided(region, self._right(region))
 
     def _known(self, z_mm: NDArray[np.float64], *, beyond: bool) -> NDArray[np.float32]:
         """How much what is drawn counts at each height, (Z,)."""
-        low, high = self.drawn.seen_mm
+        low, high = self.seen_mm
         if not beyond:
             return ((z_mm >= low) & (z_mm <= high)).astype(np.float32)
         way = np.minimum(z_mm - low, high - z_mm) / _PASSAGE_MM
         return smoothstep(way.astype(np.float32))
 
-    def _sides(
-        self, inside: Mask, value: NDArray[np.uint8], names: tuple[DrawnName, ...], grid: Grid
-    ) -> Mask:
+    def _right(self, region: _Region) -> Mask:
         """Which voxels are on the right side: by the values, else by the midline of the whole person."""
-        right: Mask = self.bent.sources(grid)[0] > self.midline_x_mm
-        pieces, count = ndimage.label(inside)
+        right: Mask = self.bent.sources(region.grid)[0] > self.midline_x_mm
+        pieces, count = ndimage.label(region.inside)
         if count:
             number = np.arange(1, count + 1)
             share = ndimage.mean(right, pieces, number)
-            right = np.where(np.isin(pieces, number[share > _ONE_SIDE]), True, right)
-            right = np.where(np.isin(pieces, number[share < 1 - _ONE_SIDE]), False, right)
-        for name in names:
+            right |= np.isin(pieces, number[share > _ONE_SIDE])
+            right &= ~np.isin(pieces, number[share < 1 - _ONE_SIDE])
+        for name in region.names:
             if name.side is not Side.UNKNOWN:
-                right[value == name.value] = name.side is Side.RIGHT
+                right[region.value == name.value] = name.side is Side.RIGHT
         return right
 
     def _without_drawn(self, part: Part) -> Part | None:
@@ -240,31 +286,46 @@ class _Graft:
         left = inside & ~taken
         if left.sum() < _LEAST_VOXELS:
             return None
-        return part_from_mask(
-            part.name, part.tissue, part.side, left, part.origin_mm, procedural=part.procedural
-        )
+        return part_from_mask(part.name, part.tissue, part.side, left, part.origin_mm, procedural=part.procedural)
 
-    def skin(self, mask: Mask, origin_mm: NDArray[np.float64]) -> tuple[Mask, NDArray[np.float64]]:
-        """The bent outline with the drawn one in its place; at least around what is drawn."""
+    def skin(self, mask: Mask, origin_mm: NDArray[np.float64], marks: Landmarks) -> tuple[Mask, NDArray[np.float64]]:
+        """The bent outline with the drawn one in its place, voxels of ``GRID_MM``; at least around what is drawn."""
         coarse = mask[::2, ::2, ::2]
         first = origin_mm + (GRID_MM - VOXEL_MM) / 2
-        grid = Grid(first, (GRID_MM,) * 3, coarse.shape)
         lines = [first[a] + GRID_MM * np.arange(coarse.shape[a]) for a in range(3)]
         labels = ndimage.distance_transform_edt(~(_nearest(self.drawn.labels, self.drawn.origin_mm, lines) > 0))
         around = labels * GRID_MM < _SKIN_OVER_MM
         if self.drawn.skin is None:
-            result = coarse | around
-        else:
-            outline = _nearest(self.drawn.skin, self.drawn.origin_mm, lines)
-            known = self._known(lines[2], beyond=True)
-            result = known * _signed(outline) + (1 - known) * _signed(coarse) < 0
-            result |= around & (known > 0)
-        fine = np.repeat(np.repeat(np.repeat(result, 2, 0), 2, 1), 2, 2)
-        return fine, grid.origin_mm - (GRID_MM - VOXEL_MM) / 2
+            return coarse | around, first
+        known = self._known(lines[2], beyond=True)
+        outline = _signed(_nearest(self.drawn.skin, self.drawn.origin_mm, lines))
+        bent = self._fatter(_signed(coarse), outline, lines[2], marks)
+        return (known * outline + (1 - known) * bent < 0) | (around & (known > 0)), first
 
+    def _fatter(
+        self, bent: NDArray[np.float32], outline: NDArray[np.float32], z_mm: NDArray[np.float64], marks: Landmarks
+    ) -> NDArray[np.float32]:
+        """The bent outline, beyond the ends of the drawn one so far outside as that is there.
 
-def _tissue(key: str, members: list[Part]) -> int:
-    return next((part.tissue for part in members if part.name == key), _TISSUES.get(key, int(Tissue.OTHER_MUSCLE)))
+        Downwards the difference follows the thighs and is lost on the way to the knee. Above, the last outline goes on.
+        """
+        known = np.flatnonzero(self._known(z_mm, beyond=True) > 0.9)
+        result = bent.copy()
+        if not len(known):
+            return result
+        first, last = int(known[0]), int(known[-1])
+        more = outline[..., first] - bent[..., first]
+        more = ndimage.gaussian_filter(np.clip(more, -_MOST_MORE_FAT_MM, _MOST_MORE_FAT_MM), _BLUR_MM / GRID_MM)
+        thighs = [np.array(marks.knee_mm[side]) - np.array(marks.head_mm[side]) for side in SIDES]
+        forward = float(np.mean([thigh[1] / thigh[2] for thigh in thighs]))
+        for k in range(first):
+            way = float(z_mm[first] - z_mm[k])
+            share = smoothstep(np.array([1 - way / _THINNER_MM], np.float32))[0]
+            if share:
+                moved = ndimage.shift(more, (0, -forward * way / GRID_MM), order=1, mode="nearest")
+                result[..., k] += share * moved
+        result[:, :, last + 1 :] = outline[:, :, last : last + 1]
+        return result
 
 
 def _on(part: Part, lines: list[NDArray[np.float64]]) -> NDArray[np.float32]:
@@ -278,7 +339,9 @@ def placed_value(drawn: Drawn, grid: Grid) -> NDArray[np.uint8]:
     return _nearest(drawn.labels, drawn.origin_mm, lines)
 
 
-def _nearest(values: NDArray[np.uint8] | Mask, origin_mm: NDArray[np.float64], lines: list[NDArray[np.float64]]):
+def _nearest(
+    values: NDArray[_Value], origin_mm: NDArray[np.float64], lines: list[NDArray[np.float64]]
+) -> NDArray[_Value]:
     """Values of the nearest voxels, 0 outside."""
     result = np.zeros([len(line) for line in lines], values.dtype)
     index = [np.round((line - origin) / VOXEL_MM).astype(int) for line, origin in zip(lines, origin_mm, strict=True)]
