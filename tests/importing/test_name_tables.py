@@ -34,6 +34,7 @@ def test_the_shipped_tables_hold_what_their_sources_publish():
         "musclemap": 99,
         "musclemap-thigh": 28,
         "musclemap-pelvis": 13,
+        "pelvic-reference": 28,
     }
     assert shipped_names("totalsegmentator-total")[75] == "femur_left"
     assert shipped_names("totalsegmentator-total-v1")[103] == "iliopsoas_right"

@@ -56,16 +56,17 @@ def read_drawn(path: Path, user: UserTable, skin: Path | None, tell: Callable[[s
 def _meant(names: Mapping[int, str], user: UserTable) -> Iterator[tuple[int, tuple[str, ...], Side]]:
     """Value, parts of a body and side of each name that has a place in a body."""
     meanings = meanings_of(names.values(), user)
+    own = {meaning.members[0] for meaning in meanings.values() if len(meaning.members) == 1}
     for value, name in sorted(names.items()):
         if not value or is_background(name):
             continue
         plain, side = split_side(name)
-        if name in meanings:
-            members = tuple(key for key in meanings[name].members if key != BACKGROUND_NAME)
-            if members:
-                yield value, members, meanings[name].side
-        elif plain in UNCLASSED:
-            yield value, UNCLASSED[plain][0], side
+        unclassed = "vertebrae" if plain.startswith("vertebra") else plain
+        if unclassed in UNCLASSED:
+            yield value, tuple(part for part in UNCLASSED[unclassed][0] if part not in own), side
+        elif name in meanings and BACKGROUND_NAME not in meanings[name].members:
+            # What may also be something without a class is left to the whole person.
+            yield value, meanings[name].members, meanings[name].side
 
 
 def _skin_on(path: Path, labels: Volume) -> Volume:

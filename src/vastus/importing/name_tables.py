@@ -22,7 +22,7 @@ from vastus.errors import SettingsError
 from vastus.io.label_names import split_side, value_of
 from vastus.io.nnunet_layout import BACKGROUND_NAME
 
-_ORDER: Final = ("totalsegmentator", "musclemap", "common")
+_ORDER: Final = ("totalsegmentator", "musclemap", "pelvic", "common")
 _FILLERS: Final = frozenset({"muscle", "muscles", "musculus", "musculi", "bone", "os", "m"})
 _FLEXORS: Final = ("iliacus", "iliopsoas", "psoas")
 

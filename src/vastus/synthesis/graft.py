@@ -58,6 +58,7 @@ UNCLASSED: Final[dict[str, tuple[Group, int]]] = {
     "spine": (("vertebrae",), Tissue.OTHER_BONE),
     "vertebrae": (("vertebrae",), Tissue.OTHER_BONE),
     "erector spinae": (("erector", "multifidus"), Tissue.OTHER_MUSCLE),
+    "autochthon": (("erector", "multifidus"), Tissue.OTHER_MUSCLE),
     "quadratus lumborum": (("quadratus_lumborum",), Tissue.OTHER_MUSCLE),
     "latissimus dorsi": (("latissimus_dorsi",), Tissue.OTHER_MUSCLE),
 }
