@@ -27,6 +27,7 @@ from vastus.cli import (
     export,
     import_labels,
     measure,
+    mix_people,
     node,
     preview,
     pseudo_label,
@@ -60,6 +61,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("cohort")(cohort.cohort)
 app.command("atlas")(synth.atlas)
 app.command("add-person")(add_person.add_person)
+app.command("mix-people")(mix_people.mix_people)
 app.command("synth")(synth.synth)
 app.command("import-labels")(import_labels.import_labels)
 app.command("train")(train.train)

@@ -91,14 +91,14 @@ def _bend(match: Correspondence, share: float) -> Bent:
     axes = [low[axis] + STEP_MM * np.arange(shape[axis]) for axis in range(3)]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).astype(np.float32).reshape(-1, 3)
     # A point p of the new person is y in B and y + shift(y) in A, and p = y + (1 - share) * shift(y).
-    y = _solve(points, match, 1 - share)
+    y = solve(points, match, 1 - share)
     in_a = (y + match.shift_at(y)).reshape(*shape, 3)
     if smallest_stretch(in_a - points.reshape(*shape, 3)) <= 0:
         raise GeometryError(f"The person at {share} folds.", remedy="Their anatomy must be of the same kind.")
     return Bent(match.a.to_person(in_a), low)
 
 
-def _solve(points: Points, match: Correspondence, part_of_shift: float) -> Points:
+def solve(points: Points, match: Correspondence, part_of_shift: float) -> Points:
     """The ``y`` of B for which ``y + part_of_shift * shift(y)`` is the given point, (n, 3)."""
     y = points.copy()
     open_ = np.arange(len(points))
@@ -114,7 +114,7 @@ def _solve(points: Points, match: Correspondence, part_of_shift: float) -> Point
 def _forward(points_mm: NDArray[np.float64], match: Correspondence, share: float) -> NDArray[np.float64]:
     """Points of A (n, 3) in the new frame."""
     s = match.a.from_person(points_mm).astype(np.float32)
-    y = _solve(s, match, 1.0)
+    y = solve(s, match, 1.0)
     return np.asarray((1 - share) * s + share * y, np.float64)
 
 
