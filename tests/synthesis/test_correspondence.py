@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vastus.synthesis.correspondence import CommonFrame, find_correspondence, smallest_stretch
+from vastus.synthesis.correspondence import CommonFrame, _continued, find_correspondence, smallest_stretch
 
 
 def test_a_person_matches_itself_where_it_stands(atlas):
@@ -47,3 +47,16 @@ def test_the_common_frame_and_back(atlas):
     points = np.array([[10.0, -4.0, 7.0]])
     assert frame.to_person(frame.from_person(points).astype(np.float32)) == pytest.approx(points, abs=1e-5)
     assert atlas.landmarks.leg_mm == pytest.approx(205.0)
+
+
+@pytest.mark.parametrize("lower", [30, 12])
+def test_a_map_known_above_only_goes_on_without_a_jump(lower):
+    """Also where the drawing ends below the knee (node 20)."""
+    beyond = np.zeros((6, 6, 60, 3), np.float32)
+    beyond[:, :, lower:, 0] = 12.0
+    slope = np.zeros((6, 2), np.float32)
+    found = _continued(beyond, np.array([lower - 2, 59]), (slope, 20.0))[3, 3, :, 0]
+    assert found[lower:] == pytest.approx(np.full(60 - lower, 12.0))
+    assert (np.diff(found) >= 0).all()
+    assert np.diff(found).max() < 1.2  # mm from node to node: far from a fold
+    assert found[0] < 7.0

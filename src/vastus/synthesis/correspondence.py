@@ -31,6 +31,8 @@ _BELOW_KNEE_MM = 180.0
 _LONGEST_STEP_MM = 2.4
 _MIDLINE_MM = 140.0
 """Over which width the first shifts of the two legs pass into each other."""
+_FADE_NODES = 25.0
+"""Downwards, the map comes back to the first guess at the knee; over at least so many nodes (150 mm)."""
 _EDGE_NODES = 2
 """So many of the last known slices are left out when the map is continued: their neighbours pull at nothing."""
 _KNOWN_MM = 15.0
@@ -195,9 +197,10 @@ def _continued(beyond: Nodes, ends: NDArray[np.int64], axes: tuple[Nodes, float]
     lower, upper = int(ends[0]) + last, int(ends[1]) - last
     result = beyond.copy()
     result[:, :, upper + 1 :] = beyond[:, :, upper : upper + 1]
+    fade = max(lower - knee, _FADE_NODES)
     i, j = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in beyond.shape[:2]), indexing="ij")
     for k in range(lower):
-        share = np.float32(smoothstep(np.array([(k - knee) / max(lower - knee, 1.0)], np.float32))[0])
+        share = np.float32(smoothstep(np.array([1 - (lower - k) / fade], np.float32))[0])
         at = [i + slope[:, :1] * (lower - k), j + slope[:, 1:] * (lower - k)]
         for axis in range(3):
             result[:, :, k, axis] = share * map_coordinates(beyond[:, :, lower, axis], at, order=1, mode="nearest")
