@@ -153,9 +153,9 @@ def read_bytes(path: Path) -> bytes | bytearray:
     end = 0
     rest = memoryview(data)
     try:
-        while rest[:2] == b"\x1f\x8b":
+        while bytes(rest[:2]) == b"\x1f\x8b":
             inflate: Any = isal_zlib.decompressobj(_GZIP_WRAPPER)
-            while len(rest) and not inflate.eof:
+            while rest and not inflate.eof:
                 piece = inflate.decompress(rest[:_PIECE_BYTES])
                 rest = rest[_PIECE_BYTES:]
                 room[end : end + len(piece)] = piece
