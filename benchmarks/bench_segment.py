@@ -30,7 +30,7 @@ from vastus.io.labels import read_labels, write_labels
 from vastus.volume import Volume
 
 SHAPE, SPACING_MM = (512, 512, 450), (0.8, 0.8, 1.0)
-STAGES = ("read", "preprocess", "network", "clean", "restore", "measure", "page", "write")
+STAGES = ("read", "preprocess", "network", "clean", "restore", "measure", "pictures", "page", "write")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from vastus.cli.main import app
 from vastus.inference import kernels
 from vastus.morphometry import measure_scan
 from vastus.morphometry.voxels import _tally
-from vastus.warm import drawn_legs
+from vastus.rehearsal import drawn_legs
 
 
 def test_the_drawn_legs_have_two_sides_and_are_measured() -> None:

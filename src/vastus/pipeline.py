@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import platform
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from vastus.measuring import MeasuredScan
     from vastus.morphometry.settings import MeasureSettings
     from vastus.quality import Agreement
+    from vastus.report.page import PagePictures
     from vastus.sarcopenia import ClinicalFacts
 
 RECORD_VERSION: Final = 1
@@ -129,6 +131,7 @@ def segment_to_folder(
     on_scan: Callable[[Scan], None] | None = None,
     on_progress: OnProgress | None = None,
     read: Callable[[], Scan] | None = None,
+    helper: subprocess.Popen[bytes] | None = None,
 ) -> SegmentedScan:
     """Read, segment, measure and write one scan.
 
@@ -141,6 +144,7 @@ def segment_to_folder(
         on_scan: called when the scan has been read.
         on_progress: called on every step of the segmentation.
         read: gives the scan of the request where it is being read already (``vastus.io.prefetch``).
+        helper: compiles loops beside this process (``vastus.rehearsal.begin``).
 
     Raises:
         InputError: the scan can't be used.
@@ -162,15 +166,16 @@ def segment_to_folder(
         seconds = {"read": time.perf_counter() - start}
         if on_scan:
             on_scan(scan)
-        later = Prefetch(lambda: _load_later(page=request.page))
+        later = Prefetch(lambda: _load_later(helper, page=request.page))
         segmentation = predictor.segment(scan.volume, on_progress)
         later.result()
         seconds |= segmentation.seconds
         subject = request.subject or scan.source.subject
-        with ThreadPoolExecutor(1) as writer:
-            # Compressing the labels is one thread's work outside the interpreter: it runs beside measuring and page.
+        with ThreadPoolExecutor(2) as beside:
+            # Compressing the labels and drawing the page's pictures need no measures: both run beside measuring.
+            drawing = beside.submit(_timed, _draw, scan, segmentation) if request.page else None
             like = scan.source.path if scan.source.kind is ScanFormat.NIFTI else None
-            written = writer.submit(_timed, write_labels, segmentation.labels, staging / LABELS_FILE, like=like)
+            written = beside.submit(_timed, write_labels, segmentation.labels, staging / LABELS_FILE, like=like)
             agreement, seconds["agreement"] = _timed(_expected, predictor, segmentation)
             with compute_threads(predictor.threads):
                 measured, seconds["measure"] = _timed(
@@ -178,10 +183,11 @@ def segment_to_folder(
                 )
             details = _details(predictor, scan, segmentation, subject) | _judged(agreement)
             details["warnings"] += measured.warnings
-            if request.page:
+            if drawing is not None:
+                pictures, seconds["pictures"] = drawing.result()
                 so_far = details | {"seconds": _rounded(seconds)}
                 page, labels = staging / PAGE_FILE, segmentation.labels
-                _, seconds["page"] = _timed(write_scan_page, page, scan.volume, labels, measured, so_far)
+                _, seconds["page"] = _timed(write_scan_page, page, scan.volume, labels, measured, so_far, pictures)
             _, seconds["write"] = written.result()
         record = details | {"seconds": _rounded(seconds | {"total": time.perf_counter() - start})}
         (staging / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
@@ -197,12 +203,22 @@ def _named_errors(folder: Path) -> Iterator[None]:
         raise OutputError(f"The results can't be written ({error.strerror}).", path=folder) from error
 
 
-def _load_later(*, page: bool) -> None:
-    """Load what measuring and the page need while the network runs: its threads leave the interpreter free."""
-    import vastus.measuring
+def _load_later(helper: subprocess.Popen[bytes] | None, *, page: bool) -> None:
+    """Load what comes after the network while it runs: its threads leave the interpreter free."""
+    import vastus.measuring  # noqa: F401
+    from vastus.rehearsal import load_loops
 
     if page:
-        import vastus.report.page  # noqa: F401
+        from vastus.report.page import load_templates
+
+        load_templates()
+    load_loops(helper)
+
+
+def _draw(scan: Scan, segmentation: Segmentation) -> PagePictures:
+    from vastus.report.page import draw_pictures
+
+    return draw_pictures(scan.volume, segmentation.labels)
 
 
 def _expected(predictor: Predictor, segmentation: Segmentation) -> dict[int, Agreement]:
@@ -245,7 +261,14 @@ def _measure(
     )
 
 
-def write_scan_page(path: Path, ct: Volume, labels: Volume, measured: MeasuredScan, record: Mapping[str, Any]) -> None:
+def write_scan_page(
+    path: Path,
+    ct: Volume,
+    labels: Volume,
+    measured: MeasuredScan,
+    record: Mapping[str, Any],
+    pictures: PagePictures | None = None,
+) -> None:
     """Write the page of a scan that was measured.
 
     Args:
@@ -254,6 +277,7 @@ def write_scan_page(path: Path, ct: Volume, labels: Volume, measured: MeasuredSc
         labels: label values on the grid of ``ct``.
         measured: what ``measure_to_folder`` gave for these.
         record: what ``run.json`` says of the segmentation, its seconds so far included.
+        pictures: of the page, where they are drawn already.
 
     Raises:
         OutputError: the page can't be written.
@@ -274,7 +298,7 @@ def write_scan_page(path: Path, ct: Volume, labels: Volume, measured: MeasuredSc
         context=measured.context,
         network_hu=tuple(record[HU_WINDOW]) if HU_WINDOW in record else None,  # records of older runs lack it
     )
-    write_page(path, ct, labels, measured.volumes, about, measured.rows)
+    write_page(path, ct, labels, measured.volumes, about, measured.rows, pictures=pictures)
 
 
 def _details(predictor: Predictor, scan: Scan, segmentation: Segmentation, subject: str) -> dict[str, Any]:

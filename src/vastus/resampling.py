@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from vastus.blocks import in_blocks
+from vastus.loops import njit
 
 
 def axis_weights(n_in: int, n_out: int, *, antialias: bool) -> tuple[NDArray[np.int32], NDArray[np.float32]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -103,11 +104,11 @@ def segment(
     typer.echo("vastus: loading", err=True)
     with stopping_at_once(), fetched(inputs) as local, _pages_printed(output, as_pdf=pdf):
         first = _start_reading(local[0], series)
-        predictor = _load(weights, RuntimeOptions(device, runtime, precision, threads), overlap)
+        predictor, helper = _load(weights, RuntimeOptions(device, runtime, precision, threads), overlap)
         if len(local) == 1:
             from vastus.pipeline import ScanRequest
 
-            _one(predictor, ScanRequest(local[0], output, series=series, facts=facts), first, further)
+            _one(predictor, ScanRequest(local[0], output, series=series, facts=facts), first, further, helper=helper)
         else:
             _many(predictor, local, output, first, further)
 
@@ -152,21 +153,33 @@ def _start_reading(path: Path, series: str | None = None) -> Prefetch[Scan]:
     return Prefetch(lambda: read_scan(path, series=series))
 
 
-def _load(weights: Path | None, options: RuntimeOptions, overlap: float | None) -> Predictor:
-    """Load the network and, at the same time, the libraries that the first scan needs."""
+def _load(
+    weights: Path | None, options: RuntimeOptions, overlap: float | None
+) -> tuple[Predictor, subprocess.Popen[bytes] | None]:
+    """Load the network and, at the same time, the libraries that the first scan needs.
+
+    Returns:
+        Also the process that compiles loops, on a first run.
+    """
     from vastus.inference.bundle import default_bundle, load_bundle
     from vastus.io.prefetch import Prefetch
 
     bundle = load_bundle(weights) if weights else default_bundle()
     from vastus.inference.predictor import Predictor, load_ahead
+    from vastus.rehearsal import begin
 
-    libraries = Prefetch(load_ahead)
+    def load_libraries() -> subprocess.Popen[bytes] | None:
+        helper = begin() if options.threads != 1 else None
+        load_ahead()
+        return helper
+
+    libraries = Prefetch(load_libraries)
     predictor = Predictor(bundle, options, overlap=overlap)
-    libraries.result()
+    helper = libraries.result()
     typer.echo(f"device: {predictor.device}", err=True)
     typer.echo(f"precision: {predictor.precision.precision.value} ({predictor.precision.because})", err=True)
     typer.echo(f"weights: {bundle.info.name} ({bundle.digest[:12]}), {bundle.info.trained_on}", err=True)
-    return predictor
+    return predictor, helper
 
 
 def _one(
@@ -176,6 +189,7 @@ def _one(
     further: FormatWork,
     after_network: Callable[[], None] = lambda: None,
     on_done: Callable[[SegmentedScan], None] = lambda _: None,
+    helper: subprocess.Popen[bytes] | None = None,
 ) -> SegmentedScan:
     """Segment one scan and write its results; ``on_done`` is called before DICOM results are written and sent."""
     from vastus.inference.predictor import SegmentStage
@@ -191,7 +205,7 @@ def _one(
         def read() -> Scan:
             return further.check(reading.result())
 
-        done = segment_to_folder(predictor, request, on_scan=on_scan, on_progress=on_progress, read=read)
+        done = segment_to_folder(predictor, request, on_scan=on_scan, on_progress=on_progress, read=read, helper=helper)
     for warning in done.record["warnings"]:
         typer.echo(f"warning: {warning}", err=True)
     found = sum(row.volume_mm3 is not None for row in done.rows)

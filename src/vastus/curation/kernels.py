@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from vastus.loops import njit
 
 LEAST_TISSUE_HU: Final = -250.0
 """No tissue is less dense."""

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from numpy.typing import NDArray
 
 from vastus.errors import GeometryError, LabelError
+from vastus.loops import njit
 
 ByteMap = NDArray[np.uint8]
 VALUE_COUNT = 256

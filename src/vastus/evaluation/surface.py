@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from numpy.typing import NDArray
 
 from vastus.errors import LabelError, SettingsError
 from vastus.evaluation.scan import Borders, PairedMaps, borders, foreground_box, paired_maps
+from vastus.loops import njit
 
 DEFAULT_TOLERANCE_MM = 2.0
 # Offsets tried around a border voxel before a tree is asked: with them nearly all voxels of a usable result are found.

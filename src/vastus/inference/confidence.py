@@ -67,7 +67,7 @@ def find_confidence(labels: NDArray[np.uint8], channel_of: NDArray[np.int64], sc
     x, y, z = labels.shape
     odds = np.exp((np.arange(256) - 255.0) / STEPS_PER_LOGIT)
     odds[0] = 0.0  # the floor: that far behind or farther
-    kept, behind = (a[:x, :y, :z].transpose(2, 1, 0, 3) for a in (scores.kept, scores.scores))
+    kept, behind = (np.ascontiguousarray(a[:x, :y, :z].transpose(2, 1, 0, 3)) for a in (scores.kept, scores.scores))
     sums, counts = kernels.sum_probabilities(
         np.asfortranarray(labels).transpose(2, 1, 0), channel_of, kept, behind, odds
     )

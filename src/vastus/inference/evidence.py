@@ -121,7 +121,7 @@ def gather_evidence(
     row_at = np.zeros((len(class_ids), 3), np.int64)
     for channel, class_id in enumerate(class_ids[1:], start=1):
         row_at[channel] = [ROW_OF_VALUE[BY_ID[class_id].label_value(side)] for side in (*SIDES, Side.UNKNOWN)]
-    kept, behind = (a[:x, :y, :z].transpose(2, 1, 0, 3) for a in (scores.kept, scores.scores))
+    kept, behind = (np.ascontiguousarray(a[:x, :y, :z].transpose(2, 1, 0, 3)) for a in (scores.kept, scores.scores))
     counts, contacts = kernels.gather_evidence(
         np.asfortranarray(labels).transpose(2, 1, 0),
         class_of,

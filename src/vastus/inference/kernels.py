@@ -8,7 +8,8 @@ that results do not depend on the number of threads.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from vastus.loops import njit
 
 TIE = 1e-4  # scores closer than this are equal
 

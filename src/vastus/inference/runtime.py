@@ -6,17 +6,24 @@ number of threads.
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Final, Protocol
 
 from vastus.errors import DeviceError
 from vastus.inference.bundle import Bundle, Precision
 from vastus.inference.choices import MOST_THREADS, Device, PrecisionChoice, RuntimeName, RuntimeOptions
 from vastus.inference.stitch import Scores
 from vastus.preprocessing import FloatImage
+
+_BUILT_FOR_CARDS: Final = ("*torch_cuda.*", "*torch_hip.*")
+_NVIDIA_DRIVER: Final = "libcuda.so.1"
+_AMD_DRIVER: Final = Path("/dev/kfd")
 
 
 class Runtime(Protocol):
@@ -156,8 +163,29 @@ def _installed(runtime: RuntimeName) -> bool:
 
 
 def _torch_sees(device: Device) -> bool:
-    if importlib.util.find_spec("torch") is None:
+    found = importlib.util.find_spec("torch")
+    if found is None:
+        return False
+    # To import torch takes more than a second: it is asked only where its answer can be yes.
+    folders = [Path(folder) / "lib" for folder in found.submodule_search_locations or ()]
+    if device is Device.CUDA and not (_built_for_cards(folders) and _has_driver()):
         return False
     import torch
 
     return torch.cuda.is_available() if device is Device.CUDA else torch.backends.mps.is_available()
+
+
+def _built_for_cards(folders: Iterable[Path]) -> bool:
+    """Tell whether torch was built for graphics cards: such builds have a library of their own for them."""
+    return any(any(folder.glob(pattern)) for folder in folders for pattern in _BUILT_FOR_CARDS)
+
+
+def _has_driver() -> bool:
+    """Tell whether a driver for graphics cards may be there; where that can't be seen, it may."""
+    if sys.platform != "linux" or _AMD_DRIVER.exists():
+        return True
+    try:
+        ctypes.CDLL(_NVIDIA_DRIVER)
+    except OSError:
+        return False
+    return True

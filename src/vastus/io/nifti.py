@@ -30,6 +30,11 @@ CODES_LABEL_TABLE = (0, 30)
 nibabel look (nibabel can't give the content of 30), and 30, Caret's own, where Connectome Workbench looks."""
 _INTENT_LABEL = 1002
 _GZIP_WRAPPER = 31
+_PIECE_BYTES = 1 << 20
+_LIKELY_RATIO = 16
+"""Of a scan's voxels to the file: a damaged file may announce anything."""
+_MOST_HEADER_BYTES = 1 << 24
+"""Header with its extensions: no table of names is that long."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +75,7 @@ def read_nifti_image(path: Path) -> ReadImage:
         raise refused(f"{type(error).__name__}", path) from error
 
 
-def _image(raw: bytes, header: Any, path: Path) -> ReadImage:
+def _image(raw: bytes | bytearray, header: Any, path: Path) -> ReadImage:
     shape = _three_dimensions(header, path)
     stored, layout = _stored(raw, header, shape, path)
     try:
@@ -123,8 +128,11 @@ def write_nifti_labels(volume: Volume, path: Path, text: NiftiText, like: Path |
             file.write(body)
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes | bytearray:
     """Read the bytes of a file; a gzip file (of one or several members) is decompressed.
+
+    Returns:
+        A ``bytearray``, which may be written to, where the file was decompressed.
 
     Raises:
         UnreadableScanError: empty, not readable, or the gzip stream is cut off or damaged.
@@ -139,36 +147,45 @@ def read_bytes(path: Path) -> bytes:
         raise UnreadableScanError("The file is empty (0 bytes).", path=path)
     if data[:2] != b"\x1f\x8b":
         return data
-    parts = []
+    # The file ends with the length of its last member: most files have one, and the room for it is taken only once.
+    announced = int.from_bytes(data[-4:], "little")
+    room = bytearray(min(announced, _LIKELY_RATIO * len(data)))
+    end = 0
+    rest = memoryview(data)
     try:
-        while data[:2] == b"\x1f\x8b":
+        while bytes(rest[:2]) == b"\x1f\x8b":
             inflate: Any = isal_zlib.decompressobj(_GZIP_WRAPPER)
-            parts.append(inflate.decompress(data))
+            while rest and not inflate.eof:
+                piece = inflate.decompress(rest[:_PIECE_BYTES])
+                rest = rest[_PIECE_BYTES:]
+                room[end : end + len(piece)] = piece
+                end += len(piece)
             if not inflate.eof:
                 raise UnreadableScanError(
                     "The file is truncated: its gzip stream ends early.", path=path, remedy="Copy or export it again."
                 )
-            data = inflate.unused_data
+            rest = memoryview(data)[len(data) - len(rest) - len(inflate.unused_data) :]
     except isal_zlib.IsalError as error:  # type: ignore[misc]  # its stub calls the class an instance
         raise UnreadableScanError(
             f"The file is damaged ({error}).", path=path, remedy="Copy or export it again."
         ) from error
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    del room[end:]
+    return room
 
 
-def _header(raw: bytes, path: Path) -> Any:
+def _header(raw: bytes | bytearray, path: Path) -> Any:
     import nibabel
     from nibabel.spatialimages import HeaderDataError
     from nibabel.wrapstruct import WrapStructError
 
     kind: Any = None
     for candidate in (nibabel.Nifti1Header, nibabel.Nifti2Header):
-        if candidate.may_contain_header(raw[: candidate.sizeof_hdr]):
+        if candidate.may_contain_header(bytes(raw[: candidate.sizeof_hdr])):
             kind = candidate
     if kind is None:
         raise UnreadableScanError("This is not a NIfTI file.", path=path)
     try:
-        return kind.from_fileobj(io.BytesIO(raw), check=True)
+        return kind.from_fileobj(io.BytesIO(raw[:_MOST_HEADER_BYTES]), check=True)
     except (HeaderDataError, WrapStructError, ValueError) as error:
         raise UnreadableScanError(f"The NIfTI header is damaged ({error}).", path=path) from error
 
@@ -186,7 +203,9 @@ def _three_dimensions(header: Any, path: Path) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
-def _stored(raw: bytes, header: Any, shape: tuple[int, int, int], path: Path) -> tuple[NDArray[Any], tuple[str, ...]]:
+def _stored(
+    raw: bytes | bytearray, header: Any, shape: tuple[int, int, int], path: Path
+) -> tuple[NDArray[Any], tuple[str, ...]]:
     dtype = header.get_data_dtype()
     if dtype.kind not in "iuf":
         raise UnsupportedScanError(f"The voxels are {dtype} (colour or complex), not grey values.", path=path)
@@ -201,8 +220,9 @@ def _stored(raw: bytes, header: Any, shape: tuple[int, int, int], path: Path) ->
 
 
 def _scaled(stored: NDArray[Any], scaling_of: tuple[float, float] | None) -> NDArray[Any]:
-    # The copy is writable and native, and the file's bytes can go.
-    native = stored.astype(stored.dtype.newbyteorder("="), order="F")
+    # Writable, aligned and native: as it is, if it is so, else as a copy, and the file's bytes can go.
+    as_it_is = stored.dtype.isnative and stored.flags.writeable and stored.flags.aligned
+    native = stored if as_it_is else stored.astype(stored.dtype.newbyteorder("="), order="F")
     if scaling_of is None or scaling_of == (1.0, 0.0):
         return native
     slope, intercept = scaling_of

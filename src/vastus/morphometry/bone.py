@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from vastus.loops import njit
 from vastus.morphometry.voxels import ROW_OF_VALUE, LabelTally, MemoryOrder
 from vastus.volume import Affine, Volume
 

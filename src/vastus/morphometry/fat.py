@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from vastus.anatomy import LABELS, Side
 from vastus.blocks import in_blocks
+from vastus.loops import njit
 from vastus.morphometry.field_of_view import FieldOfView
 from vastus.morphometry.landmarks import ISCHIAL_TUBEROSITY, LESSER_TROCHANTER, Leg
 from vastus.morphometry.settings import MeasureSettings

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from vastus.anatomy import BY_VALUE, LABELS
 from vastus.blocks import in_blocks
 from vastus.errors import LabelError
+from vastus.loops import njit
 
 HU_FIRST, HU_LAST = -1024, 3071
 """Ends of the HU histogram; values beyond are counted in the end bins (mean and SD use the values as they are)."""

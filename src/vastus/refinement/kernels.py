@@ -8,7 +8,8 @@ algorithm): distances are whole numbers, so that no heap is needed. The lists ar
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from vastus.loops import njit
 
 FAR = 1 << 30
 NO_PARENT = 255

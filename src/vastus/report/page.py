@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +103,17 @@ class _Figure:
     description: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PagePictures:
+    """What the page shows of a scan: chosen planes, all slices, and these as the text that the page carries."""
+
+    axial: tuple[_Figure, ...]
+    upright: tuple[_Figure, ...]
+    layer: SliceLayer
+    layer_labels: str
+    layer_ct: str
+
+
 @dataclass(frozen=True, slots=True)
 class _Window:
     """A grey window that a reader can choose besides the first one."""
@@ -141,13 +153,15 @@ class _Found:
 _WINDOWS = tuple(_Window(key, window.title, narrower(window.hu)) for key, window in CHOICES_ON_THE_PAGE.items())
 
 
-def write_page(
+def write_page(  # noqa: PLR0913
     path: Path,
     ct: Volume,
     labels: Volume,
     rows: Iterable[VolumeRow],
     record: PageRecord,
     measures: Iterable[MeasureRow] | None = None,
+    *,
+    pictures: PagePictures | None = None,
 ) -> None:
     """Write the page of one scan, atomically.
 
@@ -158,12 +172,13 @@ def write_page(
         rows: the volume rows of this scan.
         record: about the run.
         measures: rows of ``measures.csv`` of this scan; a choice of them is listed below the volumes.
+        pictures: of ``draw_pictures`` for this scan, where they are drawn already.
 
     Raises:
         GeometryError: CT and labels are not on one grid.
         OutputError: the file can't be written.
     """
-    write_text(path, render_page(ct, labels, rows, record, measures))
+    write_text(path, fill_page(pictures or draw_pictures(ct, labels), rows, record, measures))
 
 
 def render_page(
@@ -174,8 +189,15 @@ def render_page(
     measures: Iterable[MeasureRow] | None = None,
 ) -> str:
     """The page as a string; see ``write_page``."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    return fill_page(draw_pictures(ct, labels), rows, record, measures)
 
+
+def draw_pictures(ct: Volume, labels: Volume) -> PagePictures:
+    """Draw all that the page shows of a scan; it needs no measures, so that it can be done beside measuring.
+
+    Raises:
+        GeometryError: CT and labels are not on one grid.
+    """
     scene = make_scene(ct, labels)
     axial = [_figure(take_picture(scene, p, longest_px=_AXIAL_PX)) for p in axial_planes(scene)]
     upright = [
@@ -183,12 +205,16 @@ def render_page(
         for p in (*coronal_planes(scene), *sagittal_planes(scene))
     ]
     layer = take_slices(scene)
-    rows = tuple(rows)
-    blocks = set_out(rows)
-    legs, muscles = _set_out(measures) if measures else (None, None)
-    lines = [line for block in blocks for line in block.lines]
-    unsided = [line for line in lines if line.unknown.volume_cm3 is not None]
-    script = _template_text("slices.js")
+    return PagePictures(
+        tuple(axial), tuple(upright), layer, base64.b64encode(layer.labels).decode("ascii"), _lines_of(layer.ct)
+    )
+
+
+@cache
+def load_templates() -> Any:
+    """Load the templates of the page; once, because they are compiled to Python then."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     environment = Environment(
         loader=PackageLoader("vastus.report"),
         autoescape=True,
@@ -197,33 +223,52 @@ def render_page(
         undefined=StrictUndefined,
     )
     environment.filters |= {"sentence": _sentence}
-    return environment.get_template("page.html").render(
-        record=record,
-        warnings=[_Warning(text, places_of(text, layer.counts)) for text in record.warnings],
-        axial=axial,
-        upright=upright,
-        levels_by_femur=bool(axial and "%" in axial[0].title),
-        window_hu=SOFT_TISSUE.hu,
-        windows=_WINDOWS,
-        volumes=volume_table(
-            blocks, lambda block: block.group.title, (*VOLUME_COLUMNS, *agreement_columns(measures or ()))
-        ),
-        bars=_bars(blocks),
-        found=_found(lines),
-        unsided=unsided_table(unsided) if unsided else None,
-        muscle_count=len(MUSCLES),
-        structure_count=len(STRUCTURES),
-        legend=[(group, list(structures_of(group))) for group in Group],
-        legs=legs,
-        muscles=muscles,
-        group_colours=_style({s: s.colour for s in STRUCTURES}),
-        safe_colours=_style({s: safe_colour(s) for s in STRUCTURES}),
-        layer=layer,
-        about=_as_data(_about(layer, rows)),
-        layer_labels=base64.b64encode(layer.labels).decode("ascii"),
-        layer_ct=_lines_of(layer.ct),
-        script=_unescaped(script),
-        script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode('ascii')}",
+    return environment.get_template("page.html")
+
+
+def fill_page(
+    pictures: PagePictures,
+    rows: Iterable[VolumeRow],
+    record: PageRecord,
+    measures: Iterable[MeasureRow] | None = None,
+) -> str:
+    """The page as a string, from its pictures and its numbers; see ``write_page``."""
+    axial, upright, layer = pictures.axial, pictures.upright, pictures.layer
+    rows = tuple(rows)
+    blocks = set_out(rows)
+    legs, muscles = _set_out(measures) if measures else (None, None)
+    lines = [line for block in blocks for line in block.lines]
+    unsided = [line for line in lines if line.unknown.volume_cm3 is not None]
+    script = _template_text("slices.js")
+    return str(
+        load_templates().render(
+            record=record,
+            warnings=[_Warning(text, places_of(text, layer.counts)) for text in record.warnings],
+            axial=axial,
+            upright=upright,
+            levels_by_femur=bool(axial and "%" in axial[0].title),
+            window_hu=SOFT_TISSUE.hu,
+            windows=_WINDOWS,
+            volumes=volume_table(
+                blocks, lambda block: block.group.title, (*VOLUME_COLUMNS, *agreement_columns(measures or ()))
+            ),
+            bars=_bars(blocks),
+            found=_found(lines),
+            unsided=unsided_table(unsided) if unsided else None,
+            muscle_count=len(MUSCLES),
+            structure_count=len(STRUCTURES),
+            legend=[(group, list(structures_of(group))) for group in Group],
+            legs=legs,
+            muscles=muscles,
+            group_colours=_style({s: s.colour for s in STRUCTURES}),
+            safe_colours=_style({s: safe_colour(s) for s in STRUCTURES}),
+            layer=layer,
+            about=_as_data(_about(layer, rows)),
+            layer_labels=pictures.layer_labels,
+            layer_ct=pictures.layer_ct,
+            script=_unescaped(script),
+            script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode('ascii')}",
+        )
     )
 
 

@@ -7,7 +7,9 @@ node_origin`` those of ``deformation.NodeMap``; distances are in steps of 1/8 mm
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from vastus.loops import njit
 
 CANDIDATES = 4
 """How many parts are kept next to a voxel while volumes are fitted."""

@@ -6,8 +6,9 @@ They take plain arrays; the modules that call them say what the arrays mean.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from vastus.loops import njit
 from vastus.synthesis.kernels import NO_PART
 
 
