@@ -20,7 +20,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from vastus.anatomy import LABELS, Side
+from vastus.anatomy import LARGEST_CLASS_ID, Side
 from vastus.blocks import in_blocks
 from vastus.morphometry.field_of_view import FieldOfView
 from vastus.morphometry.landmarks import ISCHIAL_TUBEROSITY, LESSER_TROCHANTER, Leg
@@ -214,9 +214,7 @@ def _in_slices() -> Mask:
 
 def _of_side(values: NDArray[np.uint8], side: Side) -> Mask:
     """Find where a label of one side lies."""
-    table = np.zeros(256, dtype=bool)
-    table[[label.value for label in LABELS if label.side is side]] = True
-    return table[values]
+    return (values > side.offset) & (values <= side.offset + LARGEST_CLASS_ID)
 
 
 def _fascia(values: NDArray[np.uint8], side: Side, pixel_mm: tuple[float, float], radius_mm: float) -> Mask:

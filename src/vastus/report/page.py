@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vastus.anatomy import BY_ID, BY_KEY, BY_VALUE, MUSCLES, STRUCTURES, Group, Structure, structures_of
+from vastus.anatomy import BUILT_IN, Group, Kind, Structure, StructureTable
 from vastus.display_windows import CHOICES_ON_THE_PAGE, SOFT_TISSUE
 from vastus.io.atomic import write_text
 from vastus.io.csv_tables import VolumeRow
-from vastus.report.lines import Block, Line, set_out
-from vastus.report.palette import safe_colour, safe_colour_table
+from vastus.report.lines import Block, Line, midline_lines, set_out
+from vastus.report.palette import has_safe_colours, safe_colour, safe_colour_table
 from vastus.report.pictures import (
     GreyStretch,
     Picture,
@@ -70,6 +70,7 @@ class PageRecord:
         alarms: structures that are likely wrong; in red, before the warnings.
         network_hu: darkest and brightest HU that the network tells apart, from its bundle; None where no network ran.
         context: what published values say of this person's, with source and limits; below the measures.
+        table: of the structures.
     """
 
     subject: str
@@ -83,6 +84,7 @@ class PageRecord:
     alarms: tuple[str, ...] = ()
     context: tuple[str, ...] = ()
     network_hu: tuple[float, float] | None = None
+    table: StructureTable = BUILT_IN
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,16 +178,17 @@ def render_page(
     """The page as a string; see ``write_page``."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    scene = make_scene(ct, labels)
-    axial = [_figure(take_picture(scene, p, longest_px=_AXIAL_PX)) for p in axial_planes(scene)]
+    table = record.table
+    scene = make_scene(ct, labels, table)
+    axial = [_figure(take_picture(scene, p, longest_px=_AXIAL_PX), table) for p in axial_planes(scene)]
     upright = [
-        _figure(take_picture(scene, p, longest_px=_UPRIGHT_PX))
+        _figure(take_picture(scene, p, longest_px=_UPRIGHT_PX), table)
         for p in (*coronal_planes(scene), *sagittal_planes(scene))
     ]
     layer = take_slices(scene)
     rows = tuple(rows)
-    blocks = set_out(rows)
-    legs, muscles = _set_out(measures) if measures else (None, None)
+    blocks, midline = set_out(rows, table), midline_lines(rows, table)
+    legs, muscles = _set_out(measures, table) if measures else (None, None)
     lines = [line for block in blocks for line in block.lines]
     unsided = [line for line in lines if line.unknown.volume_cm3 is not None]
     script = _template_text("slices.js")
@@ -199,7 +202,7 @@ def render_page(
     environment.filters |= {"sentence": _sentence}
     return environment.get_template("page.html").render(
         record=record,
-        warnings=[_Warning(text, places_of(text, layer.counts)) for text in record.warnings],
+        warnings=[_Warning(text, places_of(text, layer.counts, table)) for text in record.warnings],
         axial=axial,
         upright=upright,
         levels_by_femur=bool(axial and "%" in axial[0].title),
@@ -211,15 +214,18 @@ def render_page(
         bars=_bars(blocks),
         found=_found(lines),
         unsided=unsided_table(unsided) if unsided else None,
-        muscle_count=len(MUSCLES),
-        structure_count=len(STRUCTURES),
-        legend=[(group, list(structures_of(group))) for group in Group],
+        midline=unsided_table(midline, "midline", "Structures of the midline") if midline else None,
+        muscle_count=len(table.muscles),
+        structure_count=len(lines),
+        own_structures=not table.is_built_in,
+        safe_for_all=has_safe_colours(table),
+        legend=[(group, list(table.structures_of(group))) for group in table.groups],
         legs=legs,
         muscles=muscles,
-        group_colours=_style({s: s.colour for s in STRUCTURES}),
-        safe_colours=_style({s: safe_colour(s) for s in STRUCTURES}),
+        group_colours=_style({s: s.colour for s in table.rows}),
+        safe_colours=_style({s: safe_colour(s) for s in table.rows}),
         layer=layer,
-        about=_as_data(_about(layer, rows)),
+        about=_as_data(_about(layer, rows, table)),
         layer_labels=base64.b64encode(layer.labels).decode("ascii"),
         layer_ct=_lines_of(layer.ct),
         script=_unescaped(script),
@@ -227,17 +233,17 @@ def render_page(
     )
 
 
-def _set_out(measures: Iterable[MeasureRow]) -> tuple[PageTable | None, PageTable | None]:
+def _set_out(measures: Iterable[MeasureRow], table: StructureTable) -> tuple[PageTable | None, PageTable | None]:
     # Measuring is compiled code that takes a second to load; a page without measures does without it.
     from vastus.report.measure_lines import set_out_measures
 
-    legs, muscles = set_out_measures(measures)
+    legs, muscles = set_out_measures(measures, table)
     return leg_table(legs) if legs else None, muscle_table(muscles) if muscles else None
 
 
-def _about(layer: SliceLayer, rows: Iterable[VolumeRow]) -> dict[str, Any]:
+def _about(layer: SliceLayer, rows: Iterable[VolumeRow], table: StructureTable) -> dict[str, Any]:
     """What the script has to know besides the voxels: geometry, and of each label value its name, colours and size."""
-    measured = {BY_KEY[row.structure].label_value(row.side): row for row in rows if row.volume_mm3 is not None}
+    measured = {table.by_key[row.structure].label_value(row.side): row for row in rows if row.volume_mm3 is not None}
     present = layer.counts.sum(axis=0)
     return {
         "shape": layer.shape,
@@ -247,13 +253,13 @@ def _about(layer: SliceLayer, rows: Iterable[VolumeRow]) -> dict[str, Any]:
         "window": SOFT_TISSUE.hu,
         "values": {
             value: {
-                "name": name_of(value),
+                "name": name_of(value, table),
                 "class": label.structure.class_id,
                 "colour": label.structure.colour,
                 "safe": safe_colour(label.structure),
                 "said": _said(measured.get(value)),
             }
-            for value, label in BY_VALUE.items()
+            for value, label in table.by_value.items()
             if present[value]
         },
     }
@@ -307,7 +313,7 @@ def _found(lines: Sequence[Line]) -> _Found:
     )
 
 
-def _figure(picture: Picture) -> _Figure:
+def _figure(picture: Picture, table: StructureTable) -> _Figure:
     plane = picture.plane
     height, width = picture.grey.shape
     return _Figure(
@@ -319,17 +325,17 @@ def _figure(picture: Picture) -> _Figure:
         height=height,
         marks=picture.marks,
         ct=_data_uri("image/jpeg", encode_grey(picture)),
-        overlay=_data_uri("image/png", encode_overlay(picture, colour_table())),
-        safe_overlay=_data_uri("image/png", encode_overlay(picture, safe_colour_table())),
-        description=_description(plane, picture),
+        overlay=_data_uri("image/png", encode_overlay(picture, colour_table(table))),
+        safe_overlay=_data_uri("image/png", encode_overlay(picture, safe_colour_table(table))),
+        description=_description(plane, picture, table),
     )
 
 
-def _description(plane: Plane, picture: Picture) -> str:
+def _description(plane: Plane, picture: Picture, table: StructureTable) -> str:
     """What a reader who can't see the picture is told: where it is and which structures it cuts."""
     import numpy as np
 
-    present = [BY_ID[int(c)].english.lower() for c in np.flatnonzero(np.bincount(picture.classes.ravel())) if c]
+    present = [table.by_id[int(c)].english.lower() for c in np.flatnonzero(np.bincount(picture.classes.ravel())) if c]
     what = "; labelled here: " + ", ".join(present) if present else "; nothing labelled here"
     where = ", ".join(part for part in (plane.title, plane.detail) if part)
     edge = "the front is on the left" if plane.view is View.SAGITTAL else "the patient's right is on the left"
@@ -342,16 +348,17 @@ def _data_uri(kind: str, content: bytes) -> str:
 
 def _bars(blocks: Sequence[Block]) -> list[tuple[Group, list[_Bar]]]:
     """Chart lines of the muscles; bones are left out, they are not compared by volume."""
-    muscles = [block for block in blocks if block.group is not Group.BONE]
-    volumes = [cell.volume_cm3 or 0.0 for block in muscles for line in block.lines for cell in (line.right, line.left)]
+    muscles = [(b.group, [line for line in b.lines if line.structure.kind is not Kind.BONE]) for b in blocks]
+    volumes = [cell.volume_cm3 or 0.0 for _, lines in muscles for line in lines for cell in (line.right, line.left)]
     longest = max(volumes, default=0.0) or 1.0
     return [
         (
-            block.group,
+            group,
             [
                 _Bar(line, (line.right.volume_cm3 or 0.0) / longest, (line.left.volume_cm3 or 0.0) / longest)
-                for line in block.lines
+                for line in lines
             ],
         )
-        for block in muscles
+        for group, lines in muscles
+        if lines
     ]
