@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from real_ct_points import Segment, segmenter
-from vastus.anatomy import BY_KEY, BY_VALUE, LABELS, MUSCLES, Side
+from vastus.anatomy import BY_KEY, BY_VALUE, LABELS, MUSCLES, SIDES, Side
 from vastus.inference.islands import find_parts
 from vastus.io.atomic import write_text
 from vastus.io.labels import read_labels
@@ -207,7 +207,7 @@ def island_findings(labels: Volume) -> Iterator[tuple[str, float]]:
 def volume_findings(labels: Volume) -> Iterator[tuple[str, float]]:
     """Number of muscles of a side that are larger than any person's."""
     ml = np.bincount(labels.array.ravel(), minlength=256) * labels.voxel_volume_mm3 / 1000
-    sided = [(ml[m.label_value(side)], largest_volume_mm3(m.key)) for m in MUSCLES for side in Side]
+    sided = [(ml[m.label_value(side)], largest_volume_mm3(m.key)) for m in MUSCLES for side in (*SIDES, Side.UNKNOWN)]
     yield "volume_too_large", float(sum(limit is not None and volume > limit / 1000 for volume, limit in sided))
     yield "labelled_ml", float(ml[[label.value for label in LABELS]].sum())
 

@@ -34,7 +34,7 @@ from vastus.anatomy import BY_KEY, LABELS, UNLABELLED
 from vastus.inference.bundle import load_bundle
 from vastus.inference.choices import RuntimeOptions
 from vastus.inference.evidence import Evidence, label_name
-from vastus.inference.finish import Labelled, label_scores, on_scan_grid
+from vastus.inference.finish import Labelled, channel_of_label, label_scores, on_scan_grid
 from vastus.inference.predictor import Looked, Predictor
 from vastus.inference.stitch import ScoreMap
 from vastus.io.atomic import atomic_path
@@ -321,12 +321,12 @@ def items_of(job: Job, cache: Path) -> list[tuple[str, Evidence, Sections, NDArr
         scores = looked.scores if number == 0 else planted(looked.scores, len(info.classes), rng)
         labelled = label_scores(scores, looked.seen, info.classes, info.preprocessing)
         if job.scan == "hip":
-            restored = on_scan_grid(labelled.labels, scores, looked.seen, info.classes, ct)
+            restored = on_scan_grid(labelled.labels, scores, looked.seen, channel_of_label(info.classes), ct)
             sections, dice, whole = hip_sections(labelled.evidence, restored, truth)
         elif job.kind == "synthetic":
             sections, dice, whole = full_sections(labelled, looked.seen, truth, rng)
         else:
-            restored = on_scan_grid(labelled.labels, scores, looked.seen, info.classes, ct)
+            restored = on_scan_grid(labelled.labels, scores, looked.seen, channel_of_label(info.classes), ct)
             sections, dice, whole = drawn_sections(labelled.evidence, restored, truth)
         found.append(("plain" if number == 0 else "planted", labelled.evidence, sections, dice, whole))
     return found

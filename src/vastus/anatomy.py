@@ -1,4 +1,4 @@
-"""The one table of structures: 27 muscles, two bones and the background.
+"""The one built-in table of structures: 27 muscles, two bones and the background; and what a table is.
 
 Pure data; imports nothing but the standard library. Everything that needs a class id, a label value, a name, a group,
 a colour or where a structure lies takes it from here. To add a structure, add a row at the end of ``STRUCTURES``.
@@ -13,6 +13,8 @@ Two numberings, both stable:
 ``class_of`` and ``Structure.label_value`` lead from one to the other; nobody else needs to know the rule.
 
 Beside them stands ``UNLABELLED`` (255): nobody looked there, or nobody can tell.
+
+A data set with structures of its own brings another ``StructureTable``; both numberings follow the same rule there.
 """
 
 from __future__ import annotations
@@ -21,47 +23,45 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from functools import cached_property
+from typing import ClassVar, Final
 
 
-class Group(Enum):
-    """Muscle group, as in the paper."""
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A muscle group, or the bones.
 
-    ANTERIOR = "anterior"
-    MEDIAL = "medial"
-    POSTERIOR = "posterior"
-    GLUTEAL = "gluteal"
-    OTHER = "other"
-    BONE = "bone"
+    Attributes:
+        value: the stable machine name.
+        title: what people read, the same on every page, figure and screen.
+        also: other words that people look for it by, in a search.
+    """
 
-    @property
-    def title(self) -> str:
-        """What people read, the same on every page, figure and screen."""
-        return {
-            Group.ANTERIOR: "Anterior thigh",
-            Group.MEDIAL: "Medial thigh",
-            Group.POSTERIOR: "Posterior thigh",
-            Group.GLUTEAL: "Gluteal region",
-            Group.OTHER: "Trunk and hip flexors",
-            Group.BONE: "Bones",
-        }[self]
+    value: str
+    title: str
+    also: str = ""
 
-    @property
-    def also(self) -> str:
-        """Other words that people look for it by, in a search."""
-        return {
-            Group.ANTERIOR: "Quadriceps and sartorius",
-            Group.MEDIAL: "Adductors",
-            Group.POSTERIOR: "Hamstrings",
-            Group.GLUTEAL: "Glutei and hip rotators",
-            Group.OTHER: "Hip flexors and trunk",
-            Group.BONE: "Skeleton",
-        }[self]
+    ANTERIOR: ClassVar[Group]
+    MEDIAL: ClassVar[Group]
+    POSTERIOR: ClassVar[Group]
+    GLUTEAL: ClassVar[Group]
+    OTHER: ClassVar[Group]
+    BONE: ClassVar[Group]
 
 
+Group.ANTERIOR = Group("anterior", "Anterior thigh", "Quadriceps and sartorius")
+Group.MEDIAL = Group("medial", "Medial thigh", "Adductors")
+Group.POSTERIOR = Group("posterior", "Posterior thigh", "Hamstrings")
+Group.GLUTEAL = Group("gluteal", "Gluteal region", "Glutei and hip rotators")
+Group.OTHER = Group("other", "Trunk and hip flexors", "Hip flexors and trunk")
+Group.BONE = Group("bone", "Bones", "Skeleton")
+
+GROUPS: Final = (Group.ANTERIOR, Group.MEDIAL, Group.POSTERIOR, Group.GLUTEAL, Group.OTHER, Group.BONE)
+"""The groups of the built-in table, as in the paper."""
+GROUP_BY_VALUE: Final = {group.value: group for group in GROUPS}
 THIGH_GROUPS: Final = (Group.ANTERIOR, Group.MEDIAL, Group.POSTERIOR)
 """The groups of the muscles of the thigh."""
-MUSCLE_GROUPS: Final = tuple(group for group in Group if group is not Group.BONE)
+MUSCLE_GROUPS: Final = tuple(group for group in GROUPS if group != Group.BONE)
 """All groups but the bones."""
 
 
@@ -108,22 +108,31 @@ class Coding(Enum):
     UNDECIDED = "nobody has looked for a code yet: no DICOM object is written"
 
 
+class Kind(Enum):
+    """What a structure is made of: muscles and bones are summed up apart, the others nowhere."""
+
+    MUSCLE = "muscle"
+    BONE = "bone"
+    OTHER = "other"
+
+
 class Side(Enum):
-    """The patient's side. ``UNKNOWN`` is used where the geometry does not tell."""
+    """The patient's side. ``UNKNOWN``: the geometry does not tell. ``MIDLINE``: a body has one of it, as the sacrum."""
 
     RIGHT = "right"
     LEFT = "left"
     UNKNOWN = "unknown"
+    MIDLINE = "midline"
 
     @property
     def offset(self) -> int:
         """What is added to a class id to give the label value of this side."""
-        return {Side.RIGHT: 100, Side.LEFT: 200, Side.UNKNOWN: 0}[self]
+        return {Side.RIGHT: 100, Side.LEFT: 200}.get(self, 0)
 
     @property
     def opposite(self) -> Side:
-        """The other side; ``UNKNOWN`` stays."""
-        return {Side.RIGHT: Side.LEFT, Side.LEFT: Side.RIGHT, Side.UNKNOWN: Side.UNKNOWN}[self]
+        """The other side; ``UNKNOWN`` and ``MIDLINE`` stay."""
+        return {Side.RIGHT: Side.LEFT, Side.LEFT: Side.RIGHT}.get(self, self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +163,8 @@ class Structure:
             tells no level.
         large: a whole one of an adult is larger than 5 cm3.
         other_names: that other programs use, in small letters.
+        paired: there is one on each side; else its only label value is its class id.
+        own_kind: what it is, where the group does not say it.
     """
 
     class_id: int
@@ -171,11 +182,18 @@ class Structure:
     lowest_level: ThighLevel | None = None
     large: bool = False
     other_names: tuple[str, ...] = ()
+    paired: bool = True
+    own_kind: Kind | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """Muscle, bone or neither."""
+        return self.own_kind or (Kind.BONE if self.group == Group.BONE else Kind.MUSCLE)
 
     @property
     def is_muscle(self) -> bool:
-        """Whether this is a muscle (not a bone)."""
-        return self.group is not Group.BONE
+        """Whether this is a muscle."""
+        return self.kind is Kind.MUSCLE
 
     @property
     def code(self) -> Code | None:
@@ -183,8 +201,8 @@ class Structure:
         return Code("SCT", self.snomed, self.english) if isinstance(self.snomed, str) else None
 
     def label_value(self, side: Side) -> int:
-        """Return the value of this structure in a label map, on the given side."""
-        return side.offset + self.class_id
+        """Return the value of this structure in a label map, on the given side; one of the midline has one value."""
+        return (side.offset if self.paired else 0) + self.class_id
 
     @property
     def label_values(self) -> tuple[int, int, int]:
@@ -653,14 +671,7 @@ _PROBLEMS = problems_of(STRUCTURES)
 if _PROBLEMS:
     raise ValueError(f"The table of structures in vastus/anatomy.py is wrong: {'; '.join(_PROBLEMS)}.")
 
-MUSCLES: tuple[Structure, ...] = tuple(s for s in STRUCTURES if s.is_muscle)
-BONES: tuple[Structure, ...] = tuple(s for s in STRUCTURES if not s.is_muscle)
-CLASS_COUNT = len(STRUCTURES) + 1
-"""Number of classes of a network, background included: 30."""
-
 SIDES: tuple[Side, Side] = (Side.RIGHT, Side.LEFT)
-BY_KEY: dict[str, Structure] = {s.key: s for s in STRUCTURES}
-BY_ID: dict[int, Structure] = {s.class_id: s for s in STRUCTURES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -673,18 +684,111 @@ class Label:
 
     @property
     def name(self) -> str:
-        """Machine name, e.g. ``femur_left``; the bare key when the side is not known."""
-        return self.structure.key if self.side is Side.UNKNOWN else f"{self.structure.key}_{self.side.value}"
+        """Machine name, e.g. ``femur_left``; the bare key without a known side, or of what lies in the midline."""
+        return f"{self.structure.key}_{self.side.value}" if self.side in SIDES else self.structure.key
 
 
-LABELS: tuple[Label, ...] = tuple(
-    Label(s.label_value(side), s, side) for side in (*SIDES, Side.UNKNOWN) for s in STRUCTURES
-)
+@dataclass(frozen=True)
+class StructureTable:
+    """A table of structures, and what follows from it.
+
+    ``BUILT_IN`` is the default everywhere. A data set with names of its own brings another one
+    (``vastus.io.own_structures``), which then travels with weights, label maps and measures.
+
+    Attributes:
+        rows: the structures; class ids are 1, 2, 3 ... in this order.
+    """
+
+    rows: tuple[Structure, ...]
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether this is the table of this file."""
+        return self is BUILT_IN or self == BUILT_IN
+
+    @cached_property
+    def by_key(self) -> dict[str, Structure]:
+        """The structures by their key."""
+        return {s.key: s for s in self.rows}
+
+    @cached_property
+    def by_id(self) -> dict[int, Structure]:
+        """The structures by their class id."""
+        return {s.class_id: s for s in self.rows}
+
+    @cached_property
+    def muscles(self) -> tuple[Structure, ...]:
+        """All muscles."""
+        return tuple(s for s in self.rows if s.is_muscle)
+
+    @cached_property
+    def bones(self) -> tuple[Structure, ...]:
+        """All bones."""
+        return tuple(s for s in self.rows if s.kind is Kind.BONE)
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """The groups in their order in the table."""
+        return tuple(dict.fromkeys(s.group for s in self.rows))
+
+    @cached_property
+    def muscle_groups(self) -> tuple[Group, ...]:
+        """The groups that hold a muscle."""
+        return tuple(group for group in self.groups if any(s.is_muscle for s in self.structures_of(group)))
+
+    @property
+    def class_count(self) -> int:
+        """Number of classes of a network of all structures, background included."""
+        return len(self.rows) + 1
+
+    @cached_property
+    def labels(self) -> tuple[Label, ...]:
+        """Every value that a label map may hold besides 0: right, left, then side unknown or midline."""
+        sided = tuple(Label(s.label_value(side), s, side) for side in SIDES for s in self.rows if s.paired)
+        return sided + tuple(Label(s.class_id, s, Side.UNKNOWN if s.paired else Side.MIDLINE) for s in self.rows)
+
+    @cached_property
+    def by_value(self) -> dict[int, Label]:
+        """The labels by their value."""
+        return {label.value: label for label in self.labels}
+
+    @cached_property
+    def class_of_value(self) -> bytes:
+        """Class id by label value, for arrays: ``numpy.frombuffer(..., numpy.uint8)``; 0 for unused values."""
+        return bytes(self.by_value[v].structure.class_id if v in self.by_value else BACKGROUND_ID for v in range(256))
+
+    @cached_property
+    def whole_labels(self) -> tuple[Label, ...]:
+        """One label for each structure of a body: those of the pairs by side, right first, then the midline."""
+        return tuple(label for label in self.labels if label.side is not Side.UNKNOWN)
+
+    @cached_property
+    def has_whole_thigh(self) -> bool:
+        """Whether all muscles of the built-in thigh groups are here one by one, and nothing else in these groups."""
+        return all(
+            {s.key for s in self.structures_of(group)} == {s.key for s in STRUCTURES if s.group == group}
+            for group in THIGH_GROUPS
+        )
+
+    def structures_of(self, group: Group) -> Iterator[Structure]:
+        """Return the structures of one group, in the order of their ids."""
+        return (s for s in self.rows if s.group == group)
+
+
+BUILT_IN: Final = StructureTable(STRUCTURES)
+
+MUSCLES: tuple[Structure, ...] = BUILT_IN.muscles
+BONES: tuple[Structure, ...] = BUILT_IN.bones
+CLASS_COUNT = BUILT_IN.class_count
+"""Number of classes of a network, background included: 30."""
+
+BY_KEY: dict[str, Structure] = BUILT_IN.by_key
+BY_ID: dict[int, Structure] = BUILT_IN.by_id
+LABELS: tuple[Label, ...] = BUILT_IN.labels
 """Every value a label map may hold besides 0: right, left, then side unknown."""
 
-BY_VALUE: dict[int, Label] = {label.value: label for label in LABELS}
-
-CLASS_OF_VALUE: bytes = bytes(BY_VALUE[v].structure.class_id if v in BY_VALUE else BACKGROUND_ID for v in range(256))
+BY_VALUE: dict[int, Label] = BUILT_IN.by_value
+CLASS_OF_VALUE: bytes = BUILT_IN.class_of_value
 """Class id by label value, for arrays: ``numpy.frombuffer(CLASS_OF_VALUE, numpy.uint8)``."""
 
 
@@ -694,5 +798,5 @@ def class_of(value: int) -> int:
 
 
 def structures_of(group: Group) -> Iterator[Structure]:
-    """Return the structures of one group, in the order of their ids."""
-    return (s for s in STRUCTURES if s.group is group)
+    """Return the built-in structures of one group, in the order of their ids."""
+    return BUILT_IN.structures_of(group)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vastus.anatomy import BUILT_IN, StructureTable
 from vastus.inference.confidence import Confidence
 from vastus.io.csv_tables import VolumeRow, write_volume_rows
 from vastus.io.tables import LEVELS_FILE, MEASURES_FILE, VOLUMES_FILE
@@ -20,6 +21,7 @@ from vastus.morphometry import (
     fragment_warnings,
     measure_rows,
     measure_scan,
+    not_measured,
     too_large,
     write_level_rows,
     write_measure_rows,
@@ -39,6 +41,7 @@ class MeasureRequest:
     Attributes:
         ct: in HU, shape (X, Y, Z), any orientation.
         labels: label values on the grid of ``ct``.
+        table: of the structures.
         subject: name in the tables.
         folder: must exist; gets ``volumes.csv``, ``measures.csv`` and ``levels.csv``, older ones are replaced.
         settings: HU thresholds, percentiles and levels.
@@ -57,6 +60,7 @@ class MeasureRequest:
     agreement: Mapping[int, Agreement] | None = None
     facts: ClinicalFacts | None = None
     indices: bool = False
+    table: StructureTable = BUILT_IN
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +71,7 @@ class MeasuredScan:
         found: the measures themselves.
         volumes: the rows of ``volumes.csv``.
         rows: the rows of ``measures.csv``.
-        warnings: structures larger than a person's may be, and fragments.
+        warnings: structures larger than a person's may be, fragments, and what the table of structures does not allow.
         context: what published values say of this person's, with source and limits.
     """
 
@@ -85,22 +89,22 @@ def measure_to_folder(request: MeasureRequest) -> MeasuredScan:
         GeometryError: CT and labels are not on one grid.
         OutputError: a table can't be written.
     """
-    found = measure_scan(request.ct, request.labels, request.subject, request.settings)
+    found = measure_scan(request.ct, request.labels, request.subject, request.settings, request.table)
     volumes, rows = tuple(found.volume_rows()), tuple(_rows(found, request))
     write_volume_rows(volumes, request.folder / VOLUMES_FILE)
     write_measure_rows(rows, request.folder / MEASURES_FILE)
     write_level_rows(found.subject, found.areas, request.folder / LEVELS_FILE)
-    warnings = (*too_large(found.structures), *fragment_warnings(found.structures))
+    warnings = (*too_large(found.structures), *fragment_warnings(found.structures), *not_measured(request.table))
     facts = request.facts
-    context = () if facts is None else reference_sentences(found.thigh_muscle_to_femur(), facts)
+    context = () if facts is None else reference_sentences(found.thigh_muscle_to_femur(), facts, found.table)
     return MeasuredScan(found, volumes, rows, warnings, context)
 
 
 def _rows(found: ScanMeasures, request: MeasureRequest) -> list[MeasureRow]:
     rows = measure_rows(found, request.settings)
     if request.confidence is not None:
-        rows += confidence_rows(found.subject, request.confidence.labels, request.confidence.scan)
-    if request.agreement is not None:
+        rows += confidence_rows(found.subject, request.confidence.labels, request.confidence.scan, found.table)
+    if request.agreement is not None and found.table.is_built_in:
         rows += agreement_rows(found.subject, request.agreement)
     if request.facts is not None:
         rows += index_rows(found, request.facts) if request.indices else []

@@ -14,7 +14,7 @@ from importlib import resources
 from statistics import median
 from typing import Final
 
-from vastus.anatomy import SIDES, Side
+from vastus.anatomy import BY_KEY, SIDES, Side
 
 LARGEST_HEIGHT_CM: Final = 205.0
 LARGEST_WEIGHT_KG: Final = 150.0
@@ -87,6 +87,7 @@ def find_fragments(volumes_mm3: Mapping[Place, float], cut: Collection[Place] = 
     A label is a fragment when it is smaller than ``smallest_volume_mm3``, than 5% of the same structure on the other
     side, or than 5% of what the person's other muscles let one expect: the published volume times the median of
     what the others have of theirs (at least six others, so that size and wasting of the whole body do not count).
+    Of structures outside the built-in table nothing is known, and none is a fragment.
 
     Args:
         volumes_mm3: visible volumes; absent structures are left out.
@@ -95,7 +96,7 @@ def find_fragments(volumes_mm3: Mapping[Place, float], cut: Collection[Place] = 
     Returns:
         The fragments, each with the reason in words.
     """
-    whole = {at: volume for at, volume in volumes_mm3.items() if at not in cut and at[1] is not Side.UNKNOWN}
+    whole = {at: volume for at, volume in volumes_mm3.items() if at not in cut and at[1] in SIDES and at[0] in BY_KEY}
     shares = {at: volume / usual for at, volume in whole.items() if (usual := _usual_volume_mm3(at[0])) is not None}
     found = {}
     for at, volume in whole.items():

@@ -20,14 +20,17 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from vastus.anatomy import StructureTable
 from vastus.errors import OutputError
 from vastus.inference.predictor import OnProgress, Predictor, Segmentation, compute_threads
 from vastus.io.atomic import cleaned_up, ensure_folder, hidden_path, put_in_place, remove_old
 from vastus.io.csv_tables import VolumeRow
 from vastus.io.folders import is_there
 from vastus.io.labels import write_labels
+from vastus.io.own_structures import table_digest
 from vastus.io.prefetch import Prefetch
 from vastus.io.scans import Scan, ScanFormat, read_scan
+from vastus.io.structure_tables import write_table_beside
 from vastus.io.tables import (
     AGREEMENT,
     ALARMS,
@@ -38,6 +41,7 @@ from vastus.io.tables import (
     MEASURES_FILE,
     PAGE_FILE,
     RECORD_FILE,
+    STRUCTURE_TABLE_FILE,
     VOLUMES_FILE,
 )
 from vastus.version import __version__
@@ -51,6 +55,7 @@ if TYPE_CHECKING:
     from vastus.sarcopenia import ClinicalFacts
 
 RECORD_VERSION: Final = 1
+STRUCTURE_TABLE: Final = "structure_table"
 HU_WINDOW: Final = "network_hu_window"
 _LIBRARIES: Final = ("numpy", "numba", "openvino", "onnxruntime", "torch", "SimpleITK", "pydicom")
 
@@ -175,7 +180,9 @@ def segment_to_folder(
             # Compressing the labels and drawing the page's pictures need no measures: both run beside measuring.
             drawing = beside.submit(_timed, _draw, scan, segmentation) if request.page else None
             like = scan.source.path if scan.source.kind is ScanFormat.NIFTI else None
-            written = beside.submit(_timed, write_labels, segmentation.labels, staging / LABELS_FILE, like=like)
+            target, table = staging / LABELS_FILE, segmentation.table
+            written = beside.submit(_timed, write_labels, segmentation.labels, target, like=like, table=table)
+            write_table_beside(table, staging)
             agreement, seconds["agreement"] = _timed(_expected, predictor, segmentation)
             with compute_threads(predictor.threads):
                 measured, seconds["measure"] = _timed(
@@ -218,7 +225,7 @@ def _load_later(helper: subprocess.Popen[bytes] | None, *, page: bool) -> None:
 def _draw(scan: Scan, segmentation: Segmentation) -> PagePictures:
     from vastus.report.page import draw_pictures
 
-    return draw_pictures(scan.volume, segmentation.labels)
+    return draw_pictures(scan.volume, segmentation.labels, segmentation.table)
 
 
 def _expected(predictor: Predictor, segmentation: Segmentation) -> dict[int, Agreement]:
@@ -257,6 +264,7 @@ def _measure(
             confidence=segmentation.confidence,
             agreement=agreement,
             facts=request.facts,
+            table=segmentation.table,
         )
     )
 
@@ -297,6 +305,7 @@ def write_scan_page(
         alarms=tuple(record.get(ALARMS, ())),
         context=measured.context,
         network_hu=tuple(record[HU_WINDOW]) if HU_WINDOW in record else None,  # records of older runs lack it
+        table=measured.found.table,
     )
     write_page(path, ct, labels, measured.volumes, about, measured.rows, pictures=pictures)
 
@@ -313,6 +322,7 @@ def _details(predictor: Predictor, scan: Scan, segmentation: Segmentation, subje
             "spacing_mm": [round(s, 4) for s in scan.volume.spacing_mm],
             "chosen_because": scan.source.chosen_because,
         },
+        **_structures(segmentation.table),
         "weights": {"name": info.name, "sha256": predictor.bundle.digest, "trained_on": info.trained_on},
         "network_spacing_mm": list(info.preprocessing.spacing_mm),
         HU_WINDOW: list(info.preprocessing.hu_window),
@@ -326,6 +336,14 @@ def _details(predictor: Predictor, scan: Scan, segmentation: Segmentation, subje
     }
 
 
+def _structures(table: StructureTable) -> dict[str, Any]:
+    """Entry of the record that names a table of structures, where it is not the built-in one."""
+    if table.is_built_in:
+        return {}
+    named = {"file": STRUCTURE_TABLE_FILE, "count": len(table.rows), "sha256": table_digest(table)}
+    return {STRUCTURE_TABLE: named}
+
+
 def versions() -> dict[str, str]:
     """Return the versions of Vastus, Python and the libraries that shape a result."""
     found = {"vastus": __version__, "python": platform.python_version()}
@@ -337,11 +355,22 @@ def versions() -> dict[str, str]:
     return found
 
 
+_MOVED: Final = (
+    LABELS_FILE,
+    STRUCTURE_TABLE_FILE,
+    VOLUMES_FILE,
+    MEASURES_FILE,
+    LEVELS_FILE,
+    PAGE_FILE,
+    RECORD_FILE,
+)
+
+
 def _move(staging: Path, folder: Path) -> None:
     """Put finished files in place; an older record goes first, so that no mixture ever carries one."""
     for name in (RECORD_FILE, *FURTHER_FILES):
         remove_old(folder / name)
-    for name in (LABELS_FILE, VOLUMES_FILE, MEASURES_FILE, LEVELS_FILE, PAGE_FILE, RECORD_FILE):
+    for name in _MOVED:
         if (staging / name).exists():
             put_in_place(staging / name, folder / name)
         else:  # an older run's page would not belong to these labels

@@ -32,8 +32,8 @@ def structure_code(structure: Structure) -> Code:
 
 
 def side_code(side: Side) -> Code | None:
-    """Give the code of a side; None where it is not known."""
-    return {Side.RIGHT: CODE_RIGHT, Side.LEFT: CODE_LEFT, Side.UNKNOWN: None}[side]
+    """Give the code of a side; None where it is not known, or in the midline."""
+    return {Side.RIGHT: CODE_RIGHT, Side.LEFT: CODE_LEFT}.get(side)
 
 
 def _short(key: str) -> str:

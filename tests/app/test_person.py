@@ -75,6 +75,6 @@ def test_sums_and_indices_need_both_sides_whole() -> None:
     assert (sartorius["right_ml"], sartorius["both_ml"]) == (50.0, 100.0)
     assert (sartorius["per_height2"], sartorius["per_kg"]) == (25.0, 2.0)
     assert (gracilis["left_ml"], gracilis["left_cut"], gracilis["both_ml"]) == (50.0, True, None)
-    members = sum(s.group is Group.ANTERIOR for s in STRUCTURES)
+    members = sum(s.group == Group.ANTERIOR for s in STRUCTURES)
     assert table["Front of the thigh"]["both_ml"] == 100.0 * members
     assert table["Inner thigh"]["both_ml"] is None

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from vastus.anatomy import BY_KEY, MUSCLES, SIDES, Side
-from vastus.inference.landmarks import LATERAL, MEDIAL
-from vastus.inference.sides import FEMUR, HIP, SidedLabels, tell_sides
+from vastus.inference.landmarks import BUILT_IN_SIGNPOSTS
+from vastus.inference.sides import SidedLabels, tell_sides
 from vastus.synthesis.phantom import make_phantom
 from vastus.volume import Volume, to_ras
 
 SPACING = (4.0, 4.0, 5.0)
+FEMUR, HIP = BUILT_IN_SIGNPOSTS.femur, BUILT_IN_SIGNPOSTS.hip
 
 
 def _labels(sides: tuple[Side, ...] = SIDES, z: tuple[float, float] = (-20.0, 610.0)) -> Volume:
@@ -214,8 +215,8 @@ def test_header_against_muscles(flips: tuple[bool, bool]) -> None:
 
 
 def test_medial_and_lateral_muscles_are_what_they_are_called() -> None:
-    assert not set(MEDIAL) & set(LATERAL)
-    assert set(MEDIAL) | set(LATERAL) <= {m.class_id for m in MUSCLES}
+    assert not set(BUILT_IN_SIGNPOSTS.medial) & set(BUILT_IN_SIGNPOSTS.lateral)
+    assert set(BUILT_IN_SIGNPOSTS.medial) | set(BUILT_IN_SIGNPOSTS.lateral) <= {m.class_id for m in MUSCLES}
 
 
 @pytest.mark.parametrize("side", SIDES)

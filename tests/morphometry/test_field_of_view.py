@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vastus.morphometry.field_of_view import Truncation, find_field_of_view, find_truncations
-from vastus.morphometry.voxels import ROW_OF_VALUE, tally_labels
+from vastus.morphometry.voxels import row_of_value, tally_labels
 from vastus.volume import Volume
 
 SHAPE = (96, 96, 12)
@@ -22,7 +22,7 @@ def truncation_of(box: tuple[slice, ...], ct: np.ndarray | None) -> Truncation:
     labels[box] = 101
     volume = Volume(labels, np.eye(4))
     view = find_field_of_view(SHAPE, ct)
-    return find_truncations(volume, tally_labels(labels, ct), view)[ROW_OF_VALUE[101]]
+    return find_truncations(volume, tally_labels(labels, ct), view)[row_of_value()[101]]
 
 
 @pytest.mark.parametrize("ct", [None, round_scan(-2000)])

@@ -258,7 +258,7 @@ def test_a_fragment_is_named_and_counts_nowhere(with_speck: ScanMeasures, measur
     assert asymmetry["anterior"] is not None
     assert [r.posterior_to_anterior is None for r in with_speck.ratios] == [True, False]
     before, after = (
-        next(g for g in m.groups if g.group is Group.POSTERIOR and g.side is Side.RIGHT) for m in (measured, with_speck)
+        next(g for g in m.groups if g.group == Group.POSTERIOR and g.side is Side.RIGHT) for m in (measured, with_speck)
     )
     whole = measured.structure("biceps_femoris", Side.RIGHT).volume_mm3
     assert after.truncated and not before.truncated

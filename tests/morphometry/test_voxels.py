@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from vastus.errors import LabelError
 from vastus.morphometry.structures import percentile_hu
-from vastus.morphometry.voxels import ROW_OF_VALUE, AxisMap, profile_labels, tally_labels
+from vastus.morphometry.voxels import AxisMap, profile_labels, row_of_value, tally_labels
 
 RNG = np.random.default_rng(3)
 LABELS = RNG.choice(np.array([0, 0, 101, 102, 215, 29], np.uint8), size=(7, 8, 9))
@@ -24,7 +24,7 @@ def test_counts_agree_with_numpy_in_every_memory_order(axes: tuple[int, ...]) ->
         labels, ct = LABELS.transpose(axes)[window], CT.transpose(axes)[window]
         tally = tally_labels(labels, ct)
         for value in (101, 102, 215, 29):
-            row, where = ROW_OF_VALUE[value], labels == value
+            row, where = row_of_value()[value], labels == value
             inside = ct[where].astype(np.float64)
             assert tally.voxels[row] == where.sum()
             assert tally.hu_sum[row] == pytest.approx(inside.sum())
@@ -46,7 +46,7 @@ def test_float_hu_are_rounded_and_nan_is_no_hu() -> None:
     labels = np.full((1, 1, 4), 101, np.uint8)
     ct = np.array([[[49.6, 49.4, -30.4, np.nan]]], np.float64)
     tally = tally_labels(labels, ct)
-    row = ROW_OF_VALUE[101]
+    row = row_of_value()[101]
     assert (tally.voxels[row], tally.hu_voxels[row]) == (4, 3)
     assert list(np.flatnonzero(tally.histogram[row]) - 1024) == [-30, 49, 50]
 
@@ -76,14 +76,14 @@ def test_profiles_keep_every_voxel_and_its_place(step: tuple[float, float, float
     (profile,) = profile_labels(LABELS, (line,), lines)
     centres = profile.start_mm + (np.arange(profile.voxels.shape[1]) + 0.5) * profile.bin_mm
     for value in (101, 102):
-        row = ROW_OF_VALUE[value]
+        row = row_of_value()[value]
         along = -12.3 + np.argwhere(value == LABELS) @ np.array(step)
         assert profile.voxels[row].sum() == pytest.approx(len(along))
         assert (profile.voxels[row] @ centres) / len(along) == pytest.approx(along.mean(), abs=0.5)
         half = max(abs(s) for s in step) / 2
         assert profile.lowest_mm[row] == pytest.approx(along.min() - half)
         assert profile.highest_mm[row] == pytest.approx(along.max() + half)
-    assert profile.voxels[ROW_OF_VALUE[215]].sum() == 0
+    assert profile.voxels[row_of_value()[215]].sum() == 0
 
 
 def test_slices_thicker_than_a_bin_leave_no_gaps() -> None:
@@ -91,5 +91,5 @@ def test_slices_thicker_than_a_bin_leave_no_gaps() -> None:
     lines = np.full(256, -1, np.int8)
     lines[128] = 0
     (profile,) = profile_labels(labels, (AxisMap(0.0, np.array([0.0, 0.0, 3.7])),), lines)
-    inner = profile.voxels[ROW_OF_VALUE[128]][10:60]
+    inner = profile.voxels[row_of_value()[128]][10:60]
     assert inner == pytest.approx(np.full(50, 16 / 3.7))

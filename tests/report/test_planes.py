@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vastus.anatomy import BY_KEY, Side
+from vastus.anatomy import BY_KEY, SIDES, Side
 from vastus.errors import GeometryError
 from vastus.report.planes import View, axial_planes, coronal_planes, make_scene, sagittal_planes
 from vastus.synthesis.phantom import make_phantom
@@ -59,7 +59,7 @@ def test_few_slices_give_no_level_twice(phantom):
 
 def test_without_a_femur_levels_are_named_by_height_alone(phantom):
     array = phantom.labels.array.copy()
-    array[np.isin(array, [BY_KEY["femur"].label_value(s) for s in Side])] = 0
+    array[np.isin(array, [BY_KEY["femur"].label_value(s) for s in (*SIDES, Side.UNKNOWN)])] = 0
     scene = make_scene(phantom.ct, phantom.labels.with_array(array))
     planes = axial_planes(scene)
     assert len(planes) == 12

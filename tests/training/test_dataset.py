@@ -9,7 +9,7 @@ from training.nnunet_folder import write_data_set
 from vastus.anatomy import BY_KEY, CLASS_COUNT, Side
 from vastus.errors import MissingInputError, TrainingError
 from vastus.training.config import ANATOMY_CLASSES
-from vastus.training.dataset import check_dataset, read_dataset, require_sound, split_name
+from vastus.training.dataset import check_dataset, read_dataset, require_sound
 from vastus.training.losses import IGNORE
 
 
@@ -92,7 +92,9 @@ def test_notices_name_labels_that_never_occur_and_empty_cases(tmp_path: Path) ->
     [
         ({"background": 1}, "background must be 0"),
         ({"background": 0, "femur": 1, "sartorius": 1}, "two names"),
-        ({"background": 0, "liver": 1}, "no structure"),
+        ({"background": 0, "sartorious": 1}, "no structure"),
+        ({"background": 0, "_": 1}, "can't be the name"),
+        ({"background": 0, "psoas": 1, "Psoas major": 2}, "mean the same"),
         ({"background": 0, "femur": "one"}, "whole number"),
     ],
 )
@@ -108,11 +110,6 @@ def test_nothing_there_is_refused(tmp_path: Path) -> None:
         read_dataset(tmp_path / "none")
     with pytest.raises(MissingInputError, match="No cases"):
         read_dataset(tmp_path)
-
-
-def test_names_are_split_into_structure_and_side() -> None:
-    assert split_name("gluteus_maximus_left") == ("gluteus_maximus", Side.LEFT)
-    assert split_name("femur") == ("femur", Side.UNKNOWN)
 
 
 def test_left_and_right_of_one_set_are_one_label_to_a_network(tmp_path: Path) -> None:

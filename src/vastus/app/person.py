@@ -162,7 +162,7 @@ def volume_table(rows: Iterable[VolumeRow], kept: Mapping[str, Any]) -> list[dic
     for group, words in GROUP_WORDS.items():
         members = [structure for structure in STRUCTURES if structure.group is group]
         lines = [_structure(structure, by_place, facts) for structure in members]
-        if group is not Group.BONE:
+        if group != Group.BONE:
             totals = [line["both_ml"] for line in lines]
             whole = None if None in totals else sum(totals)
             table.append({"name": words, "group": True, "right_ml": None, "left_ml": None} | _by_size(whole, facts))

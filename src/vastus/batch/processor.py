@@ -118,8 +118,10 @@ class SegmentFactory:
         from vastus.errors import BundleError
         from vastus.inference.bundle import load_bundle
         from vastus.inference.predictor import Predictor
+        from vastus.io.own_structures import refuse_own
 
         bundle = load_bundle(self.weights_folder)
+        refuse_own(bundle.info.table, "A batch")
         if bundle.digest != self.digest:
             raise BundleError("These are not the weights the batch was started with.", path=self.weights_folder)
         return SegmentProcessor(

@@ -91,10 +91,12 @@ def batch(
     from vastus.batch.task import ScanState
     from vastus.cli.segment import stop_politely
     from vastus.inference.bundle import default_bundle, load_bundle
+    from vastus.io.own_structures import refuse_own
     from vastus.morphometry import MeasureSettings, load_measure_settings
 
     stop_politely()
     bundle = load_bundle(weights) if weights else default_bundle()
+    refuse_own(bundle.info.table, "A batch")
     settings = load_measure_settings(measure_settings) if measure_settings else MeasureSettings()
     factory = SegmentFactory.of(
         bundle, RuntimeOptions(device, runtime, precision), overlap, Extras(pages, measures, settings)

@@ -93,8 +93,10 @@ def _from_weights(weights: Path | None, kept: Path, threads: int | None) -> Pred
     from vastus.inference.predictor import Predictor
     from vastus.io.atomic import ensure_folder
     from vastus.io.labels import read_labels, write_labels
+    from vastus.io.own_structures import refuse_own
 
     bundle = load_bundle(weights) if weights else default_bundle()
+    refuse_own(bundle.info.table, "The check of labels by a network")
     folder = ensure_folder(kept / bundle.digest[:12])
     loaded: list[Predictor] = []
 

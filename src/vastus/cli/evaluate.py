@@ -38,6 +38,10 @@ def evaluate(
     empty: Annotated[
         EmptyPolicy, typer.Option("--empty", help="How missed, invented and absent structures count.")
     ] = EmptyPolicy.PENALISE,
+    structures: Annotated[
+        Path | None,
+        typer.Option("--structures", help="Table of structures of your own (CSV); default: the one beside the labels."),
+    ] = None,
     merge_sides: Annotated[
         bool, typer.Option("--merge-sides", help="Score left and right as one structure, as in the paper.")
     ] = False,
@@ -48,12 +52,14 @@ def evaluate(
     from vastus.evaluation.runner import DEFAULT_NAMES, Rater, RunSettings
     from vastus.evaluation.runner import evaluate as run
     from vastus.evaluation.table import ScoreSettings
+    from vastus.io.structure_tables import read_structure_table
 
     called = names or DEFAULT_NAMES
     raters = [Rater(called[0], prediction)] + ([Rater(called[1], second)] if second else [])
     raters += [Rater(*_named(text)) for text in reader or []]
     missing = MissingCells.LISTWISE if listwise else MissingCells.REFUSE
-    settings = RunSettings(ScoreSettings(tolerance_mm, empty, merge_sides), resample, missing)
+    own = None if structures is None else read_structure_table(structures)
+    settings = RunSettings(ScoreSettings(tolerance_mm, empty, merge_sides), resample, missing, own)
     result = run(
         tuple(raters),
         reference,

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vastus.anatomy import Side
+
 if TYPE_CHECKING:
-    from vastus.morphometry import MeasureSettings, ScanMeasures
+    from vastus.morphometry import MeasureSettings, ScanMeasures, StructureMeasures
     from vastus.sarcopenia import Diagnosis
 
 
@@ -18,6 +20,10 @@ def measure(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the tables.")],
     subject: Annotated[str | None, typer.Option(help="Name in the tables; default: the file name of the scan.")] = None,
     series: Annotated[str | None, typer.Option(help="DICOM series to read, if there are several.")] = None,
+    structures: Annotated[
+        Path | None,
+        typer.Option("--structures", help="Table of structures of your own (CSV); default: the one beside the labels."),
+    ] = None,
     settings: Annotated[Path | None, typer.Option(help="TOML file with HU thresholds and levels.")] = None,
     criteria: Annotated[
         str, typer.Option(help="awgs_2019, awgs_2025, ewgsop2, fnih, kim_2024, or a TOML file of your own.")
@@ -44,6 +50,7 @@ def measure(
     from vastus.io.atomic import ensure_folder, write_text
     from vastus.io.labels import read_labels_on
     from vastus.io.scans import read_scan
+    from vastus.io.structure_tables import read_structure_table
     from vastus.io.tables import MEASURES_RECORD_FILE
     from vastus.measuring import MeasureRequest, measure_to_folder
     from vastus.morphometry import MeasureSettings, load_measure_settings, wrong_density
@@ -67,7 +74,8 @@ def measure(
     )
     thresholds = MeasureSettings() if settings is None else load_measure_settings(settings)
     scan = read_scan(ct, series=series)
-    read = read_labels_on(labels, scan.volume, ct)
+    own = None if structures is None else read_structure_table(structures)
+    read = read_labels_on(labels, scan.volume, ct, table=own)
     label_map = read.volume
     for warning in (*scan.source.warnings, *(f"{labels.name}: {warning}" for warning in read.warnings)):
         typer.echo(f"vastus: {warning}", err=True)
@@ -81,6 +89,7 @@ def measure(
             settings=thresholds,
             facts=facts,
             indices=True,
+            table=read.table,
         )
     )
     found, context = measured.found, measured.context
@@ -128,9 +137,9 @@ def _summary(found: ScanMeasures, settings: MeasureSettings, diagnosis: Diagnosi
             for leg in found.legs
         ],
         "posterior_to_anterior": {ratio.side.value: ratio.posterior_to_anterior for ratio in found.ratios},
-        "truncated": [f"{s.structure.key}_{s.side.value}" for s in found.structures if s.truncated],
-        "fragments": [f"{s.structure.key}_{s.side.value}" for s in found.structures if s.fragment],
-        "absent": [f"{s.structure.key}_{s.side.value}" for s in found.structures if s.volume_mm3 is None],
+        "truncated": [_name(s) for s in found.structures if s.truncated],
+        "fragments": [_name(s) for s in found.structures if s.fragment],
+        "absent": [_name(s) for s in found.structures if s.volume_mm3 is None],
     }
     if diagnosis is not None:
         record["diagnosis"] = {
@@ -147,10 +156,16 @@ def _summary(found: ScanMeasures, settings: MeasureSettings, diagnosis: Diagnosi
     return record
 
 
+def _name(measured: StructureMeasures) -> str:
+    midline = measured.side is Side.MIDLINE
+    return measured.structure.key if midline else f"{measured.structure.key}_{measured.side.value}"
+
+
 def _text(found: ScanMeasures, diagnosis: Diagnosis | None, note: str, context: tuple[str, ...], output: Path) -> str:
     present = sum(s.volume_mm3 is not None and not s.fragment for s in found.structures)
     cut = sum(s.truncated for s in found.structures)
-    lines = [f"{found.subject}: {present} of 58 structures measured, {cut} cut by the edge of the scan."]
+    every = len(found.table.whole_labels)
+    lines = [f"{found.subject}: {present} of {every} structures measured, {cut} cut by the edge of the scan."]
     if fragments := sum(s.fragment for s in found.structures):
         lines.append(f"Fragments, counted nowhere: {fragments}.")
     for leg in found.legs:

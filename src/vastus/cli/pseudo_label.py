@@ -41,6 +41,7 @@ def pseudo_label(
     from vastus.inference.bundle import default_bundle, load_bundle
     from vastus.inference.choices import RuntimeOptions
     from vastus.inference.predictor import Predictor
+    from vastus.io.own_structures import refuse_own
     from vastus.io.scans import subject_name
     from vastus.training.pseudo_labels import Trust, class_ids_of, write_pseudo_set
 
@@ -56,7 +57,9 @@ def pseudo_label(
         agreement, *(class_ids_of([name for name in listed.split(",") if name]) for listed in (doubt, rename))
     )
     earlier = [_earlier(name, outlines) for name in names]
-    predictor = Predictor(load_bundle(weights) if weights else default_bundle(), RuntimeOptions(threads=threads))
+    bundle = load_bundle(weights) if weights else default_bundle()
+    refuse_own(bundle.info.table, "Pseudo-labelling")
+    predictor = Predictor(bundle, RuntimeOptions(threads=threads))
     cases = {given[0]: partial(_read, *given, exclude) for given in zip(names, scans, earlier, strict=True)}
     attempts = Attempts(lambda text: typer.echo(f"vastus: {text}", err=True))
     write_pseudo_set(

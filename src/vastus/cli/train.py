@@ -53,7 +53,7 @@ def train(
     from vastus.training.loop import TrainOptions
     from vastus.training.loop import train as run_training
     from vastus.training.memory import keep_freed_memory
-    from vastus.training.transfer import initial_weights, read_weights
+    from vastus.training.transfer import initial_weights, read_weights, said_of_head
 
     keep_freed_memory()
     given = None if init is None else read_weights(init)
@@ -65,6 +65,8 @@ def train(
     inputs = Inputs(data, synthetic, held_out, read_fold(fold), mix, output / "cache")
     source, validation, settings = build_sources(settings, inputs, tell, given)
     weights = None if given is None else initial_weights(given, settings)
+    if given is not None and (said := said_of_head(given, settings)):
+        tell(said)
     tell("training")
     run_training(
         settings,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vastus.anatomy import BY_KEY, MUSCLE_GROUPS, MUSCLES, SIDES, Group, Side, structures_of
+from vastus.anatomy import BY_KEY, GROUP_BY_VALUE, MUSCLE_GROUPS, MUSCLES, SIDES, Group, Side, structures_of
 from vastus.cohort.problems import Problem, ProblemKind
 from vastus.errors import ImplausibleValueError, MissingInputError, VastusError
 from vastus.io import tables
@@ -125,7 +125,7 @@ FEATURES: tuple[str, ...] = (*(m.key for m in MUSCLES), *(group_column(g) for g 
 
 def feature_label(feature: str) -> str:
     """Return the name of a feature for people."""
-    return BY_KEY[feature].english if feature in BY_KEY else Group(feature.partition(":")[2]).title
+    return BY_KEY[feature].english if feature in BY_KEY else GROUP_BY_VALUE[feature.partition(":")[2]].title
 
 
 def _name_of(file: Path, scans: Path) -> str:

@@ -243,7 +243,7 @@ def find_wrong_names(facts: CaseFacts) -> Iterator[Suspicion]:
 def _same_structure(row: int) -> list[int]:
     """Rows of the structure on the other side and without a side: which of them it is, is another question."""
     structure = BY_VALUE[VALUES[row]].structure
-    return [ROW_OF[structure.label_value(side)] for side in Side]
+    return [ROW_OF[structure.label_value(side)] for side in (*SIDES, Side.UNKNOWN)]
 
 
 def find_missing(facts: CaseFacts) -> Iterator[Suspicion]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vastus.anatomy import BUILT_IN, StructureTable
 from vastus.dicom.objects import Algorithm
 from vastus.dicom.seg import SegKind, write_seg
 from vastus.dicom.source import LabelledSeries
@@ -27,12 +28,14 @@ class DicomContent:
         labels: uint8 label values on the grid of the scan.
         rows: the rows of ``volumes.csv``.
         algorithm: what made the labels.
+        table: of the structures.
     """
 
     scan: Scan
     labels: Volume
     rows: tuple[VolumeRow, ...]
     algorithm: Algorithm
+    table: StructureTable = BUILT_IN
 
 
 class DicomDraft:

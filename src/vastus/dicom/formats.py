@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vastus.io.output_format import OutputFormat
+from vastus.io.own_structures import refuse_own
 from vastus.io.tables import PDF_FILE, RTSTRUCT_FILE, SEG_FILE, SR_FILE
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def _write_pdf(draft: DicomDraft) -> None:
     from vastus.dicom.pdf import draw_pdf, make_pdf_object
 
     content = draft.content
+    refuse_own(content.table, "The report as a DICOM PDF")
     pdf = draw_pdf(content.scan.volume, content.labels, content.rows, content.algorithm)
     draft.save(PDF_FILE, make_pdf_object(draft.series, pdf))
 

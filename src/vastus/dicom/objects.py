@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from vastus.anatomy import Code, Label, Side
+from vastus.anatomy import SIDES, Code, Label
 from vastus.dicom.patient import COPIED
 from vastus.dicom.source import LabelledSeries
 from vastus.terminology import SCHEME, SCHEME_NAME
@@ -62,7 +62,7 @@ def code_item(code: Code) -> Dataset:
 def label_title(label: Label) -> str:
     """What a viewer shows, e.g. ``Gluteus medius right``."""
     name = label.structure.english
-    return name if label.side is Side.UNKNOWN else f"{name} {label.side.value}"
+    return f"{name} {label.side.value}" if label.side in SIDES else name
 
 
 def software(algorithm: Algorithm) -> str:

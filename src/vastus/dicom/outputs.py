@@ -47,7 +47,7 @@ def write_dicom(content: DicomContent, formats: Sequence[DicomFormat], folder: P
 
     target = folder / DICOM_FOLDER
     _refuse_what_is_not_ours(target)
-    series = labelled_series(content.scan.source, content.labels)
+    series = labelled_series(content.scan.source, content.labels, content.table)
     shutil.rmtree(target, ignore_errors=True)
     with atomic_folder(target) as staging, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of highdicom quote the patient's name
@@ -70,7 +70,9 @@ def write_dicom_of(done: SegmentedScan, formats: Sequence[DicomFormat]) -> tuple
     """Write the DICOM results of a segmented scan beside its other results; see ``write_dicom``."""
     weights = done.record["weights"]
     algorithm = Algorithm(f"{weights['name']} ({weights['sha256'][:12]})")
-    return write_dicom(DicomContent(done.scan, done.segmentation.labels, done.rows, algorithm), formats, done.folder)
+    segmented = done.segmentation
+    content = DicomContent(done.scan, segmented.labels, done.rows, algorithm, segmented.table)
+    return write_dicom(content, formats, done.folder)
 
 
 def _write(draft: DicomDraft, formats: Sequence[DicomFormat]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BY_VALUE, Label
+from vastus.anatomy import BUILT_IN, Label, StructureTable
 from vastus.dicom.patient import PatientAndStudy, patient_and_study
 from vastus.errors import GeometryError, LabelError, UnsupportedScanError
 from vastus.io.scan_types import Scan, ScanFormat, ScanSource
@@ -71,7 +71,7 @@ class LabelledSeries:
         slices: the image of each slice.
         values: uint8 label values, shape (slices, rows, columns).
         affine: (column, row, slice) -> RAS+ mm, sheared for a tilted gantry.
-        labels: the values that occur, in the order of ``anatomy.LABELS``.
+        labels: the values that occur, in the order of ``StructureTable.labels``.
         counts: voxels of each label value in each slice, shape (slices, 256).
     """
 
@@ -102,17 +102,18 @@ def refuse_unless_dicom(source: ScanSource) -> None:
         )
 
 
-def labelled_series(source: ScanSource, labels: Volume) -> LabelledSeries:
+def labelled_series(source: ScanSource, labels: Volume, table: StructureTable = BUILT_IN) -> LabelledSeries:
     """Bring labels and source images together.
 
     Args:
         source: where the scan came from.
         labels: uint8 label map on the grid of the scan as it was read.
+        table: of the structures.
 
     Raises:
         UnsupportedScanError: not DICOM, or a header without what every result must repeat.
         GeometryError: the labels do not lie on the slices of the files.
-        LabelError: a value that the anatomy table does not know, or no label at all.
+        LabelError: a value that the table does not know, or no label at all.
     """
     refuse_unless_dicom(source)
     from vastus.io.dicom_series import read_headers
@@ -128,13 +129,13 @@ def labelled_series(source: ScanSource, labels: Volume) -> LabelledSeries:
     # Slice by slice: of the whole at once, bincount makes a copy of eight bytes a voxel.
     counts = np.stack([np.bincount(plane.ravel(), minlength=256) for plane in values])
     occurring = np.flatnonzero(counts[:, 1:].any(axis=0)) + 1
-    unknown = [int(v) for v in occurring if int(v) not in BY_VALUE]
+    unknown = [int(v) for v in occurring if int(v) not in table.by_value]
     if unknown:
         raise LabelError(f"The label map holds unknown values: {unknown[:5]}.", path=source.path)
     if not len(occurring):
         raise LabelError("Nothing was found in this scan: there is nothing to store as DICOM.", path=source.path)
     present = set(occurring.tolist())
-    found = tuple(label for value, label in BY_VALUE.items() if value in present)
+    found = tuple(label for value, label in table.by_value.items() if value in present)
     return LabelledSeries(datasets, slices, values, labels.affine, found, counts)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vastus.anatomy import BUILT_IN, StructureTable
 from vastus.evaluation import metrics as m
 from vastus.evaluation.summary import BOTH_SIDES, LEVEL, METRIC, NAME, SummaryLevel, slices
 from vastus.io.tables import SUBJECT
@@ -78,7 +79,7 @@ def _signed_rank_p(moved: NDArray[np.float64], ranks: NDArray[np.float64]) -> fl
     return float((sums >= abs(float((ranks * np.sign(moved)).sum())) - 1e-9).mean())
 
 
-def compare_models(scores: pd.DataFrame) -> pd.DataFrame:
+def compare_models(scores: pd.DataFrame, table: StructureTable = BUILT_IN) -> pd.DataFrame:
     """Test every metric of the first model against the second, by structure (both sides averaged), group and whole.
 
     Holm's correction runs over the structures of one metric, over the groups of one metric, and over the wholes of one
@@ -93,7 +94,7 @@ def compare_models(scores: pd.DataFrame) -> pd.DataFrame:
     if len(models) != 2:
         return pd.DataFrame()
     rows: list[dict[str, Any]] = []
-    for part in slices(scores):
+    for part in slices(scores, table):
         chosen = part.of(scores)
         if part.side != BOTH_SIDES or not len(chosen):
             continue

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BY_VALUE, STRUCTURES, UNLABELLED, Label, Side, ThighLevel
+from vastus.anatomy import BUILT_IN, BY_KEY, UNLABELLED, Label, Side, StructureTable, ThighLevel
 from vastus.evaluation import metrics as m
 from vastus.evaluation.overlap import OverlapCounts, count_overlap
 from vastus.evaluation.policy import EmptyPolicy, Presence, presence_of
@@ -97,10 +97,11 @@ def score_drawn(prediction: Volume, reference: Volume, settings: ScoreSettings) 
     refuse_skewed(reference)
     first, second = to_ras(prediction), to_ras(reference)
     one, other = np.asarray(first.array), np.asarray(second.array)
-    if settings.merge_sides or _without_sides(one) or _without_sides(other):
-        one, other = merged(one), merged(other)
+    table = settings.table
+    if settings.merge_sides or _without_sides(one, table) or _without_sides(other, table):
+        one, other = merged(one, table), merged(other, table)
     known = (one != UNLABELLED) & (other != UNLABELLED)
-    labels = labels_to_score(_histogram(one[known], other[known]))
+    labels = labels_to_score(_histogram(one[known], other[known]), table)
     slices = tuple(int(k) for k in np.flatnonzero(known.any(axis=(0, 1))))
     plane_mm = second.spacing_mm[0], second.spacing_mm[1]
     size = np.array(second.shape[:2]) * plane_mm
@@ -114,7 +115,7 @@ def score_drawn(prediction: Volume, reference: Volume, settings: ScoreSettings) 
                 found[label.value].append(section)
     rows = [_structure_row(label, found[label.value], frame) for label in labels]
     area = float(np.prod(plane_mm))
-    levels = _levels(other, slices)
+    levels = _levels(other, slices, table)
     sections = [
         _section_row(s, second.affine, area, settings) | {LEVEL: levels[s.slice].value}
         for label in labels
@@ -199,11 +200,12 @@ def _border(mask: Mask, known: Mask) -> Mask:
     return np.asarray(mask & near)
 
 
-def summarise_sections(sections: pd.DataFrame) -> pd.DataFrame:
+def summarise_sections(sections: pd.DataFrame, table: StructureTable = BUILT_IN) -> pd.DataFrame:
     """Summarise the sections of many cases by model, level of the thigh and structure, and all together (``all``).
 
     Args:
         sections: ``SECTION_COLUMNS`` and ``subject`` and ``model``.
+        table: of the structures.
 
     Returns:
         One row a model, level (``all`` first, then from the feet upwards) and structure: number of sections, missed,
@@ -216,7 +218,7 @@ def summarise_sections(sections: pd.DataFrame) -> pd.DataFrame:
     for model, of_model in sections.groupby(m.MODEL, sort=False):
         for level in (ALL, *(level.value for level in ThighLevel)):
             of_level = of_model if level == ALL else of_model[of_model[LEVEL] == level]
-            keys = [s.key for s in STRUCTURES if (of_level[STRUCTURE] == s.key).any()]
+            keys = [s.key for s in table.rows if (of_level[STRUCTURE] == s.key).any()]
             for name in [*keys, *([ALL] if keys else [])]:
                 chosen = of_level if name == ALL else of_level[of_level[STRUCTURE] == name]
                 rows.append({m.MODEL: model, LEVEL: level, STRUCTURE: name} | _section_means(chosen))
@@ -234,10 +236,11 @@ def _section_means(sections: pd.DataFrame) -> dict[str, Any]:
     return row
 
 
-def _levels(reference: NDArray[Any], slices: tuple[int, ...]) -> dict[int, ThighLevel]:
-    """Find the level of each drawn slice (I, J, K), by the structures of the reference in it."""
+def _levels(reference: NDArray[Any], slices: tuple[int, ...], table: StructureTable) -> dict[int, ThighLevel]:
+    """Find the level of each drawn slice (I, J, K), by the built-in structures of the reference in it."""
     present = [
-        {BY_VALUE[int(v)].structure.key for v in np.unique(reference[:, :, k]) if v not in (0, UNLABELLED)}
+        {table.by_value[int(v)].structure.key for v in np.unique(reference[:, :, k]) if v not in (0, UNLABELLED)}
+        & BY_KEY.keys()
         for k in slices
     ]
     return dict(zip(slices, levels_of(present), strict=True))
@@ -302,10 +305,10 @@ def _histogram(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.int64]:
     return np.bincount(pairs, minlength=65536).reshape(256, 256)
 
 
-def _without_sides(array: NDArray[Any]) -> bool:
+def _without_sides(array: NDArray[Any], table: StructureTable) -> bool:
     """Tell whether a map holds labels and none of them has a side."""
-    labels = [BY_VALUE[int(v)] for v in np.unique(array) if int(v) in BY_VALUE]
-    return bool(labels) and all(label.side is Side.UNKNOWN for label in labels)
+    sides = {table.by_value[int(v)].side for v in np.unique(array) if int(v) in table.by_value}
+    return sides - {Side.MIDLINE} == {Side.UNKNOWN}
 
 
 def _box(mask: Mask) -> tuple[slice, slice]:

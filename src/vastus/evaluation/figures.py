@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BY_KEY, STRUCTURES, Group
+from vastus.anatomy import BUILT_IN, GROUPS, Group, StructureTable
 from vastus.evaluation import metrics as m
 from vastus.evaluation.agreement import bland_altman, pearson
 from vastus.evaluation.metrics import Better, Metric
@@ -37,7 +37,9 @@ _GROUP_COLOURS = {
     Group.OTHER: "#E69F00",
     Group.BONE: "#555555",
 }
-_MARKERS = dict(zip(Group, "osD^vP", strict=True))
+_MARKERS = dict(zip(GROUPS, "osD^vP", strict=True))
+# For groups of a table of one's own.
+_OTHER_LOOKS = (("X", "#56B4E9"), ("*", "#8C564B"), ("h", "#7F7F7F"), ("<", "#17BECF"), (">", "#BCBD22"))
 _MM3_PER_CM3 = 1000.0
 # A few far-off values (a missed structure) would squeeze all boxes into a line: then the axis is logarithmic.
 _LOG_RATIO = 25.0
@@ -45,15 +47,16 @@ _POINTS_UP_TO = 12
 _GRID_COLUMNS = 5
 
 
-def write_figures(scores: pd.DataFrame, folder: Path) -> list[Path]:
+def write_figures(scores: pd.DataFrame, folder: Path, table: StructureTable = BUILT_IN) -> list[Path]:
     """Draw every figure and write it as PNG and SVG; returns the files.
 
     Args:
         scores: one row a case, model, structure and side.
         folder: exists.
+        table: of the structures.
     """
     written = []
-    for name, figure in _figures(scores):
+    for name, figure in _figures(scores, table):
         for suffix in SUFFIXES:
             path = folder / f"{name}{suffix}"
             with atomic_path(path) as temporary:
@@ -64,18 +67,18 @@ def write_figures(scores: pd.DataFrame, folder: Path) -> list[Path]:
     return written
 
 
-def _figures(scores: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
+def _figures(scores: pd.DataFrame, table: StructureTable) -> Iterator[tuple[str, Figure]]:
     for metric in BOXED:
-        yield f"boxplot_{metric.column}", box_plot(scores, metric)
+        yield f"boxplot_{metric.column}", box_plot(scores, metric, table)
     models = [str(name) for name in scores[m.MODEL].unique()]
     for number, model in enumerate(models, start=1):
         ending = f"_{number}" if len(models) > 1 else ""
         of_model = scores[scores[m.MODEL] == model]
-        yield f"bland_altman{ending}", bland_altman_plot(of_model, model)
-    yield "volume_correlation", correlation_plot(scores)
+        yield f"bland_altman{ending}", bland_altman_plot(of_model, model, table)
+    yield "volume_correlation", correlation_plot(scores, table)
 
 
-def box_plot(scores: pd.DataFrame, metric: Metric) -> Figure:
+def box_plot(scores: pd.DataFrame, metric: Metric, table: StructureTable = BUILT_IN) -> Figure:
     """Draw the scores of every structure (both sides, all cases), models side by side: Fig. 5 of Kim et al. 2024."""
     figure = _figure(9.0, 10.5)
     axes = figure.subplots()
@@ -85,14 +88,14 @@ def box_plot(scores: pd.DataFrame, metric: Metric) -> Figure:
     for number, model in enumerate(models):
         of_model = scores[scores[m.MODEL] == model]
         values = [
-            of_model.loc[of_model[STRUCTURE] == s.key, metric.column].dropna().to_numpy(float) for s in STRUCTURES
+            of_model.loc[of_model[STRUCTURE] == s.key, metric.column].dropna().to_numpy(float) for s in table.rows
         ]
         places: NDArray[np.float64] = (
-            np.arange(len(STRUCTURES), dtype=np.float64) + (number - (len(models) - 1) / 2) * height
+            np.arange(len(table.rows), dtype=np.float64) + (number - (len(models) - 1) / 2) * height
         )
         _boxes(axes, values, places, height, _MODEL_COLOURS[number % len(_MODEL_COLOURS)])
         axes.plot([], [], "s", color=_MODEL_COLOURS[number % len(_MODEL_COLOURS)], markersize=9, label=model)
-    _structure_axis(axes)
+    _structure_axis(axes, table)
     axes.set_xlabel(f"{metric.title}, {metric.better.value} is better")
     if _needs_log(everything, metric):
         axes.set_xscale("symlog", linthresh=1.0)
@@ -141,22 +144,30 @@ def _boxes(
             axes.plot(v, np.full(len(v), place), ".", color=colour, markersize=4)
 
 
-def _structure_axis(axes: Axes) -> None:
-    axes.set_yticks(range(len(STRUCTURES)), [s.english for s in STRUCTURES])
-    axes.set_ylim(len(STRUCTURES) - 0.4, -0.6)
-    # A line between groups; the ids are sorted by group.
-    for row in range(1, len(STRUCTURES)):
-        if STRUCTURES[row].group is not STRUCTURES[row - 1].group:
+def _structure_axis(axes: Axes, table: StructureTable) -> None:
+    rows = table.rows
+    axes.set_yticks(range(len(rows)), [s.english for s in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    # A line between groups; the built-in ids are sorted by group.
+    for row in range(1, len(rows)):
+        if rows[row].group != rows[row - 1].group:
             axes.axhline(row - 0.5, color="#999999", linewidth=0.8)
 
 
-def bland_altman_plot(scores: pd.DataFrame, model: str) -> Figure:
+def _looks(table: StructureTable) -> dict[Group, tuple[str, str]]:
+    """Marker and colour of each group; groups beyond the built-in ones take what is left, in turn."""
+    others = [group for group in table.groups if group not in _MARKERS]
+    looks = {group: (_MARKERS[group], _GROUP_COLOURS[group]) for group in table.groups if group in _MARKERS}
+    return looks | {group: _OTHER_LOOKS[n % len(_OTHER_LOOKS)] for n, group in enumerate(others)}
+
+
+def bland_altman_plot(scores: pd.DataFrame, model: str, table: StructureTable = BUILT_IN) -> Figure:
     """Draw predicted minus reference volume over their mean, bias and 95% limits, in cm3; a panel for each structure.
 
     Volumes of both sides are summed within a case, as in the table of agreement; structures in no case are left out.
     """
-    volumes = _case_volumes(scores)
-    keys = [s.key for s in STRUCTURES if s.key in volumes]
+    volumes = _case_volumes(scores, table)
+    keys, looks = [s.key for s in table.rows if s.key in volumes], _looks(table)
     rows = max(1, math.ceil(len(keys) / _GRID_COLUMNS))
     figure = _figure(13.0, 1.9 * rows + 0.9)
     grid = figure.subplots(rows, _GRID_COLUMNS, squeeze=False)
@@ -164,7 +175,7 @@ def bland_altman_plot(scores: pd.DataFrame, model: str) -> Figure:
         axes.set_visible(False)
     for key, axes in zip(keys, grid.flat, strict=False):
         _bland_altman_panel(axes, *volumes[key])
-        axes.set_title(BY_KEY[key].english, fontsize=9, color=_GROUP_COLOURS[BY_KEY[key].group])
+        axes.set_title(table.by_key[key].english, fontsize=9, color=looks[table.by_key[key].group][1])
     figure.supxlabel("Mean of prediction and reference (cm³)", fontsize=10)
     figure.supylabel("Prediction − reference (cm³)", fontsize=10)
     figure.suptitle(f"{model}: bias (line) and 95% limits of agreement (dashed)", fontsize=11)
@@ -189,11 +200,11 @@ def _bland_altman_panel(axes: Axes, predicted: NDArray[np.float64], reference: N
     axes.tick_params(labelsize=8)
 
 
-def correlation_plot(scores: pd.DataFrame) -> Figure:
+def correlation_plot(scores: pd.DataFrame, table: StructureTable = BUILT_IN) -> Figure:
     """Draw predicted over reference volume of every structure and case (sides summed), a panel a model, log axes."""
-    models = [str(name) for name in scores[m.MODEL].unique()]
+    models, looks = [str(name) for name in scores[m.MODEL].unique()], _looks(table)
     figure = _figure(6.0 * len(models), 6.4)
-    of_models = [_case_volumes(scores[scores[m.MODEL] == model]) for model in models]
+    of_models = [_case_volumes(scores[scores[m.MODEL] == model], table) for model in models]
     ends = _shared_limits(of_models)
     panels = figure.subplots(1, len(models), squeeze=False)
     for axes, model, volumes in zip(panels.flat, models, of_models, strict=True):
@@ -202,10 +213,8 @@ def correlation_plot(scores: pd.DataFrame) -> Figure:
         for key, (predicted, reference) in volumes.items():
             seen = (predicted > 0) & (reference > 0)
             empty += int((~seen).sum())
-            group = BY_KEY[key].group
-            axes.plot(
-                reference[seen], predicted[seen], _MARKERS[group], color=_GROUP_COLOURS[group], markersize=5, alpha=0.65
-            )
+            marker, colour = looks[table.by_key[key].group]
+            axes.plot(reference[seen], predicted[seen], marker, color=colour, markersize=5, alpha=0.65)
         axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -216,7 +225,7 @@ def correlation_plot(scores: pd.DataFrame) -> Figure:
             axes.text(
                 0.97, 0.03, f"{empty} missed or invented, not shown", transform=axes.transAxes, ha="right", fontsize=8
             )
-    handles = [axes.plot([], [], _MARKERS[group], color=_GROUP_COLOURS[group], label=group.title)[0] for group in Group]
+    handles = [axes.plot([], [], marker, color=colour, label=g.title)[0] for g, (marker, colour) in looks.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
     return figure
 
@@ -233,11 +242,11 @@ def _shared_limits(of_models: list[CaseVolumes]) -> tuple[float, float]:
     return (float(values.min()) / 1.4, float(values.max()) * 1.4) if len(values) else (0.1, 10.0)
 
 
-def _case_volumes(scores: pd.DataFrame) -> CaseVolumes:
+def _case_volumes(scores: pd.DataFrame, table: StructureTable) -> CaseVolumes:
     """Return predicted and reference volume in cm3 of the cases that hold the structure, sides summed."""
     found: CaseVolumes = {}
     columns = [m.VOLUME_PREDICTION_MM3, m.VOLUME_REFERENCE_MM3]
-    for structure in STRUCTURES:
+    for structure in table.rows:
         summed: Any = scores[scores[STRUCTURE] == structure.key].groupby(SUBJECT, sort=True)[columns].sum()
         both = summed.to_numpy(float) / _MM3_PER_CM3
         both = both[(both > 0).any(axis=1)]

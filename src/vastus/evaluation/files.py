@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vastus.anatomy import BY_KEY, Group
+from vastus.anatomy import StructureTable
 from vastus.evaluation import metrics as m
 from vastus.evaluation.drawn import ALL, AREA_ABSOLUTE_PERCENT, AREA_SIGNED_PERCENT
 from vastus.evaluation.drawn import LEVEL as SECTION_LEVEL
@@ -30,6 +30,7 @@ from vastus.evaluation.summary import (
     SummaryLevel,
 )
 from vastus.io.atomic import ensure_folder, write_text
+from vastus.io.own_structures import entries_of
 from vastus.io.tables import SIDE, STRUCTURE
 from vastus.version import __version__
 
@@ -77,7 +78,9 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> list[Path]:
     texts[MARKDOWN_FILE] = as_markdown(evaluation)
     for name, text in texts.items():
         write_text(folder / name, text)
-    return [folder / name for name in texts] + write_figures(evaluation.scores, ensure_folder(folder / FIGURES_FOLDER))
+    return [folder / name for name in texts] + write_figures(
+        evaluation.scores, ensure_folder(folder / FIGURES_FOLDER), evaluation.table
+    )
 
 
 def as_record(evaluation: Evaluation) -> dict[str, Any]:
@@ -93,6 +96,7 @@ def as_record(evaluation: Evaluation) -> dict[str, Any]:
             "merge_sides": settings.scores.merge_sides,
             "resample": settings.resample,
             "missing": settings.missing.value,
+            **({} if evaluation.table.is_built_in else {"structures": entries_of(evaluation.table)}),
         },
         "failed": {failure.name: failure.problem for failure in evaluation.failures},
         "left_out": list(evaluation.left_out),
@@ -185,7 +189,7 @@ def _section_table(evaluation: Evaluation, model: str) -> Iterator[str]:
     rows = rows[rows[m.MODEL] == model]
     of_levels = rows[(rows[SECTION_LEVEL] != ALL) & (rows[STRUCTURE] == ALL)]
     for _, row in pd.concat([rows[rows[SECTION_LEVEL] == ALL], of_levels]).iterrows():
-        name = _section_title(row[SECTION_LEVEL], row[STRUCTURE])
+        name = _section_title(row[SECTION_LEVEL], row[STRUCTURE], evaluation.table)
         cells = [
             _mean_sd({"mean": row[f"{metric.column}_mean"], "sd": row[f"{metric.column}_sd"]}, metric)
             for metric in (m.DICE, m.SURFACE_DICE)
@@ -212,11 +216,13 @@ def _model_table(evaluation: Evaluation, model: str) -> Iterator[str]:
         over_cases = rows[rows[OVER] == Over.CASES.value].set_index(METRIC)
         cells = [_mean_sd(over_cases.loc[metric.column], metric) for metric in _SHOWN]
         cells += [_number(found["pearson_r"], 3), _icc_cell(found)]
-        yield f"| {_title(level, name)} | " + " | ".join(cells) + f" | {_counts(over_cases.iloc[0])} |"
+        yield (
+            f"| {_title(level, name, evaluation.table)} | " + " | ".join(cells) + f" | {_counts(over_cases.iloc[0])} |"
+        )
         if level == SummaryLevel.WHOLE.value:
             over_classes = rows[rows[OVER] == Over.CLASSES.value].set_index(METRIC)
             cells = [_mean_sd(over_classes.loc[metric.column], metric) for metric in _SHOWN] + ["", "", ""]
-            yield f"| {_title(level, name)}, SD over classes | " + " | ".join(cells) + " |"
+            yield (f"| {_title(level, name, evaluation.table)}, SD over classes | " + " | ".join(cells) + " |")
 
 
 def _readers_table(evaluation: Evaluation) -> Iterator[str]:
@@ -232,7 +238,7 @@ def _readers_table(evaluation: Evaluation) -> Iterator[str]:
         yield "|---|" + "---:|" * (1 + len(IccForm))
         for _, row in of_set[of_set[SIDE] == BOTH_SIDES].iterrows():
             cells = [str(row["n"]), *(_limits(row, column_of(form)) for form in IccForm)]
-            yield f"| {_title(row[LEVEL], row[NAME])} | " + " | ".join(cells) + " |"
+            yield f"| {_title(row[LEVEL], row[NAME], evaluation.table)} | " + " | ".join(cells) + " |"
 
 
 def _limits(row: Any, column: str) -> str:
@@ -256,21 +262,21 @@ def _comparison_table(evaluation: Evaluation) -> Iterator[str]:
         for metric in shown:
             row = of.loc[metric.column]
             cells += [_number(row["median_difference"], metric.digits, signed=True), _p_value(row["p_holm"])]
-        yield f"| {_title(level, name)} | {of['pairs'].max()} | " + " | ".join(cells) + " |"
+        yield (f"| {_title(level, name, evaluation.table)} | {of['pairs'].max()} | " + " | ".join(cells) + " |")
 
 
-def _section_title(level: str, structure: str) -> str:
+def _section_title(level: str, structure: str, table: StructureTable) -> str:
     """Return the name of a structure; for all structures, the level of the thigh."""
     if structure != ALL:
-        return BY_KEY[structure].english
+        return table.by_key[structure].english
     return "**All**" if level == ALL else f"**{level.capitalize()}**"
 
 
-def _title(level: str, name: str) -> str:
+def _title(level: str, name: str, table: StructureTable) -> str:
     if level == SummaryLevel.STRUCTURE.value:
-        return BY_KEY[name].english
+        return table.by_key[name].english
     if level == SummaryLevel.GROUP.value:
-        return f"**{Group(name).title}**"
+        return next(f"**{group.title}**" for group in table.groups if group.value == name)
     return {"muscles": "**All muscles**", "bones": "**All bones**", "foreground": "**Foreground**"}[name]
 
 

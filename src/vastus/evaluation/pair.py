@@ -48,7 +48,7 @@ def score_pair(prediction: Volume, reference: Volume, settings: ScoreSettings) -
     """Score every structure and side of a predicted label map against its reference.
 
     Args:
-        prediction, reference: label maps (values of ``anatomy.LABELS`` and 0) on one grid; ``UNLABELLED`` voxels of
+        prediction, reference: label maps (label values of the table and 0) on one grid; ``UNLABELLED`` voxels of
             either are left out, and then the drawn slices are scored one by one (see ``drawn``).
         settings: see there.
 
@@ -68,12 +68,12 @@ def score_pair(prediction: Volume, reference: Volume, settings: ScoreSettings) -
     if is_partly_labelled(prediction) or is_partly_labelled(reference):
         return score_drawn(prediction, reference, settings).scores
     maps = paired_maps(
-        merged(prediction.array) if settings.merge_sides else prediction.array,
-        merged(reference.array) if settings.merge_sides else reference.array,
+        merged(prediction.array, settings.table) if settings.merge_sides else prediction.array,
+        merged(reference.array, settings.table) if settings.merge_sides else reference.array,
         reference.spacing_mm,
     )
     histogram = joint_histogram(maps)
-    labels = labels_to_score(histogram)
+    labels = labels_to_score(histogram, settings.table)
     surfaces = dict(label_surface_distances(maps))
     frame = ScoreContext(reference.voxel_volume_mm3, _diagonal_mm(reference), settings)
     rows = [

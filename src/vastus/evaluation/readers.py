@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vastus.anatomy import BUILT_IN, StructureTable
 from vastus.evaluation import metrics as m
 from vastus.evaluation.agreement import koo_li_band
 from vastus.evaluation.icc import IccForm, complete_ratings, icc
@@ -30,7 +31,7 @@ def column_of(form: IccForm) -> str:
     return form.value.lower().replace("(", "_").replace(",", "_").removesuffix(")")
 
 
-def readers_of(scores: pd.DataFrame) -> pd.DataFrame:
+def readers_of(scores: pd.DataFrame, table: StructureTable = BUILT_IN) -> pd.DataFrame:
     """Compute the agreement of all readers at once, without the reference and with it as one more reader.
 
     Volumes of a slice are summed within a case. A structure that a reader did not draw enters with 0 mm3; a case in
@@ -49,7 +50,7 @@ def readers_of(scores: pd.DataFrame) -> pd.DataFrame:
     sets = [models] if len(models) > 1 else []
     sets.append([*models, REFERENCE_NAME])
     rows: list[dict[str, Any]] = []
-    for part in slices(scores):
+    for part in slices(scores, table):
         chosen = part.of(scores)
         if not len(chosen):
             continue

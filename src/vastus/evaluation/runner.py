@@ -5,10 +5,11 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vastus.anatomy import BUILT_IN, StructureTable
 from vastus.attempts import Attempts, Failure
 from vastus.errors import GeometryError, MissingInputError, SettingsError
 from vastus.evaluation import metrics as m
@@ -46,11 +47,13 @@ class RunSettings:
         scores: see ``ScoreSettings``.
         resample: bring predictions of another grid onto the reference's (nearest neighbour) rather than refuse them.
         missing: what happens to a case that a model or reader did not label: refused, or left out for all of them.
+        structures: what the label maps hold; None: as a table beside the reference or the predictions says.
     """
 
     scores: ScoreSettings = field(default_factory=ScoreSettings)
     resample: bool = False
     missing: MissingCells = MissingCells.REFUSE
+    structures: StructureTable | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,6 +89,11 @@ class Evaluation:
     def models(self) -> tuple[str, ...]:
         """Names of the models or readers, in the order given."""
         return tuple(str(name) for name in self.scores[m.MODEL].unique())
+
+    @property
+    def table(self) -> StructureTable:
+        """The table of the structures that were scored."""
+        return self.settings.scores.table
 
     @property
     def case_count(self) -> int:
@@ -125,6 +133,8 @@ def evaluate(
             f"Models or readers have different names, none of them '{REFERENCE_NAME}'; got {names}.",
             remedy="Give them with --names A B.",
         )
+    settings = _with_table(settings, (reference, *(rater.path for rater in raters)))
+    table = settings.scores.table
     tables, sections = [], [pd.DataFrame(columns=[SUBJECT, m.MODEL, *SECTION_COLUMNS])]
     slices: dict[str, tuple[int, ...]] = {}
     left_out: list[str] = []
@@ -149,17 +159,31 @@ def evaluate(
     of_sections = pd.concat(sections[1:], ignore_index=True) if len(sections) > 1 else sections[0]
     return Evaluation(
         scores,
-        summarise(scores),
-        agreement_of(scores),
-        readers_of(scores),
-        compare_models(scores),
+        summarise(scores, table),
+        agreement_of(scores, table),
+        readers_of(scores, table),
+        compare_models(scores, table),
         settings,
         of_sections,
-        summarise_sections(of_sections),
+        summarise_sections(of_sections, table),
         slices,
         tuple(attempts.failures),
         tuple(left_out),
     )
+
+
+def _with_table(settings: RunSettings, paths: tuple[Path, ...]) -> RunSettings:
+    """The settings with the table of structures: the given one, or the first beside a path that is not built in."""
+    from vastus.io.structure_tables import table_beside
+
+    found = settings.structures
+    for path in paths if found is None else ():
+        files = list(label_files(path).values())[:1] if path.is_dir() else [path]
+        beside = table_beside(files[0])
+        if not beside.is_built_in:
+            found = beside
+            break
+    return replace(settings, scores=replace(settings.scores, table=found or BUILT_IN))
 
 
 def _headed(table: pd.DataFrame, case: str, model: str) -> pd.DataFrame:
@@ -274,7 +298,10 @@ def _score_files(prediction: Path, reference: Path, settings: RunSettings, warn:
 
     from vastus.io.labels import read_label_map
 
-    found_prediction, found_reference = read_label_map(prediction, partly=True), read_label_map(reference, partly=True)
+    wanted = settings.scores.table
+    found_prediction, found_reference = (
+        read_label_map(path, partly=True, table=None, wanted=wanted) for path in (prediction, reference)
+    )
     for path, found in ((prediction, found_prediction), (reference, found_reference)):
         for warning in found.warnings:
             warn(f"{path}: {warning}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vastus.anatomy import BONES, MUSCLES, STRUCTURES, Group, Side, structures_of
+from vastus.anatomy import BUILT_IN, Side, StructureTable
 from vastus.evaluation import metrics as m
 from vastus.evaluation.agreement import (
     BlandAltman,
@@ -63,25 +63,26 @@ class Slice:
         return table[belongs]
 
 
-def slices(table: pd.DataFrame) -> Iterator[Slice]:
+def slices(scores: pd.DataFrame, table: StructureTable = BUILT_IN) -> Iterator[Slice]:
     """List every slice of a table of scores: structures by side and together, groups, muscles, bones, foreground."""
-    sides = [side.value for side in Side if (table[SIDE] == side.value).any()]
-    for structure in STRUCTURES:
+    sides = [side.value for side in Side if (scores[SIDE] == side.value).any()]
+    for structure in table.rows:
         if len(sides) > 1:
             for side in sides:
                 yield Slice(SummaryLevel.STRUCTURE, structure.key, (structure.key,), side)
         yield Slice(SummaryLevel.STRUCTURE, structure.key, (structure.key,))
-    for group in Group:
-        yield Slice(SummaryLevel.GROUP, group.value, tuple(s.key for s in structures_of(group)))
-    for name, members in (("muscles", MUSCLES), ("bones", BONES), ("foreground", STRUCTURES)):
+    for group in table.groups:
+        yield Slice(SummaryLevel.GROUP, group.value, tuple(s.key for s in table.structures_of(group)))
+    for name, members in (("muscles", table.muscles), ("bones", table.bones), ("foreground", table.rows)):
         yield Slice(SummaryLevel.WHOLE, name, tuple(s.key for s in members))
 
 
-def summarise(scores: pd.DataFrame) -> pd.DataFrame:
+def summarise(scores: pd.DataFrame, table: StructureTable = BUILT_IN) -> pd.DataFrame:
     """Compute mean, SD (n - 1) and median of every metric and slice, with the numbers of values and of empty masks.
 
     Args:
         scores: columns of ``table.SCORE_COLUMNS`` and ``subject`` and ``model``.
+        table: of the structures.
 
     Returns:
         Tidy: one row a model, slice, metric and ``over``. ``n`` is the number of cases or classes averaged, ``scores``
@@ -92,7 +93,7 @@ def summarise(scores: pd.DataFrame) -> pd.DataFrame:
 
     rows: list[dict[str, Any]] = []
     for model, of_model in scores.groupby(m.MODEL, sort=False):
-        for part in slices(of_model):
+        for part in slices(of_model, table):
             chosen = part.of(of_model)
             if len(chosen):
                 rows.extend(_summary_rows(str(model), part, chosen))
@@ -126,7 +127,7 @@ def _summary_rows(model: str, part: Slice, chosen: pd.DataFrame) -> Iterator[dic
             )
 
 
-def agreement_of(scores: pd.DataFrame) -> pd.DataFrame:
+def agreement_of(scores: pd.DataFrame, table: StructureTable = BUILT_IN) -> pd.DataFrame:
     """Compute the agreement of volumes over cases, of every model with the reference and of the models together.
 
     Volumes of a slice are summed within a case (both sides; all structures of a group). A missed or invented structure
@@ -140,7 +141,7 @@ def agreement_of(scores: pd.DataFrame) -> pd.DataFrame:
 
     rows: list[dict[str, Any]] = []
     models = [str(name) for name in scores[m.MODEL].unique()]
-    for part in slices(scores):
+    for part in slices(scores, table):
         chosen = part.of(scores)
         if not len(chosen):
             continue

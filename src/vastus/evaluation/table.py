@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BY_VALUE, SIDES, STRUCTURES, UNLABELLED, Label, Side
+from vastus.anatomy import BUILT_IN, SIDES, UNLABELLED, Label, Side, StructureTable
 from vastus.errors import GeometryError, LabelError, SettingsError
 from vastus.evaluation import metrics as m
 from vastus.evaluation.overlap import OverlapCounts
@@ -41,11 +41,13 @@ class ScoreSettings:
         tolerance_mm: of the surface Dice.
         policy: what empty masks mean.
         merge_sides: left and right as one structure, as in Kim et al. 2024.
+        table: of the structures.
     """
 
     tolerance_mm: float = DEFAULT_TOLERANCE_MM
     policy: EmptyPolicy = EmptyPolicy.PENALISE
     merge_sides: bool = False
+    table: StructureTable = BUILT_IN
 
     def __post_init__(self) -> None:
         """Refuse a tolerance that is no length."""
@@ -123,44 +125,38 @@ def _empty_cells(presence: Presence, frame: ScoreContext) -> dict[str, float]:
     return cells | {m.RAVD_SIGNED.column: scores.ravd_percent, m.RAVD_ABSOLUTE.column: abs(scores.ravd_percent)}
 
 
-def labels_to_score(histogram: NDArray[np.int64]) -> list[Label]:
+def labels_to_score(histogram: NDArray[np.int64], table: StructureTable = BUILT_IN) -> list[Label]:
     """List the rows of a table from the joint histogram; refuse unknown values, and sides in one map only."""
     in_prediction = set(np.flatnonzero(histogram.sum(axis=1)).tolist()) - {0}
     in_reference = set(np.flatnonzero(histogram.sum(axis=0)).tolist()) - {0}
-    unknown = sorted((in_prediction | in_reference) - BY_VALUE.keys())
+    unknown = sorted((in_prediction | in_reference) - table.by_value.keys())
     if unknown:
         raise LabelError(
-            f"Label values that the anatomy table does not know: {', '.join(map(str, unknown))}.",
+            f"Label values that the table of structures does not know: {', '.join(map(str, unknown))}.",
             remedy="`vastus classes` lists the values.",
         )
-    sided = [any(BY_VALUE[v].side is not Side.UNKNOWN for v in values) for values in (in_prediction, in_reference)]
-    if in_prediction and in_reference and sided[0] != sided[1] and not _any_bare_beside(in_prediction, in_reference):
+    # What lies in the midline says nothing of whether a map tells sides.
+    told = [{table.by_value[v].side for v in values} - {Side.MIDLINE} for values in (in_prediction, in_reference)]
+    sided = [bool(sides - {Side.UNKNOWN}) for sides in told]
+    bare_beside = any(len(sides) > 1 and Side.UNKNOWN in sides for sides in told)
+    if told[0] and told[1] and sided[0] != sided[1] and not bare_beside:
         raise LabelError(
             "One label map tells left from right, the other does not.",
             remedy="Use --merge-sides to score left and right as one structure.",
         )
     present = in_prediction | in_reference
     any_sided = any(sided)
-    label_values = [s.label_value(side) for side in SIDES for s in STRUCTURES] if any_sided else []
-    label_values += [s.class_id for s in STRUCTURES if s.class_id in present or not any_sided]
-    return [BY_VALUE[value] for value in label_values]
+    label_values = [s.label_value(side) for side in SIDES for s in table.rows if s.paired] if any_sided else []
+    label_values += [s.class_id for s in table.rows if s.class_id in present or not any_sided or not s.paired]
+    return [table.by_value[value] for value in label_values]
 
 
-def _any_bare_beside(first: set[int], second: set[int]) -> bool:
-    """Tell whether the map with sides also holds ids without side: then it does not tell sides everywhere."""
-    return any(
-        any(BY_VALUE[v].side is Side.UNKNOWN for v in values)
-        for values in (first, second)
-        if any(BY_VALUE[v].side is not Side.UNKNOWN for v in values)
-    )
-
-
-def merged(array: NDArray[Any]) -> NDArray[Any]:
+def merged(array: NDArray[Any], table: StructureTable = BUILT_IN) -> NDArray[Any]:
     """Return label values without their side; values that are no label stay and are refused later."""
     if array.dtype == np.bool_ or array.min() < 0 or array.max() > 255:
         return array
     lookup = np.arange(256, dtype=np.uint8)
-    for value, label in BY_VALUE.items():  # UNLABELLED is not among them and stays
+    for value, label in table.by_value.items():  # UNLABELLED is not among them and stays
         lookup[value] = label.structure.class_id
     # Indexing the transpose of an F-ordered array keeps its order; indexing the array itself would cost a copy.
     straight = array.T if array.flags.f_contiguous else array

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from vastus.anatomy import BY_KEY, SIDES, STRUCTURES, Group, Side
+from vastus.anatomy import GROUPS, SIDES, Side, StructureTable
 from vastus.io.tables import CONFIDENCE
 from vastus.io.workbook import Column, Sheet, write_workbook
 from vastus.measuring import MeasuredScan
@@ -68,12 +68,13 @@ def write_scan_workbook(path: Path, measured: MeasuredScan, record: Mapping[str,
     Raises:
         OutputError: the file can't be written.
     """
+    table = measured.found.table
     write_workbook(
         path,
         (
-            _structures(measured.rows),
+            _structures(measured.rows, table),
             _sides(measured),
-            _groups(measured.rows),
+            _groups(measured.rows, table),
             _levels(measured),
             _flags(measured, record["warnings"]),
             _about(record),
@@ -81,33 +82,37 @@ def write_scan_workbook(path: Path, measured: MeasuredScan, record: Mapping[str,
     )
 
 
-def _structures(rows: Sequence[MeasureRow]) -> Sheet:
+def _structures(rows: Sequence[MeasureRow], table: StructureTable) -> Sheet:
     """One row a structure and side, right first; one column a measure."""
-    of_structures = [row for row in rows if row.structure in BY_KEY and row.side in _SIDE_NAMES]
-    return _pivot("structures", of_structures, (*_WHO, _side_column()), _who)
+    of_structures = [row for row in rows if _is_structure(row, table)]
+
+    def who(row: MeasureRow) -> tuple[Any, ...]:
+        structure = table.by_key[row.structure]
+        return structure.english, structure.key, structure.group.value, row.side
+
+    return _pivot("structures", of_structures, (*_WHO, _side_column()), who)
 
 
-def _groups(rows: Sequence[MeasureRow]) -> Sheet:
+def _is_structure(row: MeasureRow, table: StructureTable) -> bool:
+    return row.structure in table.by_key and row.side in _SIDE_NAMES
+
+
+def _groups(rows: Sequence[MeasureRow], table: StructureTable) -> Sheet:
     """What is of no single structure: muscle groups, all muscles, fat, both thighs."""
     columns = (
         Column("of", meaning="All muscles of the group, or what else is measured."),
         Column("group", meaning="Muscle group; all: of the whole scan."),
         _side_column(),
     )
-    rest = [row for row in rows if row.structure not in BY_KEY or row.side not in _SIDE_NAMES]
+    rest = [row for row in rows if not _is_structure(row, table)]
     return _pivot("groups", rest, columns, lambda row: (_words(row.structure), _words(row.group), row.side))
 
 
-_SIDE_NAMES: Final = tuple(side.value for side in SIDES)
+_SIDE_NAMES: Final = tuple(side.value for side in (*SIDES, Side.MIDLINE))
 
 
 def _side_column() -> Column:
     return Column("side", meaning="The patient's side.")
-
-
-def _who(row: MeasureRow) -> tuple[Any, ...]:
-    structure = BY_KEY[row.structure]
-    return structure.english, structure.key, structure.group.value, row.side
 
 
 def _pivot(name: str, rows: Sequence[MeasureRow], first: tuple[Column, ...], key: Any) -> Sheet:
@@ -140,7 +145,7 @@ def _sides(measured: MeasuredScan) -> Sheet:
     found = {(row.structure, row.side): row for row in measured.volumes}
     differences = {row.structure: row.value for row in measured.rows if row.measure == "asymmetry"}
     lines = []
-    for structure in STRUCTURES:
+    for structure in (s for s in measured.found.table.rows if s.paired):
         sides = [found.get((structure.key, side)) for side in SIDES]
         volumes = [None if row is None else _scaled(row.volume_mm3, "mm3") for row in sides]
         means = [None if row is None else row.mean_hu for row in sides]
@@ -161,13 +166,14 @@ def _levels(measured: MeasuredScan) -> Sheet:
         _with_unit("area", "cm²", "Cross-section; 0 where it does not reach the level, empty where it is absent."),
         _CUT,
     )
+    by_key = measured.found.table.by_key
     lines = [
         (
             _words(area.level.name),
             area.side.value,
             area.level.position_mm,
             area.level.percent,
-            BY_KEY[area.name].english if area.name in BY_KEY else _words(area.name),
+            by_key[area.name].english if area.name in by_key else _words(area.name),
             "" if area.group is None else area.group.value,
             _scaled(area.area_mm2, "mm2"),
             _yes(area.truncated),
@@ -187,7 +193,7 @@ def _flags(measured: MeasuredScan, warnings: Iterable[str]) -> Sheet:
     )
     lines: list[tuple[Any, ...]] = [("warning", None, None, text) for text in warnings]
     for row in measured.volumes:
-        who = (BY_KEY[row.structure].english, row.side.value)
+        who = (measured.found.table.by_key[row.structure].english, row.side.value)
         if row.fragment:
             lines.append(("fragment", *who, "Too small to be the structure: it counts nowhere."))
         elif row.truncated:
@@ -225,7 +231,7 @@ def _scaled(value: float | None, unit: str) -> float | None:
 
 
 def _words(name: str) -> str:
-    known = {ALL: "all muscles", BOTH_SIDES: "both", **{group.value: group.value for group in Group}}
+    known = {ALL: "all muscles", BOTH_SIDES: "both", **{group.value: group.value for group in GROUPS}}
     return known.get(name, name.replace("_", " "))
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def _write_segments(done: SegmentedScan) -> None:
     from vastus.io.labels import write_labels
 
-    write_labels(done.segmentation.labels, done.folder / SEGMENTS_FILE)
+    write_labels(done.segmentation.labels, done.folder / SEGMENTS_FILE, table=done.segmentation.table)
 
 
 def _write_workbook(done: SegmentedScan) -> None:

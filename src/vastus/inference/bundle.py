@@ -18,9 +18,10 @@ from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from vastus.anatomy import BACKGROUND_ID, BY_KEY
+from vastus.anatomy import BACKGROUND_ID, BUILT_IN, StructureTable
 from vastus.errors import BundleError, SettingsError
 from vastus.io.atomic import write_text
+from vastus.io.own_structures import entries_of, own_table
 from vastus.preprocessing import PreprocessingSettings
 from vastus.version import __version__
 
@@ -73,6 +74,7 @@ class BundleInfo:
         vastus_version: that wrote the bundle.
         format_version: of this file.
         files: relative path -> SHA-256, every file but this one. Filled by ``write_bundle_files``.
+        table: of the structures; it stands in the file only where it is not the built-in one.
     """
 
     name: str
@@ -87,12 +89,13 @@ class BundleInfo:
     vastus_version: str = __version__
     format_version: int = FORMAT_VERSION
     files: Mapping[str, str] = field(default_factory=dict)
+    table: StructureTable = BUILT_IN
 
     def __post_init__(self) -> None:
-        """Refuse classes that the anatomy does not know, and an impossible overlap."""
+        """Refuse classes that the table of structures does not know, and an impossible overlap."""
         if len(self.classes) < 2 or self.classes[0] != BACKGROUND_NAME:
             raise BundleError(f"A bundle's classes start with '{BACKGROUND_NAME}' and hold at least one structure.")
-        unknown = sorted(set(self.classes[1:]) - set(BY_KEY))
+        unknown = sorted(set(self.classes[1:]) - set(self.table.by_key))
         if unknown or len(set(self.classes)) != len(self.classes):
             raise BundleError(f"The classes of a bundle must be different structures; unknown: {', '.join(unknown)}.")
         if not 0.0 <= self.overlap < 1.0:
@@ -100,8 +103,8 @@ class BundleInfo:
 
     @property
     def class_ids(self) -> tuple[int, ...]:
-        """Anatomy class id of each output channel."""
-        return (BACKGROUND_ID, *(BY_KEY[key].class_id for key in self.classes[1:]))
+        """Class id of each output channel, in the table of structures."""
+        return (BACKGROUND_ID, *(self.table.by_key[key].class_id for key in self.classes[1:]))
 
     def to_json(self) -> str:
         """Return the text of ``configs/vastus.json``."""
@@ -113,6 +116,9 @@ class BundleInfo:
             "metrics": dict(self.metrics),
             "files": dict(self.files),
         }
+        del values["table"]
+        if not self.table.is_built_in:
+            values["table"] = entries_of(self.table)
         return json.dumps(values, indent=2) + "\n"
 
     @classmethod
@@ -132,7 +138,7 @@ class BundleInfo:
                 f"These weights have format version {version}, this Vastus reads {FORMAT_VERSION}.",
                 remedy="Use weights and program of the same release.",
             )
-        odd = sorted(set(values) ^ {f.name for f in dataclasses.fields(cls)})
+        odd = sorted({"table", *values} ^ {f.name for f in dataclasses.fields(cls)})
         if odd:
             raise BundleError(f"Bundle fields missing or unknown: {', '.join(odd)}.")
         try:
@@ -142,6 +148,7 @@ class BundleInfo:
                 "classes": tuple(values["classes"]),
                 "precisions": tuple(Precision(p) for p in values["precisions"]),
                 "files": {_safe(path): str(digest) for path, digest in values["files"].items()},
+                "table": own_table(values["table"]) if "table" in values else BUILT_IN,
             }
             return cls(**values)
         except (SettingsError, TypeError, ValueError, AttributeError) as error:
@@ -339,7 +346,9 @@ def _metadata(info: BundleInfo) -> dict[str, Any]:
         "numpy_version": _installed("numpy"),
         "required_packages_version": {name: _installed(name) for name in ("pytorch-ignite", "fire", "safetensors")},
         "name": info.name,
-        "task": "Segmentation of single thigh and hip muscles, femur and hip bone in CT",
+        "task": "Segmentation of single thigh and hip muscles, femur and hip bone in CT"
+        if info.table.is_built_in
+        else "Segmentation of the structures named in channel_def, in CT",
         "description": info.trained_on,
         "authors": "the Vastus developers",
         "copyright": "Copyright (c) the Vastus developers",

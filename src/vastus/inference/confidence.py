@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BY_KEY, BY_VALUE, Side
+from vastus.anatomy import BUILT_IN, Side, StructureTable
 from vastus.inference import kernels
 from vastus.inference.stitch import STEPS_PER_LOGIT, ScoreMap
 
@@ -26,34 +26,40 @@ class Confidence:
     Attributes:
         scan: over all labelled voxels; None when there is none.
         labels: label value -> over the voxels of that structure and side; absent ones are not in it.
+        table: of the structures.
     """
 
     scan: float | None
     labels: Mapping[int, float]
+    table: StructureTable = BUILT_IN
 
     def of(self, key: str, side: Side) -> float | None:
         """Return the confidence of one structure on one side; None if it is absent."""
-        return self.labels.get(BY_KEY[key].label_value(side))
+        return self.labels.get(self.table.by_key[key].label_value(side))
 
     def to_dict(self) -> dict[str, Any]:
         """Return ``{"scan": 0.93, "structures": {"gracilis": {"right": 0.91, ...}, ...}}`` for JSON, four decimals."""
         structures: dict[str, dict[str, float]] = {}
         for value in sorted(self.labels):
-            label = BY_VALUE[value]
+            label = self.table.by_value[value]
             structures.setdefault(label.structure.key, {})[label.side.value] = round(self.labels[value], 4)
         return {"scan": None if self.scan is None else round(self.scan, 4), "structures": structures}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Confidence:
+    def from_dict(cls, values: Mapping[str, Any], table: StructureTable = BUILT_IN) -> Confidence:
         """Read the result of ``to_dict``."""
         structures = values["structures"].items()
         labels = {
-            BY_KEY[key].label_value(Side(side)): share for key, sides in structures for side, share in sides.items()
+            table.by_key[key].label_value(Side(side)): share
+            for key, sides in structures
+            for side, share in sides.items()
         }
-        return cls(values["scan"], labels)
+        return cls(values["scan"], labels, table)
 
 
-def find_confidence(labels: NDArray[np.uint8], channel_of: NDArray[np.int64], scores: ScoreMap) -> Confidence:
+def find_confidence(
+    labels: NDArray[np.uint8], channel_of: NDArray[np.int64], scores: ScoreMap, table: StructureTable = BUILT_IN
+) -> Confidence:
     """Compute the confidence of a label map on the grid of the network.
 
     A voxel's probability is the softmax over the classes kept for it (the four best); of a label that is none of these
@@ -63,6 +69,7 @@ def find_confidence(labels: NDArray[np.uint8], channel_of: NDArray[np.int64], sc
         labels: uint8, shape (X, Y, Z): cleaned label values.
         channel_of: shape (256,): output channel of each label value.
         scores: on the same grid (it may be larger at the far ends).
+        table: of the structures.
     """
     x, y, z = labels.shape
     odds = np.exp((np.arange(256) - 255.0) / STEPS_PER_LOGIT)
@@ -74,4 +81,4 @@ def find_confidence(labels: NDArray[np.uint8], channel_of: NDArray[np.int64], sc
     total = int(counts.sum())
     present = np.flatnonzero(counts)
     means = {int(value): float(sums[value] / counts[value]) for value in present}
-    return Confidence(float(sums.sum() / total) if total else None, means)
+    return Confidence(float(sums.sum() / total) if total else None, means, table)

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BACKGROUND_ID, BY_KEY
+from vastus.anatomy import BACKGROUND_ID, BUILT_IN, StructureTable
 from vastus.inference.confidence import Confidence, find_confidence
 from vastus.inference.evidence import Evidence, NetworkView, gather_evidence
 from vastus.inference.islands import Parts, dissolve, find_parts, islands
 from vastus.inference.pelvis import below_pelvis, said_below, said_without_bones
 from vastus.inference.restore import restore
-from vastus.inference.sides import tell_sides
+from vastus.inference.sides import side_rules, tell_sides
 from vastus.inference.stitch import ScoreMap
 from vastus.preprocessing import Preprocessed, PreprocessingSettings
 from vastus.volume import Volume, to_ras
@@ -22,64 +22,83 @@ from vastus.volume import Volume, to_ras
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labelled:
-    """Label values on the network's grid, what the user should know, and what is known of them."""
+    """Label values on the network's grid, what the user should know, and what is known of them.
+
+    ``evidence`` is None for structures outside the built-in table: no model of agreement was made for them.
+    """
 
     labels: NDArray[np.uint8]
     warnings: tuple[str, ...]
     confidence: Confidence
-    evidence: Evidence
+    evidence: Evidence | None
 
 
 def label_scores(
-    scores: ScoreMap, seen: Preprocessed, classes: Sequence[str], settings: PreprocessingSettings
+    scores: ScoreMap,
+    seen: Preprocessed,
+    classes: Sequence[str],
+    settings: PreprocessingSettings,
+    table: StructureTable = BUILT_IN,
 ) -> Labelled:
     """Clean label values from what the network said, how sure it is, and what was counted of them."""
-    labels, warnings, parts = _clean(scores, seen, classes)
-    ids = (BACKGROUND_ID, *(BY_KEY[key].class_id for key in classes[1:]))
+    labels, warnings, parts = _clean(scores, seen, classes, table)
+    confidence = find_confidence(labels, channel_of_label(classes, table), scores, table)
+    if not table.is_built_in:
+        return Labelled(labels, warnings, confidence, None)
+    ids = (BACKGROUND_ID, *(table.by_key[key].class_id for key in classes[1:]))
     view = NetworkView(seen.image, seen.affine, settings)
     evidence = gather_evidence(labels, (parts.value, parts.size), ids, scores, view)
-    return Labelled(labels, warnings, find_confidence(labels, channel_of_label(classes), scores), evidence)
+    return Labelled(labels, warnings, confidence, evidence)
 
 
-def clean(scores: ScoreMap, seen: Preprocessed, classes: Sequence[str]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+def clean(
+    scores: ScoreMap, seen: Preprocessed, classes: Sequence[str], table: StructureTable = BUILT_IN
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """Tell left from right, and remove islands and impossible parts.
 
     Args:
         scores: of the network grid; it may be larger than the image at the far ends.
         seen: what the network saw.
         classes: keys of the network's channels, the background first.
+        table: of the structures.
 
     Returns:
         Label values, uint8, shape (X, Y, Z) of the image, and what the user should know.
     """
-    labels, warnings, _ = _clean(scores, seen, classes)
+    labels, warnings, _ = _clean(scores, seen, classes, table)
     return labels, warnings
 
 
 def _clean(
-    scores: ScoreMap, seen: Preprocessed, classes: Sequence[str]
+    scores: ScoreMap, seen: Preprocessed, classes: Sequence[str], table: StructureTable
 ) -> tuple[NDArray[np.uint8], tuple[str, ...], Parts]:
     x, y, z = seen.image.shape
-    ids = np.array([BACKGROUND_ID, *(BY_KEY[key].class_id for key in classes[1:])], np.uint8)
-    sided = tell_sides(np.take(ids, scores.channels[:x, :y, :z]), seen.affine)
+    ids = np.array([BACKGROUND_ID, *(table.by_key[key].class_id for key in classes[1:])], np.uint8)
+    sided = tell_sides(np.take(ids, scores.channels[:x, :y, :z]), seen.affine, side_rules(table))
     voxel_mm3 = abs(float(np.linalg.det(seen.affine[:3, :3])))
     parts = find_parts(sided.labels)
+    if not table.is_built_in:
+        return dissolve(sided.labels, parts, islands(parts, voxel_mm3)), sided.warnings, parts
     below = below_pelvis(parts, seen.affine, voxel_mm3)
     labels = dissolve(sided.labels, parts, below | islands(parts, voxel_mm3, below))
     warnings = (*said_below(parts, below, voxel_mm3), *said_without_bones(parts, voxel_mm3))
     return labels, (*sided.warnings, *warnings), parts
 
 
-def channel_of_label(classes: Sequence[str]) -> NDArray[np.int64]:
+def channel_of_label(classes: Sequence[str], table: StructureTable = BUILT_IN) -> NDArray[np.int64]:
     """Return the output channel of each of the 256 label values; values that do not occur get that of background."""
     channel = np.zeros(256, np.int64)
     for number, key in enumerate(classes[1:], start=1):
-        channel[list(BY_KEY[key].label_values)] = number
+        channel[list(table.by_key[key].label_values)] = number
     return channel
 
 
 def on_scan_grid(
-    labels: NDArray[np.uint8], scores: ScoreMap, seen: Preprocessed, classes: Sequence[str], scan: Volume
+    labels: NDArray[np.uint8],
+    scores: ScoreMap,
+    seen: Preprocessed,
+    channel_of: NDArray[np.int64],
+    scan: Volume,
 ) -> Volume:
     """Bring cleaned labels of the network grid to the grid of the scan, in its axis order, with smooth borders.
 
@@ -87,7 +106,7 @@ def on_scan_grid(
         labels: label values on the grid of the network, (X, Y, Z).
         scores: the best classes of each voxel there.
         seen: the preprocessed scan, with the box of the body.
-        classes: class of each output channel.
+        channel_of: (256,), output channel of each label value (``channel_of_label``).
         scan: the scan, whose grid is used.
 
     Returns:
@@ -95,7 +114,7 @@ def on_scan_grid(
     """
     full = np.zeros(scan.array.shape, np.uint8, order="F" if _is_f_ordered(scan) else "C")
     box = tuple(slice(a, b) for a, b in zip(seen.box_start, seen.box_stop, strict=True))
-    restore(labels, channel_of_label(classes), scores, to_ras(scan.with_array(full)).array[box])
+    restore(labels, channel_of, scores, to_ras(scan.with_array(full)).array[box])
     return scan.with_array(full)
 
 

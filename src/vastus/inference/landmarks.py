@@ -8,20 +8,42 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BY_KEY, STRUCTURES, Depth, Lie
+from vastus.anatomy import BUILT_IN, Depth, Lie, StructureTable
 from vastus.inference import kernels
 from vastus.inference.islands import Parts
 from vastus.volume import Affine
 
+NO_CLASS: Final = -1
+"""Stands for a structure that a table lacks: no part is of this class."""
 
-def _ids(*keys: str) -> tuple[int, ...]:
-    return tuple(BY_KEY[key].class_id for key in keys)
+
+@dataclass(frozen=True, slots=True)
+class Signposts:
+    """Class ids of what tells directions: the two bones, and muscles whose place in the leg is known."""
+
+    femur: int
+    hip: int
+    medial: tuple[int, ...]
+    lateral: tuple[int, ...]
+    front: tuple[int, ...]
+    back: tuple[int, ...]
+
+    @classmethod
+    def of(cls, table: StructureTable) -> Signposts:
+        """Find them in a table; those of its structures that are built-in ones count."""
+        rows = table.rows
+        femur, hip = (table.by_key[key].class_id if key in table.by_key else NO_CLASS for key in ("femur", "hip_bone"))
+        return cls(
+            femur,
+            hip,
+            tuple(s.class_id for s in rows if s.lie is Lie.MEDIAL),
+            tuple(s.class_id for s in rows if s.lie is Lie.LATERAL),
+            tuple(s.class_id for s in rows if s.depth is Depth.FRONT),
+            tuple(s.class_id for s in rows if s.depth is Depth.BACK),
+        )
 
 
-MEDIAL: Final = tuple(s.class_id for s in STRUCTURES if s.lie is Lie.MEDIAL)
-LATERAL: Final = tuple(s.class_id for s in STRUCTURES if s.lie is Lie.LATERAL)
-FRONT: Final = tuple(s.class_id for s in STRUCTURES if s.depth is Depth.FRONT)
-BACK: Final = tuple(s.class_id for s in STRUCTURES if s.depth is Depth.BACK)
+BUILT_IN_SIGNPOSTS: Final = Signposts.of(BUILT_IN)
 
 _LEAST_OFFSET_MM = 8.0  # two muscle groups closer than this do not show a direction
 _LEAST_CHIRALITY = 0.35  # sine of the angle between "medial" and "front"; 1 in a textbook leg
@@ -102,13 +124,13 @@ class RightHand:
     warning: str | None = None
 
 
-def right_hand(tracks: Tracks) -> RightHand:
+def right_hand(tracks: Tracks, posts: Signposts = BUILT_IN_SIGNPOSTS) -> RightHand:
     """Find the direction of the patient's right: front x up, with the front from the muscles if they show it.
 
     So a patient who lies rolled over is right too. If the muscles' front opposes the header's, the header counts.
     """
     header = np.array([1.0, 0.0, 0.0])
-    front = _offset(tracks, FRONT, BACK)
+    front = _offset(tracks, posts.front, posts.back)
     if front is None:
         return RightHand(header)
     front = front / np.linalg.norm(front)
@@ -121,13 +143,13 @@ def right_hand(tracks: Tracks) -> RightHand:
     return RightHand(np.array([front[1], -front[0], 0.0]))
 
 
-def medial_direction(tracks: Tracks, right: RightHand) -> float | None:
+def medial_direction(tracks: Tracks, right: RightHand, posts: Signposts = BUILT_IN_SIGNPOSTS) -> float | None:
     """Find the medial direction: +1 to the patient's right (left leg), -1 to the left (right leg), None if unknown.
 
     Told from where the hip bone lies beside the femur in the same slices; where that doesn't show, medial muscles
     beside lateral ones, which disease may hide.
     """
-    for inner, outer in ((_ids("hip_bone"), _ids("femur")), (MEDIAL, LATERAL)):
+    for inner, outer in (((posts.hip,), (posts.femur,)), (posts.medial, posts.lateral)):
         medial = _offset(tracks, inner, outer)
         if medial is not None:
             cosine = float(medial @ right.direction / np.linalg.norm(medial))

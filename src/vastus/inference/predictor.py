@@ -7,16 +7,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Final
 
 import numpy as np
 
+from vastus.anatomy import BUILT_IN, StructureTable
 from vastus.errors import SettingsError
 from vastus.inference.body_lie import said_of_lie
 from vastus.inference.bundle import Bundle, BundleInfo
 from vastus.inference.choices import RuntimeOptions
 from vastus.inference.confidence import Confidence
 from vastus.inference.evidence import Evidence
-from vastus.inference.finish import label_scores, on_scan_grid
+from vastus.inference.finish import channel_of_label, label_scores, on_scan_grid
 from vastus.inference.runtime import Runtime, open_runtime, thread_count
 from vastus.inference.scan_kind import said_of_kind
 from vastus.inference.stitch import ScoreMap, Stitcher
@@ -24,6 +26,12 @@ from vastus.inference.windows import WindowPlan, pad_to_window, plan_of
 from vastus.preprocessing import FloatImage, Preprocessed, preprocess
 from vastus.resampling import resample_box
 from vastus.volume import Volume, to_ras
+
+NOT_CHECKED: Final = (
+    "These weights have structures of their own. The expected agreement and the checks of the scan (its kind, how the"
+    " person lies, impossible muscles) were made for the built-in structures and are left out: look at the labels."
+)
+"""Said of every scan that is labelled with a table of structures of a lab's own."""
 
 
 class SegmentStage(Enum):
@@ -58,6 +66,8 @@ class Segmentation:
         windows: number of network windows.
         device: device and runtime of the network.
         confidence: how sure the network is of the whole scan and of each structure.
+        evidence: what the model of agreement looks at; None where the structures are not the built-in ones.
+        table: of the structures.
     """
 
     labels: Volume
@@ -67,6 +77,7 @@ class Segmentation:
     device: str
     confidence: Confidence
     evidence: Evidence | None = None
+    table: StructureTable = BUILT_IN
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,14 +133,21 @@ class Predictor:
         with compute_threads(self.threads):
             tell(Progress(SegmentStage.CLEAN))
             with clock.of(SegmentStage.CLEAN.value):
-                labelled = label_scores(looked.scores, looked.seen, info.classes, info.preprocessing)
+                labelled = label_scores(looked.scores, looked.seen, info.classes, info.preprocessing, info.table)
             tell(Progress(SegmentStage.RESTORE))
             with clock.of(SegmentStage.RESTORE.value):
-                full = on_scan_grid(labelled.labels, looked.scores, looked.seen, info.classes, scan)
-                upright = to_ras(full), to_ras(scan)
-                warnings = (*said_of_lie(*upright), *said_of_kind(*upright), *labelled.warnings)
+                channels = channel_of_label(info.classes, info.table)
+                full = on_scan_grid(labelled.labels, looked.scores, looked.seen, channels, scan)
+                warnings = (*_said_of_scan(full, scan, info.table), *labelled.warnings)
         return Segmentation(
-            full, warnings, clock.seconds, looked.windows, self.device, labelled.confidence, labelled.evidence
+            full,
+            warnings,
+            clock.seconds,
+            looked.windows,
+            self.device,
+            labelled.confidence,
+            labelled.evidence,
+            info.table,
         )
 
     def look(self, scan: Volume) -> Looked:
@@ -168,6 +186,14 @@ class Predictor:
                 tell(Progress(SegmentStage.NETWORK, done, len(plan)))
         with clock.of("stitch"):
             return stitcher.result(), len(plan)
+
+
+def _said_of_scan(labels: Volume, scan: Volume, table: StructureTable) -> tuple[str, ...]:
+    """What must be said of the scan as a whole; with structures of a lab's own, what is left out."""
+    if not table.is_built_in:
+        return (NOT_CHECKED,)
+    upright = to_ras(labels), to_ras(scan)
+    return (*said_of_lie(*upright), *said_of_kind(*upright))
 
 
 def load_ahead() -> None:

@@ -14,14 +14,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BY_KEY, Side
+from vastus.anatomy import BUILT_IN, Side, StructureTable
 from vastus.inference import kernels
 from vastus.inference.islands import Parts, find_parts
-from vastus.inference.landmarks import RightHand, Tracks, follow, medial_direction, right_hand
+from vastus.inference.landmarks import RightHand, Signposts, Tracks, follow, medial_direction, right_hand
 from vastus.volume import Affine
-
-FEMUR: Final = BY_KEY["femur"].class_id
-HIP: Final = BY_KEY["hip_bone"].class_id
 
 LEAST_PART_MM3: Final = 1000.0  # smaller parts do not help to find the sides
 LEAST_BONE_MM3: Final = 3000.0  # smaller bone parts do not stand for a leg
@@ -32,11 +29,35 @@ PELVIS_WIDE_MM: Final = 190.0  # one bone part wider than this is both hip bones
 SMOOTHING_MM: Final = 25.0  # SD of the smoothing of the mid-surface along the body
 CROSSING_SHARE: Final = 0.25  # less than this beyond the surface,
 CROSSING_MM: Final = 20.0  # and not deeper than this: the part is taken as a whole
-MIDLINE_WIDE_MM: Final = {BY_KEY["multifidus"].class_id: 50.0, BY_KEY["rectus_abdominis"].class_id: 90.0}
+MIDLINE_WIDE_MM: Final = {"multifidus": 50.0, "rectus_abdominis": 90.0}
 """Muscles that lie against their fellow; one part wider than this is both of them."""
 MIDLINE_NEAR_MM: Final = 60.0  # so far from the surface they may lie: the bones it comes from are a hand away
 MIDLINE_APART_MM: Final = 10.0  # two parts that are further apart than this are one of each side
 MIDLINE_OFF_MM: Final = 5.0  # the surface is not known better than this
+
+
+@dataclass(frozen=True, slots=True)
+class SideRules:
+    """By which structures of a table sides are told.
+
+    Attributes:
+        posts: the bones, and the muscles that show directions.
+        midline_wide_mm: class id -> width, as in ``MIDLINE_WIDE_MM``.
+        single: class ids of what has no side; it keeps its id and helps to find no side.
+    """
+
+    posts: Signposts
+    midline_wide_mm: tuple[tuple[int, float], ...]
+    single: tuple[int, ...] = ()
+
+
+def side_rules(table: StructureTable) -> SideRules:
+    """Find by what sides are told in a table; without bones, by pairs of like structures."""
+    wide = ((table.by_key[key].class_id, mm) for key, mm in MIDLINE_WIDE_MM.items() if key in table.by_key)
+    return SideRules(Signposts.of(table), tuple(wide), tuple(s.class_id for s in table.rows if not s.paired))
+
+
+BUILT_IN_RULES: Final = side_rules(BUILT_IN)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,32 +76,42 @@ class MidSurface:
     right: NDArray[np.float64]
 
 
-def tell_sides(classes: NDArray[np.uint8], affine: Affine) -> SidedLabels:
+def tell_sides(classes: NDArray[np.uint8], affine: Affine, rules: SideRules = BUILT_IN_RULES) -> SidedLabels:
     """Turn class ids on a RAS-ordered grid (oblique or not) into label values with sides."""
+    if not rules.single:
+        return _tell_sides(classes, affine, rules)
+    # What lies in the midline takes no part, and comes back with its own id.
+    single = np.isin(classes, rules.single)
+    found = _tell_sides(np.where(single, np.uint8(0), classes), affine, rules)
+    found.labels[single] = classes[single]
+    return found
+
+
+def _tell_sides(classes: NDArray[np.uint8], affine: Affine, rules: SideRules) -> SidedLabels:
     parts = find_parts(classes)
     tracks = follow(parts, affine, LEAST_PART_MM3)
-    right = right_hand(tracks)
+    right = right_hand(tracks, rules.posts)
     warnings = [right.warning] if right.warning else []
     if not len(tracks.part):
         if parts.size.any():
             warnings.append(_NO_SIDE)
         return SidedLabels(np.asfortranarray(classes), tuple(warnings))
-    found = find_bones(tracks, affine, right)
+    found = find_bones(tracks, affine, right, rules.posts)
     if found is not None:
-        pairs, joined = at_the_midline(tracks, found.surface, right)
+        pairs, joined = at_the_midline(tracks, found.surface, right, rules)
         fixed = _signs(parts, tracks, found.rows | pairs)
         moved_mm = np.zeros(len(parts.size))
         moved_mm[tracks.part[list(joined)]] = list(joined.values())
         fixed[tracks.part[list(joined)]] = _CUT
         return SidedLabels(_assign(parts, found.surface, affine, fixed, moved_mm=moved_mm), tuple(warnings))
-    medial = medial_direction(tracks, right)
+    medial = medial_direction(tracks, right, rules.posts)
     if medial is None:
         return SidedLabels(np.asfortranarray(classes), (*warnings, _NO_SIDE))
     side = Side.LEFT if medial > 0 else Side.RIGHT
     warnings.append(f"Only one leg was found; from the lie of its bones and muscles it is the {side.value} one.")
-    own = {row: -int(medial) for row in _own_rows(tracks)}
+    own = {row: -int(medial) for row in _own_rows(tracks, rules.posts)}
     # Hip bones joined in front reach beyond the middle.
-    rim = [row for row in own if tracks.class_id[row] != HIP or not _is_joined(tracks, row)]
+    rim = [row for row in own if tracks.class_id[row] != rules.posts.hip or not _is_joined(tracks, row, rules.posts)]
     surface = _surface_beside(tracks, rim or list(own), medial, right)
     return SidedLabels(_assign(parts, surface, affine, _signs(parts, tracks, own), whole=True), tuple(warnings))
 
@@ -97,21 +128,24 @@ class TwoSides:
     rows: dict[int, int]
 
 
-def find_bones(tracks: Tracks, affine: Affine, right: RightHand) -> TwoSides | None:
+def find_bones(
+    tracks: Tracks, affine: Affine, right: RightHand, posts: Signposts = BUILT_IN_RULES.posts
+) -> TwoSides | None:
     """Find the two sides by the femora, else by the hip bones, else by pairs of like muscles. None: only one side.
 
     Args:
         tracks: followed parts of the label map.
         affine: of its grid, (4, 4) in mm.
         right: direction of the patient's right.
+        posts: which classes are the bones.
 
     Returns:
         The two groups of bones, or None if the scan shows one side only.
     """
     voxel_mm3 = abs(float(np.linalg.det(affine[:3, :3])))
     big = tracks.size() * voxel_mm3 >= LEAST_BONE_MM3
-    femora = [int(r) for r in tracks.of(FEMUR) if big[r]]
-    hips = [int(r) for r in tracks.of(HIP) if big[r]]
+    femora = [int(r) for r in tracks.of(posts.femur) if big[r]]
+    hips = [int(r) for r in tracks.of(posts.hip) if big[r]]
     wide = [h for h in hips if tracks.width_mm(h) > PELVIS_WIDE_MM]
     single = [h for h in hips if h not in wide]
     legs = _group(tracks, femora, LEGS_APART_MM)
@@ -132,13 +166,16 @@ def find_bones(tracks: Tracks, affine: Affine, right: RightHand) -> TwoSides | N
     return None if femora or single else _pairs(tracks, affine, right)
 
 
-def at_the_midline(tracks: Tracks, surface: MidSurface, right: RightHand) -> tuple[dict[int, int], dict[int, float]]:
+def at_the_midline(
+    tracks: Tracks, surface: MidSurface, right: RightHand, rules: SideRules = BUILT_IN_RULES
+) -> tuple[dict[int, int], dict[int, float]]:
     """Find sides of muscles beside their partner, where a surface from distant bones may be wrong by a centimetre.
 
     Args:
         tracks: followed parts of the label map.
         surface: the surface between the two sides.
         right: direction of the patient's right.
+        rules: which classes lie at the midline.
 
     Returns:
         Rows of two parts beside each other with their sides, and rows of parts that are both sides in one with the
@@ -146,7 +183,7 @@ def at_the_midline(tracks: Tracks, surface: MidSurface, right: RightHand) -> tup
     """
     pairs: dict[int, int] = {}
     joined: dict[int, float] = {}
-    for class_id, wide_mm in MIDLINE_WIDE_MM.items():
+    for class_id, wide_mm in rules.midline_wide_mm:
         near = {int(r): d for r in tracks.of(class_id) if abs(d := _beside(tracks, surface, int(r))) < MIDLINE_NEAR_MM}
         wide = {r: d for r, d in near.items() if max(wide_mm, 2 * abs(d)) < tracks.width_mm(r)}
         two = sorted(near, key=lambda r: -int(tracks.count[r].sum()))[:2]
@@ -275,13 +312,13 @@ def _pairs(tracks: Tracks, affine: Affine, right: RightHand) -> TwoSides | None:
     return _two_sides(tracks, rows, affine, right) if rows else None
 
 
-def _own_rows(tracks: Tracks) -> list[int]:
+def _own_rows(tracks: Tracks, posts: Signposts) -> list[int]:
     """Choose, for a single leg in the scan, the part of each class that belongs to it.
 
     The largest one; of several of nearly its size the one nearest to the bone.
     """
     size = tracks.size()
-    bones = [int(max(tracks.of(c), key=lambda r: size[r])) for c in (FEMUR, HIP) if len(tracks.of(c))]
+    bones = [int(max(tracks.of(c), key=lambda r: size[r])) for c in (posts.femur, posts.hip) if len(tracks.of(c))]
     own = []
     for class_id in np.unique(tracks.class_id):
         rows = tracks.of(int(class_id))
@@ -290,9 +327,9 @@ def _own_rows(tracks: Tracks) -> list[int]:
     return own
 
 
-def _is_joined(tracks: Tracks, hip: int) -> bool:
+def _is_joined(tracks: Tracks, hip: int, posts: Signposts) -> bool:
     """Tell whether the middle of a hip bone is too far from the only femur for a single bone."""
-    femora = tracks.of(FEMUR).tolist()
+    femora = tracks.of(posts.femur).tolist()
     return bool(femora) and _distance(tracks, femora, [hip]) > HIP_TO_FEMUR_MM
 
 

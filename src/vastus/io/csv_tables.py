@@ -81,6 +81,8 @@ def _row(cells: dict[str, str | None], line: int, path: Path) -> VolumeRow:
     )
     flags = {"true": True, "false": False}
     try:
+        if structure not in BY_KEY:
+            raise ValueError(f"{structure!r} is no built-in structure, and this command knows no others; it")
         known = BY_KEY[structure]
         if known.group.value != group:
             raise ValueError(f"{structure} does not belong to the group {group!r}")

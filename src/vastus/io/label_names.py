@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import CLASS_COUNT, LABELS, UNLABELLED, Side
+from vastus.anatomy import BUILT_IN, CLASS_COUNT, SIDES, UNLABELLED, Side, StructureTable
 from vastus.errors import LabelError
 from vastus.io.nnunet_layout import DATASET_FILE, IGNORE_NAME, MERGED
 
@@ -38,10 +39,11 @@ SIDELESS: Final = (
 )
 
 
-def _table() -> dict[str, int]:
+@cache
+def _names(table: StructureTable) -> dict[str, int]:
     names: dict[str, int] = {}
-    for label in LABELS:
-        side = "" if label.side is Side.UNKNOWN else label.side.value
+    for label in table.labels:
+        side = label.side.value if label.side in SIDES else ""
         structure = label.structure
         latin = re.sub(r"^(musculus|musculi|os) ", "", structure.latin.lower())
         own = {structure.key, structure.english.lower(), structure.latin.lower(), latin, *structure.other_names}
@@ -54,20 +56,20 @@ def _plain(name: str) -> str:
     return " ".join(re.findall(r"[^\W_]+", name.lower()))
 
 
-def value_of(name: str) -> int | None:
-    """Return the label value of a name; 0 for background, None for a name that Vastus does not know.
+def value_of(name: str, table: StructureTable = BUILT_IN) -> int | None:
+    """Return the label value of a name; 0 for background, None for a name that the table does not know.
 
     Case, order, and what stands between words do not matter: ``femur_left``, ``Left femur``, ``FEMUR (L)``.
     """
     words = _plain(name).split()
     if not words or " ".join(words) in _BACKGROUND or "".join(words) in _BACKGROUND:
         return 0
-    table = _names()
+    names = _names(table)
     for rest, side in _readings(words):
-        found = table.get(f"{rest} {side}".strip())
+        found = names.get(f"{rest} {side}".strip())
         if found is not None:
             return found
-    return table.get(" ".join(words))
+    return names.get(" ".join(words))
 
 
 def split_side(name: str) -> tuple[str, Side]:
@@ -88,15 +90,6 @@ def _readings(words: list[str]) -> Iterator[tuple[str, str]]:
         for place in (0, len(words) - 1):
             if words[place] in _SIDES:
                 yield " ".join(words[:place] + words[place + 1 :]), _SIDES[words[place]]
-
-
-_TABLE: dict[str, int] = {}
-
-
-def _names() -> dict[str, int]:
-    if not _TABLE:
-        _TABLE.update(_table())
-    return _TABLE
 
 
 def names_beside(path: Path) -> dict[int, str]:
@@ -152,7 +145,9 @@ def _of_colour_table(path: Path) -> dict[int, str]:
     return names
 
 
-def renamed(array: NDArray[Any], names: Mapping[int, str], present: list[int], path: Path) -> NDArray[Any]:
+def renamed(
+    array: NDArray[Any], names: Mapping[int, str], present: list[int], path: Path, table: StructureTable = BUILT_IN
+) -> NDArray[Any]:
     """Return the label map with the values that its names mean.
 
     Args:
@@ -160,11 +155,12 @@ def renamed(array: NDArray[Any], names: Mapping[int, str], present: list[int], p
         names: of values.
         present: the values besides 0 that occur.
         path: for messages.
+        table: of the structures that a name may mean.
 
     Raises:
-        LabelError: a value that occurs has a name that the anatomy table does not know, or none.
+        LabelError: a value that occurs has a name that the table does not know, or none.
     """
-    found = {value: value_of(names[value]) if value in names else None for value in present}
+    found = {value: value_of(names[value], table) if value in names else None for value in present}
     unknown = [value for value, label in found.items() if label is None]
     meaning = {value: label for value, label in found.items() if label is not None}
     if unknown:
@@ -172,17 +168,18 @@ def renamed(array: NDArray[Any], names: Mapping[int, str], present: list[int], p
         raise LabelError(
             f"The label map names its values, and some of these names are not known: {shown}.",
             path=path,
-            remedy="Rename these segments as `vastus classes` does, with _right or _left, or delete them.",
+            remedy="Rename these segments as `vastus classes` does, with _right or _left, or delete them. If they are"
+            " structures of your own, put their structure_table.csv beside the label map.",
         )
     if all(value == label for value, label in meaning.items()):
         return array
     most = max(present)
     if most < 1 << 16 and min(present) >= 0:
-        table = np.zeros(max(most, UNLABELLED) + 1, np.uint8)
-        table[UNLABELLED] = UNLABELLED
+        lookup = np.zeros(max(most, UNLABELLED) + 1, np.uint8)
+        lookup[UNLABELLED] = UNLABELLED
         for value, label in meaning.items():
-            table[value] = label
-        result: NDArray[Any] = table[array.astype(np.int64)]
+            lookup[value] = label
+        result: NDArray[Any] = lookup[array.astype(np.int64)]
         return result
     result = np.where(array == UNLABELLED, np.uint8(UNLABELLED), np.uint8(0))
     for value, label in meaning.items():

@@ -10,14 +10,16 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BY_VALUE, CLASS_COUNT, LABELS, UNLABELLED, Label, Side
+from vastus.anatomy import BUILT_IN, UNLABELLED, Label, Side, StructureTable
 from vastus.errors import GeometryError, LabelError, MissingInputError, OutputError
 from vastus.io.folders import is_file
 from vastus.io.itk_images import META_IMAGE_SUFFIXES, NRRD_SUFFIXES, write_itk_labels
 from vastus.io.label_names import SIDELESS, names_beside, renamed, undecided_beside
 from vastus.io.nifti import NIFTI_SUFFIXES, NiftiText, read_nifti_image, write_nifti_labels
+from vastus.io.own_structures import same_structures
 from vastus.io.scan_types import ReadImage
 from vastus.io.slicer_segments import read_segments, segment_list
+from vastus.io.structure_tables import table_beside
 from vastus.volume import Volume, place_on
 
 LABEL_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".mha")
@@ -25,20 +27,28 @@ _CHUNK = 1 << 16
 _DESCRIPTION = f"Vastus labels: {Side.RIGHT.offset}+id right, {Side.LEFT.offset}+id left; names in the extension"
 
 
-def write_labels(volume: Volume, path: Path | str, *, like: Path | None = None, partly: bool = False) -> None:
+def write_labels(
+    volume: Volume,
+    path: Path | str,
+    *,
+    like: Path | None = None,
+    partly: bool = False,
+    table: StructureTable = BUILT_IN,
+) -> None:
     """Write a label map atomically, as uint8, with the names and colours of its values in the header.
 
     NIfTI carries a Connectome Workbench label table (as TotalSegmentator's files do), NRRD the segment list of
     3D Slicer; MetaImage has no room for names.
 
     Args:
-        volume: values of ``anatomy.LABELS`` and 0.
+        volume: label values of the table and 0.
         path: ends in ``.nii.gz``, ``.nii``, ``.nrrd`` or ``.mha``.
         like: the segmented scan, if it is a NIfTI: its sform, qform and codes are copied bit by bit.
         partly: also allow ``UNLABELLED``, for a reference that nobody labelled completely.
+        table: of the structures.
 
     Raises:
-        LabelError: a value that the anatomy table does not know.
+        LabelError: a value that the table does not know.
         OutputError: unknown suffix, or the file can't be written.
     """
     path = Path(path)
@@ -47,20 +57,21 @@ def write_labels(volume: Volume, path: Path | str, *, like: Path | None = None, 
         raise OutputError(
             "Label maps are written in " + ", ".join(LABEL_SUFFIXES) + ".", path=path, remedy="Choose one of these."
         )
-    array, occurring = _as_label_values(volume.array, path, partly=partly)
-    checked, present = volume.with_array(array), [label for label in LABELS if occurring[label.value]]
+    array, occurring = _as_label_values(volume.array, path, table, partly=partly)
+    checked, present = volume.with_array(array), [label for label in table.labels if occurring[label.value]]
     if name.endswith(NIFTI_SUFFIXES):
-        write_nifti_labels(checked, path, NiftiText(_DESCRIPTION, _label_table(present)), like)
+        write_nifti_labels(checked, path, NiftiText(_DESCRIPTION, _label_table(present, table)), like)
     else:
         write_itk_labels(checked, path, segment_list(present, array))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelMap:
-    """A label map (uint8, values of ``anatomy.LABELS`` and 0), and what a user should know of the file."""
+    """A label map (uint8, label values of ``table`` and 0), and what a user should know of the file."""
 
     volume: Volume
     warnings: tuple[str, ...] = ()
+    table: StructureTable = BUILT_IN
 
 
 def read_labels(path: Path | str, *, partly: bool = False) -> Volume:
@@ -83,13 +94,25 @@ def read_labels(path: Path | str, *, partly: bool = False) -> Volume:
     return read_label_map(Path(path), partly=partly).volume
 
 
-def read_label_map(path: Path, *, partly: bool = False) -> LabelMap:
+def read_label_map(
+    path: Path, *, partly: bool = False, table: StructureTable | None = BUILT_IN, wanted: StructureTable | None = None
+) -> LabelMap:
     """Do the same as ``read_labels``, with warnings about the orientation and about values without a known meaning.
+
+    Args:
+        path: NIfTI, NRRD or MetaImage.
+        partly: also allow ``UNLABELLED``.
+        table: of the structures in the file; None: the one beside it (``structure_tables.table_beside``).
+        wanted: table whose values the result shall have; None: as ``table``.
 
     Raises:
         MissingInputError, LabelError, UnreadableScanError, UnsupportedScanError, GeometryError: as ``read_labels``.
     """
     image = read_named_image(path)
+    known = table_beside(path) if table is None else table
+    if wanted is not None and not image.names and not same_structures(known, wanted):
+        return _brought_to(wanted, read_label_map(path, partly=partly, table=known), path)
+    known = wanted or known
     array, warnings = image.volume.array, image.warnings
     present = _whole_values(array)
     if present is not None and not image.names:
@@ -99,10 +122,33 @@ def read_label_map(path: Path, *, partly: bool = False) -> LabelMap:
     if beside and all(value in beside for value in values):
         names = beside
     if present is not None and names and values:
-        array = renamed(array, names, values, path)
-    elif values and max(values) < CLASS_COUNT:
+        array = renamed(array, names, values, path, known)
+    elif values and max(values) < known.class_count and known.is_built_in:
         warnings = (*warnings, SIDELESS)
-    return LabelMap(image.volume.with_array(_as_label_values(array, path, partly=partly)[0]), warnings)
+    return LabelMap(image.volume.with_array(_as_label_values(array, path, known, partly=partly)[0]), warnings, known)
+
+
+def _brought_to(wanted: StructureTable, found: LabelMap, path: Path) -> LabelMap:
+    """The label map with the values that its structures have in another table, by their keys."""
+    lookup = np.zeros(256, np.uint8)
+    lookup[UNLABELLED] = UNLABELLED
+    lost = []
+    for value in np.flatnonzero(_occurring(found.volume.array)):
+        label = found.table.by_value.get(int(value))
+        if label is None:
+            continue
+        target = wanted.by_key.get(label.structure.key)
+        if target is None or target.paired != label.structure.paired:
+            lost.append(label.name)
+        else:
+            lookup[value] = target.label_value(label.side)
+    if lost:
+        raise LabelError(
+            f"The label map holds structures that the other table of structures lacks: {', '.join(lost)}.",
+            path=path,
+            remedy="Give label maps of the same structures.",
+        )
+    return LabelMap(found.volume.with_array(lookup[found.volume.array]), found.warnings, wanted)
 
 
 def _without_undecided(
@@ -122,7 +168,9 @@ def _without_undecided(
     return decided, sorted({UNLABELLED, *(value for value in present if value not in undecided)})
 
 
-def read_labels_on(path: Path, scan: Volume, scan_path: Path, *, partly: bool = False) -> LabelMap:
+def read_labels_on(
+    path: Path, scan: Volume, scan_path: Path, *, partly: bool = False, table: StructureTable | None = BUILT_IN
+) -> LabelMap:
     """Read a label map and put it onto the grid of its scan: a cropped or flipped one finds its place there.
 
     Args:
@@ -130,6 +178,7 @@ def read_labels_on(path: Path, scan: Volume, scan_path: Path, *, partly: bool = 
         scan: the scan, whose grid is used.
         scan_path: file of the scan, for messages.
         partly: accept value 255, which means that nobody labelled the voxel.
+        table: of the structures in the file; None: the one beside it.
 
     Returns:
         The label map on the grid of the scan, with warnings.
@@ -138,8 +187,8 @@ def read_labels_on(path: Path, scan: Volume, scan_path: Path, *, partly: bool = 
         GeometryError: its voxels are not those of the scan; says by how much, and names both files.
         MissingInputError, LabelError, UnreadableScanError, UnsupportedScanError: as ``read_labels``.
     """
-    found = read_label_map(path, partly=partly)
-    return LabelMap(placed_on(found.volume, path, scan, scan_path), found.warnings)
+    found = read_label_map(path, partly=partly, table=table)
+    return LabelMap(placed_on(found.volume, path, scan, scan_path), found.warnings, found.table)
 
 
 def placed_on(labels: Volume, path: Path, scan: Volume, scan_path: Path) -> Volume:
@@ -197,11 +246,11 @@ def _whole_values(array: NDArray[Any]) -> list[int] | None:
 
 
 def _as_label_values(
-    array: NDArray[np.generic], path: Path, *, partly: bool
+    array: NDArray[np.generic], path: Path, table: StructureTable, *, partly: bool
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Return the label map as uint8, and which of the 256 values it holds; refuse unknown values."""
     known = np.zeros(256, dtype=bool)
-    known[[0, *BY_VALUE]] = True
+    known[[0, *table.by_value]] = True
     known[UNLABELLED] = partly
     if array.dtype == np.uint8:
         present = _occurring(array)
@@ -238,9 +287,11 @@ def _occurring(array: NDArray[Any]) -> NDArray[np.bool_]:
     return present
 
 
-def _label_table(present: list[Label]) -> str:
-    """List all sided values, and the occurring ones without a side, so that all files of a cohort have one table."""
-    listed = [label for label in LABELS if label.side is not Side.UNKNOWN or label in present]
+def _label_table(present: list[Label], table: StructureTable) -> str:
+    """List all values but those of an unknown side, and of these the occurring ones, so that all files of a cohort
+    have one table.
+    """
+    listed = [label for label in table.labels if label.side is not Side.UNKNOWN or label in present]
     rows = []
     for label in listed:
         red, green, blue = (f"{channel / 255:.4f}" for channel in label.structure.colour)

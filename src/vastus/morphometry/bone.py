@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.loops import njit
-from vastus.morphometry.voxels import ROW_OF_VALUE, LabelTally, MemoryOrder
+from vastus.morphometry.voxels import LabelTally, MemoryOrder
 from vastus.volume import Affine, Volume
 
 PART_SHARE: Final = 0.05
@@ -107,7 +107,7 @@ def find_bone(upright: Volume, tally: LabelTally, value: int) -> Bone | None:
     """
     import cc3d
 
-    row = ROW_OF_VALUE[value]
+    row = tally.row_of_value[value]
     if tally.voxels[row] == 0:
         return None
     first, last = tally.first[row], tally.last[row] + 1

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import LABELS, Side
+from vastus.anatomy import LARGEST_CLASS_ID, Side
 from vastus.blocks import in_blocks
 from vastus.loops import njit
 from vastus.morphometry.field_of_view import FieldOfView
@@ -214,9 +214,7 @@ def _in_slices() -> Mask:
 
 def _of_side(values: NDArray[np.uint8], side: Side) -> Mask:
     """Find where a label of one side lies."""
-    table = np.zeros(256, dtype=bool)
-    table[[label.value for label in LABELS if label.side is side]] = True
-    return table[values]
+    return (values > side.offset) & (values <= side.offset + LARGEST_CLASS_ID)
 
 
 def _fascia(values: NDArray[np.uint8], side: Side, pixel_mm: tuple[float, float], radius_mm: float) -> Mask:

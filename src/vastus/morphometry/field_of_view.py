@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import LABELS
 from vastus.morphometry.voxels import LabelTally
 from vastus.volume import Volume
 
@@ -71,7 +70,7 @@ def find_field_of_view(shape: tuple[int, int, int], ct: NDArray[Any] | None) -> 
 
 
 def find_truncations(labels: Volume, tally: LabelTally, view: FieldOfView) -> tuple[Truncation, ...]:
-    """Find which labels the edge of the scan cuts, in the order of ``anatomy.LABELS``; absent ones are uncut.
+    """Find which labels the edge of the scan cuts, in the order of ``tally.table.labels``; absent ones are uncut.
 
     Args:
         labels: label map in RAS order.
@@ -83,7 +82,7 @@ def find_truncations(labels: Volume, tally: LabelTally, view: FieldOfView) -> tu
     """
     at_edge = np.bincount(labels.array[view.edge].ravel(), minlength=256) > 0
     result = []
-    for row, label in enumerate(LABELS):
+    for row, label in enumerate(tally.table.labels):
         present = tally.voxels[row] > 0
         below = present and tally.first[row, 2] <= view.first_slice
         above = present and tally.last[row, 2] >= view.last_slice

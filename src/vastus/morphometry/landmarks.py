@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vastus.anatomy import BY_KEY, Side
+from vastus.anatomy import Side
 from vastus.morphometry.bone import Bone, StraightLine, Vector, find_bone
 from vastus.morphometry.field_of_view import Truncation
 from vastus.morphometry.settings import MeasureSettings
-from vastus.morphometry.voxels import ROW_OF_VALUE, AxisMap, LabelTally
+from vastus.morphometry.voxels import AxisMap, LabelTally
 from vastus.volume import Volume
 
 ISCHIAL_TUBEROSITY = "ischial_tuberosity"
@@ -97,7 +97,7 @@ class Leg:
 def find_leg(
     upright: Volume, tally: LabelTally, side: Side, truncations: tuple[Truncation, ...], settings: MeasureSettings
 ) -> Leg | None:
-    """Find the femur of one side with its levels; None if less than 60 mm of it are labelled.
+    """Find the femur of one side with its levels; None if less than 60 mm of it are labelled, or the table has none.
 
     Args:
         upright: label map in RAS order.
@@ -105,7 +105,9 @@ def find_leg(
         side: right or left.
         settings: which percentages are wanted.
     """
-    femur = BY_KEY["femur"].label_value(side)
+    femur = _value_of("femur", side, tally)
+    if femur is None:
+        return None
     bone = find_bone(upright, tally, femur)
     if bone is None:
         return None
@@ -116,16 +118,22 @@ def find_leg(
     if high - low < _SHORTEST_FEMUR_MM:
         return None
     origin = centre + low * direction
-    leg = Leg(side, origin, direction, high - low, truncations[ROW_OF_VALUE[femur]], ())
-    hip = BY_KEY["hip_bone"].label_value(side)
-    found = [
-        _ischial_tuberosity(leg, find_bone(upright, tally, hip), truncations[ROW_OF_VALUE[hip]], footprint),
-        _lesser_trochanter(leg, bone),
-    ]
+    leg = Leg(side, origin, direction, high - low, truncations[tally.row_of_value[femur]], ())
+    hip = _value_of("hip_bone", side, tally)
+    found = [_lesser_trochanter(leg, bone)]
+    if hip is not None:
+        cut = truncations[tally.row_of_value[hip]]
+        found.insert(0, _ischial_tuberosity(leg, find_bone(upright, tally, hip), cut, footprint))
     found += [_percentage(leg, percent) for percent in sorted({50.0, *settings.levels_percent})]
     levels = [_level(leg, *entry) for entry in found if entry is not None]
     inside = tuple(sorted((lv for lv in levels if _in_grid(upright, lv)), key=lambda lv: lv.position_mm))
     return Leg(side, origin, direction, leg.visible_mm, leg.truncation, inside)
+
+
+def _value_of(key: str, side: Side, tally: LabelTally) -> int | None:
+    """The label value of a bone on one side; None where the table of structures has no such pair."""
+    bone = tally.table.by_key.get(key)
+    return bone.label_value(side) if bone is not None and bone.paired else None
 
 
 def _shaft_axis(bone: Bone) -> tuple[Vector, Vector]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from vastus.anatomy import Side
+from vastus.anatomy import SIDES, Kind, StructureTable
 from vastus.morphometry.structures import StructureMeasures
 from vastus.muscle_volumes import find_fragments, largest_volume_mm3
 
@@ -20,7 +20,7 @@ def wrong_density(structures: Iterable[StructureMeasures]) -> tuple[str, ...]:
         for m in structures
         if m.hu is not None
         and (m.volume_mm3 or 0.0) >= LEAST_TOLD_MM3
-        and (m.hu.mean_hu >= LEAST_BONE_HU if m.structure.is_muscle else m.hu.mean_hu < LEAST_BONE_HU)
+        and m.structure.kind is (Kind.MUSCLE if m.hu.mean_hu >= LEAST_BONE_HU else Kind.BONE)
     ]
     if not odd:
         return ()
@@ -35,7 +35,7 @@ def too_large(structures: Iterable[StructureMeasures]) -> tuple[str, ...]:
     found = []
     for measured in structures:
         limit_mm3 = largest_volume_mm3(measured.structure.key)
-        if limit_mm3 is None or measured.side is Side.UNKNOWN or (measured.volume_mm3 or 0.0) <= limit_mm3:
+        if limit_mm3 is None or measured.side not in SIDES or (measured.volume_mm3 or 0.0) <= limit_mm3:
             continue
         found.append(
             f"{measured.structure.english}, {measured.side.value}: {(measured.volume_mm3 or 0.0) / 1000:.0f} mL, more "
@@ -55,3 +55,20 @@ def fragment_warnings(structures: Iterable[StructureMeasures]) -> tuple[str, ...
         f"fragment: {why}. It counts in no difference, sum or index. The label is wrong, or the structure is not there."
         for at, why in reasons.items()
     )
+
+
+def not_measured(table: StructureTable) -> tuple[str, ...]:
+    """Say what can't be measured with a table of structures, and which structures it lacks for that."""
+    found = []
+    if "femur" not in table.by_key or not table.by_key["femur"].paired:
+        found.append(
+            "The table of structures has no femur of each side: there are no levels, areas at levels, lengths and fat."
+        )
+    elif "hip_bone" not in table.by_key:
+        found.append("The table of structures has no hip bone: there is no level of the ischial tuberosity.")
+    if not table.has_whole_thigh:
+        found.append(
+            "Fat of the thigh, posterior to anterior muscles, and thigh muscle to femur need every muscle of the thigh"
+            " by itself. The table of structures does not have them so: these measures are left out."
+        )
+    return tuple(found)

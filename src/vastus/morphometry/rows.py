@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vastus.anatomy import SIDES, STRUCTURES, Group
+from vastus.anatomy import BUILT_IN, SIDES, Group, StructureTable
 from vastus.io.atomic import write_text
 from vastus.io.tables import CONFIDENCE, LEVEL_COLUMNS, MEASURE_COLUMNS
 from vastus.morphometry.scan import GroupMeasures, LevelArea, ScanMeasures
@@ -93,25 +93,28 @@ def measure_rows(measures: ScanMeasures, settings: MeasureSettings | None = None
     for ratio in measures.ratios:
         of = _Of(measures.subject, ALL, Group.POSTERIOR.value, ratio.side.value, False)
         rows.append(of.row("posterior_to_anterior", ratio.posterior_to_anterior, "1"))
-    for side, name in (*((side, side.value) for side in SIDES), (None, BOTH_SIDES)):
+    with_femur = "femur" in measures.table.by_key
+    for side, name in (*((side, side.value) for side in SIDES), (None, BOTH_SIDES)) if with_femur else ():
         of = _Of(measures.subject, "femur", Group.BONE.value, name, False)
         rows.append(of.row("thigh_muscle_to_femur", measures.thigh_muscle_to_femur(side), "1"))
     return rows
 
 
-def confidence_rows(subject: str, labels: Mapping[int, float], scan: float | None) -> list[MeasureRow]:
-    """Make the rows for ``measures.csv`` on how sure the network was: the scan, then all 58 structures with sides.
+def confidence_rows(
+    subject: str, labels: Mapping[int, float], scan: float | None, table: StructureTable = BUILT_IN
+) -> list[MeasureRow]:
+    """Make the rows for ``measures.csv`` on how sure the network was: the scan, then all structures with sides.
 
     Args:
         subject: as in the other rows.
         labels: label value -> confidence (``Segmentation.confidence.labels``); what is not in it is absent.
         scan: of the whole scan.
+        table: of the structures.
     """
     rows = [_Of(subject, ALL, ALL, BOTH_SIDES, False).row(CONFIDENCE, scan, "1")]
-    for side in SIDES:
-        for structure in STRUCTURES:
-            of = _Of(subject, structure.key, structure.group.value, side.value, False)
-            rows.append(of.row(CONFIDENCE, labels.get(structure.label_value(side)), "1"))
+    for label in table.whole_labels:
+        of = _Of(subject, label.structure.key, label.structure.group.value, label.side.value, False)
+        rows.append(of.row(CONFIDENCE, labels.get(label.value), "1"))
     return rows
 
 

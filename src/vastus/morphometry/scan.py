@@ -9,16 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.anatomy import (
-    LABELS,
-    MUSCLE_GROUPS,
-    MUSCLES,
+    BUILT_IN,
     SIDES,
-    STRUCTURES,
     THIGH_GROUPS,
     Group,
     Side,
     Structure,
-    structures_of,
+    StructureTable,
 )
 from vastus.blocks import in_blocks
 from vastus.errors import GeometryError
@@ -28,7 +25,7 @@ from vastus.morphometry.field_of_view import Truncation, find_field_of_view, fin
 from vastus.morphometry.landmarks import Leg, Level, find_leg
 from vastus.morphometry.settings import MeasureSettings
 from vastus.morphometry.structures import HuStatistics, StructureExtent, StructureMeasures, hu_statistics
-from vastus.morphometry.voxels import ROW_OF_VALUE, LabelTally, Profiles, profile_labels, tally_labels
+from vastus.morphometry.voxels import LabelTally, Profiles, profile_labels, row_of_value, tally_labels
 from vastus.muscle_volumes import find_fragments
 from vastus.volume import Volume, place_on, to_ras
 
@@ -37,7 +34,7 @@ _PLATEAU = 0.999
 
 @dataclass(frozen=True, slots=True)
 class GroupMeasures:
-    """A muscle group on one side (``group`` None: all 27 muscles).
+    """A muscle group on one side (``group`` None: all muscles).
 
     Attributes:
         volume_mm3: sum of the members that are there, without fragments; None when none is.
@@ -104,7 +101,11 @@ class GroupRatio:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScanMeasures:
-    """All measures of one scan. ``structures`` always holds all 58 structures with sides, the right side first."""
+    """All measures of one scan.
+
+    ``structures`` always holds all structures with sides (58 of the built-in table), the right side first, then those
+    of the midline.
+    """
 
     subject: str
     structures: tuple[StructureMeasures, ...]
@@ -114,6 +115,7 @@ class ScanMeasures:
     fat: tuple[FatVolumes, ...]
     asymmetries: tuple[Asymmetry, ...]
     ratios: tuple[GroupRatio, ...]
+    table: StructureTable = BUILT_IN
 
     def structure(self, key: str, side: Side) -> StructureMeasures:
         """Return the measures of one structure."""
@@ -128,6 +130,8 @@ class ScanMeasures:
 
         None unless all muscles of the anterior, medial and posterior group and the femur are whole.
         """
+        if not self.table.has_whole_thigh or "femur" not in self.table.by_key:
+            return None
         sides = SIDES if side is None else (side,)
         muscles = [_whole(g) for g in self.groups if g.side in sides and g.group in THIGH_GROUPS]
         femora = [_whole(self.structure("femur", each)) for each in sides]
@@ -143,15 +147,20 @@ class ScanMeasures:
 
 
 def measure_scan(
-    ct: Volume | None, labels: Volume, subject: str, settings: MeasureSettings | None = None
+    ct: Volume | None,
+    labels: Volume,
+    subject: str,
+    settings: MeasureSettings | None = None,
+    table: StructureTable = BUILT_IN,
 ) -> ScanMeasures:
     """Measure one scan.
 
     Args:
         ct: in HU; None if there is only a label map (then HU and fat are not measured).
-        labels: values of ``anatomy.LABELS`` and 0, any orientation, same grid as ``ct``.
+        labels: label values of the table and 0, any orientation, same grid as ``ct``.
         subject: name of the scan in the tables.
         settings: thresholds and levels; None: the defaults.
+        table: of the structures.
 
     Returns:
         All measures: volumes in mm3, areas in mm2, lengths in mm, density in HU.
@@ -163,24 +172,26 @@ def measure_scan(
     settings = settings or MeasureSettings()
     upright, upright_ct = _upright(ct, labels)
     hu = None if upright_ct is None else upright_ct.array
-    tally = tally_labels(upright.array, hu)
+    tally = tally_labels(upright.array, hu, table)
     view = find_field_of_view(upright.shape, hu)
     truncations = find_truncations(upright, tally, view)
     legs = _legs(upright, tally, truncations, settings)
-    profiles = _leg_profiles(upright, legs)
+    profiles = _leg_profiles(upright, legs, table)
     structures = _structures(tally, upright.voxel_volume_mm3, truncations, (legs, profiles), settings)
     groups = _groups(tally, upright.voxel_volume_mm3, structures, settings)
-    fat = () if upright_ct is None else measure_thigh_fat(upright_ct, upright, legs, view, settings)
+    with_fat = upright_ct is not None and table.has_whole_thigh
+    fat = measure_thigh_fat(upright_ct, upright, legs, view, settings) if with_fat and upright_ct else ()
     voxel_mm3 = upright.voxel_volume_mm3
     return ScanMeasures(
         subject=subject,
         structures=structures,
         groups=groups,
         legs=legs,
-        areas=tuple(_areas(legs, profiles, fat, (structures, voxel_mm3, settings.slab_mm))),
-        fat=tuple(_fat_volumes(legs, profiles, fat, voxel_mm3)),
-        asymmetries=_asymmetries(structures, groups),
-        ratios=_ratios(groups),
+        areas=tuple(_areas(legs, profiles, fat, (structures, voxel_mm3, settings.slab_mm), table)),
+        fat=tuple(_fat_volumes(legs, profiles, fat, voxel_mm3, table)),
+        asymmetries=_asymmetries(structures, groups, table),
+        ratios=_ratios(groups, table),
+        table=table,
     )
 
 
@@ -243,16 +254,17 @@ def _legs(
     return tuple(leg for part in found for leg in part if leg is not None)
 
 
-def _leg_profiles(upright: Volume, legs: tuple[Leg, ...]) -> tuple[Profiles, ...]:
+def _leg_profiles(upright: Volume, legs: tuple[Leg, ...], table: StructureTable) -> tuple[Profiles, ...]:
     """Compute the profiles of every label of a side along the femur of that side."""
     if not legs:
         return ()
     line_of_value = np.full(256, -1, dtype=np.int8)
-    for label in LABELS:
+    for label in table.labels:
         for number, leg in enumerate(legs):
             if label.side is leg.side:
                 line_of_value[label.value] = number
-    return profile_labels(upright.array, tuple(leg.axis_map(upright.affine) for leg in legs), line_of_value)
+    lines = tuple(leg.axis_map(upright.affine) for leg in legs)
+    return profile_labels(upright.array, lines, line_of_value, table)
 
 
 _Legs = tuple[tuple[Leg, ...], tuple[Profiles, ...]]
@@ -262,7 +274,7 @@ def _structures(
     tally: LabelTally, voxel_mm3: float, truncations: tuple[Truncation, ...], along: _Legs, settings: MeasureSettings
 ) -> tuple[StructureMeasures, ...]:
     result = []
-    for row, label in enumerate(LABELS):
+    for row, label in enumerate(tally.table.labels):
         voxels = int(tally.voxels[row])
         if voxels == 0:
             if label.side is not Side.UNKNOWN:
@@ -307,8 +319,14 @@ def _extent(leg: Leg, profile: Profiles, row: int, scale: tuple[float, float]) -
     )
 
 
-def _members(group: Group | None) -> tuple[Structure, ...]:
-    return MUSCLES if group is None else tuple(structures_of(group))
+def _members(group: Group | None, table: StructureTable) -> tuple[Structure, ...]:
+    """The muscles of a group (None: all) that a side has."""
+    return tuple(s for s in table.muscles if s.paired and group in (None, s.group))
+
+
+def _groups_of(table: StructureTable) -> tuple[Group | None, ...]:
+    """The groups that a side has muscles of, then None for all muscles."""
+    return (*(group for group in table.muscle_groups if _members(group, table)), None)
 
 
 def _groups(
@@ -317,12 +335,12 @@ def _groups(
     by_label = {(s.structure.key, s.side): s for s in structures}
     result = []
     for side in SIDES:
-        for group in (*MUSCLE_GROUPS, None):
-            members = [by_label[s.key, side] for s in _members(group)]
+        for group in _groups_of(tally.table):
+            members = [by_label[s.key, side] for s in _members(group, tally.table)]
             counted = [m for m in members if not m.fragment]
             present = [m.volume_mm3 for m in counted if m.volume_mm3 is not None]
             partial = bool(present) and not all(m.is_whole for m in members)
-            rows = [int(ROW_OF_VALUE[m.structure.label_value(side)]) for m in counted]
+            rows = [int(tally.row_of_value[m.structure.label_value(side)]) for m in counted]
             result.append(
                 GroupMeasures(
                     group,
@@ -336,25 +354,30 @@ def _groups(
 
 
 def _areas(
-    legs: tuple[Leg, ...], profiles: tuple[Profiles, ...], fat: tuple[ThighFat, ...], scale: tuple[Any, float, float]
+    legs: tuple[Leg, ...],
+    profiles: tuple[Profiles, ...],
+    fat: tuple[ThighFat, ...],
+    scale: tuple[Any, float, float],
+    table: StructureTable,
 ) -> list[LevelArea]:
     structures, voxel_mm3, slab_mm = scale
     by_label = {(s.structure.key, s.side): s for s in structures}
     fat_of = {f.side: f for f in fat}
+    paired, row_of = [s for s in table.rows if s.paired], row_of_value(table)
     result = []
     for leg, profile in zip(legs, profiles, strict=True):
         curves = {}
-        for structure in STRUCTURES:
-            row = int(ROW_OF_VALUE[structure.label_value(leg.side)])
+        for structure in paired:
+            row = int(row_of[structure.label_value(leg.side)])
             curves[structure.key] = _area_curve(profile.voxels[row], profile.bin_mm, voxel_mm3, slab_mm)
         for level in leg.levels:
             at = {key: _at(curve, profile, level) for key, curve in curves.items()}
-            for structure in STRUCTURES:
+            for structure in paired:
                 measured = by_label[structure.key, leg.side]
                 area = None if measured.volume_mm3 is None else at[structure.key]
                 result.append(LevelArea(leg.side, level, structure.key, structure.group, area, measured.truncated))
-            for group in (*MUSCLE_GROUPS, None):
-                here = [by_label[s.key, leg.side] for s in _members(group)]
+            for group in _groups_of(table):
+                here = [by_label[s.key, leg.side] for s in _members(group, table)]
                 counted = [m for m in here if m.volume_mm3 is not None and not m.fragment]
                 total = sum(at[m.structure.key] for m in counted)
                 cut = any((m.truncated or m.fragment) and at[m.structure.key] > 0 for m in here)
@@ -384,15 +407,19 @@ def _at(curve: NDArray[np.float64], profile: Profiles, level: Level) -> float:
 
 
 def _fat_volumes(
-    legs: tuple[Leg, ...], profiles: tuple[Profiles, ...], fat: tuple[ThighFat, ...], voxel_mm3: float
+    legs: tuple[Leg, ...],
+    profiles: tuple[Profiles, ...],
+    fat: tuple[ThighFat, ...],
+    voxel_mm3: float,
+    table: StructureTable,
 ) -> list[FatVolumes]:
     profile_of = {leg.side: profile for leg, profile in zip(legs, profiles, strict=True)}
-    result = []
+    result, row_of = [], row_of_value(table)
     for thigh in fat:
         counts = np.zeros(3)
         counts[: len(thigh.profiles.voxels)] = thigh.profiles.voxels.sum(axis=1)
         profile = profile_of[thigh.side]
-        rows = [int(ROW_OF_VALUE[s.label_value(thigh.side)]) for s in MUSCLES]
+        rows = [int(row_of[s.label_value(thigh.side)]) for s in table.muscles]
         lower = profile.start_mm + np.arange(profile.voxels.shape[1]) * profile.bin_mm
         share = np.clip(np.minimum(lower + profile.bin_mm, thigh.to_mm) - np.maximum(lower, thigh.from_mm), 0, None)
         muscle = float((profile.voxels[rows].sum(axis=0) * share).sum() / profile.bin_mm)
@@ -416,13 +443,15 @@ def _whole(measured: StructureMeasures | GroupMeasures) -> float | None:
     return None if measured.truncated or is_fragment else measured.volume_mm3
 
 
-def _asymmetries(structures: tuple[StructureMeasures, ...], groups: tuple[GroupMeasures, ...]) -> tuple[Asymmetry, ...]:
+def _asymmetries(
+    structures: tuple[StructureMeasures, ...], groups: tuple[GroupMeasures, ...], table: StructureTable
+) -> tuple[Asymmetry, ...]:
     volumes: dict[tuple[str, Side], float | None] = {(s.structure.key, s.side): _whole(s) for s in structures}
-    names: list[tuple[str, Group | None]] = [(s.key, s.group) for s in STRUCTURES]
+    names: list[tuple[str, Group | None]] = [(s.key, s.group) for s in table.rows if s.paired]
     for measured in groups:
         name = "all_muscles" if measured.group is None else measured.group.value
         volumes[name, measured.side] = _whole(measured)
-    names += [("all_muscles" if g is None else g.value, g) for g in (*MUSCLE_GROUPS, None)]
+    names += [("all_muscles" if g is None else g.value, g) for g in _groups_of(table)]
     result = []
     for name, group in names:
         right, left = volumes[name, Side.RIGHT], volumes[name, Side.LEFT]
@@ -431,7 +460,10 @@ def _asymmetries(structures: tuple[StructureMeasures, ...], groups: tuple[GroupM
     return tuple(result)
 
 
-def _ratios(groups: tuple[GroupMeasures, ...]) -> tuple[GroupRatio, ...]:
+def _ratios(groups: tuple[GroupMeasures, ...], table: StructureTable) -> tuple[GroupRatio, ...]:
+    """Of both sides; none where the groups are not those of the built-in table."""
+    if not table.has_whole_thigh:
+        return ()
     whole = {(g.group, g.side): _whole(g) for g in groups}
     result = []
     for side in SIDES:

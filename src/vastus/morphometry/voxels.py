@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BY_VALUE, LABELS
+from vastus.anatomy import BUILT_IN, StructureTable
 from vastus.blocks import in_blocks
 from vastus.errors import LabelError
 from vastus.loops import njit
@@ -19,11 +19,12 @@ from vastus.loops import njit
 HU_FIRST, HU_LAST = -1024, 3071
 """Ends of the HU histogram; values beyond are counted in the end bins (mean and SD use the values as they are)."""
 
-ROW_OF_VALUE = np.full(256, -1, dtype=np.int16)
-"""Label value -> row in all per-label tables (the order of ``anatomy.LABELS``); -1 where there is no such label."""
-for _row, _label in enumerate(LABELS):
-    ROW_OF_VALUE[_label.value] = _row
-_UNKNOWN_ROW = len(LABELS)
+
+def row_of_value(table: StructureTable = BUILT_IN) -> NDArray[np.int16]:
+    """Label value -> row in all per-label tables (the order of ``table.labels``); -1 where there is no such label."""
+    rows = np.full(256, -1, dtype=np.int16)
+    rows[[label.value for label in table.labels]] = np.arange(len(table.labels))
+    return rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +50,7 @@ class MemoryOrder:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelTally:
-    """Counts of every label, rows as in ``anatomy.LABELS``.
+    """Counts of every label, rows as in ``table.labels`` (87 of the built-in table).
 
     Attributes:
         voxels: (87,) int64.
@@ -57,6 +58,8 @@ class LabelTally:
         hu_sum, hu_square_sum: (87,) float64.
         histogram: (87, 4096) int64, one bin a HU from ``HU_FIRST``.
         first, last: (87, 3) int64, box of the label in voxels, ``last`` included; meaningless where ``voxels`` is 0.
+        row_of_value: (256,), row of each label value.
+        table: of the structures.
     """
 
     voxels: NDArray[np.int64]
@@ -66,36 +69,40 @@ class LabelTally:
     histogram: NDArray[np.int64]
     first: NDArray[np.int64]
     last: NDArray[np.int64]
+    row_of_value: NDArray[np.int16]
+    table: StructureTable = BUILT_IN
 
 
-def tally_labels(labels: NDArray[np.uint8], ct: NDArray[Any] | None) -> LabelTally:
+def tally_labels(labels: NDArray[np.uint8], ct: NDArray[Any] | None, table: StructureTable = BUILT_IN) -> LabelTally:
     """Count everything that needs no geometry.
 
     Args:
-        labels: shape (I, J, K), values of ``anatomy.LABELS`` and 0.
+        labels: shape (I, J, K), label values of the table and 0.
         ct: same shape, HU, or None.
+        table: of the structures.
 
     Raises:
-        LabelError: a value that the anatomy table does not know.
+        LabelError: a value that the table does not know.
     """
     order = MemoryOrder.of(labels)
     lined_up = order.line_up(labels)
     hu = _as_hu(order, ct) if ct is not None else np.zeros((1, 1, 1), np.int16)
-    row_of = np.where(ROW_OF_VALUE < 0, _UNKNOWN_ROW, ROW_OF_VALUE)
-    rows = _UNKNOWN_ROW + 1
+    unknown, known = len(table.labels), row_of_value(table)
+    row_of = np.where(known < 0, unknown, known).astype(np.int16)
+    rows = unknown + 1
     found = in_blocks(len(lined_up), lambda a, b: _tally(lined_up, hu, ct is not None, row_of, (rows, a, b)))
     voxels, moments, histogram = (np.sum([part[i] for part in found], axis=0) for i in range(3))
     first, last = np.min([part[3] for part in found], axis=0), np.max([part[4] for part in found], axis=0)
-    if voxels[_UNKNOWN_ROW]:
+    if voxels[unknown]:
         present = np.flatnonzero(np.bincount(lined_up.ravel(), minlength=256))
-        odd = [int(v) for v in present if v and int(v) not in BY_VALUE]
+        odd = [int(v) for v in present if v and int(v) not in table.by_value]
         raise LabelError(f"The label map holds unknown values: {odd}.", remedy="See `vastus classes`.")
     box_first, box_last = np.empty_like(first), np.empty_like(last)
     for position, axis in enumerate(order.axes):
         low, high = first[:, position], last[:, position]
         top = labels.shape[axis] - 1
         box_first[:, axis], box_last[:, axis] = (top - high, top - low) if order.flipped[axis] else (low, high)
-    n = _UNKNOWN_ROW
+    n = unknown
     return LabelTally(
         voxels[:n],
         moments[:n, 0].astype(np.int64),
@@ -104,6 +111,8 @@ def tally_labels(labels: NDArray[np.uint8], ct: NDArray[Any] | None) -> LabelTal
         histogram[:n],
         box_first[:n],
         box_last[:n],
+        known,
+        table,
     )
 
 
@@ -177,7 +186,10 @@ class Profiles:
 
 
 def profile_labels(
-    labels: NDArray[np.uint8], lines: tuple[AxisMap, ...], line_of_value: NDArray[np.int8]
+    labels: NDArray[np.uint8],
+    lines: tuple[AxisMap, ...],
+    line_of_value: NDArray[np.int8],
+    table: StructureTable = BUILT_IN,
 ) -> tuple[Profiles, ...]:
     """Compute the profiles of all labels in one pass, each along the line of its side.
 
@@ -185,18 +197,19 @@ def profile_labels(
         labels: shape (I, J, K).
         lines: the lines.
         line_of_value: (256,) index of the line of each label value; -1 for values to leave out.
+        table: of the structures.
 
     Returns:
-        One ``Profiles`` a line, rows as in ``anatomy.LABELS`` (rows of other lines are zero).
+        One ``Profiles`` a line, rows as in ``table.labels`` (rows of other lines are zero).
     """
     order = MemoryOrder.of(labels)
     offsets, steps, starts, bins = _line_tables(order, labels.shape, lines)
     lined_up = order.line_up(labels)
-    tables, shape = (offsets, steps, starts), (len(LABELS), bins)
+    tables, shape, row_of = (offsets, steps, starts), (len(table.labels), bins), row_of_value(table)
     found = _gather(
-        in_blocks(len(lined_up), lambda a, b: _profile(lined_up, ROW_OF_VALUE, line_of_value, tables, (*shape, a, b)))
+        in_blocks(len(lined_up), lambda a, b: _profile(lined_up, row_of, line_of_value, tables, (*shape, a, b)))
     )
-    return _as_profiles(lines, starts, found, [line_of_value[label.value] for label in LABELS])
+    return _as_profiles(lines, starts, found, [line_of_value[label.value] for label in table.labels])
 
 
 def profile_fat(

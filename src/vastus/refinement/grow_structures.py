@@ -168,7 +168,7 @@ def changes_between(before: Labels, after: Labels, spacing_mm: tuple[float, floa
 
 def _is_bone(value: int) -> bool:
     label = BY_VALUE.get(value)
-    return label is not None and label.structure.group is Group.BONE
+    return label is not None and label.structure.group == Group.BONE
 
 
 def _with_marrow(bone: Mask, spacing_mm: tuple[float, float, float], axis: int) -> Mask:

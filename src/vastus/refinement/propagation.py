@@ -156,4 +156,4 @@ def _put_bones(result: Labels, guess: Labels, bone: Mask, values: list[int]) -> 
 
 def _is_bone(value: int) -> bool:
     label = BY_VALUE.get(value)
-    return label is not None and label.structure.group is Group.BONE
+    return label is not None and label.structure.group == Group.BONE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vastus.anatomy import STRUCTURES, Group, Side, Structure, structures_of
+from vastus.anatomy import BUILT_IN, SIDES, Group, Side, Structure, StructureTable
 from vastus.io.csv_tables import VolumeRow
 
 
@@ -65,20 +65,35 @@ def asymmetry_percent(right: Cell, left: Cell) -> float | None:
     return 200.0 * (right.volume_cm3 - left.volume_cm3) / total if total > 0 else None
 
 
-def set_out(rows: Iterable[VolumeRow]) -> tuple[Block, ...]:
-    """All 29 structures by group, in the order of the anatomy table; what has no row is absent."""
+def set_out(rows: Iterable[VolumeRow], table: StructureTable = BUILT_IN) -> tuple[Block, ...]:
+    """All structures that both sides have, by group, in the order of the table; what has no row is absent."""
+    cells = _cells(rows)
+    blocks = []
+    for group in table.groups:
+        members = tuple(
+            Line(s, *(cells.get((s.key, side), Cell()) for side in (*SIDES, Side.UNKNOWN)))
+            for s in table.structures_of(group)
+            if s.paired
+        )
+        if members:
+            blocks.append(Block(group, members, _sum([m.right for m in members]), _sum([m.left for m in members])))
+    return tuple(blocks)
+
+
+def midline_lines(rows: Iterable[VolumeRow], table: StructureTable) -> tuple[Line, ...]:
+    """The structures of the midline, in the order of the table; their one cell stands where the side is not known."""
+    cells = _cells(rows)
+    return tuple(Line(s, Cell(), Cell(), cells.get((s.key, Side.MIDLINE), Cell())) for s in table.rows if not s.paired)
+
+
+def _cells(rows: Iterable[VolumeRow]) -> dict[tuple[str, Side], Cell]:
     cells: dict[tuple[str, Side], Cell] = {}
     for row in rows:
         volume = None if row.volume_mm3 is None else row.volume_mm3 / 1000.0
         cells[row.structure, row.side] = Cell(
             volume, None if volume is None else row.mean_hu, row.truncated, row.fragment
         )
-    lines = {s: Line(s, *(cells.get((s.key, side), Cell()) for side in Side)) for s in STRUCTURES}
-    blocks = []
-    for group in Group:
-        members = tuple(lines[s] for s in structures_of(group))
-        blocks.append(Block(group, members, _sum([m.right for m in members]), _sum([m.left for m in members])))
-    return tuple(blocks)
+    return cells
 
 
 def _sum(cells: list[Cell]) -> Cell:

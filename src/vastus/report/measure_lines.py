@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vastus.anatomy import MUSCLES, Group, Side, Structure
+from vastus.anatomy import BUILT_IN, Group, Side, Structure, StructureTable
 from vastus.morphometry.rows import ALL, MeasureRow
 
 
@@ -76,8 +76,13 @@ MUSCLE_KINDS = (
 )
 
 
-def set_out_measures(rows: Iterable[MeasureRow]) -> tuple[tuple[Pair, ...], tuple[MuscleLine, ...]]:
-    """The measures of the legs and those of the muscles; both empty when there are no rows."""
+def set_out_measures(
+    rows: Iterable[MeasureRow], table: StructureTable = BUILT_IN
+) -> tuple[tuple[Pair, ...], tuple[MuscleLine, ...]]:
+    """The measures of the legs and those of the muscles; both empty when there are no rows.
+
+    What a table of one's own does not allow to be measured has no row, and is not listed.
+    """
     known = {(r.structure, r.group, r.side, r.measure): r for r in rows}
     if not known:
         return (), ()
@@ -87,10 +92,13 @@ def set_out_measures(rows: Iterable[MeasureRow]) -> tuple[tuple[Pair, ...], tupl
 
     measures = {row.measure for row in known.values() if row.value is not None}
     muscle_kinds = (*MUSCLE_KINDS, *([EXPECTED_KIND] if EXPECTED_KIND.measure in measures else ()))
-    legs = tuple(pair(kind, kind.structure, kind.group) for kind in LEG_KINDS)
+    listed = {(row.structure, row.measure) for row in known.values()}
+    kinds = [kind for kind in LEG_KINDS if table.is_built_in or (kind.structure, kind.measure) in listed]
+    legs = tuple(pair(kind, kind.structure, kind.group) for kind in kinds)
     muscles = tuple(
         MuscleLine(muscle, tuple(pair(kind, muscle.key, muscle.group.value) for kind in muscle_kinds))
-        for muscle in MUSCLES
+        for muscle in table.muscles
+        if muscle.paired
     )
     return legs, muscles
 

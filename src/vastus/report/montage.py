@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import Group, Structure, structures_of
+from vastus.anatomy import GROUPS, Group, Structure, structures_of
 from vastus.errors import SettingsError
 from vastus.io.atomic import atomic_path
 from vastus.report.pictures import Picture, blend, take_picture
@@ -125,11 +125,11 @@ def _coronal(scene: Scene, room_px: tuple[int, int]) -> list[RGB]:
 
 def _legend(width: int) -> RGB:
     """Swatches of all structures, one column a group."""
-    groups = [list(structures_of(group)) for group in Group]
+    groups = [list(structures_of(group)) for group in GROUPS]
     column = (width - 2 * _EDGE) // len(groups)
     height = _EDGE + _LEGEND_LINE * (1 + max(len(g) for g in groups)) + _EDGE
     canvas, draw = _canvas(width, height)
-    for n, (group, structures) in enumerate(zip(Group, groups, strict=True)):
+    for n, (group, structures) in enumerate(zip(GROUPS, groups, strict=True)):
         _legend_column(draw, _EDGE + n * column, group, structures)
     return np.asarray(canvas)
 

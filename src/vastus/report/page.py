@@ -16,12 +16,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vastus.anatomy import BY_ID, BY_KEY, BY_VALUE, MUSCLES, STRUCTURES, Group, Structure, structures_of
+from vastus.anatomy import BUILT_IN, Group, Kind, Structure, StructureTable
 from vastus.display_windows import CHOICES_ON_THE_PAGE, SOFT_TISSUE
 from vastus.io.atomic import write_text
 from vastus.io.csv_tables import VolumeRow
-from vastus.report.lines import Block, Line, set_out
-from vastus.report.palette import safe_colour, safe_colour_table
+from vastus.report.lines import Block, Line, midline_lines, set_out
+from vastus.report.palette import has_safe_colours, safe_colour, safe_colour_table
 from vastus.report.pictures import (
     GreyStretch,
     Picture,
@@ -71,6 +71,7 @@ class PageRecord:
         alarms: structures that are likely wrong; in red, before the warnings.
         network_hu: darkest and brightest HU that the network tells apart, from its bundle; None where no network ran.
         context: what published values say of this person's, with source and limits; below the measures.
+        table: of the structures.
     """
 
     subject: str
@@ -84,6 +85,7 @@ class PageRecord:
     alarms: tuple[str, ...] = ()
     context: tuple[str, ...] = ()
     network_hu: tuple[float, float] | None = None
+    table: StructureTable = BUILT_IN
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +180,7 @@ def write_page(  # noqa: PLR0913
         GeometryError: CT and labels are not on one grid.
         OutputError: the file can't be written.
     """
-    write_text(path, fill_page(pictures or draw_pictures(ct, labels), rows, record, measures))
+    write_text(path, fill_page(pictures or draw_pictures(ct, labels, record.table), rows, record, measures))
 
 
 def render_page(
@@ -189,19 +191,19 @@ def render_page(
     measures: Iterable[MeasureRow] | None = None,
 ) -> str:
     """The page as a string; see ``write_page``."""
-    return fill_page(draw_pictures(ct, labels), rows, record, measures)
+    return fill_page(draw_pictures(ct, labels, record.table), rows, record, measures)
 
 
-def draw_pictures(ct: Volume, labels: Volume) -> PagePictures:
+def draw_pictures(ct: Volume, labels: Volume, table: StructureTable = BUILT_IN) -> PagePictures:
     """Draw all that the page shows of a scan; it needs no measures, so that it can be done beside measuring.
 
     Raises:
         GeometryError: CT and labels are not on one grid.
     """
-    scene = make_scene(ct, labels)
-    axial = [_figure(take_picture(scene, p, longest_px=_AXIAL_PX)) for p in axial_planes(scene)]
+    scene = make_scene(ct, labels, table)
+    axial = [_figure(take_picture(scene, p, longest_px=_AXIAL_PX), table) for p in axial_planes(scene)]
     upright = [
-        _figure(take_picture(scene, p, longest_px=_UPRIGHT_PX))
+        _figure(take_picture(scene, p, longest_px=_UPRIGHT_PX), table)
         for p in (*coronal_planes(scene), *sagittal_planes(scene))
     ]
     layer = take_slices(scene)
@@ -234,16 +236,17 @@ def fill_page(
 ) -> str:
     """The page as a string, from its pictures and its numbers; see ``write_page``."""
     axial, upright, layer = pictures.axial, pictures.upright, pictures.layer
+    table = record.table
     rows = tuple(rows)
-    blocks = set_out(rows)
-    legs, muscles = _set_out(measures) if measures else (None, None)
+    blocks, midline = set_out(rows, table), midline_lines(rows, table)
+    legs, muscles = _set_out(measures, table) if measures else (None, None)
     lines = [line for block in blocks for line in block.lines]
     unsided = [line for line in lines if line.unknown.volume_cm3 is not None]
     script = _template_text("slices.js")
     return str(
         load_templates().render(
             record=record,
-            warnings=[_Warning(text, places_of(text, layer.counts)) for text in record.warnings],
+            warnings=[_Warning(text, places_of(text, layer.counts, table)) for text in record.warnings],
             axial=axial,
             upright=upright,
             levels_by_femur=bool(axial and "%" in axial[0].title),
@@ -255,15 +258,18 @@ def fill_page(
             bars=_bars(blocks),
             found=_found(lines),
             unsided=unsided_table(unsided) if unsided else None,
-            muscle_count=len(MUSCLES),
-            structure_count=len(STRUCTURES),
-            legend=[(group, list(structures_of(group))) for group in Group],
+            midline=unsided_table(midline, "midline", "Structures of the midline") if midline else None,
+            muscle_count=len(table.muscles),
+            structure_count=len(lines),
+            own_structures=not table.is_built_in,
+            safe_for_all=has_safe_colours(table),
+            legend=[(group, list(table.structures_of(group))) for group in table.groups],
             legs=legs,
             muscles=muscles,
-            group_colours=_style({s: s.colour for s in STRUCTURES}),
-            safe_colours=_style({s: safe_colour(s) for s in STRUCTURES}),
+            group_colours=_style({s: s.colour for s in table.rows}),
+            safe_colours=_style({s: safe_colour(s) for s in table.rows}),
             layer=layer,
-            about=_as_data(_about(layer, rows)),
+            about=_as_data(_about(layer, rows, table)),
             layer_labels=pictures.layer_labels,
             layer_ct=pictures.layer_ct,
             script=_unescaped(script),
@@ -272,17 +278,17 @@ def fill_page(
     )
 
 
-def _set_out(measures: Iterable[MeasureRow]) -> tuple[PageTable | None, PageTable | None]:
+def _set_out(measures: Iterable[MeasureRow], table: StructureTable) -> tuple[PageTable | None, PageTable | None]:
     # Measuring is compiled code that takes a second to load; a page without measures does without it.
     from vastus.report.measure_lines import set_out_measures
 
-    legs, muscles = set_out_measures(measures)
+    legs, muscles = set_out_measures(measures, table)
     return leg_table(legs) if legs else None, muscle_table(muscles) if muscles else None
 
 
-def _about(layer: SliceLayer, rows: Iterable[VolumeRow]) -> dict[str, Any]:
+def _about(layer: SliceLayer, rows: Iterable[VolumeRow], table: StructureTable) -> dict[str, Any]:
     """What the script has to know besides the voxels: geometry, and of each label value its name, colours and size."""
-    measured = {BY_KEY[row.structure].label_value(row.side): row for row in rows if row.volume_mm3 is not None}
+    measured = {table.by_key[row.structure].label_value(row.side): row for row in rows if row.volume_mm3 is not None}
     present = layer.counts.sum(axis=0)
     return {
         "shape": layer.shape,
@@ -292,13 +298,13 @@ def _about(layer: SliceLayer, rows: Iterable[VolumeRow]) -> dict[str, Any]:
         "window": SOFT_TISSUE.hu,
         "values": {
             value: {
-                "name": name_of(value),
+                "name": name_of(value, table),
                 "class": label.structure.class_id,
                 "colour": label.structure.colour,
                 "safe": safe_colour(label.structure),
                 "said": _said(measured.get(value)),
             }
-            for value, label in BY_VALUE.items()
+            for value, label in table.by_value.items()
             if present[value]
         },
     }
@@ -352,7 +358,7 @@ def _found(lines: Sequence[Line]) -> _Found:
     )
 
 
-def _figure(picture: Picture) -> _Figure:
+def _figure(picture: Picture, table: StructureTable) -> _Figure:
     plane = picture.plane
     height, width = picture.grey.shape
     return _Figure(
@@ -364,17 +370,17 @@ def _figure(picture: Picture) -> _Figure:
         height=height,
         marks=picture.marks,
         ct=_data_uri("image/jpeg", encode_grey(picture)),
-        overlay=_data_uri("image/png", encode_overlay(picture, colour_table())),
-        safe_overlay=_data_uri("image/png", encode_overlay(picture, safe_colour_table())),
-        description=_description(plane, picture),
+        overlay=_data_uri("image/png", encode_overlay(picture, colour_table(table))),
+        safe_overlay=_data_uri("image/png", encode_overlay(picture, safe_colour_table(table))),
+        description=_description(plane, picture, table),
     )
 
 
-def _description(plane: Plane, picture: Picture) -> str:
+def _description(plane: Plane, picture: Picture, table: StructureTable) -> str:
     """What a reader who can't see the picture is told: where it is and which structures it cuts."""
     import numpy as np
 
-    present = [BY_ID[int(c)].english.lower() for c in np.flatnonzero(np.bincount(picture.classes.ravel())) if c]
+    present = [table.by_id[int(c)].english.lower() for c in np.flatnonzero(np.bincount(picture.classes.ravel())) if c]
     what = "; labelled here: " + ", ".join(present) if present else "; nothing labelled here"
     where = ", ".join(part for part in (plane.title, plane.detail) if part)
     edge = "the front is on the left" if plane.view is View.SAGITTAL else "the patient's right is on the left"
@@ -387,16 +393,17 @@ def _data_uri(kind: str, content: bytes) -> str:
 
 def _bars(blocks: Sequence[Block]) -> list[tuple[Group, list[_Bar]]]:
     """Chart lines of the muscles; bones are left out, they are not compared by volume."""
-    muscles = [block for block in blocks if block.group is not Group.BONE]
-    volumes = [cell.volume_cm3 or 0.0 for block in muscles for line in block.lines for cell in (line.right, line.left)]
+    muscles = [(b.group, [line for line in b.lines if line.structure.kind is not Kind.BONE]) for b in blocks]
+    volumes = [cell.volume_cm3 or 0.0 for _, lines in muscles for line in lines for cell in (line.right, line.left)]
     longest = max(volumes, default=0.0) or 1.0
     return [
         (
-            block.group,
+            group,
             [
                 _Bar(line, (line.right.volume_cm3 or 0.0) / longest, (line.left.volume_cm3 or 0.0) / longest)
-                for line in block.lines
+                for line in lines
             ],
         )
-        for block in muscles
+        for group, lines in muscles
+        if lines
     ]

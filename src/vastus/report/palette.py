@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import CLASS_COUNT, STRUCTURES, Structure
+from vastus.anatomy import BUILT_IN, Structure, StructureTable
 
 Colour = tuple[int, int, int]
 
@@ -53,9 +53,14 @@ def safe_colour(structure: Structure) -> Colour:
     return SAFE_COLOURS.get(structure.key, structure.colour)
 
 
-def safe_colour_table() -> NDArray[np.uint8]:
+def has_safe_colours(table: StructureTable) -> bool:
+    """Tell whether each structure of a table has a colour that was chosen for colour-blind readers."""
+    return all(s.key in SAFE_COLOURS for s in table.rows)
+
+
+def safe_colour_table(table: StructureTable = BUILT_IN) -> NDArray[np.uint8]:
     """Colour of each class id, shape (classes, 3); background black."""
-    colours = np.zeros((CLASS_COUNT, 3), dtype=np.uint8)
-    for structure in STRUCTURES:
+    colours = np.zeros((table.class_count, 3), dtype=np.uint8)
+    for structure in table.rows:
         colours[structure.class_id] = safe_colour(structure)
     return colours

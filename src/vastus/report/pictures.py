@@ -8,30 +8,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import CLASS_COUNT, LABELS, STRUCTURES
+from vastus.anatomy import BUILT_IN, StructureTable
 from vastus.display_windows import SOFT_TISSUE
 from vastus.report.planes import Plane, Scene, View
 
 FILL_OPACITY = 0.42
 """Opacity of a structure's area; its outline is opaque, in the colour of the anatomy table."""
 
-_FIRST_OUTLINE = max(32, CLASS_COUNT)
+_FEWEST_COLOURS = 32
 _JPEG_QUALITY = 82
 
 GreyPixels = NDArray[np.uint8]
 
 
-def _class_of_value() -> NDArray[np.uint8]:
-    table = np.zeros(256, dtype=np.uint8)
-    for label in LABELS:
-        table[label.value] = label.structure.class_id
-    return table
-
-
-def colour_table() -> NDArray[np.uint8]:
-    """Colour of each class id, shape (30, 3); background black."""
-    colours = np.zeros((CLASS_COUNT, 3), dtype=np.uint8)
-    for structure in STRUCTURES:
+def colour_table(table: StructureTable = BUILT_IN) -> NDArray[np.uint8]:
+    """Colour of each class id, shape (classes, 3); background black."""
+    colours = np.zeros((table.class_count, 3), dtype=np.uint8)
+    for structure in table.rows:
         colours[structure.class_id] = structure.colour
     return colours
 
@@ -89,7 +82,8 @@ def take_picture(scene: Scene, plane: Plane, *, longest_px: int, finest_mm: floa
         classes = np.zeros_like(grey)
     else:
         values = scene.labels.array[tuple(window)].T[::-1, ::-1]
-        ids = _class_of_value()[np.ascontiguousarray(values).astype(np.uint8)]
+        class_of = np.frombuffer(scene.table.class_of_value, np.uint8)
+        ids = class_of[np.ascontiguousarray(values).astype(np.uint8)]
         classes = np.asarray(Image.fromarray(ids).resize(size, Image.Resampling.NEAREST))
     return Picture(plane, grey, classes, pixel_mm)
 
@@ -137,9 +131,9 @@ def outlines(classes: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return edge & (classes > 0)
 
 
-def blend(picture: Picture) -> NDArray[np.uint8]:
+def blend(picture: Picture, table: StructureTable = BUILT_IN) -> NDArray[np.uint8]:
     """The CT under the label colours as RGB, shape (H, W, 3): translucent areas, opaque outlines."""
-    colours = colour_table()
+    colours = colour_table(table)
     rgb = np.repeat(picture.grey[:, :, None], 3, axis=2)
     inside = picture.classes > 0
     mixed = (1 - FILL_OPACITY) * rgb[inside] + FILL_OPACITY * colours[picture.classes[inside]]
@@ -163,18 +157,19 @@ def encode_overlay(picture: Picture, class_colours: NDArray[np.uint8] | None = N
 
     Args:
         picture: the plane.
-        class_colours: (30, 3); ``None``: those of the anatomy table.
+        class_colours: (classes, 3); ``None``: those of the anatomy table.
     """
     from PIL import Image
 
-    indices = picture.classes + np.where(outlines(picture.classes), np.uint8(_FIRST_OUTLINE), np.uint8(0))
+    chosen = colour_table() if class_colours is None else class_colours
+    count = len(chosen)
+    first_outline = max(_FEWEST_COLOURS, count)
+    indices = picture.classes + np.where(outlines(picture.classes), np.uint8(first_outline), np.uint8(0))
     image = Image.fromarray(indices.astype(np.uint8))
-    colours = np.zeros((2 * _FIRST_OUTLINE, 3), dtype=np.uint8)
-    colours[:CLASS_COUNT] = colours[_FIRST_OUTLINE : _FIRST_OUTLINE + CLASS_COUNT] = (
-        colour_table() if class_colours is None else class_colours
-    )
+    colours = np.zeros((2 * first_outline, 3), dtype=np.uint8)
+    colours[:count] = colours[first_outline : first_outline + count] = chosen
     image.putpalette(colours.tobytes())
-    opacity = bytes([0] + [round(255 * FILL_OPACITY)] * (_FIRST_OUTLINE - 1) + [255] * _FIRST_OUTLINE)
+    opacity = bytes([0] + [round(255 * FILL_OPACITY)] * (first_outline - 1) + [255] * first_outline)
     buffer = io.BytesIO()
     image.save(buffer, "PNG", transparency=opacity)
     return buffer.getvalue()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BY_KEY, CLASS_COUNT, SIDES, Side
+from vastus.anatomy import BUILT_IN, LARGEST_CLASS_ID, SIDES, Side, StructureTable
 from vastus.errors import GeometryError
 from vastus.volume import Volume, to_ras
 
@@ -76,6 +76,7 @@ class Scene:
     labelled: Extent | None
     femora: dict[Side, Extent]
     sides: dict[Side, Extent]
+    table: StructureTable = BUILT_IN
 
     def where(self, axis: int, index: int) -> str:
         """World coordinate of a plane at the middle of the frame in words: x, y or z in mm, RAS+."""
@@ -85,7 +86,7 @@ class Scene:
         return f"{'xyz'[axis]} {millimetres} mm"
 
 
-def make_scene(ct: Volume, labels: Volume | None) -> Scene:
+def make_scene(ct: Volume, labels: Volume | None, table: StructureTable = BUILT_IN) -> Scene:
     """Turn to RAS and look through the whole array once.
 
     Raises:
@@ -103,19 +104,20 @@ def make_scene(ct: Volume, labels: Volume | None) -> Scene:
     steps = _steps(labels, _SURVEY_LABELS_MM)
     coarse = labels.array[:: steps[0], :: steps[1], :: steps[2]]
     labelled = _extent(coarse > 0, steps, labels.shape)
-    femur = BY_KEY["femur"]
+    femur = table.by_key.get("femur")
     femora: dict[Side, Extent] = {}
     sides: dict[Side, Extent] = {}
     for side in (*SIDES, Side.UNKNOWN):
-        bone = _extent(coarse == femur.label_value(side), steps, labels.shape, outliers=_STRAY_PERCENT)
-        if bone is not None:
-            femora[side] = bone
-        within = (coarse > side.offset) & (coarse < side.offset + CLASS_COUNT)
+        if femur is not None:
+            bone = _extent(coarse == femur.label_value(side), steps, labels.shape, outliers=_STRAY_PERCENT)
+            if bone is not None:
+                femora[side] = bone
+        within = (coarse > side.offset) & (coarse <= side.offset + LARGEST_CLASS_ID)
         half = _extent(within, steps, labels.shape)
         if half is not None:
             sides[side] = half
     frame = _frame(ct, labelled)
-    return Scene(ct, labels, frame, labelled, femora, sides)
+    return Scene(ct, labels, frame, labelled, femora, sides, table)
 
 
 def axial_planes(scene: Scene, count: int | None = None) -> tuple[Plane, ...]:

@@ -195,14 +195,14 @@ def volume_table(
     return PageTable("volumes", "Table of volumes", "Structure", tuple(c.column for c in columns), tuple(bodies))
 
 
-def unsided_table(lines: Iterable[Line]) -> PageTable:
-    """Give the table of what carries no side."""
+def unsided_table(lines: Iterable[Line], key: str = "unsided", spoken: str = "Structures without a side") -> PageTable:
+    """Give the table of what carries no side, or has none."""
     rows = tuple(
         TableRow(line.structure.english, (_volume(line.unknown), _number(line.unknown.mean_hu)), line.structure)
         for line in lines
     )
     columns = (TableColumn("Volume, cm³"), TableColumn("Mean density, HU"))
-    return PageTable("unsided", "Structures without a side", "Structure", columns, (rows,))
+    return PageTable(key, spoken, "Structure", columns, (rows,))
 
 
 def leg_table(pairs: Iterable[Pair]) -> PageTable:

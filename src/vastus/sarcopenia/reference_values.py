@@ -13,7 +13,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
-from vastus.anatomy import MUSCLES, SIDES, Side
+from vastus.anatomy import BUILT_IN, SIDES, Side, StructureTable
 from vastus.morphometry.rows import MeasureRow
 from vastus.morphometry.scan import ScanMeasures
 from vastus.muscle_volumes import muscle_regression, regression_volume_mm3
@@ -120,7 +120,9 @@ def reference_rows(measures: ScanMeasures, facts: ClinicalFacts) -> list[Measure
 
 def _muscle_rows(measures: ScanMeasures, side: Side, facts: ClinicalFacts) -> list[MeasureRow]:
     rows = []
-    for muscle in MUSCLES:
+    for muscle in measures.table.muscles:
+        if not muscle.paired:
+            continue
         found = measures.structure(muscle.key, side)
         percent = None
         if found.is_whole and found.volume_mm3 is not None:
@@ -141,26 +143,31 @@ def _muscle_rows(measures: ScanMeasures, side: Side, facts: ClinicalFacts) -> li
     return rows
 
 
-def reference_sentences(ratio: float | None, facts: ClinicalFacts) -> tuple[str, ...]:
+def reference_sentences(ratio: float | None, facts: ClinicalFacts, table: StructureTable = BUILT_IN) -> tuple[str, ...]:
     """Describe a person's thigh muscle / femur (both sides) for page and command, with source and limits.
 
     Empty where nothing is known of the person: then nobody asked for a comparison.
     """
     asked = facts.sex is not None or facts.age_years is not None
     sized = facts.height_cm is not None and facts.weight_kg is not None
-    sentences = [*_thigh_sentences(ratio, facts)] if asked else []
+    sentences = [*_thigh_sentences(ratio, facts, table)] if asked else []
     if sized:
         sentences.append(
             "Percent of expected: the volume of a muscle by what 24 healthy young adults of that height and mass had "
             f"on MR ({HANDSFIELD_SOURCE}). Old and sick people have less; muscles without a printed line have none. "
             "The scatter around the lines is not at hand, so there is no z-score."
         )
+        lacking = [m.english for m in table.muscles if m.key not in BUILT_IN.by_key]
+        if lacking:
+            sentences.append(f"Nothing is published for: {', '.join(lacking)}.")
     return (*sentences, "These numbers are context. No diagnosis reads them.") if sentences else ()
 
 
-def _thigh_sentences(ratio: float | None, facts: ClinicalFacts) -> list[str]:
+def _thigh_sentences(ratio: float | None, facts: ClinicalFacts, table: StructureTable) -> list[str]:
     reference = thigh_reference()
     name = "Thigh muscle to femur volume"
+    if not table.has_whole_thigh:
+        return [f"{name}: not known, as the table of structures lacks single muscles of the thigh."]
     if ratio is None:
         return [f"{name}: not known, as a thigh muscle or the femur is absent, cut by the scan or a fragment."]
     own = reference.of_age(facts.sex, facts.age_years)

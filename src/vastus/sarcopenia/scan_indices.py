@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vastus.anatomy import MUSCLE_GROUPS, SIDES, STRUCTURES, Side
+from vastus.anatomy import SIDES, Side
 from vastus.morphometry.rows import ALL, BOTH_SIDES, MeasureRow
 from vastus.morphometry.scan import ScanMeasures
 from vastus.sarcopenia.clinical import ClinicalFacts
@@ -28,8 +28,8 @@ def index_rows(measures: ScanMeasures, facts: ClinicalFacts) -> list[MeasureRow]
     lengths = {side: _plausible(measures.femur_length_mm(side)) for side in SIDES}
     right, left = lengths[Side.RIGHT], lengths[Side.LEFT]
     mean_length = None if right is None or left is None else (right + left) / 2
-    names = [(s.key, s.group.value) for s in STRUCTURES]
-    names += [(ALL, ALL if group is None else group.value) for group in (*MUSCLE_GROUPS, None)]
+    names = [(s.key, s.group.value) for s in measures.table.rows if s.paired]
+    names += [(ALL, ALL if group is None else group.value) for group in dict.fromkeys(g.group for g in measures.groups)]
     rows: list[MeasureRow] = []
     for structure, group in names:
         keys = [(structure, group, side) for side in SIDES]

@@ -13,7 +13,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BY_ID, BY_KEY, SIDES, THIGH_GROUPS, Group, Side
+from vastus.anatomy import BY_ID, BY_KEY, GROUPS, SIDES, THIGH_GROUPS, Group, Side
 from vastus.synthesis.atlas import Atlas, Field, Part
 from vastus.synthesis.bundles import grown_together
 from vastus.synthesis.clinical import Person, Population, sample_person, target_volumes_mm3
@@ -228,7 +228,7 @@ def _wider(targets: dict[tuple[str, Side], float], rng: np.random.Generator) -> 
     """Beyond the model of people: groups and single muscles from a third to one and a half times their volume."""
     whole = rng.uniform(0.5, 1.35)
     # In the order of the table: that of a set changes from process to process.
-    group = {g: np.exp(rng.normal(0, 0.15)) for g in Group}
+    group = {g: np.exp(rng.normal(0, 0.15)) for g in GROUPS}
     own = {k: np.exp(rng.normal(0, 0.12)) for k, _ in targets}
     side = {s: np.exp(rng.normal(0, 0.08)) for s in SIDES}
     return {

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from vastus.anatomy import STRUCTURES
+from vastus.anatomy import BUILT_IN, STRUCTURES, StructureTable
 from vastus.errors import MissingInputError, SettingsError
 from vastus.io.atomic import write_text
+from vastus.io.own_structures import entries_of, own_table
 from vastus.preprocessing import PreprocessingSettings
 from vastus.training.networks import DEFAULT_NETWORK, network_entry
 
@@ -28,6 +29,7 @@ class TrainConfig:
         network_arguments: laid over the entry's defaults.
         preprocessing: what the network sees; ``None`` in a file means the network's own default.
         classes: names of the classes in the order of their ids, background first.
+        table: of the structures that classes name; comes from the data set. In a file: a list of entries.
         merged: the classes that each merged label of the data stands for; comes from the data set.
         optimiser: ``adamw`` (the paper's kind) or ``muon``.
         learning_rate, weight_decay: of that optimiser.
@@ -54,6 +56,7 @@ class TrainConfig:
     network_arguments: dict[str, Any] = field(default_factory=dict)
     preprocessing: PreprocessingSettings | None = None
     classes: tuple[str, ...] = ANATOMY_CLASSES
+    table: StructureTable = BUILT_IN
     merged: tuple[tuple[str, ...], ...] = ()
     optimiser: Literal["adamw", "muon"] = "muon"
     learning_rate: float = 0.02
@@ -113,7 +116,9 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return dataclasses.asdict(self)
+        values = dataclasses.asdict(self)
+        del values["table"]
+        return values if self.table.is_built_in else values | {"table": entries_of(self.table)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
@@ -128,6 +133,8 @@ class TrainConfig:
             given["preprocessing"] = PreprocessingSettings.from_dict(entry.settings.to_dict() | given["preprocessing"])
         if "classes" in given:
             given["classes"] = tuple(given["classes"])
+        if "table" in given:
+            given["table"] = own_table(given["table"])
         if "merged" in given:
             given["merged"] = tuple(tuple(names) for names in given["merged"])
         try:

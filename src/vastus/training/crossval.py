@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vastus.io.atomic import ensure_folder
+from vastus.io.structure_tables import write_table_beside
 from vastus.training.config import TrainConfig
 from vastus.training.dataset import TrainingCase, TrainingSet, read_pair, require_sound
 from vastus.training.folder import open_folder
@@ -131,9 +132,10 @@ def predict_cases(run: Path, cases: list[TrainingCase], folder: Path, *, threads
         export_run(run, bundle, facts, licence="Not for distribution: one fold of a cross-validation.\n")
     predictor = Predictor(load_bundle(bundle), RuntimeOptions(threads=threads))
     ensure_folder(folder)
+    write_table_beside(predictor.bundle.info.table, folder)
     for case in cases:
         result = predictor.segment(read_scan(case.image).volume)
-        write_labels(result.labels, folder / f"{case.name}{_LABELS}")
+        write_labels(result.labels, folder / f"{case.name}{_LABELS}", table=result.table)
 
 
 def _write_references(cases: list[TrainingCase], dataset: TrainingSet, folder: Path) -> None:
@@ -141,9 +143,10 @@ def _write_references(cases: list[TrainingCase], dataset: TrainingSet, folder: P
     from vastus.io.labels import write_labels
 
     ensure_folder(folder)
-    table = dataset.anatomy_lookup()
+    write_table_beside(dataset.table, folder)
+    lookup = dataset.anatomy_lookup()
     for case in cases:
         path = folder / f"{case.name}{_LABELS}"
         if not path.is_file():
             _, labels = read_pair(case)
-            write_labels(labels.with_array(table[labels.array]), path)
+            write_labels(labels.with_array(lookup[labels.array]), path, table=dataset.table)

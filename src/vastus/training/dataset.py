@@ -1,7 +1,8 @@
 """A labelled data set in nnU-Net layout: read and checked as a whole, every problem named at once.
 
 ``imagesTr/case_0000.nii.gz``, ``labelsTr/case.nii.gz`` and ``dataset.json`` with ``labels`` (name -> value). A name is
-a structure of the anatomy table, with ``_right`` or ``_left`` appended where the sides have values of their own.
+a structure of the anatomy table, with ``_right`` or ``_left`` appended where the sides have values of their own. Names
+of the data set's own make a table of their own (``vastus.io.structure_tables``).
 
 Two additions to that layout: ``ignore`` among the labels names the value of voxels that nobody labelled, and a table
 ``merged`` says which labels stand for several structures (``"adductors": ["adductor_longus", ...]``); ``background``
@@ -19,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BACKGROUND_ID, BY_KEY, STRUCTURES, Side, class_of
-from vastus.errors import MissingInputError, TrainingError, VastusError
+from vastus.anatomy import BACKGROUND_ID, BUILT_IN, Side, StructureTable
+from vastus.errors import MissingInputError, SettingsError, TrainingError, VastusError
 from vastus.io.label_names import value_of
 from vastus.io.labels import read_named_image
 from vastus.io.nnunet_layout import (
@@ -34,6 +35,8 @@ from vastus.io.nnunet_layout import (
     MERGED,
     case_of,
 )
+from vastus.io.structure_tables import DatasetStructures, dataset_structures
+from vastus.io.tables import STRUCTURE_TABLE_FILE
 from vastus.training.losses import IGNORE
 from vastus.volume import Volume
 
@@ -65,6 +68,8 @@ class TrainingSet:
         values: label value -> (structure key, side); background and ignored voxels are not in it.
         ignore_value: value of unlabelled voxels, or ``None``.
         merged: label value -> the structures that it stands for.
+        table: of the structures.
+        undeclared: keys of own structures of which no table file says more than the name.
     """
 
     folder: Path
@@ -72,6 +77,8 @@ class TrainingSet:
     values: dict[int, tuple[str, Side]]
     ignore_value: int | None
     merged: dict[int, MergedLabel] = field(default_factory=dict)
+    table: StructureTable = BUILT_IN
+    undeclared: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -87,7 +94,7 @@ class TrainingSet:
         named = {key for key, _ in self.values.values()}
         for label in self.merged.values():
             named |= {name for name in label.members if BACKGROUND_NAME not in label.members or name in known}
-        return (BACKGROUND_NAME, *(s.key for s in STRUCTURES if s.key in named))
+        return (BACKGROUND_NAME, *(s.key for s in self.table.rows if s.key in named))
 
     @property
     def _sets(self) -> tuple[tuple[str, ...], ...]:
@@ -122,13 +129,13 @@ class TrainingSet:
         return tuple(listed)
 
     def anatomy_lookup(self) -> NDArray[np.uint8]:
-        """Table value -> label value of the anatomy table."""
-        table = np.zeros(256, dtype=np.uint8)
+        """Value in the files -> label value in the table of structures."""
+        lookup = np.zeros(256, dtype=np.uint8)
         for value, (key, side) in self.values.items():
-            table[value] = BY_KEY[key].label_value(side)
+            lookup[value] = self.table.by_key[key].label_value(side)
         unknown = [self.ignore_value] if self.ignore_value is not None else []
-        table[[*unknown, *self.merged]] = IGNORE
-        return table
+        lookup[[*unknown, *self.merged]] = IGNORE
+        return lookup
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +169,7 @@ def check_dataset(folder: Path, tell: Callable[[str], None] = lambda _: None) ->
         MissingInputError: no such folder or no case in it.
     """
     dataset, problems = _read(folder)
-    notices: list[str] = []
+    notices: list[str] = list(_own_notices(dataset))
     seen: set[int] = set()
     for number, case in enumerate(dataset.cases, start=1):
         tell(f"checking {number} of {len(dataset.cases)}: {case.name}")
@@ -177,6 +184,16 @@ def check_dataset(folder: Path, tell: Callable[[str], None] = lambda _: None) ->
     if absent and not problems:
         notices.append(f"never labelled in any case, so not to be learnt from this data set: {', '.join(absent)}")
     return DatasetReport(tuple(problems), tuple(notices))
+
+
+def _own_notices(dataset: TrainingSet) -> tuple[str, ...]:
+    """Say that the data set has structures of its own, and what is taken for granted of them."""
+    if not dataset.undeclared:
+        return ()
+    return (
+        f"structures of your own: {', '.join(dataset.undeclared)}; each is taken for a muscle that both sides have."
+        f" {STRUCTURE_TABLE_FILE} beside {DATASET_FILE} can say otherwise, and give titles, groups and colours",
+    )
 
 
 def require_sound(folder: Path, tell: Callable[[str], None] = lambda _: None) -> tuple[TrainingSet, tuple[str, ...]]:
@@ -212,8 +229,9 @@ def _read(folder: Path) -> tuple[TrainingSet, list[str]]:
     problems: list[str] = []
     description = _description(folder, problems)
     ending = str(description.get("file_ending", FILE_ENDING))
-    merged_names = _merged_names(description, problems)
-    values, merged, ignore = _values(description, merged_names, problems)
+    found = _structures(folder, description, problems)
+    merged_names = _merged_names(description, found.table, problems)
+    values, merged, ignore = _values(description, merged_names, found, problems)
     images = _files(folder / IMAGES, ending)
     labels = _files(folder / LABELS, ending)
     if not images and not labels:
@@ -226,7 +244,7 @@ def _read(folder: Path) -> tuple[TrainingSet, list[str]]:
     problems += [f"{name}: an image without labels" for name in sorted(named.keys() - labels.keys())]
     problems += [f"{name}: labels without an image" for name in sorted(labels.keys() - named.keys())]
     cases = tuple(TrainingCase(name, named[name], labels[name]) for name in sorted(named.keys() & labels.keys()))
-    return TrainingSet(folder, cases, values, ignore, merged), problems
+    return TrainingSet(folder, cases, values, ignore, merged, found.table, found.own), problems
 
 
 def _description(folder: Path, problems: list[str]) -> dict[str, Any]:
@@ -245,12 +263,25 @@ def _description(folder: Path, problems: list[str]) -> dict[str, Any]:
     return description
 
 
-def _merged_names(description: dict[str, Any], problems: list[str]) -> dict[str, tuple[str, ...]]:
+def _structures(folder: Path, description: dict[str, Any], problems: list[str]) -> DatasetStructures:
+    merged = description.get(MERGED, {})
+    try:
+        found = dataset_structures(folder, description.get("labels", {}), merged if isinstance(merged, dict) else ())
+    except SettingsError as error:
+        problems.append(error.problem.strip())
+        return DatasetStructures(BUILT_IN, {})
+    problems += [f"{DATASET_FILE}: {problem}" for problem in found.problems]
+    return found
+
+
+def _merged_names(
+    description: dict[str, Any], table: StructureTable, problems: list[str]
+) -> dict[str, tuple[str, ...]]:
     """Read the table ``merged``: name of a label -> keys of the structures that it stands for."""
     merged: dict[str, tuple[str, ...]] = {}
     for name, members in description.get(MERGED, {}).items():
         keys = tuple(members) if isinstance(members, list) else ()
-        strange = [key for key in keys if key != "background" and key not in BY_KEY]
+        strange = [key for key in keys if key != "background" and key not in table.by_key]
         if len(keys) < 2 or strange:
             problems.append(f"{DATASET_FILE}: merged {name!r} must list two or more structures, not {members!r}")
         else:
@@ -264,7 +295,10 @@ def _merged_names(description: dict[str, Any], problems: list[str]) -> dict[str,
 
 
 def _values(
-    description: dict[str, Any], merged_names: dict[str, tuple[str, ...]], problems: list[str]
+    description: dict[str, Any],
+    merged_names: dict[str, tuple[str, ...]],
+    structures: DatasetStructures,
+    problems: list[str],
 ) -> tuple[dict[int, tuple[str, Side]], dict[int, MergedLabel], int | None]:
     values: dict[int, tuple[str, Side]] = {}
     merged: dict[int, MergedLabel] = {}
@@ -281,21 +315,9 @@ def _values(
             problems.append(f"{DATASET_FILE}: the value {value} has two names")
         elif name in merged_names:
             merged[value] = MergedLabel(name, merged_names[name])
-        else:
-            key, side = split_name(name)
-            if key in BY_KEY:
-                values[value] = (key, side)
-            else:
-                problems.append(f"{DATASET_FILE}: {name!r} is no structure (see `vastus classes`)")
+        elif name in structures.meaning:
+            values[value] = structures.meaning[name]
     return values, merged, ignore
-
-
-def split_name(name: str) -> tuple[str, Side]:
-    """``femur_left`` -> (``femur``, LEFT); without a side it is unknown."""
-    for side in (Side.RIGHT, Side.LEFT):
-        if name.endswith(f"_{side.value}"):
-            return name.removesuffix(f"_{side.value}"), side
-    return name, Side.UNKNOWN
 
 
 def _files(folder: Path, ending: str) -> dict[str, Path]:
@@ -324,12 +346,13 @@ def _contradicted_names(case: TrainingCase, dataset: TrainingSet, header_names: 
     """Values whose name in the file's own header is another one than the data set's."""
     problems = []
     for value, name in header_names.items():
-        meant = value_of(name)
+        meant = value_of(name, dataset.table)
         if meant is None or value not in dataset.values:
             continue
         key, side = dataset.values[value]
-        if class_of(meant) != BY_KEY[key].class_id or (
-            side is not Side.UNKNOWN and meant != BY_KEY[key].label_value(side)
+        structure = dataset.table.by_key[key]
+        if dataset.table.class_of_value[meant] != structure.class_id or (
+            side is not Side.UNKNOWN and meant != structure.label_value(side)
         ):
             problems.append(
                 f"{case.name}: value {value} is {name!r} in the header of {case.labels.name},"

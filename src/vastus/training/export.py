@@ -102,6 +102,7 @@ def export_run(run: Path, bundle: Path, facts: CardFacts, *, licence: str) -> Ex
             trained_on=facts.trained_on,
             metrics=facts.metrics or {},
             precisions=(Precision.FP32, Precision.BF16) if facts.bf16_checked else (Precision.FP32,),
+            table=config.table,
         )
         card = model_card(info, config, state, facts, parameter_count(network), difference)
         written = write_bundle_files(folder, info, card=card, licence=licence, inference=monai_entries(info))
@@ -253,7 +254,15 @@ def monai_entries(info: BundleInfo) -> dict[str, Any]:
         "window_size": list(info.preprocessing.window_size),
         "arguments": dict(info.network.arguments),
     }
-    return workflow(info.preprocessing, info.classes, info.overlap, network)
+    return workflow(info.preprocessing, info.classes, info.overlap, network, info.table)
+
+
+def _own_structures(info: BundleInfo) -> str:
+    """Name the structures where they are not the built-in ones."""
+    if info.table.is_built_in:
+        return ""
+    named = ", ".join(info.table.by_key[key].english for key in info.classes[1:])
+    return f"The structures are those of the data set's own table: {named}.\n"
 
 
 def model_card(
@@ -273,7 +282,7 @@ For research; not a medical device.
 **Input.** CT in Hounsfield units, window {low:g}..{high:g} HU, gamma {settings.gamma:g}, voxels of
 {" x ".join(f"{s:g}" for s in settings.spacing_mm)} mm, windows of {" x ".join(str(w) for w in settings.window_size)}.
 **Output.** {len(info.classes) - 1} structures and background; left and right are told apart afterwards by geometry.
-
+{_own_structures(info)}
 ## Trained on
 
 {facts.trained_on}

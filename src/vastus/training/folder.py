@@ -81,6 +81,10 @@ def open_folder(
     chosen = _fold(data, tuple(c.name for c in dataset.cases), fold)
     if known is not None and config.classes == ANATOMY_CLASSES:
         config = replace(config, classes=dataset.classes_beside(known))
+    strange = [name for name in config.classes[1:] if name not in dataset.table.by_key]
+    if known is not None and strange and not dataset.table.is_built_in:
+        raise SettingsError(f"The data set's table of structures lacks classes of the run: {', '.join(strange)}.")
+    config = replace(config, table=dataset.table)
     config = replace(config, merged=dataset.merged_classes(config.classes))
     prepared = {}
     for number, case in enumerate(dataset.cases, start=1):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vastus.errors import SettingsError
+from vastus.io.own_structures import refuse_own
 from vastus.training.config import CONFIG_FILE, TrainConfig, read_values
 from vastus.training.folder import open_folder
 from vastus.training.sources import MixedSource, PatchSource, SyntheticSource
@@ -89,6 +90,8 @@ def build_sources(
         settings = folder.settings_of_run
         sources.append(folder.training)
         validation = folder.validation
+    if inputs.synthetic is not None or inputs.held_out is not None:
+        refuse_own(settings.table, "A pool of synthetic bodies")
     if inputs.synthetic is not None:
         sources.append(SyntheticSource(inputs.synthetic, settings.settings, settings.seed))
     pool = inputs.held_out or (inputs.synthetic if validation is None else None)

@@ -320,7 +320,7 @@ class _Trainer:
         self.best_dice = max(self.best_dice, result.mean_dice)
         pictures = ensure_folder(self.run / "pictures")
         if result.pairs:
-            save_picture(result, config.classes, pictures / f"step_{self.step:06d}.png")
+            save_picture(result, config.classes, pictures / f"step_{self.step:06d}.png", config.table)
         self.team.wait()
         return result.mean_dice
 

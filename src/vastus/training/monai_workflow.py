@@ -17,13 +17,16 @@ from monai.inferers.inferer import Inferer
 from monai.transforms.transform import MapTransform
 from torch import Tensor, nn
 
+from vastus.anatomy import BUILT_IN, StructureTable
 from vastus.errors import MissingInputError, UnsupportedScanError
-from vastus.inference.finish import clean, on_scan_grid
+from vastus.inference.finish import channel_of_label, clean, on_scan_grid
 from vastus.inference.stitch import ScoreMap, Stitcher
 from vastus.inference.windows import pad_to_window, plan_of
 from vastus.io.atomic import ensure_folder
 from vastus.io.labels import write_labels
+from vastus.io.own_structures import entries_of, own_table
 from vastus.io.scans import read_scan, scan_format, subject_name
+from vastus.io.structure_tables import write_table_beside
 from vastus.preprocessing import Preprocessed, PreprocessingSettings, preprocess
 
 IMAGE: Final = "image"
@@ -138,36 +141,48 @@ class BodyWindowInferer(Inferer):
 class FinishLabelsd(MapTransform):
     """Sides, islands, and the way back to the grid of the scan."""
 
-    def __init__(self, keys: str | Sequence[str], classes: Sequence[str]) -> None:
-        """Take the keys of the network's channels, the background first."""
+    def __init__(
+        self, keys: str | Sequence[str], classes: Sequence[str], structures: Sequence[Mapping[str, Any]] | None = None
+    ) -> None:
+        """Take the keys of the network's channels, the background first, and the entries of a table of one's own."""
         super().__init__(keys)
         self._classes = tuple(classes)
+        self._table = _table_of(structures)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace a ``ScoreMap`` by the labels, a ``Volume`` on the scan's grid."""
         found = dict(data)
         for key in self.key_iterator(found):
             scores, seen = found[key], found[SEEN]
-            labels, _ = clean(scores, seen, self._classes)
-            found[key] = on_scan_grid(labels, scores, seen, self._classes, found[SCAN])
+            labels, _ = clean(scores, seen, self._classes, self._table)
+            channels = channel_of_label(self._classes, self._table)
+            found[key] = on_scan_grid(labels, scores, seen, channels, found[SCAN])
         return found
 
 
 class WriteLabelsd(MapTransform):
     """Write ``FOLDER/NAME/labels.nii.gz``, as ``vastus segment`` does."""
 
-    def __init__(self, keys: str | Sequence[str], folder: Path | str) -> None:
-        """Take the folder; it is made when the first scan is there."""
+    def __init__(
+        self, keys: str | Sequence[str], folder: Path | str, structures: Sequence[Mapping[str, Any]] | None = None
+    ) -> None:
+        """Take the folder, which is made when the first scan is there, and the entries of a table of one's own."""
         super().__init__(keys)
         self._folder = Path(folder)
+        self._table = _table_of(structures)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write the labels; hand the data on as they are."""
         for key in self.key_iterator(dict(data)):
             folder = self._folder / str(data[NAME])
             ensure_folder(folder)
-            write_labels(data[key], folder / "labels.nii.gz")
+            write_table_beside(self._table, folder)
+            write_labels(data[key], folder / "labels.nii.gz", table=self._table)
         return dict(data)
+
+
+def _table_of(structures: Sequence[Mapping[str, Any]] | None) -> StructureTable:
+    return BUILT_IN if structures is None else own_table(structures)
 
 
 def load_weights(network: nn.Module, file: Path | str) -> nn.Module:
@@ -180,7 +195,11 @@ def load_weights(network: nn.Module, file: Path | str) -> nn.Module:
 
 
 def workflow(
-    settings: PreprocessingSettings, classes: Sequence[str], overlap: float, network: Mapping[str, Any]
+    settings: PreprocessingSettings,
+    classes: Sequence[str],
+    overlap: float,
+    network: Mapping[str, Any],
+    table: StructureTable = BUILT_IN,
 ) -> dict[str, Any]:
     """``configs/inference.json`` for MONAI's bundle runner.
 
@@ -189,7 +208,9 @@ def workflow(
         classes: of the bundle.
         overlap: of the bundle.
         network: ``network_def``.
+        table: of the structures.
     """
+    own = {} if table.is_built_in else {"structures": entries_of(table)}
     here = "vastus.training.monai_workflow"
     return {
         "imports": ["$import torch", "$import vastus", f"$import {here}"],
@@ -220,8 +241,8 @@ def workflow(
         "postprocessing": {
             "_target_": "Compose",
             "transforms": [
-                {"_target_": f"{here}.FinishLabelsd", "keys": "pred", "classes": "@classes"},
-                {"_target_": f"{here}.WriteLabelsd", "keys": "pred", "folder": "@output_dir"},
+                {"_target_": f"{here}.FinishLabelsd", "keys": "pred", "classes": "@classes"} | own,
+                {"_target_": f"{here}.WriteLabelsd", "keys": "pred", "folder": "@output_dir"} | own,
             ],
         },
         "evaluator": {

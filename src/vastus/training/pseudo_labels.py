@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BACKGROUND_ID, STRUCTURES, Group
+from vastus.anatomy import BACKGROUND_ID, GROUPS, STRUCTURES
 from vastus.attempts import Attempts
 from vastus.errors import GeometryError, MissingInputError, SettingsError
 from vastus.inference.islands import find_parts
@@ -189,7 +189,7 @@ def class_ids_of(names: Sequence[str]) -> frozenset[int]:
     for name in names:
         ids = {s.class_id for s in STRUCTURES if name in (s.key, s.group.value)}
         if not ids:
-            groups = ", ".join(g.value for g in Group)
+            groups = ", ".join(g.value for g in GROUPS)
             raise SettingsError(
                 f"There is no structure or group {name!r}.", remedy=f"See `vastus classes`; groups are {groups}."
             )

@@ -92,6 +92,18 @@ def differing_preprocessing(given: TrainedWeights, config: TrainConfig) -> str |
     return f"The weights were trained with other preprocessing ({'; '.join(differing)})."
 
 
+def said_of_head(given: TrainedWeights, config: TrainConfig) -> str | None:
+    """Say what becomes of the head where the classes differ from those of the weights, or ``None``."""
+    if given.classes == config.classes:
+        return None
+    kept = [name for name in config.classes[1:] if name in given.classes]
+    fresh = [name for name in config.classes[1:] if name not in given.classes]
+    said = (
+        f"All layers but the last start from the weights; of {config.class_count - 1} structures {len(kept)} are known"
+    )
+    return f"{said} to them by name, and {len(fresh)} start new{': ' + ', '.join(fresh) if fresh else ''}."
+
+
 def initial_weights(given: TrainedWeights, config: TrainConfig) -> dict[str, Tensor]:
     """Weights of a bundle or run, fitted to the network and classes of a new run.
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from vastus.anatomy import BY_KEY
+from vastus.anatomy import BUILT_IN, StructureTable
 from vastus.io.atomic import atomic_path
 from vastus.training.losses import IGNORE
 from vastus.training.sources import Patch, PatchSource
@@ -72,11 +72,13 @@ def dice_from_table(table: NDArray[np.int64]) -> NDArray[np.float64]:
     return dice
 
 
-def save_picture(validation: Validation, classes: tuple[str, ...], path: Path) -> None:
+def save_picture(
+    validation: Validation, classes: tuple[str, ...], path: Path, table: StructureTable = BUILT_IN
+) -> None:
     """Write a PNG: for each of the first windows the middle axial and coronal slice, reference beside prediction."""
     import matplotlib.image
 
-    colours = np.array([_colour(name, index) for index, name in enumerate(classes)], dtype=np.float32) / 255.0
+    colours = np.array([_colour(name, index, table) for index, name in enumerate(classes)], dtype=np.float32) / 255.0
     rows = []
     for patch, predicted in validation.pairs:
         panels = []
@@ -91,9 +93,9 @@ def save_picture(validation: Validation, classes: tuple[str, ...], path: Path) -
         matplotlib.image.imsave(temporary, np.concatenate(rows), format="png")
 
 
-def _colour(name: str, index: int) -> tuple[int, int, int]:
-    if name in BY_KEY:
-        return BY_KEY[name].colour
+def _colour(name: str, index: int, table: StructureTable) -> tuple[int, int, int]:
+    if name in table.by_key:
+        return table.by_key[name].colour
     # Classes from outside the table: spread over the colour wheel by the golden ratio.
     import colorsys
 

@@ -16,6 +16,7 @@ from vastus.annotation.project.store import Store
 from vastus.annotation.refusals import UnknownItemError
 from vastus.errors import VastusError
 from vastus.inference.bundle import INFO_FILE, Bundle, default_bundle_folder, load_bundle
+from vastus.io.own_structures import refuse_own
 
 _SELECTED: Final = "selected model"
 
@@ -104,7 +105,9 @@ class ModelRegistry:
         with self._guard:
             bundle = self._checked.get(folder)
             if bundle is None:
-                bundle = self._checked[folder] = load_bundle(folder)
+                bundle = load_bundle(folder)
+                refuse_own(bundle.info.table, "The annotation server")
+                self._checked[folder] = bundle
             return bundle
 
 
