@@ -60,6 +60,7 @@ def load_loops(helper: subprocess.Popen[bytes] | None = None) -> None:
 def rehearse_cleaning() -> None:
     """Clean a drawn body on the grid of the network and bring it back to that of its scan."""
     from vastus.inference.finish import label_scores, on_scan_grid
+    from vastus.inference.finish import channel_of_label
     from vastus.inference.stitch import uniform_score_map
     from vastus.preprocessing import Preprocessed, PreprocessingSettings
 
@@ -75,7 +76,7 @@ def rehearse_cleaning() -> None:
     scores = uniform_score_map(channels)
     classes = ("background", *(structure.key for structure in STRUCTURES))
     labelled = label_scores(scores, seen, classes, PreprocessingSettings())
-    on_scan_grid(labelled.labels, scores, seen, classes, scan)
+    on_scan_grid(labelled.labels, scores, seen, channel_of_label(classes), scan)
 
 
 def drawn_legs() -> tuple[Volume, Volume]:

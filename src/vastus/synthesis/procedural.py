@@ -173,7 +173,8 @@ def _scene(
     bone = _paint([p for p in parts if p.tissue in bone_ids], low, shape)
     head_z = float(np.mean([h[2] for h in marks.head_mm.values()]))
     # Where the abdominal wall was drawn, nobody needs to guess how deep it lies under the skin.
-    drawn_wall = _paint([p for p in parts if p.name == "abdominal_oblique"], low, shape).any(axis=(0, 1))
+    painted_wall = _paint([p for p in parts if p.name == "abdominal_oblique"], low, shape)
+    drawn_wall: NDArray[np.bool_] = np.asarray(painted_wall.any(axis=(0, 1)))
     deep = np.zeros(shape, bool)
     for k in range(shape[2]):
         height = axes[2][k]
