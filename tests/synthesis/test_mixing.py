@@ -4,6 +4,7 @@ import pytest
 from vastus.anatomy import BY_KEY, SIDES, STRUCTURES, Side
 from vastus.errors import SettingsError
 from vastus.synthesis.mixing import BEYOND, Mix, mixed_person, sample_mix
+from vastus.synthesis.tissues import MUSCLE_IDS
 
 pytestmark = pytest.mark.slow  # people are bent
 
@@ -14,8 +15,8 @@ def part_of(atlas, key, side=Side.RIGHT):
 
 @pytest.fixture(scope="module")
 def mixed(two, match):
-    """Of the thick person a half more than there is, and of the thin one all the less; gluteus maximus half way."""
-    own = {BY_KEY["gluteus_maximus"].class_id: (0.7,)}
+    """A fifth beyond the thick person, away from the thin one; gluteus maximus most of the way to the thin one."""
+    own = dict.fromkeys(MUSCLE_IDS, (0.0,)) | {BY_KEY["gluteus_maximus"].class_id: (0.9,)}
     return mixed_person(two[1], [match], Mix((-0.2,), own))
 
 
@@ -26,7 +27,7 @@ def test_a_person_may_lie_beyond_all(two, mixed):
 
 def test_a_muscle_has_shares_of_its_own(two, mixed):
     thin, found, thick = (part_of(x, "gluteus_maximus").volume_mm3 for x in (two[0], mixed, two[1]))
-    assert thin < found < 0.95 * thick
+    assert thin < found < 0.97 * thick
 
 
 def test_everything_is_there_and_the_landmarks_are_the_firsts(two, mixed):

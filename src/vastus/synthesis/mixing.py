@@ -31,8 +31,10 @@ BEYOND: Final = 1.2
 _MUSCLE_SD: Final = 0.2
 """Guessed: by how much the shares of one muscle differ from those of the person."""
 _LEAST, _MOST = -0.25, 1.25
-_BLUR_NODES: Final = 3.0
-"""Over which width (18 mm) the shares of one muscle pass into those of the next."""
+_BLUR_NODES: Final = 2.0
+"""Over which width (12 mm) the shares of one muscle pass into those of the next."""
+_LEAST_WEIGHT: Final = 0.1
+"""Where there is less muscle around, its own shares are lost."""
 _PAD_MM: Final = 40.0
 _LEAST_STRETCH: Final = 0.1
 _TRIES: Final = 5
@@ -126,15 +128,19 @@ def _share_fields(
     """(X, Y, Z) for each other person: its share at every node."""
     low, shape = nodes
     fields = [np.zeros(shape, np.float32) for _ in mix.shares]
+    muscle = np.zeros(shape, np.float32)
     for part in person.parts:
         added = mix.of_muscle.get(part.tissue)
         if part.procedural or added is None:
             continue
         place, inside = _inside(part, low + origin, shape)
+        muscle[place][inside] = 1
         for field, value in zip(fields, added, strict=True):
             field[place][inside] = value
+    # Only muscles count, so that a slim one between layers of fat has its shares, too.
+    weight = np.maximum(gaussian_filter(muscle, _BLUR_NODES), _LEAST_WEIGHT)
     return [
-        np.clip(share + smaller * gaussian_filter(field, _BLUR_NODES), _LEAST, _MOST).astype(np.float32)
+        np.clip(share + smaller * gaussian_filter(field, _BLUR_NODES) / weight, _LEAST, _MOST).astype(np.float32)
         for share, field in zip(mix.shares, fields, strict=True)
     ]
 
