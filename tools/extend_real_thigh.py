@@ -5,21 +5,26 @@ card anew. A slice that is in the set already stays as it is. Scans of the test 
 
     python tools/extend_real_thigh.py STROKES --images CT [CT ...] --reader "vision model D" --set datasets/real-thigh
 
-``STROKES`` holds ``SCAN/kNNN.json`` as ``vastus.refinement.outline_files.write_outline`` writes them.
+``STROKES`` holds ``SCAN/kNNN.json`` as ``vastus.refinement.outline_files.write_outline`` writes them. Where several
+readers drew into one folder, give each reader's list instead of ``--reader``: ``--drawn "vision model A2" a.csv --drawn
+"vision model C2" c.csv``. A list is a csv with the columns ``scan`` and ``slice``. Slices in no list are left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from pack_real_thigh import CARD, agreement_table, by_level_table, by_structure_table, find_image, read_scan_values
+from numpy.typing import NDArray
+from pack_real_thigh import card_text, find_image, read_scan_values
 
-from vastus.anatomy import BY_ID
+from vastus.anatomy import BY_ID, UNLABELLED
 from vastus.datasets.layout import (
     INDEX_FILE,
     DrawnSlice,
@@ -50,30 +55,81 @@ class Added:
     notes: tuple[str, ...]
 
 
-def row_of(pattern: DrawnSlice, index: int, outline: Outline, keys: tuple[str, ...], reader: str) -> DrawnSlice:
+ReaderOf = Callable[[str, int], str | None]
+"""Who drew a slice of a scan; None: nobody says so."""
+
+
+def readers_of(lists: Iterable[tuple[str, Path]]) -> ReaderOf:
+    """Who drew which slice, from lists of slices.
+
+    Args:
+        lists: a reader's name, and a csv with the columns ``scan`` and ``slice``.
+
+    Raises:
+        SystemExit: a list has no such columns, or two readers claim a slice.
+    """
+    found: dict[tuple[str, int], str] = {}
+    for name, path in lists:
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                try:
+                    place = (row["scan"], int(row["slice"]))
+                except (KeyError, TypeError, ValueError):
+                    raise SystemExit(f"{path.name}: each row needs a scan and the number of a slice.") from None
+                if found.setdefault(place, name) != name:
+                    raise SystemExit(f"{place[0]} {place[1]}: both {found[place]} and {name} say that they drew it.")
+    return lambda scan, index: found.get((scan, index))
+
+
+def side_of(usual: str, outline: Outline, labels: NDArray[np.uint8]) -> str:
+    """On which side the structures of a slice lie.
+
+    Args:
+        usual: the side of the scan, for a slice with one leg.
+        outline: has ``middle`` where both legs are in the slice.
+        labels: (I, J) mask of the slice, i to the patient's right.
+    """
+    if outline.middle is None:
+        return usual
+    drawn = np.flatnonzero(np.isin(labels, list(BY_ID)).any(axis=1))
+    right, left = bool((drawn > outline.middle).any()), bool((drawn <= outline.middle).any())
+    return "both" if right and left else "right" if right else "left" if left else usual
+
+
+def row_of(pattern: DrawnSlice, index: int, outline: Outline, labels: NDArray[np.uint8], reader: str) -> DrawnSlice:
     """The row of a new slice.
 
     Args:
         pattern: a row of the same scan, for side and split.
         index: number of the slice, from the feet.
         outline: what was drawn; its confidence below 3 means unsure.
-        keys: structures in the mask.
+        labels: (I, J) mask that came of it.
         reader: who drew.
     """
+    keys = tuple(BY_ID[int(v)].key for v in np.unique(labels) if int(v) in BY_ID)
     sure = {s.key: s.confidence for s in outline.strokes}
     unsure = tuple((key, sure[key]) for key in keys if sure.get(key, 3) < 3)
     start = outline.start or "blank"
-    return replace(pattern, slice=index, structures=keys, unsure=unsure, reader=reader, reading=1, start=start)
+    return replace(
+        pattern,
+        slice=index,
+        side=side_of(pattern.side, outline, labels),
+        structures=keys,
+        unsure=unsure,
+        reader=reader,
+        reading=1,
+        start=start,
+    )
 
 
-def extend(source: OpenSet, strokes: Path, images: list[Path], reader: str) -> Added:
+def extend(source: OpenSet, strokes: Path, images: list[Path], reader_of: ReaderOf) -> Added:
     """Add the new slices of one scan.
 
     Args:
         source: the open set.
         strokes: folder of one scan.
         images: folders with CTs and tumour masks.
-        reader: who drew.
+        reader_of: who drew a slice; a slice of nobody is left out.
 
     Raises:
         SystemExit: the scan is not in the set, or is a test scan.
@@ -97,6 +153,10 @@ def extend(source: OpenSet, strokes: Path, images: list[Path], reader: str) -> A
         if index in drawn:
             notes.append(f"{scan} {path.stem}: drawn already, stays as it is")
             continue
+        reader = reader_of(scan, index)
+        if reader is None:
+            notes.append(f"{scan} {path.stem}: in no reader's list, left out")
+            continue
         copy = source.folder / strokes_folder(1) / scan / strokes_file(index)
         try:
             outline = read_outline(path)
@@ -108,13 +168,15 @@ def extend(source: OpenSet, strokes: Path, images: list[Path], reader: str) -> A
             copy.unlink(missing_ok=True)
             notes.append(f"{scan} {path.stem}: LEFT OUT, can't be used: {error}")
             continue
-        keys = tuple(BY_ID[int(v)].key for v in np.unique(mask) if int(v) in BY_ID)
-        if not keys:
+        if (mask == UNLABELLED).all():
             copy.unlink()
-            notes.append(f"{scan} {path.stem}: holds no structure, left out")
+            notes.append(f"{scan} {path.stem}: holds no verdict, left out")
             continue
+        row = row_of(known[0], index, outline, mask, reader)
+        if not row.structures:
+            notes.append(f"{scan} {path.stem}: holds none of the structures, kept as such")
         labels[:, :, index] = mask
-        rows.append(row_of(known[0], index, outline, keys, reader))
+        rows.append(row)
     if rows:
         write_labels(ct.with_array(from_ras(labels, ct).array), target, like=file, partly=True)
     return Added(tuple(rows), tuple(notes))
@@ -133,14 +195,7 @@ def with_levels(rows: list[DrawnSlice]) -> list[DrawnSlice]:
 def write_tables(folder: Path, rows: list[DrawnSlice]) -> None:
     """Write index and data card."""
     write_text(folder / INDEX_FILE, index_text(rows))
-    card = CARD.read_text(encoding="utf-8")
-    for mark, text in (
-        ("LEVELS", by_level_table(rows)),
-        ("STRUCTURES", by_structure_table(rows)),
-        ("AGREEMENT", agreement_table(folder)),
-    ):
-        card = card.replace(f"{{{{{mark}}}}}", text)
-    write_text(folder / "README.md", card)
+    write_text(folder / "README.md", card_text(folder, rows))
 
 
 def main() -> int:
@@ -148,14 +203,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("strokes", type=Path, help="folder with SCAN/kNNN.json")
     parser.add_argument("--images", type=Path, nargs="+", required=True, help="folders with the CTs and tumour masks")
-    parser.add_argument("--reader", required=True, help="who drew, for the index")
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument("--reader", help="who drew all of it, for the index")
+    who.add_argument(
+        "--drawn",
+        nargs=2,
+        action="append",
+        metavar=("READER", "CSV"),
+        help="who drew the slices of a list (columns scan and slice); may be given again",
+    )
     parser.add_argument("--set", type=Path, required=True, dest="folder", help="the open set; it is changed")
     given = parser.parse_args()
     source = read_open_set(given.folder)
+    lists = [(name, Path(file)) for name, file in given.drawn or ()]
+    reader_of = readers_of(lists) if lists else lambda scan, index: str(given.reader)
     added = []
     for scan in sorted(p for p in given.strokes.iterdir() if p.is_dir()):
         ensure_folder(source.folder / strokes_folder(1) / scan.name)
-        added.append(extend(source, scan, given.images, given.reader))
+        added.append(extend(source, scan, given.images, reader_of))
     new = [row for each in added for row in each.rows]
     fresh = {(row.scan, row.slice) for row in new}
     first = [row for row in source.slices if row.reading == 1]

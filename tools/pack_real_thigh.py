@@ -17,6 +17,7 @@ import multiprocessing
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,15 @@ _SETTINGS = {
     "skin": "skin_voxels",
     "op": "opening_voxels",
     "igr": "undecided_radius_voxels",
+}
+_START_NAMES = {
+    "blind": "blind",
+    "blank": "blind",
+    "network": "strokes from a network's labels",
+    "seen": "a network's labels were seen",
+    "own": "own strokes of a neighbouring slice",
+    "own strokes": "own strokes of a neighbouring slice",
+    "neighbour": "strokes of a drawn neighbouring slice, moved and corrected",
 }
 _WHOLE_SETTINGS = frozenset({"skin", "op"})
 
@@ -331,6 +341,27 @@ def agreement_table(output: Path) -> str:
     return f"{slices} slices of {len(result.drawn_slices)} scans were drawn twice.\n\n" + "\n".join(lines)
 
 
+def by_start_table(rows: Iterable[DrawnSlice]) -> str:
+    """What the training slices of the first reading started from, as Markdown."""
+    starts = Counter(_START_NAMES.get(r.start, r.start) for r in rows if r.reading == 1 and r.split is Split.TRAIN)
+    lines = [f"| {name} | {count} |" for name, count in sorted(starts.items(), key=lambda item: (-item[1], item[0]))]
+    return "\n".join(["| start | training slices |", "|---|---:|", *lines])
+
+
+def card_text(folder: Path, rows: Iterable[DrawnSlice]) -> str:
+    """The data card of a set, with the tables that follow from its rows and its labels."""
+    known = tuple(rows)
+    text = CARD.read_text(encoding="utf-8")
+    for mark, table in (
+        ("LEVELS", by_level_table(known)),
+        ("STRUCTURES", by_structure_table(known)),
+        ("AGREEMENT", agreement_table(folder)),
+        ("STARTS", by_start_table(known)),
+    ):
+        text = text.replace(f"{{{{{mark}}}}}", table)
+    return text
+
+
 def main() -> int:
     """Pack, and say what differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -363,14 +394,7 @@ def main() -> int:
         write_text(target / INDEX_FILE, index_text(rows))
         write_text(target / SPLITS_FILE, splits_text(rows))
         write_text(target / CHECKSUMS_FILE, checksums_text(images[scan] for scan in sorted(images)))
-        card = CARD.read_text(encoding="utf-8")
-        for mark, text in (
-            ("LEVELS", by_level_table(rows)),
-            ("STRUCTURES", by_structure_table(rows)),
-            ("AGREEMENT", agreement_table(target)),
-        ):
-            card = card.replace(f"{{{{{mark}}}}}", text)
-        write_text(target / "README.md", card)
+        write_text(target / "README.md", card_text(target, rows))
         _replace(target, given.output)
     for note in (note for p in results for note in p.notes):
         print(note)

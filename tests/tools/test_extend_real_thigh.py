@@ -1,6 +1,7 @@
 """New strokes join the open set: the mask is drawn from them, tables follow, old slices stay."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -118,3 +119,44 @@ def test_a_test_scan_is_refused(packed: Path) -> None:
     )
     assert done.returncode != 0 and "test scan" in done.stderr
     assert (packed / "set" / "labels" / "STS_004.nii.gz").read_bytes() == before
+
+
+def test_each_reader_gets_the_slices_of_his_list(packed: Path, tmp_path: Path) -> None:
+    """Of three drawn slices, two readers drew one each; nobody lists the third; one holds both legs."""
+    target = tmp_path / "set"
+    shutil.copytree(packed / "set", target)
+    scan = tmp_path / "new" / "STS_001"
+    drawn(scan, 0, 4)
+    legs = (Strokes("sartorius", (((40.0, 20.0), (40.0, 30.0)), ((20.0, 20.0), (20.0, 30.0)))),)
+    write_outline(Outline(legs, start="neighbour", middle=29.0), scan / "k003.json")
+    (tmp_path / "a.csv").write_text("scan,slice,unsure,start\nSTS_001,3,,neighbour\n")
+    (tmp_path / "c.csv").write_text("scan,slice\nSTS_001,4\n")
+    lists = ("--drawn", "A2", tmp_path / "a.csv", "--drawn", "C2", tmp_path / "c.csv")
+    call = ("extend_real_thigh.py", tmp_path / "new", "--images", packed / "ct", "--set", target)
+    done = run(*call, *lists)
+    assert done.returncode == 0, done.stderr
+    assert "k000: in no reader's list, left out" in done.stdout
+    rows = {s.slice: (s.reader, s.side) for s in read_open_set(target).slices if s.scan == "STS_001" and s.slice > 2}
+    assert rows == {3: ("A2", "both"), 4: ("C2", "left")}
+    assert not (target / "strokes" / "STS_001" / "k000.json").exists()
+    card = (target / "README.md").read_text(encoding="utf-8")
+    assert "| strokes of a drawn neighbouring slice, moved and corrected |" in card and "{{" not in card
+    (tmp_path / "c.csv").write_text("scan,slice\nSTS_001,3\n")
+    twice = run(*call, *lists)
+    assert twice.returncode != 0 and "both A2 and C2" in twice.stderr
+
+
+def test_a_slice_without_these_muscles_is_a_verdict_too(packed: Path, tmp_path: Path) -> None:
+    target = tmp_path / "set"
+    shutil.copytree(packed / "set", target)
+    (tmp_path / "new" / "STS_001").mkdir(parents=True)
+    nothing = Outline((Strokes("sartorius", (((58.0, 48.0),),)),), start="neighbour")
+    write_outline(nothing, tmp_path / "new" / "STS_001" / "k004.json")
+    call = ("extend_real_thigh.py", tmp_path / "new", "--images", packed / "ct", "--reader", "D", "--set", target)
+    done = run(*call)
+    assert done.returncode == 0, done.stderr
+    assert "k004: holds none of the structures, kept as such" in done.stdout
+    source = read_open_set(target)
+    assert [s.structures for s in source.slices if (s.scan, s.slice) == ("STS_001", 4)] == [()]
+    mask = to_ras(read_labels(source.labels("STS_001"), partly=True)).array[:, :, 4]
+    assert (mask == 0).all()
