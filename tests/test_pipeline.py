@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vastus.anatomy import BUILT_IN
 from vastus.pipeline import HU_WINDOW, write_scan_page
 from vastus.volume import Volume
 
@@ -28,7 +29,7 @@ def test_the_page_says_which_window_the_network_of_this_run_read(
     values[3:9, 3:9, 3:9] = 128
     ct = Volume(np.where(values > 0, 300, -80).astype(np.int16), np.diag([4.0, 4.0, 4.0, 1.0]))
     record = RECORD if window is None else RECORD | {HU_WINDOW: window}
-    measured: Any = SimpleNamespace(volumes=(), rows=(), context=())
+    measured: Any = SimpleNamespace(volumes=(), rows=(), context=(), found=SimpleNamespace(table=BUILT_IN))
     write_scan_page(tmp_path / "report.html", ct, ct.with_array(values), measured, record)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert ("HU window of the network" in page) is shown

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vastus.anatomy import BY_ID, CLASS_COUNT
+from vastus.anatomy import BUILT_IN, BY_ID, CLASS_COUNT, StructureTable
 from vastus.inference.bundle import ONNX_FILE, Bundle, BundleInfo, NetworkSpec, load_bundle, write_bundle_files
 from vastus.preprocessing import PreprocessingSettings
 
@@ -24,6 +24,7 @@ def write_toy_bundle(
     classes: Sequence[str] = ALL_CLASSES,
     levels: Sequence[float] | None = None,
     settings: PreprocessingSettings = PAINTED,
+    table: StructureTable = BUILT_IN,
 ) -> Bundle:
     """A 1x1x1 convolution whose largest logit belongs to the class with the level nearest to the intensity."""
     import onnx
@@ -43,7 +44,7 @@ def write_toy_bundle(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     (folder / "models").mkdir(parents=True, exist_ok=True)
     onnx.save(model, str(folder / ONNX_FILE))
-    info = BundleInfo("toy", NetworkSpec("none"), settings, tuple(classes), "nothing: a test network")
+    info = BundleInfo("toy", NetworkSpec("none"), settings, tuple(classes), "nothing: a test network", table=table)
     write_bundle_files(folder, info, card="# Toy", licence="Apache-2.0")
     return load_bundle(folder)
 

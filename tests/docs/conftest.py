@@ -11,6 +11,7 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from own_scan import write_own_data_set
 from vastus.anatomy import LABELS, SIDES
 from vastus.cohort.example import write_example
 from vastus.io.csv_tables import VolumeRow, write_volume_rows
@@ -30,6 +31,7 @@ def sandbox_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     - ``references/``, ``predictions/``, ``unetr/``, ``unet/``: the same for three scans, ``unet/`` two voxels off
     - ``anna/``, ``bert/``, ``cleo/``, ``dora/``: the same of four readers
     - ``volumes.csv``, ``clinical.csv``: a simulated cohort
+    - ``hipdata/``: a labelled data set with structures of a lab's own
     """
     folder = tmp_path_factory.mktemp("sandbox")
     first = make_phantom((3.0, 3.0, 5.0))
@@ -49,6 +51,7 @@ def sandbox_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     _save_label_maps_to_compare(folder)
     write_example(folder)
+    write_own_data_set(folder / "hipdata", table=False)
     return folder
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from vastus.anatomy import BY_KEY, MUSCLES, SIDES, Side
 from vastus.inference.landmarks import BUILT_IN_SIGNPOSTS
-from vastus.inference.sides import SidedLabels, tell_sides
+from vastus.inference.sides import SidedLabels, side_rules, tell_sides
+from vastus.io.own_structures import own_table
 from vastus.synthesis.phantom import make_phantom
 from vastus.volume import Volume, to_ras
 
@@ -258,3 +259,35 @@ def test_the_bones_of_one_leg_count_more_than_its_muscles(side: Side) -> None:
         taken[BY_KEY[true].label_value(side)] = BY_KEY[said].label_value(side)
     truth = truth.with_array(np.asfortranarray(taken[truth.array]))
     np.testing.assert_array_equal(_sided(truth).labels, truth.array)
+
+
+OWN = own_table([{"name": "thigh"}, {"name": "sacrum", "paired": "no"}, {"name": "hip_bone"}, {"name": "femur"}])
+
+
+def _own_classes(*, with_femora: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Class ids of ``OWN`` and label values, of a phantom; the sacrum is a block between the legs."""
+    labels = to_ras(_labels()).array
+    built_in = labels % 100
+    own = np.zeros(labels.shape, np.uint8)
+    own[(built_in > 0) & (built_in < FEMUR)] = 1
+    own[built_in == HIP] = 3
+    own[built_in == FEMUR] = 4 if with_femora else 0
+    middle = labels.shape[0] // 2
+    own[middle - 4 : middle + 4, :6, 60:70] = 2
+    sided = np.where((own > 0) & (own != 2), own + 100 * (labels // 100), own)
+    return np.asfortranarray(own), sided
+
+
+@pytest.mark.parametrize("with_femora", [True, False])
+def test_structures_of_a_labs_own_get_their_sides_by_bones_or_by_pairs(with_femora: bool) -> None:
+    classes, expected = _own_classes(with_femora=with_femora)
+    found = tell_sides(classes, to_ras(_labels()).affine, side_rules(OWN))
+    assert not found.warnings
+    np.testing.assert_array_equal(found.labels, expected)
+
+
+def test_what_lies_in_the_midline_has_no_side_and_helps_to_find_none() -> None:
+    classes, _ = _own_classes()
+    alone = np.asfortranarray(np.where(classes == 2, classes, 0))
+    found = tell_sides(alone, to_ras(_labels()).affine, side_rules(OWN))
+    np.testing.assert_array_equal(found.labels, alone)

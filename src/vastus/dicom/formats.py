@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vastus.io.output_format import OutputFormat
-from vastus.io.own_structures import refuse_own
 from vastus.io.tables import PDF_FILE, RTSTRUCT_FILE, SEG_FILE, SR_FILE
 
 if TYPE_CHECKING:
@@ -43,7 +42,6 @@ def _write_pdf(draft: DicomDraft) -> None:
     from vastus.dicom.pdf import draw_pdf, make_pdf_object
 
     content = draft.content
-    refuse_own(content.table, "The report as a DICOM PDF")
     pdf = draw_pdf(content.scan.volume, content.labels, content.rows, content.algorithm)
     draft.save(PDF_FILE, make_pdf_object(draft.series, pdf))
 
@@ -62,7 +60,12 @@ LABELMAP: Final = OutputFormat(
 SR: Final = OutputFormat("sr", "structured report of the measures", (SEG_FILE, SR_FILE), _write_sr, needs=_HIGHDICOM)
 RTSTRUCT: Final = OutputFormat("rtstruct", "contours", (RTSTRUCT_FILE,), _write_rtstruct)
 PDF: Final = OutputFormat(
-    "pdf", "report as encapsulated PDF", (PDF_FILE,), _write_pdf, needs=("Writing a PDF", ("reportlab",))
+    "pdf",
+    "report as encapsulated PDF",
+    (PDF_FILE,),
+    _write_pdf,
+    needs=("Writing a PDF", ("reportlab",)),
+    only_built_in=True,
 )
 
 DICOM_FORMATS: Final = (SEG, LABELMAP, SR, RTSTRUCT, PDF)
