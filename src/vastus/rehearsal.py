@@ -59,8 +59,7 @@ def load_loops(helper: subprocess.Popen[bytes] | None = None) -> None:
 
 def rehearse_cleaning() -> None:
     """Clean a drawn body on the grid of the network and bring it back to that of its scan."""
-    from vastus.inference.finish import label_scores, on_scan_grid
-    from vastus.inference.finish import channel_of_label
+    from vastus.inference.finish import channel_of_label, label_scores, on_scan_grid
     from vastus.inference.stitch import uniform_score_map
     from vastus.preprocessing import Preprocessed, PreprocessingSettings
 
