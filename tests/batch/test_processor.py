@@ -22,7 +22,7 @@ def test_the_page_of_a_scan_shows_the_measures_of_its_table(
     write_painted_scan(tmp_path / "ct.nii.gz")
     shown: list[SimpleNamespace] = []
 
-    def keep(_path: Path, _ct: Any, _labels: Any, rows: Any, _record: Any, measures: Any) -> None:
+    def keep(_path: Path, _ct: Any, _labels: Any, rows: Any, _record: Any, measures: Any, **_: Any) -> None:
         shown.append(SimpleNamespace(volumes=rows, measures=measures))
 
     monkeypatch.setattr("vastus.report.page.write_page", keep)
