@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from own_scan import NAMES, TABLE, own_labels, write_own_bundle, write_own_data_set
+from tiny_training import TINY_TRAINING
 from vastus.anatomy import Side
 from vastus.cli.main import app
 from vastus.errors import SettingsError
@@ -21,14 +22,7 @@ from vastus.io.own_structures import table_digest
 from vastus.io.structure_tables import read_structure_table
 
 runner = CliRunner()
-TINY = {
-    "network_arguments": {"channels": [8, 16], "encoder_blocks": [1, 1], "head_channels": 8},
-    "preprocessing": {"spacing_mm": [12.0, 12.0, 12.0], "window_size": [32, 32, 16]},
-    "batch_size": 1,
-    "bf16": False,
-    "validation_patches": 1,
-    "steps": 2,
-}
+TINY = TINY_TRAINING | {"steps": 2}
 
 
 def ran(*arguments: str | Path) -> str:

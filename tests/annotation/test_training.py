@@ -9,19 +9,15 @@ import pytest
 
 from annotation_server import ONE_THREAD, Running, label_bytes, labels_of, make_project, phantom, serving
 from slicer_stand_in import SlicerModule
+from tiny_training import TINY_TRAINING
 from vastus.annotation.models.trainer import TrainerSettings
 from vastus.annotation.project.project import ServerSettings
 
 pytest.importorskip("torch")
 pytest.importorskip("monai")
 
-TINY: dict[str, Any] = {
+TINY: dict[str, Any] = TINY_TRAINING | {
     "network": "resunet",
-    "network_arguments": {"channels": [8, 16], "encoder_blocks": [1, 1], "head_channels": 8},
-    "preprocessing": {"spacing_mm": [12.0, 12.0, 12.0], "window_size": [32, 32, 16]},
-    "batch_size": 1,
-    "bf16": False,
-    "validation_patches": 1,
     "validation_steps": 2,
     "log_steps": 1,
     "checkpoint_steps": 1,

@@ -9,19 +9,13 @@ from typer.testing import CliRunner
 pytest.importorskip("torch")
 import torch
 
+from tiny_training import TINY_TRAINING
 from training.nnunet_folder import write_data_set
 from vastus.cli.main import app
 from vastus.errors import SettingsError
 from vastus.training.checkpoint import load_state
 
-TINY = {
-    "network_arguments": {"channels": [8, 16], "encoder_blocks": [1, 1], "head_channels": 8},
-    "preprocessing": {"spacing_mm": [12.0, 12.0, 12.0], "window_size": [32, 32, 16]},
-    "batch_size": 1,
-    "bf16": False,
-    "validation_patches": 1,
-    "ema_decay": 0,
-}
+TINY = TINY_TRAINING | {"ema_decay": 0}
 # Steps so small that they leave the weights where they start.
 STILL = {"learning_rate": 1e-9, "weight_decay": 0.0, "batch_size": 1, "bf16": False, "validation_patches": 1}
 runner = CliRunner()

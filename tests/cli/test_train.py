@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tiny_training import TINY_TRAINING
 from vastus.cli.main import app
 from vastus.errors import MissingExtraError, SettingsError
 
@@ -36,14 +37,7 @@ def test_a_data_set_is_trained_on_continued_and_exported(tmp_path: Path) -> None
     from training.nnunet_folder import write_data_set
 
     data = write_data_set(tmp_path / "set", 2)
-    settings = {
-        "network_arguments": {"channels": [8, 16], "encoder_blocks": [1, 1], "head_channels": 8},
-        "preprocessing": {"spacing_mm": [12.0, 12.0, 12.0], "window_size": [32, 32, 16]},
-        "batch_size": 1,
-        "bf16": False,
-        "validation_patches": 1,
-        "seed": 5,
-    }
+    settings = TINY_TRAINING | {"seed": 5}
     (tmp_path / "run.json").write_text(json.dumps(settings))
     run = tmp_path / "run"
     common = ["train", "--data", str(data), "-o", str(run), "--workers", "0", "--threads", "1"]

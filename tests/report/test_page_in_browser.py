@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from vastus.anatomy import Side
+from vastus.anatomy import SIDES, STRUCTURES, Side
 from vastus.io.csv_tables import VolumeRow
+from vastus.io.tables import EXPECTED_AGREEMENT, EXPECTED_HIGH, EXPECTED_LOW, PROBABILITY_WRONG
+from vastus.morphometry.rows import MeasureRow
 from vastus.report.page import PageRecord, write_page
 from vastus.synthesis.phantom import LabelledScan
 
@@ -181,6 +183,28 @@ def test_nothing_to_find_for_axe_and_no_sideways_panning(opened: Callable[..., A
     assert page.evaluate("document.documentElement.scrollWidth") == width
     found = axe.Axe().run(page).response["violations"]
     assert [(one["id"], one["nodes"][0]["target"]) for one in found] == []
+
+
+@pytest.mark.parametrize("width", [390, 1160, 1366, 1920])
+def test_the_widest_table_widens_no_page(
+    browser: Any, tmp_path: Path, phantom: LabelledScan, rows: tuple[VolumeRow, ...], record: PageRecord, width: int
+) -> None:
+    values = {EXPECTED_AGREEMENT: 0.39, EXPECTED_LOW: 0.0, EXPECTED_HIGH: 0.88, PROBABILITY_WRONG: 0.97}
+    measures = [
+        MeasureRow("s1", s.key, s.group.value, side.value, name, value, "1", False)
+        for s in STRUCTURES
+        for side in SIDES
+        for name, value in values.items()
+    ]
+    path = tmp_path / "report.html"
+    write_page(path, phantom.ct, phantom.labels, rows, record, measures)
+    page = browser.new_page(viewport={"width": width, "height": 844})
+    page.goto(path.as_uri())
+    assert page.locator("#table-volumes").inner_text().count("likely wrong") == 2 * len(STRUCTURES)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    bars = page.locator(".bars svg").first.bounding_box()
+    assert bars["width"] >= 300 and bars["x"] + bars["width"] <= width
+    page.close()
 
 
 def test_without_scripts_the_pictures_remain(opened: Callable[..., Any]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from two_muscles import LPS, two_muscles
 from vastus.anatomy import UNLABELLED, ThighLevel
 from vastus.datasets.building import BuildOptions, build_dataset
 from vastus.datasets.layout import read_open_set
@@ -19,15 +20,6 @@ from vastus.synthesis.dataset import write_image
 from vastus.volume import Volume, to_ras
 
 TOOLS = Path(__file__).parents[2] / "tools"
-LPS = np.array([[-1.0, 0, 0, 60], [0, -1.0, 0, 50], [0, 0, 3.0, 0], [0, 0, 0, 1]])
-
-
-def ct(seed: int) -> Volume:
-    hu = np.full((60, 50, 5), -1000, np.int16)
-    hu[3:57, 3:47] = -100
-    hu[10:27, 10:35] = 55
-    hu[30:50, 10:35] = 48
-    return Volume((hu + np.random.default_rng(seed).normal(0, 8, hu.shape)).astype(np.int16), LPS)
 
 
 def run(tool: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -42,7 +34,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     short = {"S": {"sa": "40,20 40,30", "gr": "20,20 20,30"}}
     for number, scan in enumerate(("STS_001", "STS_004")):
         (folder / "ct").mkdir(exist_ok=True)
-        write_image(ct(number), folder / "ct" / f"{scan}_CT.nii.gz")
+        write_image(two_muscles(number), folder / "ct" / f"{scan}_CT.nii.gz")
         (folder / "one" / scan).mkdir(parents=True)
         (folder / "one" / scan / "k001.json").write_text(json.dumps(short))
     tumour = np.zeros((60, 50, 5), np.uint8)

@@ -10,6 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from two_muscles import LPS, two_muscles
 from vastus.anatomy import BY_KEY, STRUCTURES, UNLABELLED, ThighLevel
 from vastus.datasets.building import BuildOptions, build_dataset
 from vastus.datasets.layout import read_open_set
@@ -22,7 +23,6 @@ from vastus.synthesis.dataset import write_image
 from vastus.volume import Volume, to_ras
 
 TOOL = Path(__file__).parents[2] / "tools" / "pack_real_thigh.py"
-LPS = np.array([[-1.0, 0, 0, 60], [0, -1.0, 0, 50], [0, 0, 3.0, 0], [0, 0, 0, 1]])
 
 
 @pytest.fixture(scope="module")
@@ -67,20 +67,12 @@ def test_a_short_spec_is_read_in_full(tool: ModuleType) -> None:
     assert [*tool.SHORT.values()] == [s.key for s in STRUCTURES]
 
 
-def ct(seed: int) -> Volume:
-    hu = np.full((60, 50, 5), -1000, np.int16)
-    hu[3:57, 3:47] = -100
-    hu[10:27, 10:35] = 55
-    hu[30:50, 10:35] = 48
-    return Volume((hu + np.random.default_rng(seed).normal(0, 8, hu.shape)).astype(np.int16), LPS)
-
-
 def test_readers_files_become_the_data_set(tool: ModuleType, tmp_path: Path) -> None:
     images = tmp_path / "ct"
     images.mkdir()
     short = {"S": {"sa": "40,20 40,30", "gr": "20,20 20,30"}, "conf": {"gr": 1}, "start": "network"}
     for number, scan in enumerate(("STS_001", "STS_004")):
-        write_image(ct(number), images / f"{scan}_CT.nii.gz")
+        write_image(two_muscles(number), images / f"{scan}_CT.nii.gz")
         for reading in ("one", "two") if scan == "STS_004" else ("one",):
             specs, masks = tmp_path / reading / scan, tmp_path / f"{reading}_masks" / scan
             specs.mkdir(parents=True)
@@ -88,7 +80,7 @@ def test_readers_files_become_the_data_set(tool: ModuleType, tmp_path: Path) -> 
             (specs / "k001.json").write_text(json.dumps(short))
             (specs / "k002.json").write_text(json.dumps(short | {"draft": True}))
             (specs / "k003.json").write_text("{ half done")
-            mask = outline_slice(to_ras(ct(number)).array, 1, tool.outline_of(short)).labels
+            mask = outline_slice(to_ras(two_muscles(number)).array, 1, tool.outline_of(short)).labels
             mask[0, 0] ^= scan == "STS_001"
             np.save(masks / "k001.npy", mask)
     tumour = np.zeros((60, 50, 5), np.uint8)
