@@ -239,7 +239,7 @@ class HttpTarget:
 
 
 async def _in_time(asked: Coroutine[Any, Any, None], what: str) -> None:
-    """Wait for an answer; fail where the server stands still, or computes for a minute, not where others keep it waiting.
+    """Wait for an answer; fail where the server stands still or computes for a minute, not where others slow it.
 
     Threads that wait for a processor are not at fault: their own time and that of waiting for one are told apart from
     the time in which none of them had anything to do.
