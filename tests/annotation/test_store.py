@@ -8,12 +8,15 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import annotation_saver
+from dicom_factory import series, write_series
+from vastus.annotation.project.cases import Cases
 from vastus.annotation.project.layout import Layout
 from vastus.annotation.project.store import CaseState, Draft, Kind, Store, Version
 from vastus.annotation.refusals import LockedCaseError, NothingToUndoError, StaleParentError, UnknownItemError
@@ -197,3 +200,18 @@ def test_kill_9_during_a_save_leaves_whole_versions_only(tmp_path: Path) -> None
     assert acknowledged.items() <= found.items() and len(acknowledged) > 10
     assert cut_short > 3, "too few kills met a save in progress to mean anything"
     save(store, "and it goes on")
+
+
+def test_a_folder_that_nobody_may_read_hides_no_other_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("closed", "ct"):
+        for path in write_series(tmp_path / name, series()):
+            path.write_bytes(path.read_bytes()[128:])  # old scanners write no preamble
+    opened = Path.open
+
+    def refuses(self: Path, *args: Any, **options: Any) -> Any:
+        if self.parent.name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return opened(self, *args, **options)
+
+    monkeypatch.setattr(Path, "open", refuses)
+    assert [case.id for case in Cases(Layout(tmp_path)).all()] == ["ct"]

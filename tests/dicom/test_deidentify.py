@@ -237,6 +237,19 @@ def test_documents_stay_behind_and_damaged_files_are_refused(tmp_path: Path) -> 
         deidentify_folder(path, tmp_path / "out3", Pseudonyms(KEY))
 
 
+def test_one_damaged_series_never_takes_the_others_with_it_nor_is_half_copied(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        factory.write_series(tmp_path / "ct" / name, factory.series(3))
+    last = sorted((tmp_path / "ct" / "b").iterdir())[-1]
+    last.write_bytes(last.read_bytes()[:-100])
+    args = ["deidentify", tmp_path / "ct", "-o", tmp_path / "out", "--key", tmp_path / "key"]
+    done = CliRunner().invoke(app, [str(a) for a in args])
+    assert done.exit_code == UnreadableScanError.exit_code
+    assert last.name in done.output and "1 folder(s) with a damaged file" in done.output
+    copied = [folder for folder in (tmp_path / "out").iterdir() if folder.is_dir()]
+    assert [len(list(folder.iterdir())) for folder in copied] == [3, 3]
+
+
 def test_dates_move_and_what_is_no_date_goes() -> None:
     assert shifted("20250301", -timedelta(days=1)) == "20250228"
     assert shifted("20250301101112.5", -timedelta(days=366)) == "20240229101112.5"

@@ -30,3 +30,8 @@ def deidentify(
     for warning in done.warnings:
         typer.echo(f"warning: {warning}", err=True)
     typer.echo(f"{done.images} images de-identified, {done.left_out} other files left out -> {output}")
+    if done.failures:
+        for failure in done.failures:
+            typer.echo(f"vastus: {failure.name}: {failure.problem}", err=True)
+        typer.echo(f"vastus: {len(done.failures)} folder(s) with a damaged file; nothing of them was kept.", err=True)
+        raise typer.Exit(done.failures[0].exit_code)

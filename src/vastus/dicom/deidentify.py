@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from vastus.attempts import Failure
 from vastus.dicom.codestreams import without_comments
 from vastus.dicom.extra import need
 from vastus.dicom.kept_attributes import (
@@ -35,7 +36,7 @@ from vastus.dicom.kept_attributes import (
 from vastus.dicom.name_search import Names, names_of
 from vastus.dicom.objects import DEVICE_UID, code_item
 from vastus.dicom.pacs_address import file_name
-from vastus.errors import MissingInputError, SettingsError, UnreadableScanError, VastusError
+from vastus.errors import InputError, MissingInputError, SettingsError, UnreadableScanError, VastusError
 from vastus.io.atomic import atomic_path, ensure_folder
 from vastus.io.dicom_store import DicomStore, open_store
 from vastus.version import __version__
@@ -61,11 +62,13 @@ class Copied:
         images: written.
         left_out: files that are no CT images.
         warnings: what a person should look at.
+        failures: folders of the source with a damaged file: nothing of them was kept.
     """
 
     images: int
     left_out: int
     warnings: tuple[str, ...]
+    failures: tuple[Failure, ...] = ()
 
 
 class Pseudonyms:
@@ -119,37 +122,77 @@ def deidentify_folder(source: Path, folder: Path, pseudonyms: Pseudonyms) -> Cop
 
     Raises:
         MissingInputError: there is no CT image.
-        UnreadableScanError: a DICOM file is damaged; nothing is guessed.
+        UnreadableScanError: a DICOM file is damaged and nothing else is there; nothing is guessed.
         OutputError: the folder can't be written to.
     """
     need("De-identification", "dicomanonymizer")
     if not source.exists():
         raise MissingInputError("There is no such file or folder.", path=source)
     ensure_folder(folder)
-    images = left_out = 0
-    doubtful: set[str] = set()
-    for dataset in _images(open_store(source)):
-        if dataset is None:
-            left_out += 1
-            continue
-        if str(dataset.get("BurnedInAnnotation", "")).upper() != "NO":
-            doubtful.add(str(dataset.get("SeriesInstanceUID", "")))
-        _copy(dataset, folder, pseudonyms, source)
-        images += 1
-    if not images:
-        raise MissingInputError("There is no CT image here.", path=source)
+    failures: dict[Path, Failure] = {}
+    run = _Run(folder, pseudonyms)
+    store = open_store(source)
+    first: InputError | None = None
+    for path in store.paths():
+        try:
+            run.take(store, path)
+        except InputError as error:
+            first = first or error
+            failures.setdefault(path.parent, Failure(str(path.parent), str(error), error.exit_code))
+    # A part of a series would look like a whole one: of a folder with a damaged file nothing is kept.
+    run.drop(failures.keys())
+    if not run.written:
+        raise first or MissingInputError("There is no CT image here.", path=source)
     warnings = [FACES]
-    if doubtful:
-        warnings.append(f"{len(doubtful)} series do not say that they are free of burnt-in text.")
-    return Copied(images, left_out, tuple(warnings))
+    if run.doubtful:
+        warnings.append(f"{len(run.doubtful)} series do not say that they are free of burnt-in text.")
+    return Copied(len(run.written), run.left_out, tuple(warnings), tuple(failures.values()))
 
 
-def _copy(dataset: Dataset, folder: Path, pseudonyms: Pseudonyms, source: Path) -> None:
+@dataclass(slots=True)
+class _Run:
+    """One copy of many series.
+
+    Attributes:
+        written: the copies, with the folder that their source lies in.
+        left_out: files that are no CT images.
+        doubtful: series that may have text in their pixels.
+    """
+
+    folder: Path
+    pseudonyms: Pseudonyms
+    written: dict[Path, Path] = field(default_factory=dict)
+    left_out: int = 0
+    doubtful: set[str] = field(default_factory=set)
+
+    def take(self, store: DicomStore, path: Path) -> None:
+        """Copy one file, if it is a CT image."""
+        dataset = _image(store, path)
+        if dataset is None:
+            self.left_out += 1
+            return
+        if str(dataset.get("BurnedInAnnotation", "")).upper() != "NO":
+            self.doubtful.add(str(dataset.get("SeriesInstanceUID", "")))
+        self.written[_copy(dataset, self.folder, self.pseudonyms, path)] = path.parent
+
+    def drop(self, damaged: Collection[Path]) -> None:
+        """Delete what was written of series that have files in these folders."""
+        series = {copied.parent for copied, source in self.written.items() if source in damaged}
+        for copied in [copied for copied in self.written if copied.parent in series]:
+            copied.unlink(missing_ok=True)
+            del self.written[copied]
+        for folder in series:
+            if not any(folder.iterdir()):
+                folder.rmdir()
+
+
+def _copy(dataset: Dataset, folder: Path, pseudonyms: Pseudonyms, source: Path) -> Path:
     try:
         deidentify(dataset, pseudonyms)
         target = folder / file_name(str(dataset.SeriesInstanceUID))[:12]
         target.mkdir(exist_ok=True)
-        with atomic_path(target / file_name(str(dataset.SOPInstanceUID))) as temporary:
+        copied = target / file_name(str(dataset.SOPInstanceUID))
+        with atomic_path(copied) as temporary:
             dataset.save_as(temporary, enforce_file_format=True)
     except (OSError, VastusError):
         raise
@@ -157,6 +200,7 @@ def _copy(dataset: Dataset, folder: Path, pseudonyms: Pseudonyms, source: Path) 
         raise UnreadableScanError(
             f"A DICOM file is damaged ({type(error).__name__}); it can't be de-identified.", path=source
         ) from error
+    return copied
 
 
 def deidentify(dataset: Dataset, pseudonyms: Pseudonyms) -> None:
@@ -185,31 +229,29 @@ def deidentify(dataset: Dataset, pseudonyms: Pseudonyms) -> None:
     dataset.preamble = b"\0" * 128
 
 
-def _images(store: DicomStore) -> Iterator[Any]:
-    """The CT images; None for every other file."""
+def _image(store: DicomStore, path: Path) -> Any:
+    """A CT image; None for every other file."""
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
 
-    for path in store.paths():
-        with store.open(path) as file:
-            try:
-                dataset = dcmread(file)
-                kind = dataset.get("SOPClassUID")
-                # Reads every element now, so that a damaged one is noticed before anything is written.
-                is_ct = kind in _CT and len(list(dataset.iterall())) > 0
-                # A cut in the middle of the class makes another class of it; the file meta say it a second time.
-                cut = kind != dataset.file_meta.get("MediaStorageSOPClassUID") or (is_ct and not _is_whole(dataset))
-            except InvalidDicomError:
-                yield None
-                continue
-            except Exception as error:  # a damaged file makes pydicom raise nearly anything
-                raise UnreadableScanError(
-                    f"The DICOM file is damaged ({type(error).__name__}); what can't be read can't be de-identified.",
-                    path=path,
-                ) from error
-        if cut:
-            raise UnreadableScanError("The file is cut off.", path=path, remedy="Export the series again.")
-        yield dataset if is_ct else None
+    with store.open(path) as file:
+        try:
+            dataset = dcmread(file)
+            kind = dataset.get("SOPClassUID")
+            # Reads every element now, so that a damaged one is noticed before anything is written.
+            is_ct = kind in _CT and len(list(dataset.iterall())) > 0
+            # A cut in the middle of the class makes another class of it; the file meta say it a second time.
+            cut = kind != dataset.file_meta.get("MediaStorageSOPClassUID") or (is_ct and not _is_whole(dataset))
+        except InvalidDicomError:
+            return None
+        except Exception as error:  # a damaged file makes pydicom raise nearly anything
+            raise UnreadableScanError(
+                f"The DICOM file is damaged ({type(error).__name__}); what can't be read can't be de-identified.",
+                path=path,
+            ) from error
+    if cut:
+        raise UnreadableScanError("The file is cut off.", path=path, remedy="Export the series again.")
+    return dataset if is_ct else None
 
 
 def _is_whole(dataset: Dataset) -> bool:

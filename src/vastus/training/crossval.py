@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vastus.attempts import Attempts, Failure
+from vastus.errors import UnreadableScanError
 from vastus.io.atomic import ensure_folder
 from vastus.io.structure_tables import write_table_beside
 from vastus.training.config import TrainConfig
@@ -53,8 +55,12 @@ def cross_validate(
         plan: see there.
         options: how training is carried out.
         tell: told one line a stage.
+
+    Raises:
+        UnreadableScanError: held-out cases could not be segmented (all named); the tables of the others are written.
     """
     from vastus.evaluation.files import write_evaluation
+    from vastus.evaluation.icc import MissingCells
     from vastus.evaluation.runner import Rater, RunSettings, evaluate
     from vastus.evaluation.table import ScoreSettings
 
@@ -65,16 +71,25 @@ def cross_validate(
     ensure_folder(output)
     held_out = [name for fold in folds for name in fold.validation]
     _write_references([c for c in dataset.cases if c.name in held_out], dataset, output / REFERENCE_FOLDER)
+    failures: list[Failure] = []
     for name in plan.configs:
         for number, fold in enumerate(folds):
             sizes = f"{len(fold.training)} cases, {len(fold.validation)} held out"
             tell(f"{name}, fold {number + 1} of {len(folds)}: {sizes}")
-            _one_fold(dataset, plan, number, fold, places=_Places(output, name, tell), options=options)
+            failures += _one_fold(dataset, plan, number, fold, places=_Places(output, name, tell), options=options)
     raters = tuple(Rater(name, output / PREDICTION_FOLDER / name) for name in plan.configs)
     # Both sides of a structure as one, as in the paper: labels without sides can be compared too.
-    settings = RunSettings(ScoreSettings(merge_sides=True))
+    missing = MissingCells.LISTWISE if failures else MissingCells.REFUSE
+    settings = RunSettings(ScoreSettings(merge_sides=True), missing=missing)
     result = evaluate(raters, output / REFERENCE_FOLDER, settings, progress=lambda case: tell(f"scoring {case}"))
     write_evaluation(result, output)
+    if failures:
+        names = ", ".join(dict.fromkeys(failure.name for failure in failures))
+        raise UnreadableScanError(
+            f"Cases that could not be segmented are not in the numbers: {names}. All others are scored.",
+            path=output,
+            remedy="Mend or remove them, and give the same command again.",
+        )
     return result
 
 
@@ -98,13 +113,13 @@ class _Places:
 
 def _one_fold(
     dataset: TrainingSet, plan: CrossvalPlan, number: int, fold: Fold, *, places: _Places, options: TrainOptions
-) -> None:
+) -> tuple[Failure, ...]:
     from vastus.training.loop import train
     from vastus.training.transfer import initial_weights
 
     missing = [n for n in fold.validation if not (places.predictions / f"{n}{_LABELS}").is_file()]
     if not missing:
-        return
+        return ()
     run = places.run(number)
     given = plan.initial.get(places.network)
     known = () if given is None else given.classes
@@ -114,11 +129,23 @@ def _one_fold(
     weights = None if given is None else initial_weights(given, folder.settings_of_run)
     train(folder.settings_of_run, folder.training, folder.validation, run, initial_weights=weights, options=options)
     cases = {c.name: c for c in dataset.cases}
-    predict_cases(run, [cases[n] for n in missing], places.predictions, threads=options.threads)
+    wanted = [cases[n] for n in missing]
+    return predict_cases(run, wanted, places.predictions, threads=options.threads, tell=places.tell)
 
 
-def predict_cases(run: Path, cases: list[TrainingCase], folder: Path, *, threads: int | None = None) -> None:
-    """Export a run next to it and segment cases with it as any user would; label maps on the cases' own grids."""
+def predict_cases(
+    run: Path,
+    cases: list[TrainingCase],
+    folder: Path,
+    *,
+    threads: int | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> tuple[Failure, ...]:
+    """Export a run next to it and segment cases with it as any user would; label maps on the cases' own grids.
+
+    Returns:
+        The cases that could not be segmented, each told at once; the others are done.
+    """
     from vastus.inference.bundle import load_bundle
     from vastus.inference.choices import RuntimeOptions
     from vastus.inference.predictor import Predictor
@@ -133,9 +160,12 @@ def predict_cases(run: Path, cases: list[TrainingCase], folder: Path, *, threads
     predictor = Predictor(load_bundle(bundle), RuntimeOptions(threads=threads))
     ensure_folder(folder)
     write_table_beside(predictor.bundle.info.table, folder)
+    attempts = Attempts(tell)
     for case in cases:
-        result = predictor.segment(read_scan(case.image).volume)
-        write_labels(result.labels, folder / f"{case.name}{_LABELS}", table=result.table)
+        with attempts.of(case.name):
+            result = predictor.segment(read_scan(case.image).volume)
+            write_labels(result.labels, folder / f"{case.name}{_LABELS}", table=result.table)
+    return tuple(attempts.failures)
 
 
 def _write_references(cases: list[TrainingCase], dataset: TrainingSet, folder: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -23,6 +24,7 @@ from vastus.annotation.project.layout import CASE_FILE, DATASET_FOLDER, IMAGE_FI
 from vastus.annotation.refusals import AlreadyThereError, BadNameError, UnknownCaseError
 from vastus.errors import MissingInputError, VastusError
 from vastus.io.atomic import atomic_path, write_text
+from vastus.io.dicom_files import HEAD_BYTES, is_dicom
 from vastus.io.itk_images import META_IMAGE_SUFFIXES, NRRD_SUFFIXES
 from vastus.io.nifti import NIFTI_SUFFIXES
 from vastus.io.scan_types import VoxelGrid
@@ -196,17 +198,19 @@ def _may_be_scan(path: Path) -> bool:
     if path.name.startswith("."):
         return False
     if path.is_dir():
-        return path.name not in _OWN_FOLDERS and _holds_dicom(path, path.stat().st_mtime_ns)
+        with suppress(OSError):  # a folder that went away, or that nobody may read
+            return path.name not in _OWN_FOLDERS and _holds_dicom(path, path.stat().st_mtime_ns)
+        return False
     return path.name.lower().endswith(_FILE_SUFFIXES)
 
 
 @lru_cache(maxsize=4096)
 def _holds_dicom(folder: Path, _mtime_ns: int) -> bool:
-    """Whether one of the first files of a folder (or of its subfolders) is DICOM."""
+    """Whether one of the first files of a folder (or of its subfolders) is DICOM; a file nobody may read is none."""
     files = (p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
     for path in islice(files, _FILES_LOOKED_AT):
-        with path.open("rb") as file:
-            if file.read(132)[128:] == b"DICM":
+        with suppress(OSError), path.open("rb") as file:
+            if is_dicom(file.read(HEAD_BYTES)):
                 return True
     return False
 
