@@ -137,7 +137,7 @@ class Predictor:
             tell(Progress(SegmentStage.RESTORE))
             with clock.of(SegmentStage.RESTORE.value):
                 channels = channel_of_label(info.classes, info.table)
-                full = on_scan_grid(labelled.labels, looked.scores, looked.seen, channels, scan)
+                full = on_scan_grid(labelled.labels, looked.scores, looked.seen, channels, scan, info.table)
                 warnings = (*_said_of_scan(full, scan, info.table), *labelled.warnings)
         return Segmentation(
             full,
