@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 from vastus.anatomy import BY_VALUE, LABELS, Side
 from vastus.errors import LabelError
-from vastus.io.label_names import split_side, value_of
+from vastus.io.label_names import SIDELESS, split_side, value_of
 from vastus.io.labels import read_label_map, read_labels
 from vastus.io.nifti import NiftiText, write_nifti_labels
 from vastus.volume import Volume
@@ -188,3 +188,53 @@ def test_unlabelled_voxels_stay_when_a_table_renumbers_the_others(tmp_path: Path
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "femur": 1, "ignore": 255}}))
     found = read_labels(tmp_path / "labelsTr" / "a.nii.gz", partly=True)
     assert found.array[:, 0, 0].tolist() == [28, 255, 255, 0]
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint16])
+def test_whole_numbers_that_a_scale_made_uneven_are_whole(tmp_path: Path, dtype: type) -> None:
+    image = nibabel.Nifti1Image(truth().astype(float), np.diag([2.0, 2.0, 3.0, 1.0]))
+    image.header.set_data_dtype(dtype)  # nibabel then chooses a slope: 100.998 for 101
+    nibabel.save(image, tmp_path / "labels.nii.gz")
+    assert not np.array_equal(nibabel.load(tmp_path / "labels.nii.gz").get_fdata(), truth())
+    assert np.array_equal(read_labels(tmp_path / "labels.nii.gz").array, truth())
+
+
+def test_values_far_from_whole_are_refused(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(truth().astype(float), np.diag([2.0, 2.0, 3.0, 1.0]))
+    image.header.set_data_dtype(np.uint8)
+    nibabel.save(image, tmp_path / "labels.nii.gz")
+    with pytest.raises(LabelError, match="unknown values"):
+        read_labels(tmp_path / "labels.nii.gz")
+
+
+def plain(path: Path, array: np.ndarray) -> Path:
+    nibabel.save(nibabel.Nifti1Image(array, np.diag([2.0, 2.0, 3.0, 1.0])), path)
+    return path
+
+
+def test_a_mask_has_the_name_of_its_file(tmp_path: Path) -> None:
+    mask = (truth() == VALUES["femur_left"]).astype(np.uint8)
+    found = read_label_map(plain(tmp_path / "femur_left.nii.gz", mask))
+    assert np.array_equal(found.volume.array, mask * VALUES["femur_left"]) and SIDELESS not in found.warnings
+    assert SIDELESS in read_label_map(plain(tmp_path / "case_1.nii.gz", mask)).warnings
+
+
+def test_a_file_named_like_a_structure_with_other_values_keeps_them(tmp_path: Path) -> None:
+    assert np.array_equal(read_labels(plain(tmp_path / "femur_left.nii.gz", truth())).array, truth())
+
+
+@pytest.mark.parametrize("name", ["case.txt", "case.label", "labels.txt"])
+def test_the_descriptions_of_itk_snap_beside_a_label_map_count(tmp_path: Path, name: str) -> None:
+    rows = [f'{n:5d}   255    0    0        1  1  1    "{label}"' for n, label in enumerate(("Clear Label", *NAMES))]
+    (tmp_path / name).write_text("# ITK-SnAP Label Description File\n" + "\n".join(rows))
+    found = read_label_map(plain(tmp_path / "case.nii.gz", numbered(NAMES)))
+    assert np.array_equal(found.volume.array, truth()) and found.warnings == ()
+
+
+def test_the_names_of_mitk_count(tmp_path: Path) -> None:
+    labels = [{"name": name, "value": number} for number, name in enumerate(NAMES, start=1)]
+    groups = json.dumps([{"labels": labels}])
+    path = slicer(
+        tmp_path / "mitk.nrrd", [], numbered(NAMES), **{"org.mitk.multilabel.segmentation.labelgroups": groups}
+    )
+    assert np.array_equal(read_labels(path).array.transpose(2, 1, 0), truth())

@@ -15,6 +15,8 @@ from vastus.io.dicom_headers import SliceHeader
 _GAP: Final = 1.5
 _STRIDE_TOLERANCE: Final = 0.2
 _SHOWN: Final = 3
+_LEAST_SET: Final = 3
+_MOST_CHANGES: Final = 2
 
 
 def check_rescale(slices: list[SliceHeader]) -> tuple[str, ...]:
@@ -98,3 +100,47 @@ def _told_by_numbers(slices: list[SliceHeader], numbers: list[int], step: float,
     if low > 1 and stride:
         signs.append(f"The numbers of the slices begin at {low}: slices may be missing at one end.")
     return signs
+
+
+def check_one_acquisition(slices: list[SliceHeader]) -> None:
+    """Refuse slices of two scans that lie between each other, as two phases of contrast or two voltages do.
+
+    Args:
+        slices: in order, one a height.
+
+    Raises:
+        GeometryError: by their numbers of acquisition, their voltages, or their own numbers, two sets alternate.
+    """
+    by_acquisition = _alternating([s.acquisition for s in slices])
+    if by_acquisition or _two_counts([s.number for s in slices]):
+        raise GeometryError(
+            "The series mixes two scans whose slices lie between each other: "
+            + (
+                "their numbers of acquisition or their voltages alternate."
+                if by_acquisition
+                else "their numbers count twice through the body."
+            ),
+            path=slices[1].path,
+            remedy="Export each scan as its own series.",
+        )
+
+
+def _alternating(keys: list[tuple[str, str]]) -> bool:
+    """Tell whether sets of three and more change places all the time; sets that follow each other do not."""
+    sets = Counter(keys)
+    if len(sets) < 2 or min(sets.values()) < _LEAST_SET:
+        return False
+    changes = sum(a != b for a, b in itertools.pairwise(keys))
+    return changes > _MOST_CHANGES * len(sets)
+
+
+def _two_counts(numbers: list[int | None]) -> bool:
+    """Tell whether every second slice counts on in one range of numbers, and the others in another one."""
+    if len(numbers) < 2 * _LEAST_SET or None in numbers:
+        return False
+    known = [n for n in numbers if n is not None]
+    halves = known[::2], known[1::2]
+    steps = [{b - a for a, b in itertools.pairwise(half)} for half in halves]
+    if steps[0] != steps[1] or len(steps[0]) != 1 or 0 in steps[0]:
+        return False
+    return max(halves[0]) < min(halves[1]) or max(halves[1]) < min(halves[0])

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from vastus.errors import UnreadableScanError
 from vastus.io.dicom_files import DICOM_SUFFIXES, is_packed, is_text, is_unfinished, read_dataset, suffix_class
 from vastus.io.dicom_store import DicomStore
+from vastus.io.image_types import how_computed
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 LOCALISER = "localiser"
 _NAMED = 3
+_LOSSY_SYNTAXES = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81")
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 _ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 _KEYWORDS = [
@@ -50,6 +52,9 @@ _KEYWORDS = [
     "SliceThickness",
     "ImagesInAcquisition",
     "NumberOfSeriesRelatedInstances",
+    "AcquisitionNumber",
+    "KVP",
+    "LossyImageCompression",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 ]
@@ -75,6 +80,9 @@ class SliceHeader:
         number: InstanceNumber of a single-frame file.
         thickness_mm: of the slice.
         announced: how many images its acquisition or series has, by the header.
+        acquisition: number of the acquisition and voltage of the tube, as the header says them; only compared.
+        lossy: its values were changed by lossy compression.
+        altered: how its values were computed from those of a plain CT, in words; empty for a plain CT.
     """
 
     path: Path
@@ -98,6 +106,9 @@ class SliceHeader:
     number: int | None
     thickness_mm: float | None
     announced: int | None
+    acquisition: tuple[str, str]
+    lossy: bool
+    altered: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +286,9 @@ def _why_not_a_slice(dataset: Dataset, modality: str) -> str:
         return LOCALISER
     if int(dataset.get("SamplesPerPixel") or 1) != 1:
         return "colour image"
-    return _why_not_hounsfield(dataset)
+    if dataset.get("SOPClassUID") == CT_IMAGE and (_whole(dataset.get("NumberOfFrames")) or 1) > 1:
+        return "file of several frames that says the place of one only"
+    return how_computed(_image_type(dataset)).no_hu or _why_not_hounsfield(dataset)
 
 
 def _why_not_hounsfield(dataset: Dataset) -> str:
@@ -300,6 +313,13 @@ def _rescaled_places(dataset: Dataset) -> list[Dataset]:
 def _frames(path: Path, dataset: Dataset, uid: str) -> list[SliceHeader]:
     """List the slices of an Enhanced CT. Values that a frame lacks come from the shared groups."""
     shared = dataset.SharedFunctionalGroupsSequence[0]
+    announced, said = _whole(dataset.get("NumberOfFrames")), len(dataset.PerFrameFunctionalGroupsSequence)
+    if announced is not None and announced != said:
+        raise UnreadableScanError(
+            f"The file announces {announced} frames but says the place of {said}.",
+            path=path,
+            remedy="Export the series again.",
+        )
     return [
         _slice(path, _Groups(dataset, shared, frame), uid, number, dataset)
         for number, frame in enumerate(dataset.PerFrameFunctionalGroupsSequence)
@@ -315,6 +335,7 @@ class _Groups:
         "PlanePositionSequence",
         "PixelValueTransformationSequence",
         "CTReconstructionSequence",
+        "CTXRayDetailsSequence",
     )
 
     def __init__(self, dataset: Dataset, shared: Dataset, frame: Dataset) -> None:
@@ -361,7 +382,15 @@ def _slice(path: Path, place: Any, uid: str, frame: int, dataset: Dataset) -> Sl
         number=None if place is not dataset else _whole(dataset.get("InstanceNumber")),
         thickness_mm=_or_none(place.get("SliceThickness")),
         announced=_whole(dataset.get("NumberOfSeriesRelatedInstances")) or _whole(dataset.get("ImagesInAcquisition")),
+        acquisition=(str(dataset.get("AcquisitionNumber") or ""), str(place.get("KVP") or "")),
+        lossy=_is_lossy(dataset),
+        altered=how_computed(_image_type(dataset)).other_hu,
     )
+
+
+def _is_lossy(dataset: Dataset) -> bool:
+    syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", "")
+    return str(dataset.get("LossyImageCompression") or "").strip() == "01" or syntax in _LOSSY_SYNTAXES
 
 
 def _number(value: Any, default: float) -> float:
@@ -408,9 +437,15 @@ def _pixel_value(dataset: Dataset, keyword: str) -> int | None:
 
 
 def _image_type(dataset: Dataset) -> list[str]:
-    """Return the image type as a list; a value without a backslash comes as one text."""
-    value = dataset.get("ImageType") or ()
-    return [str(part).upper() for part in ([value] if isinstance(value, str) else value)]
+    """Return the image type as a list, those of all frames with it; a value without a backslash comes as one text."""
+    values = [dataset.get("ImageType")]
+    for group in (
+        *(dataset.get("SharedFunctionalGroupsSequence") or ()),
+        *(dataset.get("PerFrameFunctionalGroupsSequence") or ()),
+    ):
+        values += [item.get("FrameType") for item in group.get("CTImageFrameTypeSequence") or ()]
+    parts = [part for value in values if value for part in ([value] if isinstance(value, str) else value)]
+    return list(dict.fromkeys(str(part).upper() for part in parts))
 
 
 def _is_original(dataset: Dataset) -> bool:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vastus.errors import GeometryError, UnsupportedScanError
 from vastus.io.dicom_choice import Stack, choose_stack
-from vastus.io.dicom_complete import check_complete, check_rescale
+from vastus.io.dicom_complete import check_complete, check_one_acquisition, check_rescale
 from vastus.io.dicom_files import read_dataset
 from vastus.io.dicom_geometry import SAME_HEIGHT_MM, in_order, slice_grid, straighten
 from vastus.io.dicom_headers import SliceHeader, take_inventory
@@ -58,7 +58,8 @@ def read_dicom(path: Path, *, series: str | None, subject: str) -> Scan:
             f"The series has {len(slices)} different slices; a volume needs at least {MIN_VOXELS_PER_AXIS}.", path=path
         )
     grid = slice_grid(slices)
-    warnings += (*check_rescale(slices), *check_complete(slices), *_for_attenuation(slices[0]))
+    check_one_acquisition(slices)
+    warnings += (*check_rescale(slices), *check_complete(slices), *_for_attenuation(slices[0]), *_altered(slices))
     hu, padded = without_padding(_stacked(slices, reader), 0, path)
     warnings += padded
     volume = Volume(hu.transpose(2, 1, 0), grid.affine)
@@ -105,6 +106,21 @@ def _for_attenuation(header: SliceHeader) -> tuple[str, ...]:
         "By its description this CT was made to correct a PET for attenuation: a low dose and coarse slices. Volumes of"
         " small muscles and densities are less sure; take the diagnostic CT of the study if there is one.",
     )
+
+
+def _altered(slices: list[SliceHeader]) -> Iterator[str]:
+    """Warn of values that are not those that the scanner measured."""
+    lossy = sum(header.lossy for header in slices)
+    if lossy:
+        yield (
+            f"{lossy} of {len(slices)} slices were compressed with loss: their HU are not the measured ones, so that"
+            " densities and borders are less sure. Take the uncompressed series if there is one."
+        )
+    for altered in sorted({header.altered for header in slices} - {""}):
+        yield (
+            f"By their ImageType the HU of this CT were computed {altered}: densities and what is called fat are not"
+            " those of a plain CT. Take the plain series of the study if there is one."
+        )
 
 
 def _series_of(path: Path) -> str | None:

@@ -18,8 +18,16 @@ MIN_VOXELS_PER_AXIS = 3
 """Fewer slices than this are not a volume: neither their distance nor its evenness can be checked."""
 _SAMPLES = 2_000_000
 _CLIPPED_SHARE = 0.02
-_CLIPPED_ABOVE_HU = -500.0
-"""Air lies below, fat above."""
+_CLIPPED_ABOVE_HU = -850.0
+"""Air lies below."""
+_LEAST_SPAN_HU = 250.0
+"""Even a CT cut off at a window for muscles has more."""
+_DARK_HU = -300.0
+_LEAST_DARK = 0.05
+_AIR_HU = (-1150.0, -800.0)
+"""Where the median of what is darker than any tissue lies, clothes and the table included: -1024 to -968 in real CT."""
+_BRIGHT_HU = 700.0
+_MOST_BRIGHT = 0.4
 _REMEDY = "Export the CT again in Hounsfield units (rescale slope and intercept applied)."
 
 
@@ -128,8 +136,8 @@ def _wrong_range(low: float, high: float) -> str:
     """Say why the range can't be HU: every body holds fat, so some values must lie below 0."""
     if low == high:
         return f"every voxel is {low:g}"
-    if high - low <= 20.0:
-        return f"they span only {low:g} to {high:g}, as after normalising"
+    if high - low <= _LEAST_SPAN_HU:
+        return f"they span only {low:g} to {high:g}, as after normalising or with another slope"
     if low >= 0:
         if high <= 255:
             return f"they run from {low:g} to {high:g}, as 8-bit grey values do, with no fat or air below 0"
@@ -151,4 +159,21 @@ def _wrong_histogram(array: NDArray[Any]) -> str:
         return f"{shifted:.0%} lie between 800 and 1300, as soft tissue does in a CT without its rescale intercept"
     if soft < 0.001:
         return "hardly any lie between -200 and 200, where fat and muscle belong"
-    return ""
+    bright = float(np.mean(sample > _BRIGHT_HU))
+    if bright > _MOST_BRIGHT:
+        return f"{bright:.0%} lie above {_BRIGHT_HU:g}, where only bone belongs, as with black and white exchanged"
+    return _wrong_air(sample)
+
+
+def _wrong_air(sample: NDArray[Any]) -> str:
+    """Say why what is darker than tissue is no air: then the rescale slope or intercept is another one.
+
+    Where most of it has one value it was cut off there, or is padding: that tells nothing of the scale.
+    """
+    dark = sample[sample < _DARK_HU]
+    if dark.size < _LEAST_DARK * sample.size or np.count_nonzero(dark == dark.min()) > dark.size / 2:
+        return ""
+    air = float(np.median(dark))
+    if _AIR_HU[0] < air < _AIR_HU[1]:
+        return ""
+    return f"air lies at {air:.0f}, not at -1000, so that the rescale slope or intercept is not the one of these values"

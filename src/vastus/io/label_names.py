@@ -32,6 +32,7 @@ _SIDES: Final = {
     "lt": "left",
     "unknown": "",
 }
+_ENDINGS: Final = r"(\.seg)?(\.nii(\.gz)?|\.nrrd|\.mha|\.mhd|\.nhdr)$"
 SIDELESS: Final = (
     f"The label map holds only values from 1 to {CLASS_COUNT - 1} and names none of them: they are taken as the"
     " numbers of `vastus classes`, without side. If another program numbered them (3D Slicer's export, nnU-Net), every"
@@ -93,17 +94,50 @@ def _readings(words: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def names_beside(path: Path) -> dict[int, str]:
-    """Read names by value beside a label map: ``dataset.json`` of nnU-Net or a 3D Slicer colour table; else empty."""
+    """Read names by value beside a label map; empty if there are none.
+
+    From ``dataset.json`` of nnU-Net, a colour table of 3D Slicer, or label descriptions of ITK-SNAP.
+    """
     for folder in (path.parent, path.parent.parent):
         names = _of_dataset(folder / DATASET_FILE)
         if names:
             return names
-    stem = re.sub(r"(\.seg)?(\.nii(\.gz)?|\.nrrd|\.mha|\.mhd|\.nhdr)$", "", path.name, flags=re.IGNORECASE)
+    stem = re.sub(_ENDINGS, "", path.name, flags=re.IGNORECASE)
     for ending in ("_ColorTable.ctbl", "-ColorTable.ctbl", "_ColorTable.csv", "-ColorTable.csv", ".ctbl"):
         names = _of_colour_table(path.parent / f"{stem}{ending}")
         if names:
             return names
+    for name in (f"{stem}.txt", f"{stem}.label", f"{stem}_labels.txt", "labels.txt", "labels.label"):
+        names = _of_itk_snap(path.parent / name)
+        if names:
+            return names
     return {}
+
+
+def name_of_mask(path: Path, values: list[int], table: StructureTable = BUILT_IN) -> dict[int, str]:
+    """Give the one value of a mask the name of its file, as TotalSegmentator names them: ``femur_left.nii.gz``.
+
+    Args:
+        path: of the label map.
+        values: that occur, without 0.
+        table: of the structures.
+
+    Returns:
+        Empty where other values than 1 occur, or the file has no name of a structure.
+    """
+    stem = re.sub(_ENDINGS, "", path.name, flags=re.IGNORECASE)
+    return {1: stem} if values == [1] and value_of(stem, table) else {}
+
+
+def _of_itk_snap(path: Path) -> dict[int, str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        return {}
+    if "itk-snap" not in text.lower():
+        return {}
+    rows = re.findall(r'^\s*(\d+)(?:\s+[\d.]+){6}\s+"([^"]*)"', text, flags=re.MULTILINE)
+    return {int(value): name for value, name in rows}
 
 
 def _of_dataset(path: Path) -> dict[int, str]:

@@ -14,7 +14,7 @@ from vastus.anatomy import BUILT_IN, UNLABELLED, Label, Side, StructureTable
 from vastus.errors import GeometryError, LabelError, MissingInputError, OutputError
 from vastus.io.folders import is_file
 from vastus.io.itk_images import META_IMAGE_SUFFIXES, NRRD_SUFFIXES, write_itk_labels
-from vastus.io.label_names import SIDELESS, names_beside, renamed, undecided_beside
+from vastus.io.label_names import SIDELESS, name_of_mask, names_beside, renamed, undecided_beside
 from vastus.io.nifti import NIFTI_SUFFIXES, NiftiText, read_nifti_image, write_nifti_labels
 from vastus.io.own_structures import same_structures
 from vastus.io.scan_types import ReadImage
@@ -24,6 +24,7 @@ from vastus.volume import Volume, place_on
 
 LABEL_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".mha")
 _CHUNK = 1 << 16
+_ROUNDED = 0.01
 _DESCRIPTION = f"Vastus labels: {Side.RIGHT.offset}+id right, {Side.LEFT.offset}+id left; names in the extension"
 
 
@@ -118,7 +119,7 @@ def read_label_map(
     if present is not None and not image.names:
         array, present = _without_undecided(array, present, path, partly=partly)
     values = [value for value in present or () if value and not (partly and value == UNLABELLED)]
-    names, beside = image.names, {} if image.names else names_beside(path)
+    names, beside = image.names, {} if image.names else names_beside(path) or name_of_mask(path, values, known)
     if beside and all(value in beside for value in values):
         names = beside
     if present is not None and names and values:
@@ -229,10 +230,21 @@ def read_named_image(path: Path) -> ReadImage:
         raise MissingInputError("There is no such label map.", path=path)
     name = path.name.lower()
     if name.endswith(NIFTI_SUFFIXES):
-        return read_nifti_image(path)
+        image = read_nifti_image(path)
+        return ReadImage(image.volume.with_array(_rounded(image.volume.array)), image.warnings, image.names)
     if name.endswith((*NRRD_SUFFIXES, *META_IMAGE_SUFFIXES)):
         return read_segments(path)
     raise LabelError("Label maps are read from " + ", ".join(LABEL_SUFFIXES) + ".", path=path)
+
+
+def _rounded(array: NDArray[Any]) -> NDArray[Any]:
+    """Return whole numbers where a program stored them by a scale: nibabel makes 104.999 of 105."""
+    if array.dtype.kind != "f":
+        return array
+    found = np.unique(array)
+    if not np.isfinite(found).all() or np.abs(found - np.rint(found)).max() > _ROUNDED:
+        return array
+    return np.rint(array)
 
 
 def _whole_values(array: NDArray[Any]) -> list[int] | None:

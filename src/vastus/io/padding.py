@@ -17,6 +17,8 @@ HIGHEST_HU: Final = 30_000
 """Metal ends at about 31,000 HU, where extended scales do; a border of such values is padding."""
 LARGEST_METAL_HU: Final = 32_767
 _WRAPPED_HU: Final = -15_000
+_NOISE_HU: Final = 150.0
+_MOST_NOISE: Final = 0.1
 _REMEDY: Final = "Export the CT again with its own rescale values, and with its padding declared or as air (-1024 HU)."
 
 
@@ -51,6 +53,8 @@ def without_padding(array: NDArray[Any], slice_axis: int, path: Path) -> tuple[N
         if not too_low and not _one_value_a_slice(array, outside, slice_axis):
             # Values of many kinds: not padding. Whatever is more than metal is refused below.
             outside = np.zeros_like(mask)
+        if too_low and not simple:
+            _refuse_air_too_low(array, mask, path)
         _refuse_inside(array, mask & ~outside, path, too_low=too_low)
         if outside.any():
             padding |= outside
@@ -95,6 +99,20 @@ def _reaching(mask: NDArray[np.bool_], axis: int, *, ends_too: bool) -> NDArray[
     reached[0] = False
     result: NDArray[np.bool_] = reached[parts]
     return result
+
+
+def _refuse_air_too_low(array: NDArray[Any], dark: NDArray[np.bool_], path: Path) -> None:
+    """Refuse air with its noise far below -1000: the rescale intercept was applied twice, or the slope is too large."""
+    values = array[dark]
+    most_common = float(np.median(values))
+    noise = np.count_nonzero((values != most_common) & (np.abs(values - most_common) < _NOISE_HU))
+    if noise > _MOST_NOISE * array.size:
+        raise UnsupportedScanError(
+            f"The values are not Hounsfield units: {noise / array.size:.0%} lie around {most_common:g}, as air with its"
+            " noise does, so that the rescale intercept was applied twice or the slope is not the one of these values.",
+            path=path,
+            remedy=_REMEDY,
+        )
 
 
 def _refuse_inside(array: NDArray[Any], inside: NDArray[np.bool_], path: Path, *, too_low: bool) -> None:

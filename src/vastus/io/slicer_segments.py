@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +17,7 @@ from vastus.io.scan_types import ReadImage
 from vastus.terminology import ANATOMICAL_STRUCTURE, SCHEME_NAME, side_code, structure_code
 from vastus.volume import AnyArray
 
+_MITK_GROUPS: Final = "org.mitk.multilabel.segmentation.labelgroups"
 _TERM: Final = "TerminologyEntry"
 
 
@@ -34,7 +36,7 @@ def read_segments(path: Path) -> ReadImage:
     segments = _segments(keys)
     volume = as_volume(image, factor, path)
     if image.GetNumberOfComponentsPerPixel() == 1:
-        names = {value: name for name, value, _ in segments}
+        names = {value: name for name, value, _ in segments} or _of_mitk(keys)
         return ReadImage(volume, warnings, names)
     if not segments:
         raise LabelError("The label map has several values a voxel and no list of segments.", path=path)
@@ -52,6 +54,15 @@ def _segments(keys: dict[str, str]) -> list[tuple[str, int, int]]:
         if value.strip().isdigit() and layer.strip().isdigit():
             found.append((name.strip(), int(value), int(layer)))
     return found
+
+
+def _of_mitk(keys: dict[str, str]) -> dict[int, str]:
+    """Read the names by value of a segmentation that MITK wrote, of one group of labels; empty if it is none."""
+    try:
+        groups = json.loads(keys.get(_MITK_GROUPS, "[]"))
+        return {int(label["value"]): str(label["name"]) for group in groups for label in group["labels"]}
+    except (ValueError, TypeError, KeyError):
+        return {}
 
 
 def _merged(

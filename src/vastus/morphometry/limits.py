@@ -10,24 +10,33 @@ from vastus.muscle_volumes import find_fragments, largest_volume_mm3
 
 LEAST_BONE_HU = 130.0
 """Mean of a muscle above this is bone, also with contrast medium; of a bone below it is none."""
+LEAST_MUSCLE_HU = -130.0
+"""Mean of a muscle below this is less than fat: no person has it, not even where fat has taken its place."""
 LEAST_TOLD_MM3 = 5000.0
 
 
 def wrong_density(structures: Iterable[StructureMeasures]) -> tuple[str, ...]:
-    """Warn if muscles are as dense as bone or bones as soft as muscle: then the values mean other structures."""
+    """Warn if muscles are as dense as bone or lighter than fat, or bones as soft as muscle.
+
+    Then the values mean other structures, or the scan is not in HU.
+    """
     odd = [
         f"{m.structure.english}, {m.side.value} ({m.hu.mean_hu:.0f} HU)"
         for m in structures
-        if m.hu is not None
-        and (m.volume_mm3 or 0.0) >= LEAST_TOLD_MM3
-        and m.structure.kind is (Kind.MUSCLE if m.hu.mean_hu >= LEAST_BONE_HU else Kind.BONE)
+        if m.hu is not None and (m.volume_mm3 or 0.0) >= LEAST_TOLD_MM3 and _is_odd(m.structure.kind, m.hu.mean_hu)
     ]
     if not odd:
         return ()
     return (
         f"The density does not fit the name: {', '.join(odd[:6])}{' ...' if len(odd) > 6 else ''}. The label map may be"
-        " numbered by another program, or belong to another scan.",
+        " numbered by another program, or belong to another scan, or the scan may not be in HU.",
     )
+
+
+def _is_odd(kind: Kind, mean_hu: float) -> bool:
+    if kind is Kind.MUSCLE:
+        return not LEAST_MUSCLE_HU < mean_hu < LEAST_BONE_HU
+    return mean_hu < LEAST_BONE_HU
 
 
 def too_large(structures: Iterable[StructureMeasures]) -> tuple[str, ...]:
