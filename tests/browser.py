@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-NAMES = ("chromium", "firefox")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox")
 XVFB = shutil.which("Xvfb")

@@ -34,7 +34,7 @@ def running(tmp_path: Path, model: Path) -> Iterator[RunningApp]:
         yield app
 
 
-@pytest.fixture(scope="module", params=["chromium", "firefox"])
+@pytest.fixture(scope="module", params=["chromium", pytest.param("firefox", marks=pytest.mark.slow)])
 def browser_name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

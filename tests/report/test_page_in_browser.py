@@ -24,7 +24,7 @@ READY = "#slices[data-whole]"
 SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
-@pytest.fixture(scope="module", params=["chromium", "firefox"])
+@pytest.fixture(scope="module", params=["chromium", pytest.param("firefox", marks=pytest.mark.slow)])
 def browser_name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from viewer_page import Viewer
 
 
-@pytest.fixture(scope="module", params=["chromium", "firefox"])
+@pytest.fixture(scope="module", params=["chromium", pytest.param("firefox", marks=pytest.mark.slow)])
 def browser_name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
