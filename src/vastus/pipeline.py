@@ -188,7 +188,7 @@ def segment_to_folder(
                 measured, seconds["measure"] = _timed(
                     _measure, scan, segmentation, subject, (staging, agreement), request
                 )
-            details = _details(predictor, scan, segmentation, subject) | _judged(agreement)
+            details = _details(predictor, scan, segmentation, subject) | _judged(segmentation, agreement)
             details["warnings"] += measured.warnings
             if drawing is not None:
                 pictures, seconds["pictures"] = drawing.result()
@@ -234,12 +234,12 @@ def _expected(predictor: Predictor, segmentation: Segmentation) -> dict[int, Agr
     return expect_agreement(segmentation.evidence, predictor.bundle)
 
 
-def _judged(agreement: Mapping[int, Agreement]) -> dict[str, Any]:
+def _judged(segmentation: Segmentation, agreement: Mapping[int, Agreement]) -> dict[str, Any]:
     """Entries of the record: the expected agreement, and what must stop a reader."""
     from vastus.quality import agreement_record, likely_wrong, load_model
 
     record = agreement_record(agreement, load_model().digest if agreement else "")
-    return {AGREEMENT: record, ALARMS: list(likely_wrong(agreement))}
+    return {AGREEMENT: record, ALARMS: [*segmentation.alarms, *likely_wrong(agreement)]}
 
 
 def _measure(
