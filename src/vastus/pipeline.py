@@ -225,7 +225,7 @@ def _load_later(helper: subprocess.Popen[bytes] | None, *, page: bool) -> None:
 def _draw(scan: Scan, segmentation: Segmentation) -> PagePictures:
     from vastus.report.page import draw_pictures
 
-    return draw_pictures(scan.volume, segmentation.labels, segmentation.table)
+    return draw_pictures(scan.volume, segmentation.labels, segmentation.table, segmentation.doubt)
 
 
 def _expected(predictor: Predictor, segmentation: Segmentation) -> dict[int, Agreement]:

@@ -55,9 +55,7 @@ _REVERSED: Final = {
 
 def turned(turn: Turn, why: str) -> Remark:
     """Say that the body is turned."""
-    return Remark(
-        f"{_OTHERWISE}{why}. {_REVERSED[turn]}, and left and right may be swapped. {_WHAT_TO_DO}", stops=True
-    )
+    return Remark(f"{_OTHERWISE}{why}. {_REVERSED[turn]}, and left and right may be swapped. {_WHAT_TO_DO}", stops=True)
 
 
 def said_of_lie(labels: Volume, ct: Volume) -> tuple[Remark, ...]:

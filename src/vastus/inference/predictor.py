@@ -17,6 +17,7 @@ from vastus.inference.body_lie import said_of_lie
 from vastus.inference.bundle import Bundle, BundleInfo
 from vastus.inference.choices import RuntimeOptions
 from vastus.inference.confidence import Confidence
+from vastus.inference.doubt import doubt_map
 from vastus.inference.evidence import Evidence
 from vastus.inference.finish import channel_of_label, label_scores, on_scan_grid
 from vastus.inference.remarks import Remark
@@ -71,6 +72,7 @@ class Segmentation:
         evidence: what the model of agreement looks at; None where the structures are not the built-in ones.
         table: of the structures.
         alarms: those of ``warnings`` after which no number of the scan is to be used.
+        doubt: on the network's grid, where borders are doubtful (``doubt_map``); None: not known.
     """
 
     labels: Volume
@@ -82,6 +84,7 @@ class Segmentation:
     evidence: Evidence | None = None
     table: StructureTable = BUILT_IN
     alarms: tuple[str, ...] = ()
+    doubt: Volume | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,6 +145,7 @@ class Predictor:
             with clock.of(SegmentStage.RESTORE.value):
                 channels = channel_of_label(info.classes, info.table)
                 full = on_scan_grid(labelled.labels, looked.scores, looked.seen, channels, scan)
+                doubt = doubt_map(looked.scores, looked.seen.image.shape, looked.seen.affine)
                 remarks = self._said_of_scan(full, looked, labelled.confidence.scan)
         return Segmentation(
             full,
@@ -153,6 +157,7 @@ class Predictor:
             labelled.evidence,
             info.table,
             tuple(remark.text for remark in remarks if remark.stops),
+            doubt,
         )
 
     def look(self, scan: Volume) -> Looked:

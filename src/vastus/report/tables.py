@@ -156,24 +156,50 @@ VOLUME_COLUMNS: tuple[VolumeColumn, ...] = (
 )
 
 
-def agreement_columns(measures: Iterable[MeasureRow]) -> tuple[VolumeColumn, ...]:
-    """Give the two columns of the expected agreement, or none where no measure says any."""
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What agreement is expected of one structure on one side: Dice, its range, and the chance of a Dice below 0.7."""
+
+    value: float
+    low: float
+    high: float
+    wrong: float
+
+    @property
+    def text(self) -> str:
+        """``0.91 (0.86 to 0.94)``."""
+        return f"{decimal(self.value, 2)} ({decimal(self.low, 2)} to {decimal(self.high, 2)})"
+
+    @property
+    def is_likely_wrong(self) -> bool:
+        """Whether a reader must look before using a number of it."""
+        return self.wrong >= LIKELY_WRONG
+
+
+def expected_agreement(measures: Iterable[MeasureRow]) -> dict[tuple[str, str], Expected]:
+    """Structure and side -> what is expected of it; only where the measures say all of it."""
     names = (EXPECTED_AGREEMENT, EXPECTED_LOW, EXPECTED_HIGH, PROBABILITY_WRONG)
     known: dict[tuple[str, str], dict[str, float]] = {}
     for row in measures:
         if row.measure in names and row.value is not None:
             known.setdefault((row.structure, row.side), {})[row.measure] = row.value
+    return {
+        place: Expected(*(values[name] for name in names))
+        for place, values in known.items()
+        if len(values) == len(names)
+    }
+
+
+def agreement_columns(measures: Iterable[MeasureRow]) -> tuple[VolumeColumn, ...]:
+    """Give the two columns of the expected agreement, or none where no measure says any."""
+    known = expected_agreement(measures)
     if not known:
         return ()
 
     def column(side: Side) -> VolumeColumn:
         def of_line(line: Line) -> TableCell:
-            values = known.get((line.structure.key, side.value), {})
-            if len(values) < len(names):
-                return _ABSENT
-            expected, low, high, wrong = (values[name] for name in names)
-            text = f"{decimal(expected, 2)} ({decimal(low, 2)} to {decimal(high, 2)})"
-            return TableCell(text, expected, wrong=wrong >= LIKELY_WRONG)
+            found = known.get((line.structure.key, side.value))
+            return TableCell(found.text, found.value, wrong=found.is_likely_wrong) if found else _ABSENT
 
         return VolumeColumn(TableColumn("Expected agreement", side.value.capitalize()), of_line, lambda _: _NOTHING)
 
