@@ -227,7 +227,7 @@ def _knee(view: _View, shafts: _Shafts) -> str:
 
 
 def _child(view: _View, shafts: _Shafts) -> str:
-    """By the middle section of the shafts (unless little more than the knee is seen), else by the size of the pelvis."""
+    """By the middle section of the shafts (unless little more than the knee is seen), else by the pelvis."""
     if len(shafts.areas) * shafts.step_mm >= SHAFT_MM:
         usual = float(np.median(shafts.areas))
         if usual < CHILD_MM2:

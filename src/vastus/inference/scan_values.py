@@ -41,20 +41,21 @@ NO_CT: Final = (
 )
 NO_HU: Final = (
     "The densities are not those of a CT of a body: nothing is as thin as air or fat. The values may never have been"
-    f" turned into HU (rescale slope and intercept lost), or it is an MR. Export the CT again from its DICOM files. {_FEW}"
+    " turned into HU (rescale slope and intercept lost), or it is an MR. Export the CT again from its DICOM files."
+    f" {_FEW}"
 )
 PHANTOM: Final = (
     "The scan is the same at every height: slices 4 cm apart differ by {hu:.0f} HU, those of a body by 30 and more. It"
     " is a phantom, not a body. Use nothing of it."
 )
 NOISY: Final = (
-    "The scan is noisy: {hu:.0f} HU from voxel to voxel within muscle, usual scans have up to 25. It may be a CT that was"
-    " made only to correct a PET. Slim muscles may be wrong, and fat within muscle is not to be used. If the person has"
-    " a diagnostic CT, take that."
+    "The scan is noisy: {hu:.0f} HU from voxel to voxel within muscle, usual scans have up to 25. It may be a CT that"
+    " was made only to correct a PET. Slim muscles may be wrong, and fat within muscle is not to be used. If the person"
+    " has a diagnostic CT, take that."
 )
 COARSE: Final = (
-    "The voxels are large: {mm:.1f} mm across the body. It may be a CT that was made only to correct a PET. Slim muscles"
-    " may be wrong, and so may be densities at borders. If there is a finer series, take that."
+    "The voxels are large: {mm:.1f} mm across the body. It may be a CT that was made only to correct a PET. Slim"
+    " muscles may be wrong, and so may be densities at borders. If there is a finer series, take that."
 )
 
 
