@@ -38,7 +38,6 @@ from vastus.report.tables import (
     CUT,
     FRAGMENT,
     LIKELY,
-    VOLUME_COLUMNS,
     Expected,
     PageTable,
     agreement_columns,
@@ -47,6 +46,7 @@ from vastus.report.tables import (
     leg_table,
     muscle_table,
     unsided_table,
+    volume_columns,
     volume_table,
 )
 from vastus.volume import Volume
@@ -72,6 +72,7 @@ class PageRecord:
         versions: program and library versions.
         warnings: shown on top of the page.
         alarms: structures that are likely wrong; in red, before the warnings.
+        missing: structure and side of what should be in the scan and was not found.
         network_hu: darkest and brightest HU that the network tells apart, from its bundle; None where no network ran.
         context: what published values say of this person's, with source and limits; below the measures.
         table: of the structures.
@@ -86,6 +87,7 @@ class PageRecord:
     versions: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     alarms: tuple[str, ...] = ()
+    missing: frozenset[tuple[str, str]] = frozenset()
     context: tuple[str, ...] = ()
     network_hu: tuple[float, float] | None = None
     table: StructureTable = BUILT_IN
@@ -276,7 +278,9 @@ def fill_page(
             window_hu=SOFT_TISSUE.hu,
             windows=_WINDOWS,
             volumes=volume_table(
-                blocks, lambda block: block.group.title, (*VOLUME_COLUMNS, *agreement_columns(measures))
+                blocks,
+                lambda block: block.group.title,
+                (*volume_columns(record.missing), *agreement_columns(measures)),
             ),
             bars=_bars(blocks),
             found=_found(lines),
