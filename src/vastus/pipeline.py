@@ -191,7 +191,9 @@ def segment_to_folder(
                 measured, seconds["measure"] = _timed(
                     _measure, scan, segmentation, subject, (staging, agreement), request
                 )
-            details = _details(predictor, scan, segmentation, subject) | _judged(segmentation, agreement, missing)
+            details = _details(predictor, scan, segmentation, subject) | _judged(
+                segmentation, (agreement, missing), measured
+            )
             details["warnings"] += [*(one.text for one in missing), *measured.warnings]
             if drawing is not None:
                 pictures, seconds["pictures"] = drawing.result()
@@ -244,14 +246,19 @@ def _expected(
 
 
 def _judged(
-    segmentation: Segmentation, agreement: Mapping[int, Agreement], missing: Iterable[Missing]
+    segmentation: Segmentation, expected: tuple[Mapping[int, Agreement], Iterable[Missing]], measured: MeasuredScan
 ) -> dict[str, Any]:
     """Entries of the record: the expected agreement, what must stop a reader, and what was missed."""
     from vastus.quality import agreement_record, likely_wrong, load_model
 
+    agreement, missing = expected
+    by_key = segmentation.table.by_key
+    # A fragment has no number that could mislead: it must not push others out of the list.
+    fragments = {by_key[row.structure].label_value(row.side) for row in measured.volumes if row.fragment}
+    doubted = {value: one for value, one in agreement.items() if value not in fragments}
     record = agreement_record(agreement, load_model().digest if agreement else "")
     lost = [{STRUCTURE: m.structure.key, SIDE: m.side.value, "absent_mm": round(m.absent_mm)} for m in missing]
-    return {AGREEMENT: record, ALARMS: [*segmentation.alarms, *likely_wrong(agreement)], MISSING: lost}
+    return {AGREEMENT: record, ALARMS: [*segmentation.alarms, *likely_wrong(doubted)], MISSING: lost}
 
 
 def _measure(

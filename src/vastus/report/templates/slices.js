@@ -116,7 +116,7 @@
     target.drawImage(slicePicture, place.left, place.top, shown.across * place.scaleX, shown.down * place.scaleY);
   }
   function drawLabels(place) {
-    const width = overCanvas.width, height = overCanvas.height, context = overCanvas.getContext("2d");
+    const width = overCanvas.width, height = overCanvas.height, context = overCanvas.getContext("2d", { willReadFrequently: true });
     context.clearRect(0, 0, width, height);
     if (!labels || layer === "none") return;
     const shown = planes[plane], [from, right, below] = steps(), colours = paint();
