@@ -157,7 +157,9 @@ def test_record_rows_and_words_say_the_same():
     assert values["gracilis", "left", "probability_wrong"] == 0.93
     assert values["sartorius", "left", "expected_agreement"] is None
     (sentence,) = likely_wrong(found)
-    assert "1 structure is likely wrong: Gracilis, left" in sentence and "0.40 (0.20 to 0.65)" in sentence
+    assert (
+        sentence.startswith("1 structure is likely wrong") and "Gracilis, left: 0.40 (0.20 to 0.65), 93%." in sentence
+    )
     assert likely_wrong({right: found[right]}) == ()
 
 

@@ -72,8 +72,8 @@ def likely_wrong(found: Mapping[int, Agreement]) -> tuple[str, ...]:
     more = f"; and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
     what = "1 structure is" if len(wrong) == 1 else f"{len(wrong)} structures are"
     return (
-        f"{what} likely wrong (expected agreement, chance of being wrong): {'; '.join(named)}{more}. Do not use a number of "
-        f"{'it' if len(wrong) == 1 else 'them'} before you have looked at the pictures.",
+        f"{what} likely wrong (expected agreement, chance of being wrong): {'; '.join(named)}{more}."
+        f" Do not use a number of {'it' if len(wrong) == 1 else 'them'} before you have looked at the pictures.",
     )
 
 
