@@ -31,7 +31,7 @@ def test_a_line_of_doubt_between_two_sure_structures_is_no_doubtful_border():
     behind[6] = 0.3
     assert not doubt_map(scores(behind), (12, 12, 1), np.eye(4)).array.any()
     behind[5:8] = 0.3
-    assert set(np.flatnonzero(doubt_map(scores(behind), (12, 12, 1), np.eye(4)).array[:, 6, 0])) >= {5, 6, 7}
+    assert doubt_map(scores(behind), (12, 12, 1), np.eye(4)).array[6, 1:11].all()
 
 
 def test_what_is_sure_is_silent_and_a_larger_map_is_cut():
