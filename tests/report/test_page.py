@@ -321,6 +321,7 @@ def test_expected_agreement_has_its_column_and_a_wrong_structure_stops_the_reade
     assert "0.91 (0.86 to 0.94)" in cells[5] and "likely wrong" not in cells[5]
     assert "0.40 (0.20 to 0.65)" in cells[6] and "likely wrong" in cells[6]
     assert "–" in Reader(page).cells["sartorius"][5]
+    assert "expected agreement 0.40 (0.20 to 0.65), likely wrong" in page  # where one points into the slices
     assert page.index('class="alarm"') < page.index('class="warnings"')
     assert "chance of being wrong): Gracilis, left: 0.40 (0.20 to 0.65), 93%" in page and "Stop" in page
     plain = render_page(phantom.ct, phantom.labels, rows, record)

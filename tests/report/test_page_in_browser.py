@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vastus.anatomy import BY_KEY, SIDES, STRUCTURES, Side
+from vastus.anatomy import SIDES, STRUCTURES, Side
 from vastus.io.csv_tables import VolumeRow
 from vastus.io.tables import EXPECTED_AGREEMENT, EXPECTED_HIGH, EXPECTED_LOW, PROBABILITY_WRONG
 from vastus.morphometry.rows import MeasureRow
-from vastus.quality import Agreement, agreement_rows
 from vastus.report.page import PageRecord, draw_pictures, write_page
 from vastus.synthesis.phantom import LabelledScan
 from vastus.volume import Volume
@@ -54,8 +53,7 @@ def file(
     levels[x // 2 :] = 1
     levels[x // 2 :, :, z // 2 :] = 2
     pictures = draw_pictures(phantom.ct, phantom.labels, doubt=Volume(levels, phantom.ct.affine))
-    measures = agreement_rows("s1", {BY_KEY["gracilis"].label_value(Side.RIGHT): Agreement(0.4, 0.2, 0.65, 0.93)})
-    write_page(path, phantom.ct, phantom.labels, rows, told, measures, pictures=pictures)
+    write_page(path, phantom.ct, phantom.labels, rows, told, pictures=pictures)
     return path
 
 
