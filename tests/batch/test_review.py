@@ -9,7 +9,8 @@ import pytest
 from batch_standin import rows_of
 from vastus.anatomy import BY_KEY, STRUCTURES, Group
 from vastus.batch.archive import stored_rows
-from vastus.batch.review import COLUMNS, Archive, Reason, findings, read_archive
+from vastus.batch.processor import marked_warnings
+from vastus.batch.review import COLUMNS, STOP_PREFIX, Archive, Reason, findings, read_archive, warned
 from vastus.io.csv_tables import VolumeRow, write_volume_rows
 
 
@@ -162,3 +163,25 @@ def test_a_structure_that_is_likely_wrong_comes_before_all_that_only_stands_out(
     assert found[7][0].text == "likely wrong: gracilis left (0.90), psoas right (0.60)"
     assert found[7][0].weight > 10
     assert not any(f.reason is Reason.AGREEMENT for each in (*found[:7], *found[8:]) for f in each)
+
+
+def test_the_agreement_expected_stands_where_it_is_known() -> None:
+    seen = archive()
+    wrong = np.full((len(seen.names), len(COLUMNS) + 1), np.nan, np.float32)
+    wrong[7, column("gracilis", "left")] = 0.9
+    expected = np.full_like(wrong, np.nan)
+    expected[7, column("gracilis", "left")] = 0.41
+    found = findings(replace(seen, wrong=wrong, expected=expected))
+    assert found[7][0].text == "likely wrong (expected agreement): gracilis left (0.41)"
+
+
+def test_a_scan_of_which_no_number_is_to_be_used_comes_before_everything() -> None:
+    stop, other = warned(STOP_PREFIX + "The body lies the other way round."), warned("Metal on the left.")
+    assert (stop.reason, other.reason) == (Reason.STOP, Reason.WARNING)
+    assert stop.weight > 10 * (58 + other.weight)
+
+
+def test_warnings_that_stop_a_reader_are_marked_for_the_list() -> None:
+    record = {"warnings": ["a", "b"], "alarms": ["b", "Gracilis, left: 0.4"]}
+    assert marked_warnings(record) == ("a", "STOP: b")
+    assert marked_warnings({"warnings": ["a"]}) == ("a",)

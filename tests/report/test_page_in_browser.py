@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from browser import browser_named
@@ -16,8 +17,9 @@ from vastus.anatomy import SIDES, STRUCTURES, Side
 from vastus.io.csv_tables import VolumeRow
 from vastus.io.tables import EXPECTED_AGREEMENT, EXPECTED_HIGH, EXPECTED_LOW, PROBABILITY_WRONG
 from vastus.morphometry.rows import MeasureRow
-from vastus.report.page import PageRecord, write_page
+from vastus.report.page import PageRecord, draw_pictures, write_page
 from vastus.synthesis.phantom import LabelledScan
+from vastus.volume import Volume
 
 READY = "#slices[data-whole]"
 # Firefox keeps some of the width for its scroll bar.
@@ -47,7 +49,14 @@ def file(
     rows = changed(rows, "sartorius", Side.RIGHT, truncated=True)
     rows = changed(rows, "gracilis", Side.LEFT, volume_mm3=None, mean_hu=None)
     rows = changed(rows, "psoas", Side.RIGHT, volume_mm3=1_234_567.0)
-    write_page(path, phantom.ct, phantom.labels, rows, replace(record, warnings=("Pectineus, left: too large.",)))
+    told = replace(record, warnings=("Pectineus, left: too large.",))
+    # Everything in the right half of the body is doubtful, and its upper half is guessed.
+    x, _, z = phantom.labels.shape
+    levels = np.zeros(phantom.labels.shape, np.uint8)
+    levels[x // 2 :] = 1
+    levels[x // 2 :, :, z // 2 :] = 2
+    pictures = draw_pictures(phantom.ct, phantom.labels, doubt=Volume(levels, phantom.ct.affine))
+    write_page(path, phantom.ct, phantom.labels, rows, told, pictures=pictures)
     return path
 
 
@@ -107,6 +116,40 @@ def test_all_slices_in_three_planes(opened: Callable[..., Any]) -> None:
         assert colours_of(page, "slice-ct") > 3
         # Between the legs of the phantom nothing is labelled.
         assert colours_of(page, "slice-overlay") > 3 or plane == "sagittal"
+
+
+def test_doubtful_borders_are_hatched_where_they_are_and_only_when_asked_for(opened: Callable[..., Any]) -> None:
+    page = opened()
+
+    def yellow() -> list[int]:
+        """Hatched pixels in the left and the right half of the picture."""
+        return list(
+            page.evaluate(
+                """() => { const c = document.getElementById("slice-overlay");
+                    const d = new Uint32Array(c.getContext("2d").getImageData(0, 0, c.width, c.height).data.buffer);
+                    const halves = [0, 0];
+                    d.forEach((v, i) => { if (v === 0xff00f0ff) halves[i % c.width < c.width / 2 ? 0 : 1]++; });
+                    return halves; }"""
+            )
+        )
+
+    assert yellow() == [0, 0]
+    page.focus("#slice-stage")
+    page.keyboard.press("Home")
+    page.keyboard.press("d")
+    page.wait_for_timeout(200)
+    guessed = yellow()
+    assert guessed[0] > 1000 and guessed[1] < 0.05 * guessed[0]  # the patient's right is on the left
+    page.keyboard.press("End")
+    page.wait_for_timeout(200)
+    assert 0 < yellow()[0] < 0.7 * guessed[0]
+    page.check("input[name=plane][value=coronal]", force=True)
+    page.wait_for_timeout(200)
+    assert yellow()[0] > 1000
+    page.check("input[name=plane][value=axial]", force=True)
+    page.uncheck("#slice-doubt", force=True)
+    page.wait_for_timeout(200)
+    assert yellow() == [0, 0]
 
 
 def test_pointing_tells_name_and_volume(opened: Callable[..., Any]) -> None:

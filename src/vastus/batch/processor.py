@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vastus.anatomy import BY_VALUE
 from vastus.batch.archive import header_line, rows_as_text, stored_rows
+from vastus.batch.review import STOP_PREFIX
 from vastus.batch.summary import THUMBNAIL_FILE
 from vastus.batch.task import Processor, Product, Task, Work
 from vastus.errors import MissingInputError, UnreadableScanError, UnsupportedScanError
@@ -19,6 +20,7 @@ from vastus.inference.choices import RuntimeOptions
 from vastus.io.atomic import write_text
 from vastus.io.folders import is_there
 from vastus.io.tables import (
+    ALARMS,
     CONFIDENCE,
     CONFIDENCE_COLUMNS,
     CONFIDENCE_FILE,
@@ -171,7 +173,7 @@ class SegmentProcessor:
         ct, labels = done.scan.volume, done.segmentation.labels
         write_confidence(task.folder / CONFIDENCE_FILE, task.name, done.record)
         write_thumbnail(task.folder / THUMBNAIL_FILE, ct, labels)
-        return self._product(task, tuple(done.record["warnings"]), ct)
+        return self._product(task, marked_warnings(done.record), ct)
 
     def _measure(self, task: Task) -> Product:
         """From stored labels. Nothing is segmented, and the labels stay as they are."""
@@ -204,12 +206,18 @@ class SegmentProcessor:
         write_confidence(task.folder / CONFIDENCE_FILE, task.name, record)
         if self._extras.pages:
             write_scan_page(task.folder / PAGE_FILE, scan.volume, labels, measured, record)
-        return self._product(task, tuple(record["warnings"]), scan.volume)
+        return self._product(task, marked_warnings(record), scan.volume)
 
     def _product(self, task: Task, warnings: tuple[str, ...], ct: Volume) -> Product:
         names = [VOLUMES_FILE, CONFIDENCE_FILE, *([MEASURES_FILE] if self._extras.measures else [])]
         tables = {name: stored_rows(task.folder / name) for name in names}
         return Product(tables, warnings, int(ct.array.size))
+
+
+def marked_warnings(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Warnings of a run; those that stop a reader are marked."""
+    stops = set(record.get(ALARMS, ()))
+    return tuple(f"{STOP_PREFIX}{text}" if text in stops else text for text in record["warnings"])
 
 
 def write_confidence(path: Path, name: str, record: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ from vastus.anatomy import SIDES, STRUCTURES, THIGH_GROUPS, Side
 from vastus.io.tables import (
     CONFIDENCE,
     CONFIDENCE_FILE,
+    EXPECTED_AGREEMENT,
     FRAGMENT,
     LIKELY_WRONG,
     PROBABILITY_WRONG,
@@ -64,6 +65,7 @@ class Reason(Enum):
     CONFIDENCE = "confidence"
     AGREEMENT = "agreement"
     WARNING = "warning"
+    STOP = "stop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ class Archive:
         truncated: the same shape.
         confidence: of the network, shape (scans, 59), the last of the scan as a whole; NaN where not known.
         wrong: chance that a structure is wrong, the same shape; NaN where not known. None: nowhere known.
+        expected: agreement that is expected of a structure, likewise.
     """
 
     names: list[str]
@@ -92,6 +95,7 @@ class Archive:
     truncated: NDArray[np.bool_]
     confidence: NDArray[np.float32]
     wrong: NDArray[np.float32] | None = None
+    expected: NDArray[np.float32] | None = None
 
     @property
     def thigh_mm3(self) -> NDArray[np.float32]:
@@ -99,6 +103,18 @@ class Archive:
         halves = (self.volume_mm3[:, :_HALF], self.volume_mm3[:, _HALF:])
         sums = [np.where(np.isnan(h[:, _THIGH]).all(1), np.nan, np.nansum(h[:, _THIGH], axis=1)) for h in halves]
         return np.stack(sums, axis=1).astype(np.float32)
+
+
+STOP_PREFIX: Final = "STOP: "
+"""Before a warning after which no number of the scan is to be used."""
+_STOP_WEIGHT: Final = 1000.0
+
+
+def warned(text: str) -> ScanToReview:
+    """What a warning of a run says in the list; one that stops a reader comes before everything else."""
+    if text.startswith(STOP_PREFIX):
+        return ScanToReview(Reason.STOP, text, _STOP_WEIGHT)
+    return ScanToReview(Reason.WARNING, text, 0.5)
 
 
 def read_archive(path: Path) -> Archive:
@@ -144,7 +160,8 @@ def read_archive(path: Path) -> Archive:
             cuts.append(cut[goes_on:])
     confidence = _read_confidence(path.with_name(CONFIDENCE_FILE), names)
     wrong = _read_confidence(path.with_name(CONFIDENCE_FILE), names, PROBABILITY_WRONG)
-    return Archive(names, np.concatenate(volumes), np.concatenate(cuts), confidence, wrong)
+    expected = _read_confidence(path.with_name(CONFIDENCE_FILE), names, EXPECTED_AGREEMENT)
+    return Archive(names, np.concatenate(volumes), np.concatenate(cuts), confidence, wrong, expected)
 
 
 def _read_confidence(path: Path, names: list[str], value: str = CONFIDENCE) -> NDArray[np.float32]:
@@ -213,21 +230,23 @@ def findings(archive: Archive) -> list[list[ScanToReview]]:
     for scan, finding in _unsure(archive.confidence.astype(np.float64)):
         found[scan].append(finding)
     if archive.wrong is not None:
-        for scan, finding in _wrong(archive.wrong):
+        for scan, finding in _wrong(archive.wrong, archive.expected):
             found[scan].append(finding)
     for each in found:
         each.sort(key=lambda f: -f.weight)
     return found
 
 
-def _wrong(chance: NDArray[np.float32]) -> Iterator[tuple[int, ScanToReview]]:
+def _wrong(chance: NDArray[np.float32], expected: NDArray[np.float32] | None) -> Iterator[tuple[int, ScanToReview]]:
     """Scans with structures that are likely wrong: before all that only stands out."""
     likely = np.nan_to_num(chance[:, : len(COLUMNS)]) >= LIKELY_WRONG
     for scan in np.flatnonzero(likely.any(axis=1)):
         columns = sorted(np.flatnonzero(likely[scan]), key=lambda c: -chance[scan, c])
-        names = ", ".join(f"{_name(int(c))} ({chance[scan, c]:.2f})" for c in columns[:3])
+        told = chance if expected is None else expected
+        names = ", ".join(f"{_name(int(c))} ({told[scan, c]:.2f})" for c in columns[:3])
         more = f" and {len(columns) - 3} more" if len(columns) > 3 else ""
-        yield int(scan), ScanToReview(Reason.AGREEMENT, f"likely wrong: {names}{more}", _WRONG_WEIGHT + len(columns))
+        what = "likely wrong" if expected is None else "likely wrong (expected agreement)"
+        yield int(scan), ScanToReview(Reason.AGREEMENT, f"{what}: {names}{more}", _WRONG_WEIGHT + len(columns))
 
 
 def _unsure(confidence: NDArray[np.float64]) -> Iterator[tuple[int, ScanToReview]]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from vastus.batch.ledger import SCANS_FOLDER, Ledger
-from vastus.batch.review import Reason, ScanToReview, findings, read_archive
+from vastus.batch.review import ScanToReview, findings, read_archive, warned
 from vastus.batch.task import ScanState
 from vastus.io.atomic import write_text
 from vastus.io.tables import PAGE_FILE, SUBJECT, VOLUMES_FILE
@@ -55,7 +55,7 @@ def write_summary(ledger: Ledger) -> int:
     lines = []
     for row in ledger.rows():
         n = place.get(row["name"])
-        warned = tuple(ScanToReview(Reason.WARNING, text, 0.5) for text in json.loads(row["warnings"] or "[]"))
+        told = tuple(warned(text) for text in json.loads(row["warnings"] or "[]"))
         if n is None or row["state"] != ScanState.DONE.value:
             lines.append(ScanLine(row["name"], row["state"], None, None, 0, 0, (), row["error"] or "", row["seconds"]))
             continue
@@ -68,7 +68,7 @@ def write_summary(ledger: Ledger) -> int:
                 left,
                 int((archive.volume_mm3[n] > 0).sum()),
                 int(archive.truncated[n].sum()),
-                (*standing_out[n], *warned),
+                tuple(sorted((*standing_out[n], *told), key=lambda one: -one.weight)),
                 "",
                 row["seconds"],
                 None if math.isnan(archive.confidence[n, -1]) else float(archive.confidence[n, -1]),

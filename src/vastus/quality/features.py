@@ -53,11 +53,13 @@ class Population:
             structure's usual height; then the SD around that curve. NaN where not known.
         contact: shape (30, 32): usual share of each neighbour of the border.
         usual_dice: shape (30,).
+        presence: shape (30, steps): share of bodies that have the structure at a level (``missing.LEVELS_MM``).
     """
 
     curve: Table
     contact: Table
     usual_dice: Table
+    presence: Table
 
 
 @dataclass(frozen=True, slots=True, eq=False)
