@@ -58,7 +58,17 @@ ODD_HEADERS = {
     "SliceThickness": ["3", "0", "-1", "", "1e9"],
     "PixelSpacing": [[2.0, 2.0], [0.0, 2.0], [-2.0, 2.0], [2.0, 1e9]],
     "RescaleType": ["HU", "US", "hu ", "ED", ""],
-    "ImageType": [["DERIVED", "SECONDARY"], ["ORIGINAL", "PRIMARY", "LOCALIZER"], ["ORIGINAL"]],
+    "LossyImageCompression": ["00", "01"],
+    "NumberOfFrames": [1, 2, 0],
+    "AcquisitionNumber": ["1", "2", ""],
+    "KVP": ["120", "80", ""],
+    "ImageType": [
+        ["DERIVED", "PRIMARY", "MIP"],
+        ["DERIVED", "PRIMARY", "VNC"],
+        ["DERIVED", "SECONDARY"],
+        ["ORIGINAL", "PRIMARY", "LOCALIZER"],
+        ["ORIGINAL"],
+    ],
     "Modality": ["CT", "MR", "ct"],
     "PhotometricInterpretation": ["MONOCHROME2", "MONOCHROME1", "RGB"],
     "BitsStored": [16, 12, 0, 17],
@@ -106,6 +116,18 @@ class Series:
         hu = stored * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept)
         dataset.RescaleSlope, dataset.RescaleIntercept = slope, -2048
         dataset.PixelData = np.round((hu + 2048) / slope).astype(self._type(dataset)).tobytes()
+
+    def mix(self) -> None:
+        """Let the slices come in turn from two scans: two phases, two voltages, two counts."""
+        keyword, values = self.choices.of([("AcquisitionNumber", ("1", "2")), ("KVP", ("80", "140"))])
+        for number, dataset in enumerate(self.slices):
+            setattr(dataset, keyword, values[number % 2])
+
+    def scale(self) -> None:
+        """Give all slices another scale than that of HU, as when an intercept is applied twice."""
+        slope, intercept = self.choices.of([(1, -2048), (0.5, -512), (2, -2048), (1, -1324), (1, 0), (-1, 0)])
+        for dataset in self.slices:
+            dataset.RescaleSlope, dataset.RescaleIntercept = slope, intercept
 
     def no_rescale(self) -> None:
         """Take rescale values away, or make them odd."""
@@ -174,6 +196,8 @@ class Series:
 
 
 CHANGES: list[Callable[[Series], None]] = [
+    Series.mix,
+    Series.scale,
     Series.vanish,
     Series.rename,
     Series.rescale,
@@ -231,6 +255,9 @@ class DicomTarget:
             return
         if HARMLESS.issuperset(changes):
             assert np.array_equal(scan.volume.array.transpose(2, 1, 0), self._hu), "wrong HU without a word"
+        for change, what in ((Series.mix, "two scans read as one"), (Series.scale, "another scale taken as HU")):
+            if change in changes and {*HARMLESS, change}.issuperset(changes):
+                raise AssertionError(f"{what} without a word")
         hidden = series.ends_cut or {Series.move, Series.double, Series.split} & set(changes)
         if Series.vanish in changes and not hidden:
             raise AssertionError("a slice vanished without a word")

@@ -120,3 +120,13 @@ def test_a_key_that_is_no_text_does_not_end_the_reading(tmp_path: Path) -> None:
     written = nrrd(tmp_path, np.full(SHAPE, 101, np.int16).tobytes(), "raw", "k\u00e9y:=x\n")
     path.write_bytes(written.read_bytes().replace("k\u00e9y".encode(), b"k\xe9\xffy"))
     assert (read_labels(path).array == 101).all()
+
+
+def test_a_file_of_voxels_beside_the_header_has_the_size_that_this_says(tmp_path: Path) -> None:
+    head = nrrd(tmp_path, b"", "raw").read_text().rstrip("\n")
+    (tmp_path / "image.nhdr").write_text(f"{head}\ndata file: voxels.raw\n")
+    (tmp_path / "voxels.raw").write_bytes(RAW)
+    assert np.array_equal(read_scan(tmp_path / "image.nhdr").volume.array, hounsfield())
+    (tmp_path / "voxels.raw").write_bytes(bytes(6000) + RAW)  # a header that nobody skips moves every voxel
+    with pytest.raises(UnreadableScanError, match="6000 bytes more"):
+        read_scan(tmp_path / "image.nhdr")

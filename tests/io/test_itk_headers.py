@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vastus.errors import GeometryError
+from vastus.errors import GeometryError, UnsupportedScanError
 from vastus.io.scans import read_scan
 
 PLACE = "space directions: (2,0,0) (0,2,0) (0,0,3)\nspace origin: (0,0,0)\n"
@@ -75,3 +75,11 @@ def test_a_meta_image_without_orientation_or_sizes(tmp_path: Path):
     assert any("no TransformMatrix" in w for w in warnings)
     with pytest.raises(GeometryError, match="no voxel sizes"):
         read_scan(meta(tmp_path / "b.mha", "TransformMatrix = 1 0 0 0 1 0 0 0 1\n"))
+
+
+def test_a_scale_that_other_programs_ignore_is_refused(tmp_path: Path):
+    place = "TransformMatrix = 1 0 0 0 1 0 0 0 1\nElementSpacing = 2 2 3\nElementToIntensityFunction"
+    assert read_scan(meta(tmp_path / "a.mha", f"{place}Slope = 1\n")).source.warnings == ()
+    for said in ("Slope = 0.5", "Offset = -1024"):
+        with pytest.raises(UnsupportedScanError, match="scaled"):
+            read_scan(meta(tmp_path / "b.mha", f"{place}{said}\n"))

@@ -238,3 +238,10 @@ def test_the_names_of_mitk_count(tmp_path: Path) -> None:
         tmp_path / "mitk.nrrd", [], numbered(NAMES), **{"org.mitk.multilabel.segmentation.labelgroups": groups}
     )
     assert np.array_equal(read_labels(path).array.transpose(2, 1, 0), truth())
+
+
+def test_a_value_with_two_names_is_refused(tmp_path: Path) -> None:
+    segments = [(name, number, 0) for number, name in enumerate(NAMES, start=1)]
+    path = slicer(tmp_path / "a.seg.nrrd", [*segments, ("gracilis_left", 2, 0)], numbered(NAMES))
+    with pytest.raises(LabelError, match="2 has two names: 'sartorius_right' and 'gracilis_left'"):
+        read_labels(path)

@@ -102,8 +102,13 @@ def _of_nrrd(path: Path, fields: Mapping[str, str]) -> _Place | None:
     encoding = fields.get("encoding", "").lower()
     if bytes_each is None or not sizes or encoding not in ("raw", "gzip", "gz"):
         return None
-    if {"datafile", "lineskip", "byteskip"} & fields.keys():
+    if {"lineskip", "byteskip"} & fields.keys():
         return None
+    if "datafile" in fields:
+        file = path.parent / fields["datafile"]
+        if "%" in fields["datafile"] or not file.is_file():
+            return None
+        return file, 0, None if encoding == "raw" else _GZIP_WRAPPER, math.prod(sizes) * bytes_each
     offset = _after(path, rb"\r?\n\r?\n")
     if offset is None:
         return None

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from vastus.errors import GeometryError
+from vastus.errors import GeometryError, UnsupportedScanError
 from vastus.io.itk_bytes import check_voxel_bytes
 
 _MOST_BYTES = 1 << 20
@@ -53,6 +53,7 @@ def check_text_header(path: Path) -> tuple[float, tuple[str, ...]]:
     Raises:
         GeometryError: no voxel sizes, ones that are no numbers, or units that differ or are not known.
         UnreadableScanError: the file breaks off, or is longer than it says.
+        UnsupportedScanError: a scale of its values that other programs do not apply.
     """
     fields = _fields(path)
     check_voxel_bytes(path, fields)
@@ -106,6 +107,17 @@ def _check_meta_image(fields: dict[str, str], path: Path) -> tuple[float, tuple[
     sizes = _numbers(text)
     if not sizes or not all(math.isfinite(s) and s > 0 for s in sizes):
         raise _no_sizes("no usable ElementSpacing", path)
+    slope, offset = (
+        _numbers(fields.get(f"elementtointensityfunction{name}", plain))[:1]
+        for name, plain in (("slope", "1"), ("offset", "0"))
+    )
+    if slope != [1.0] or offset != [0.0]:
+        raise UnsupportedScanError(
+            "The header says that its values are scaled (ElementToIntensityFunctionSlope, -Offset), which most programs"
+            " ignore.",
+            path=path,
+            remedy="Export it again with the values themselves.",
+        )
     known = {"transformmatrix", "rotation", "orientation", "directioncosines"} & fields.keys()
     warnings = () if known else (NO_ORIENTATION.format(what="no TransformMatrix"),)
     unit = fields.get("distanceunits", "").strip()

@@ -36,6 +36,7 @@ def read_segments(path: Path) -> ReadImage:
     segments = _segments(keys)
     volume = as_volume(image, factor, path)
     if image.GetNumberOfComponentsPerPixel() == 1:
+        _refuse_two_names(segments, volume.array, path)
         names = {value: name for name, value, _ in segments} or _of_mitk(keys)
         return ReadImage(volume, warnings, names)
     if not segments:
@@ -54,6 +55,19 @@ def _segments(keys: dict[str, str]) -> list[tuple[str, int, int]]:
         if value.strip().isdigit() and layer.strip().isdigit():
             found.append((name.strip(), int(value), int(layer)))
     return found
+
+
+def _refuse_two_names(segments: list[tuple[str, int, int]], array: AnyArray, path: Path) -> None:
+    """Refuse a value that two segments of other names claim, if it occurs: nobody knows which one it means."""
+    names: dict[int, str] = {}
+    for name, value, _ in segments:
+        other = names.setdefault(value, name)
+        if other != name and (array == value).any():
+            raise LabelError(
+                f"The label value {value} has two names: {other!r} and {name!r}.",
+                path=path,
+                remedy="Save the segmentation again, with a value of its own for each segment.",
+            )
 
 
 def _of_mitk(keys: dict[str, str]) -> dict[int, str]:
