@@ -15,7 +15,7 @@ from vastus.app.layout import FACTS_FILE, AppLayout
 from vastus.app.person import said_of, volume_table
 from vastus.io.atomic import write_text
 from vastus.io.csv_tables import read_volume_rows
-from vastus.io.tables import PAGE_FILE, RECORD_FILE, VOLUMES_FILE
+from vastus.io.tables import ALARMS, PAGE_FILE, RECORD_FILE, VOLUMES_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +126,7 @@ def _row(result: Result) -> dict[str, Any]:
         "name": result.name,
         "made": _when(result.folder / RECORD_FILE),
         "found": sum(row.volume_mm3 is not None and not row.fragment for row in rows),
+        "alarms": record.get(ALARMS, []),
         "warnings": record.get("warnings", []),
         "labels": record.get("labels", ""),
         "case": facts.get("case", ""),
