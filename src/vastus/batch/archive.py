@@ -15,11 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from vastus.anatomy import BUILT_IN, StructureTable
+from vastus.anatomy import StructureTable
 from vastus.batch.ledger import SCANS_FOLDER, Ledger
 from vastus.errors import OutputError
 from vastus.io.atomic import atomic_path, remove_old
-from vastus.io.structure_tables import read_structure_table, write_table_beside
+from vastus.io.structure_tables import write_table_beside
 from vastus.io.tables import CONFIDENCE, FRAGMENT, MEAN_HU, STRUCTURE_TABLE_FILE, TRUNCATED, VALUE, VOLUME_MM3
 
 _NUMBERS = {VOLUME_MM3, VALUE, MEAN_HU, CONFIDENCE}
@@ -37,16 +37,6 @@ def keep_table(table: StructureTable, folder: Path) -> None:
     if table.is_built_in:
         remove_old(folder / STRUCTURE_TABLE_FILE)
     write_table_beside(table, folder)
-
-
-def archive_table(folder: Path) -> StructureTable:
-    """The table of the structures of an archive.
-
-    Raises:
-        SettingsError: its file is wrong.
-    """
-    path = folder / STRUCTURE_TABLE_FILE
-    return read_structure_table(path) if path.is_file() else BUILT_IN
 
 
 class ArchiveTable:

@@ -12,11 +12,11 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from vastus.anatomy import BUILT_IN, StructureTable
-from vastus.batch.archive import archive_table
 from vastus.batch.ledger import SCANS_FOLDER, Ledger
 from vastus.batch.review import Reason, ScanToReview, findings, read_archive
 from vastus.batch.task import ScanState
 from vastus.io.atomic import write_text
+from vastus.io.structure_tables import table_in
 from vastus.io.tables import PAGE_FILE, SUBJECT, VOLUMES_FILE
 
 INDEX_FILE: Final = "index.html"
@@ -54,7 +54,7 @@ def write_summary(ledger: Ledger) -> int:
     Raises:
         OutputError: they can't be written.
     """
-    table = archive_table(ledger.folder)
+    table = table_in(ledger.folder)
     archive = read_archive(ledger.folder / VOLUMES_FILE, table)
     standing_out = findings(archive)
     place = {name: n for n, name in enumerate(archive.names)}

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from vastus.anatomy import SIDES, Side, StructureTable
-from vastus.batch.archive import archive_table
 from vastus.batch.ledger import SCANS_FOLDER
 from vastus.io.csv_tables import VolumeRow, read_volume_rows
+from vastus.io.structure_tables import table_in
 from vastus.io.tables import LEVEL_COLUMNS, LEVELS_FILE, SUBJECT, VOLUMES_FILE, WORKBOOK_FILE
 from vastus.io.workbook import Column, Sheet, write_workbook
 
@@ -35,7 +35,7 @@ def write_batch_workbook(folder: Path) -> Path:
         OutputError: it can't be written, or Excel can't hold so many rows.
     """
     patients: dict[str, _Rows] = defaultdict(dict)
-    table = archive_table(folder)
+    table = table_in(folder)
     for row in read_volume_rows(folder / VOLUMES_FILE, table):
         patients[row.subject][row.structure, row.side] = row
     path = folder / WORKBOOK_FILE
