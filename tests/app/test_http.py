@@ -255,7 +255,7 @@ def test_structures_of_a_lab_s_own_are_measured_and_what_they_do_not_allow_is_sa
         assert f"results/{name}/structure_table.csv" in packed.namelist()
         assert b"sacrum,bone,midline" in packed.read("volumes.csv")
         refused = own.client.post(f"/app/results/{quote(name)}/correction")
-        assert refused.status == 400 and b"Correcting labels" in refused.body
+        assert refused.status == 422 and b"Correcting labels" in refused.body
 
 
 def test_the_list_says_what_the_page_stops_the_reader_for(running: RunningApp, scan: Path) -> None:
