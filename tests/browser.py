@@ -25,8 +25,8 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-# Playwright sets the colour scheme of every new window by a command that Firefox learnt after its version 153. Our tests
-# for Firefox ask for no scheme, so its "unknown command" may count as done. Loaded by playwright's own process.
+# Playwright sets the colour scheme of every new window by a command that Firefox 153 does not know yet. Its answer
+# "unknown command" counts as done: the usual scheme is what we want. Loaded by playwright's own process.
 COMMANDS_THAT_FIREFOX_MAY_LACK = """
 const parse = JSON.parse;
 JSON.parse = (...given) => {
