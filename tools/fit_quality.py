@@ -51,7 +51,7 @@ from vastus.quality.features import (
     features,
     raw_features,
 )
-from vastus.quality.missing import LEVELS_MM, count_presence
+from vastus.quality.levels import LEVELS_MM, count_presence
 from vastus.volume import Volume, crop, to_ras
 
 VIEWS: Final = ("noise", "shift", "thick", "scale", "crop", "upside_down", "back_to_front")

@@ -12,7 +12,8 @@ from vastus.anatomy import BY_KEY, STRUCTURES, Side
 from vastus.inference.evidence import ROW_OF_VALUE, Count, Evidence
 from vastus.quality.agreement import load_model
 from vastus.quality.features import Population, raw_features, whole_structures
-from vastus.quality.missing import LEVELS_MM, count_presence, find_missing, levels, steps_of
+from vastus.quality.levels import LEVELS_MM, count_presence, levels, steps_of
+from vastus.quality.missing import find_missing
 from vastus.synthesis.phantom import make_phantom
 from vastus.volume import Volume
 

@@ -16,27 +16,22 @@ from numpy.typing import NDArray
 from vastus.anatomy import BY_ID, CLASS_COUNT, SIDES, STRUCTURES, Side, Structure
 from vastus.inference.evidence import IMAGE_EDGE, Count, Evidence
 from vastus.quality.features import USUAL, Population
+from vastus.quality.levels import HEIGHT_MM, LEAST_SIDE_MM2, NEARLY_EVERYBODY, levels, steps_of
 from vastus.volume import Volume, to_ras
 
 Table = NDArray[np.float64]
 
-LEVELS_MM: Final = np.arange(100.0, 620.0, 20.0)
-"""Lower ends of the steps of ``Population.presence``."""
-NEARLY_EVERYBODY: Final = 0.8
 LEAST_MM: Final = 40.0
 """A stretch as long as this without the structure is told."""
 SLIVER: Final = 0.1
 """Of the usual area at that level: less is as good as nothing."""
 MISSED_SHARE: Final = 0.75
 """Of the slices that should hold it, so many must lack it: an end that comes early is no miss."""
-LEAST_SIDE_MM2: Final = 3000.0
 LEAST_CUT_MM: Final = 15.0
 """Of labels along the edge of the image."""
 BODY_HU: Final = -300.0
 PATCH_MM: Final = 6.0
 _N: Final = len(STRUCTURES)
-_HEIGHT: Final = np.array([np.nan if s.height_mm is None else s.height_mm for s in STRUCTURES])
-_KNOWN: Final = np.isfinite(_HEIGHT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,41 +58,6 @@ class Missing:
             f" {self.absent_mm:.0f} mm more, by the bones and muscles around. It was missed, or the person lacks it:"
             " do not take its volume for small. Look at the page there."
         )
-
-
-def levels(evidence: Evidence, side: int) -> Table:
-    """Level of each slice by all structures of a side but one, shape (29, slices), mm; NaN where nothing tells.
-
-    Args:
-        evidence: of a segmentation.
-        side: 0 right, 1 left.
-    """
-    amount = np.sqrt(evidence.counts[side * _N : side * _N + _N, :, Count.VOXELS])
-    usual = np.where(_KNOWN, _HEIGHT, 0.0)[:, None]
-    told = amount * _KNOWN[:, None]
-    total, moment = told.sum(axis=0) - told, (told * usual).sum(axis=0) - told * usual
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(total > 1e-6, moment / total, np.nan)
-
-
-def steps_of(level: Table) -> NDArray[np.int64]:
-    """Step of ``LEVELS_MM`` that each level lies in; -1 where there is none."""
-    step = np.floor((np.nan_to_num(level, nan=-1e9) - LEVELS_MM[0]) / (LEVELS_MM[1] - LEVELS_MM[0])).astype(np.int64)
-    return np.where((step >= 0) & (step < len(LEVELS_MM)), step, -1)
-
-
-def count_presence(evidence: Evidence) -> tuple[Table, Table]:
-    """Slices at each level, and those that hold the structure; shape (30, steps), for ``Population.presence``."""
-    pixel = evidence.spacing_mm[0] * evidence.spacing_mm[1]
-    total, held = np.zeros((2, CLASS_COUNT, len(LEVELS_MM)))
-    for side in (0, 1):
-        area = evidence.counts[side * _N : side * _N + _N, :, Count.VOXELS] * pixel
-        step = np.where(area.sum(axis=0) >= LEAST_SIDE_MM2, steps_of(levels(evidence, side)), -1)
-        for n in range(_N):
-            known = step[n] >= 0
-            np.add.at(total[n + 1], step[n][known], 1.0)
-            np.add.at(held[n + 1], step[n][known], area[n][known] > 0)
-    return total, held
 
 
 def find_missing(evidence: Evidence | None, ct: Volume, population: Population) -> tuple[Missing, ...]:
@@ -160,7 +120,7 @@ def _missing(
 def _curve(population: Population, class_id: int, name: str, level: Table) -> Table:
     """What is usual at each level; NaN where it is not known."""
     a, b, c, _ = population.curve[class_id, USUAL.index(name)]
-    usual = _HEIGHT[class_id - 1]
+    usual = HEIGHT_MM[class_id - 1]
     t = (level - (usual if np.isfinite(usual) else 250.0)) / 100.0
     value: Table = a + b * t + c * t * t
     return value
