@@ -113,3 +113,62 @@ def test_likeness() -> None:
 @pytest.mark.parametrize("text", ["1e999", "-1e999", "inf", "nan", "9" * 400])
 def test_what_is_too_large_for_a_number_is_none(text: str) -> None:
     assert read_number(text, comma=False) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("被験者,性別\n山田,男\n佐藤,女\n", "cp932"),
+        ("CT番号,なまえ\n1,たなか\n", "cp932"),
+        ("대상자,성별\n김철수,남\n박영희,여\n", "cp949"),
+        ("subject,sex\n이순신,M\n", "cp949"),
+        ("Größe,Name\n170,Müller\n", "cp1252"),
+        ("sujet,prénom\n1,Andrée\n2,Zoë\n", "cp1252"),
+    ],
+)
+def test_the_countries_of_an_encoding_are_told_apart(tmp_path: Path, text: str, encoding: str) -> None:
+    (tmp_path / "t.csv").write_bytes(text.encode(encoding))
+    table = read_edited_table(tmp_path / "t.csv")
+    assert (table.header, *(row.cells for row in table.rows)) == tuple(tuple(r.split(",")) for r in text.split())
+
+
+@pytest.mark.parametrize("rows", ['a,"one\nb,two\nc,three\n', 'a,"one\nb,two\nc,"three"\n'])
+def test_rows_that_an_open_quote_swallows_are_refused(tmp_path: Path, rows: str) -> None:
+    (tmp_path / "t.csv").write_text(f"scan,name\n{rows}")
+    with pytest.raises(UnreadableScanError, match="a quote is not closed"):
+        read_edited_table(tmp_path / "t.csv")
+
+
+def test_quotes_that_lose_nothing_are_read(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('scan,note\na,5\'6"\nb,"two\nlines"\nc,"with, comma"\n')
+    assert [row.cells[1] for row in read_edited_table(tmp_path / "t.csv").rows] == [
+        "5'6\"",
+        "two\nlines",
+        "with, comma",
+    ]
+
+
+def workbook(path: Path, *sheets: list[list[object]]) -> Path:
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for number, rows in enumerate(sheets):
+        sheet = book.create_sheet(f"s{number}")
+        for row in rows:
+            sheet.append(row)
+    book.save(path)
+    return path
+
+
+def test_rows_on_a_second_sheet_do_not_vanish(tmp_path: Path) -> None:
+    rows: list[list[object]] = [["scan", "name"], ["a", "x"]]
+    with pytest.raises(UnreadableScanError, match="2 sheets"):
+        read_edited_table(workbook(tmp_path / "a.xlsx", rows, rows))
+    other = workbook(tmp_path / "b.xlsx", rows, [["what the columns mean"]], [])
+    assert len(read_edited_table(other).rows) == 1
+
+
+def test_formulas_without_results_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableScanError, match="formulas without their results"):
+        read_edited_table(workbook(tmp_path / "a.xlsx", [["scan", "height"], ["a", "=100+65"]]))

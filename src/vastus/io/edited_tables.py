@@ -15,7 +15,7 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from vastus.errors import MissingInputError, UnreadableScanError
 
@@ -53,13 +53,14 @@ def read_edited_table(path: Path, what: str = "table") -> EditedTable:
     """Read a table that a person made or a spreadsheet saved.
 
     Args:
-        path: text in UTF-8 (with or without BOM), UTF-16 with BOM, CP949 or Windows-1252, separated by comma,
-            semicolon, tab or bar; or the first sheet of an Excel workbook (.xlsx).
+        path: text in UTF-8 (with or without BOM), UTF-16 with BOM, CP949, Shift-JIS or Windows-1252, separated by
+            comma, semicolon, tab or bar; or the first sheet of an Excel workbook (.xlsx).
         what: the table is called in messages.
 
     Raises:
         MissingInputError: no such file, or nothing in it.
-        UnreadableScanError: it can't be read, or is neither text nor .xlsx.
+        UnreadableScanError: it can't be read, or is neither text nor .xlsx; rows would be lost (a quote that does not
+            end, several sheets of one header), or formulas without their results.
     """
     data = _read_bytes(path, what)
     lines = _workbook_lines(data, path, what) if data[:4] == _ZIP else _text_lines(data, path, what)
@@ -147,11 +148,28 @@ def _read_bytes(path: Path, what: str) -> bytes:
 def _text_lines(data: bytes, path: Path, what: str) -> list[TableRow]:
     text = re.sub(r"\A\s*sep=.\s*?\n", "", _decoded(data, path, what))  # a line by which Excel announces the separator
     # A quoted cell may hold a line break, so the reader's own line count is kept.
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text))
+    separator = _separator(text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     try:
-        return [TableRow(reader.line_num, tuple(cell.strip() for cell in cells)) for cells in reader]
+        rows = [TableRow(reader.line_num, tuple(cell.strip() for cell in cells)) for cells in reader]
     except csv.Error as error:
         raise UnreadableScanError(f"The {what} can't be read as CSV ({error}).", path=path) from error
+    _refuse_swallowed_rows(rows, separator, path, what)
+    return rows
+
+
+def _refuse_swallowed_rows(rows: list[TableRow], separator: str, path: Path, what: str) -> None:
+    """Refuse a cell that holds whole rows: a quote that is not closed takes all that follows into one cell."""
+    width = next((len(row.cells) for row in rows if any(row.cells)), 1)
+    for row in rows:
+        for cell in row.cells:
+            below = cell.splitlines()[1:]
+            if any(line.count(separator) >= max(1, width - 1) for line in below) or (width == 1 and below):
+                raise UnreadableScanError(
+                    f"A cell of the {what} holds whole rows, the last one in line {row.line}: a quote is not closed.",
+                    path=path,
+                    remedy='Take the quote sign " out, or write it twice.',
+                )
 
 
 def _decoded(data: bytes, path: Path, what: str) -> str:
@@ -159,7 +177,8 @@ def _decoded(data: bytes, path: Path, what: str) -> str:
         raise UnreadableScanError(
             f"The {what} is an old Excel file (.xls).", path=path, remedy="Save it as .xlsx or as CSV (UTF-8)."
         )
-    encodings = ("utf-16",) if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "cp949", "cp1252")
+    legacy = ("cp932", "cp949") if _is_japanese(data) else ("cp949",)
+    encodings = ("utf-16",) if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", *legacy, "cp1252")
     for encoding in encodings:
         try:
             text = data.decode(encoding)
@@ -168,6 +187,23 @@ def _decoded(data: bytes, path: Path, what: str) -> str:
         if "\0" not in text:
             return text
     raise UnreadableScanError(f"The {what} is no text in a known encoding.", path=path, remedy="Save it as UTF-8.")
+
+
+def _is_japanese(data: bytes) -> bool:
+    """Tell Shift-JIS from CP949 and Windows-1252.
+
+    Every Korean letter read as Shift-JIS begins with a half-width Katakana; an accented letter becomes a Chinese one
+    that touches the Latin letters of its word.
+    """
+    try:
+        text = data.decode("cp932")
+    except UnicodeDecodeError:
+        return False
+    if re.search("[\uff61-\uff9f\ue000-\uf8ff]", text):
+        return False
+    return re.search("[\u3040-\u30ff]", text) is not None or not re.search(
+        "[A-Za-z][^\0-\x7f]|[^\0-\x7f][A-Za-z]", text
+    )
 
 
 def _separator(text: str) -> str:
@@ -185,15 +221,45 @@ def _workbook_lines(data: bytes, path: Path, what: str) -> list[TableRow]:
 
     try:
         book = load_workbook(io.BytesIO(data), read_only=True, data_only=True)
-        sheet = book.worksheets[0]
-        return [
-            TableRow(number, tuple(_cell_text(value) for value in cells))
-            for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1)
-        ]
+        first, *others = [_sheet_lines(sheet) for sheet in book.worksheets]
+        formulas = load_workbook(io.BytesIO(data), read_only=True).worksheets[0].iter_rows(values_only=True)
+        unsaved = [n for n, (row, cells) in enumerate(zip(first, formulas, strict=False), 1) if _lost(row, cells)]
     except (InvalidFileException, zipfile.BadZipFile, KeyError, IndexError, ValueError, OSError) as error:
         raise UnreadableScanError(
             f"The {what} can't be read as an Excel workbook.", path=path, remedy="Save it as .xlsx or as CSV (UTF-8)."
         ) from error
+    if unsaved:
+        raise UnreadableScanError(
+            f"The {what} has formulas without their results, e.g. in row {unsaved[0]}.",
+            path=path,
+            remedy="Open it in a spreadsheet program and save it, or save it as CSV (UTF-8).",
+        )
+    twins = sum(_header_of(other) == _header_of(first) != () for other in others)
+    if twins:
+        raise UnreadableScanError(
+            f"The workbook has {twins + 1} sheets with the header of the {what}; only the first would be read.",
+            path=path,
+            remedy="Put all rows on one sheet.",
+        )
+    return first
+
+
+def _sheet_lines(sheet: Any) -> list[TableRow]:
+    rows = sheet.iter_rows(values_only=True) if hasattr(sheet, "iter_rows") else ()
+    return [TableRow(number, tuple(_cell_text(value) for value in cells)) for number, cells in enumerate(rows, start=1)]
+
+
+def _header_of(lines: list[TableRow]) -> tuple[str, ...]:
+    filled = (row.cells for row in lines if any(row.cells))
+    return tuple(cell for cell in next(filled, ()) if cell)
+
+
+def _lost(row: TableRow, cells: tuple[object, ...]) -> bool:
+    """Tell whether a row has a formula whose result nobody saved."""
+    return any(
+        not text and isinstance(cell, str) and cell.startswith("=")
+        for text, cell in zip(row.cells, cells, strict=False)
+    )
 
 
 def _cell_text(value: object) -> str:
