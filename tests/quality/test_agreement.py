@@ -152,3 +152,35 @@ def test_record_rows_and_words_say_the_same():
 
 def test_every_label_has_a_row():
     assert [ROW_OF_VALUE[label.value] for label in LABELS] == list(range(len(LABELS)))
+
+
+def test_a_structure_at_a_level_of_the_body_where_nobody_has_it_is_odd():
+    labels = phantom()
+    value = BY_KEY["quadratus_femoris"].label_value(Side.RIGHT)
+    odd = labels.copy()
+    odd[(labels == BY_KEY["vastus_medialis"].label_value(Side.RIGHT)) & (np.arange(labels.shape[2]) < 20)] = value
+    model, column = load_model(), INPUTS.index("odd_level")
+
+    def of(values: NDArray[np.uint8]) -> float:
+        found = evidence_of(values)
+        sections = whole_structures(found)
+        row = sections.rows.tolist().index(ROW_OF_VALUE[value])
+        return float(features(found, sections, model.population)[row, column])
+
+    assert of(odd) > of(labels) + 1.0
+
+
+def test_what_is_due_and_lacking_counts():
+    labels = phantom()
+    value = BY_KEY["sartorius"].label_value(Side.RIGHT)
+    half = labels.copy()
+    half[(labels == value) & (np.arange(labels.shape[2]) < labels.shape[2] // 2)] = 0
+    model, column = load_model(), INPUTS.index("gaps_due")
+
+    def of(values: NDArray[np.uint8]) -> float:
+        found = evidence_of(values)
+        sections = whole_structures(found)
+        row = sections.rows.tolist().index(ROW_OF_VALUE[value])
+        return float(features(found, sections, model.population)[row, column])
+
+    assert of(labels) < 0.1 and of(half) > 0.3
