@@ -5,8 +5,10 @@ No example of Hypothesis has a time limit: it would judge how busy the machine i
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
+from collections.abc import Iterator
 from typing import Any
 
 import hypothesis
@@ -34,3 +36,13 @@ def pytest_testnodedown(node: Any, error: object) -> None:
         except subprocess.TimeoutExpired:
             status = None
         print(f"\n{node.gateway.id} ended with exit status {status}", flush=True)
+
+
+@pytest.fixture(autouse=True)
+def no_log_handler_left() -> Iterator[None]:
+    """Fail a test whose server leaves its log handler behind: a later test would print into a closed stream."""
+    own = logging.getLogger("vastus")
+    before = own.handlers[:]
+    yield
+    after, own.handlers[:] = own.handlers[:], before
+    assert after == before

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -186,23 +188,43 @@ def test_a_result_scored_against_itself_is_perfect_by_side_and_in_the_midline(se
     assert all(float(row["dice"]) == 1.0 for row in rows)
 
 
-@pytest.mark.parametrize(
-    ("command", "who"),
-    [
-        (("batch", "{scans}", "-o", "{out}", "--weights", "{weights}"), "A batch"),
-        (("pseudo-label", "{scan}", "-o", "{out}", "--weights", "{weights}"), "Pseudo-labelling"),
-    ],
-)
-def test_commands_that_know_the_built_in_structures_only_refuse_by_name(
-    data: Path, tmp_path: Path, command: tuple[str, ...], who: str
-) -> None:
+def test_a_batch_of_them_has_tables_page_and_workbook(data: Path, tmp_path: Path) -> None:
+    from openpyxl import load_workbook
+
+    scans, out, weights = data / "imagesTr", tmp_path / "out", write_own_bundle(tmp_path / "weights")
+    batch = ("batch", scans, "-o", out, "--weights", weights, "--measures", "--pages", "--workers", "1")
+    assert "1 scans done (1 worked on now)" in ran(*batch, "--workbook")
+    assert read_structure_table(out / "structure_table.csv") == load_bundle(weights).info.table
+    volumes = {(row["structure"], row["side"]): row for row in rows_of(out / "volumes.csv")}
+    assert len(volumes) == 7 and float(volumes["sacrum", "midline"]["volume_mm3"]) > 0
+    sure = {(row["structure"], row["side"]) for row in rows_of(out / "confidence.csv")}
+    assert sure == {*volumes, ("all", "both")}
+    (name,) = {row["subject"] for row in volumes.values()}
+    assert "Thigh muscles" in (out / "scans" / name / "report.html").read_text()
+    page = (out / "index.html").read_text()
+    (entry,) = json.loads(page.split('<script type="application/json" id="data">')[1].split("</script>")[0])
+    assert '["total", "Muscles"]' in page and entry["found"] == 7
+    muscles = [float(volumes["thigh_muscles", side]["volume_mm3"]) / 1000 for side in ("right", "left")]
+    assert (entry["right"], entry["left"]) == pytest.approx(muscles, abs=0.06)
+    book = load_workbook(out / "results.xlsx")
+    sides = dict(zip(*list(book["sides"].values)[:2], strict=True))
+    assert set(sides) == {"subject", *(f"{key}_{side}" for key, side in volumes)}
+    whole = dict(zip(*list(book["structures"].values)[:2], strict=True))
+    assert set(whole) == {"subject", *NAMES}
+
+    # Measured anew from the stored labels: the same numbers, and nothing is segmented.
+    before = (out / "scans" / name / "labels.nii.gz").stat().st_mtime_ns
+    again = [sys.executable, "-m", "vastus", *map(str, batch[:6]), "--workers", "1", "--measure-again"]
+    said = subprocess.run(again, capture_output=True, text=True, check=True).stdout
+    assert "1 worked on now" in said
+    assert {(row["structure"], row["side"]): row for row in rows_of(out / "volumes.csv")} == volumes
+    assert (out / "scans" / name / "labels.nii.gz").stat().st_mtime_ns == before
+
+
+def test_commands_that_know_the_built_in_structures_only_refuse_by_name(data: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    places = {
-        "scans": data / "imagesTr",
-        "scan": data / "imagesTr" / "case0_0000.nii.gz",
-        "out": tmp_path / "out",
-        "weights": write_own_bundle(tmp_path / "weights"),
-    }
-    result = runner.invoke(app, [part.format(**places) for part in command])
+    weights = write_own_bundle(tmp_path / "weights")
+    scan = data / "imagesTr" / "case0_0000.nii.gz"
+    result = runner.invoke(app, ["pseudo-label", str(scan), "-o", str(tmp_path / "out"), "--weights", str(weights)])
     assert isinstance(result.exception, SettingsError)
-    assert f"{who} knows the built-in structures only" in str(result.exception)
+    assert "Pseudo-labelling knows the built-in structures only" in str(result.exception)

@@ -10,7 +10,7 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,8 +39,11 @@ from vastus.io.tables import (
     LABELS_FILE,
     LEVELS_FILE,
     MEASURES_FILE,
+    MISSING,
     PAGE_FILE,
     RECORD_FILE,
+    SIDE,
+    STRUCTURE,
     STRUCTURE_TABLE_FILE,
     VOLUMES_FILE,
 )
@@ -50,7 +53,7 @@ from vastus.volume import Volume
 if TYPE_CHECKING:
     from vastus.measuring import MeasuredScan
     from vastus.morphometry.settings import MeasureSettings
-    from vastus.quality import Agreement
+    from vastus.quality import Agreement, Missing
     from vastus.report.page import PagePictures
     from vastus.sarcopenia import ClinicalFacts
 
@@ -183,13 +186,15 @@ def segment_to_folder(
             target, table = staging / LABELS_FILE, segmentation.table
             written = beside.submit(_timed, write_labels, segmentation.labels, target, like=like, table=table)
             write_table_beside(table, staging)
-            agreement, seconds["agreement"] = _timed(_expected, predictor, segmentation)
+            (agreement, missing), seconds["agreement"] = _timed(_expected, predictor, segmentation, scan)
             with compute_threads(predictor.threads):
                 measured, seconds["measure"] = _timed(
                     _measure, scan, segmentation, subject, (staging, agreement), request
                 )
-            details = _details(predictor, scan, segmentation, subject) | _judged(agreement)
-            details["warnings"] += measured.warnings
+            details = _details(predictor, scan, segmentation, subject) | _judged(
+                segmentation, (agreement, missing), measured
+            )
+            details["warnings"] += [*(one.text for one in missing), *measured.warnings]
             if drawing is not None:
                 pictures, seconds["pictures"] = drawing.result()
                 so_far = details | {"seconds": _rounded(seconds)}
@@ -225,21 +230,35 @@ def _load_later(helper: subprocess.Popen[bytes] | None, *, page: bool) -> None:
 def _draw(scan: Scan, segmentation: Segmentation) -> PagePictures:
     from vastus.report.page import draw_pictures
 
-    return draw_pictures(scan.volume, segmentation.labels, segmentation.table)
+    return draw_pictures(scan.volume, segmentation.labels, segmentation.table, segmentation.doubt)
 
 
-def _expected(predictor: Predictor, segmentation: Segmentation) -> dict[int, Agreement]:
-    from vastus.quality import expect_agreement
+def _expected(
+    predictor: Predictor, segmentation: Segmentation, scan: Scan
+) -> tuple[dict[int, Agreement], tuple[Missing, ...]]:
+    """What agreement is expected, and what was missed; of a scan that stops a reader nothing is said to be missed."""
+    from vastus.quality import expect_agreement, find_missing, load_model
 
-    return expect_agreement(segmentation.evidence, predictor.bundle)
+    agreement = expect_agreement(segmentation.evidence, predictor.bundle)
+    if segmentation.alarms:
+        return agreement, ()
+    return agreement, find_missing(segmentation.evidence, scan.volume, load_model().population)
 
 
-def _judged(agreement: Mapping[int, Agreement]) -> dict[str, Any]:
-    """Entries of the record: the expected agreement, and what must stop a reader."""
+def _judged(
+    segmentation: Segmentation, expected: tuple[Mapping[int, Agreement], Iterable[Missing]], measured: MeasuredScan
+) -> dict[str, Any]:
+    """Entries of the record: the expected agreement, what must stop a reader, and what was missed."""
     from vastus.quality import agreement_record, likely_wrong, load_model
 
+    agreement, missing = expected
+    by_key = segmentation.table.by_key
+    # A fragment has no number that could mislead: it must not push others out of the list.
+    fragments = {by_key[row.structure].label_value(row.side) for row in measured.volumes if row.fragment}
+    doubted = {value: one for value, one in agreement.items() if value not in fragments}
     record = agreement_record(agreement, load_model().digest if agreement else "")
-    return {AGREEMENT: record, ALARMS: list(likely_wrong(agreement))}
+    lost = [{STRUCTURE: m.structure.key, SIDE: m.side.value, "absent_mm": round(m.absent_mm)} for m in missing]
+    return {AGREEMENT: record, ALARMS: [*segmentation.alarms, *likely_wrong(doubted)], MISSING: lost}
 
 
 def _measure(
@@ -303,6 +322,7 @@ def write_scan_page(
         versions=record["versions"],
         warnings=tuple(record["warnings"]),
         alarms=tuple(record.get(ALARMS, ())),
+        missing=frozenset((one[STRUCTURE], one[SIDE]) for one in record.get(MISSING, ())),
         context=measured.context,
         network_hu=tuple(record[HU_WINDOW]) if HU_WINDOW in record else None,  # records of older runs lack it
         table=measured.found.table,

@@ -34,9 +34,14 @@ def running(tmp_path: Path, model: Path) -> Iterator[RunningApp]:
         yield app
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from browser import chromium
+@pytest.fixture(scope="module", params=["chromium", pytest.param("firefox", marks=pytest.mark.slow)])
+def browser_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
-    with chromium() as started:
+
+@pytest.fixture(scope="module")
+def browser(browser_name: str) -> Iterator[Any]:
+    from browser import browser_named
+
+    with browser_named(browser_name) as started:
         yield started

@@ -236,3 +236,32 @@ def test_a_comparison_that_can_not_be_made_says_why(running: RunningApp, scan: P
     assert (task["work"], task["problem"]) == ("cohort", "The clinical table has no column for: subject, sex.")
     running.client.ask("DELETE", f"/app/tasks/{task['id']}")
     assert list(running.app.layout.cohorts.iterdir()) == []
+
+
+def test_structures_of_a_lab_s_own_are_measured_and_what_they_do_not_allow_is_said(tmp_path: Path) -> None:
+    from own_scan import write_own_bundle, write_own_data_set
+
+    scan = write_own_data_set(tmp_path / "set") / "imagesTr" / "case0_0000.nii.gz"
+    with serving_app(tmp_path / "Vastus", write_own_bundle(tmp_path / "weights")) as own:
+        (name,) = own.add(scan).json["names"]
+        (row,) = own.done()["results"]
+        assert (row["name"], row["found"], row["alarms"]) == (name, 7, [])
+        table = own.client.get(f"/app/results/{quote(name)}").json["volumes"]
+        lines = {line["name"]: line for line in table if not line["group"]}
+        assert set(lines) == {"Thigh muscles", "Femur", "Sacrum", "Hip bone"}
+        assert lines["Sacrum"]["right_ml"] is None and lines["Femur"]["right_ml"] > 0
+        assert [line["name"] for line in table if line["group"]] == ["Merged", "Bones"]
+        packed = zipfile.ZipFile(io.BytesIO(own.client.get("/app/download").body))
+        assert f"results/{name}/structure_table.csv" in packed.namelist()
+        assert b"sacrum,bone,midline" in packed.read("volumes.csv")
+        refused = own.client.post(f"/app/results/{quote(name)}/correction")
+        assert refused.status == 422 and b"Correcting labels" in refused.body
+
+
+def test_the_list_says_what_the_page_stops_the_reader_for(running: RunningApp, scan: Path) -> None:
+    running.add(scan)
+    running.done()
+    path = running.app.layout.results / "thigh" / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"alarms": ["1 structure is likely wrong: Femur."]}))
+    (row,) = running.state()["results"]
+    assert row["alarms"] == ["1 structure is likely wrong: Femur."]

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from batch_standin import rows_of
-from vastus.anatomy import BY_KEY, STRUCTURES, Group
+from vastus.anatomy import BUILT_IN, BY_KEY, STRUCTURES, Group
 from vastus.batch.archive import stored_rows
-from vastus.batch.review import COLUMNS, Archive, Reason, findings, read_archive
+from vastus.batch.processor import marked_warnings
+from vastus.batch.review import STOP_PREFIX, Archive, Reason, findings, read_archive, warned
 from vastus.io.csv_tables import VolumeRow, write_volume_rows
 
 
@@ -25,7 +26,7 @@ def archive(count: int = 60) -> Archive:
 
 
 def column(key: str, side: str) -> int:
-    return next(n for n, (s, where) in enumerate(COLUMNS) if s.key == key and where.value == side)
+    return [label.name for label in BUILT_IN.whole_labels].index(f"{key}_{side}")
 
 
 def reasons(found: list) -> dict[int, set[Reason]]:
@@ -78,7 +79,7 @@ def test_the_table_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     assert np.isnan(seen.volume_mm3).sum() == 1 and np.isnan(seen.volume_mm3[0, column("psoas", psoas.side.value)])
     thigh = {Group.ANTERIOR, Group.MEDIAL, Group.POSTERIOR}
     expected = sum(r.volume_mm3 for r in rows_of("b") if r.side.value == "left" and BY_KEY[r.structure].group in thigh)
-    assert seen.thigh_mm3[1, 1] == pytest.approx(expected, rel=1e-6)
+    assert seen.muscles_mm3[1, 1] == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_table_of_many_pieces_is_read_like_a_small_one(tmp_path: Path) -> None:
@@ -88,7 +89,7 @@ def test_a_table_of_many_pieces_is_read_like_a_small_one(tmp_path: Path) -> None
     seen = read_archive(tmp_path / "volumes.csv")
     assert seen.names == names and not np.isnan(seen.volume_mm3).any()
     rows = {(r.structure, r.side.value): r.volume_mm3 for r in rows_of("s0450")}
-    expected = [rows[s.key, side.value] for s, side in COLUMNS]
+    expected = [rows[label.structure.key, label.side.value] for label in BUILT_IN.whole_labels]
     np.testing.assert_allclose(seen.volume_mm3[450], expected, rtol=1e-4)
 
 
@@ -131,7 +132,7 @@ def test_a_fragment_is_as_good_as_absent(tmp_path: Path) -> None:
     seen = write_and_read(rows, tmp_path)
     assert np.isnan(seen.volume_mm3[0, column("biceps_femoris", "right")])
     assert np.isnan(seen.volume_mm3).sum() == 1
-    assert seen.thigh_mm3[0, 0] < whole.thigh_mm3[0, 0]
+    assert seen.muscles_mm3[0, 0] < whole.muscles_mm3[0, 0]
     assert findings(seen) == [[]]  # and no difference of 200 %
 
 
@@ -162,3 +163,25 @@ def test_a_structure_that_is_likely_wrong_comes_before_all_that_only_stands_out(
     assert found[7][0].text == "likely wrong: gracilis left (0.90), psoas right (0.60)"
     assert found[7][0].weight > 10
     assert not any(f.reason is Reason.AGREEMENT for each in (*found[:7], *found[8:]) for f in each)
+
+
+def test_the_agreement_expected_stands_where_it_is_known() -> None:
+    seen = archive()
+    wrong = np.full((len(seen.names), seen.volume_mm3.shape[1] + 1), np.nan, np.float32)
+    wrong[7, column("gracilis", "left")] = 0.9
+    expected = np.full_like(wrong, np.nan)
+    expected[7, column("gracilis", "left")] = 0.41
+    found = findings(replace(seen, wrong=wrong, expected=expected))
+    assert found[7][0].text == "likely wrong (expected agreement): gracilis left (0.41)"
+
+
+def test_a_scan_of_which_no_number_is_to_be_used_comes_before_everything() -> None:
+    stop, other = warned(STOP_PREFIX + "The body lies the other way round."), warned("Metal on the left.")
+    assert (stop.reason, other.reason) == (Reason.STOP, Reason.WARNING)
+    assert stop.weight > 10 * (58 + other.weight)
+
+
+def test_warnings_that_stop_a_reader_are_marked_for_the_list() -> None:
+    record = {"warnings": ["a", "b"], "alarms": ["b", "Gracilis, left: 0.4"]}
+    assert marked_warnings(record) == ("a", "STOP: b")
+    assert marked_warnings({"warnings": ["a"]}) == ("a",)

@@ -8,13 +8,18 @@ from numpy.typing import NDArray
 
 from toy_bundle import CLASS_STEP_HU, PAINTED, write_toy_bundle
 from vastus.anatomy import BY_KEY, Side
-from vastus.inference.body_lie import said_of_lie, table_side
+from vastus.inference import body_lie
+from vastus.inference.body_lie import table_side
 from vastus.inference.choices import RuntimeOptions
 from vastus.inference.predictor import Predictor
 from vastus.synthesis.phantom import LabelledScan, make_phantom
 from vastus.volume import Volume
 
 SPACING = (5.0, 5.0, 6.0)
+
+
+def said_of_lie(labels: Volume, ct: Volume) -> tuple[str, ...]:
+    return tuple(remark.text for remark in body_lie.said_of_lie(labels, ct) if remark.stops)
 
 
 def flipped(scan: LabelledScan, axis: int) -> tuple[Volume, Volume]:

@@ -11,7 +11,7 @@ from vastus.inference.scan_kind import said_of_kind
 from vastus.synthesis.phantom import make_phantom
 from vastus.volume import Volume
 
-SPACING = (4.0, 4.0, 6.0)
+SPACING = (3.0, 3.0, 6.0)
 FEMUR = BY_KEY["femur"].class_id
 
 
@@ -22,7 +22,11 @@ def parts(z: tuple[float, float] = (-20.0, 610.0)) -> tuple[NDArray[np.uint8], N
 
 
 def said(values: NDArray[np.uint8], hu: NDArray[np.int16], affine: NDArray[np.float64]) -> tuple[str, ...]:
-    return said_of_kind(Volume(values, affine), Volume(hu, affine))
+    return tuple(remark.text for remark in said_of_kind(Volume(values, affine), Volume(hu, affine)))
+
+
+def stops(values: NDArray[np.uint8], hu: NDArray[np.int16], affine: NDArray[np.float64]) -> tuple[bool, ...]:
+    return tuple(remark.stops for remark in said_of_kind(Volume(values, affine), Volume(hu, affine)))
 
 
 @pytest.mark.parametrize("z", [(-20.0, 610.0), (60.0, 300.0), (200.0, 610.0)])
@@ -118,3 +122,81 @@ def test_metal_is_told_on_one_side_and_on_both():
     hu[femur & top] = 3000
     (warning,) = said(values, hu, affine)
     assert warning.startswith("Metal on both sides")
+
+
+def test_what_stops_a_reader_is_marked_so():
+    values, hu, affine = parts((60.0, 300.0))
+    assert stops(np.concatenate([values, values]), np.concatenate([hu, hu]), affine) == (True,)
+    assert stops(np.where(values % 100 == FEMUR, values, 0).astype(np.uint8), hu, affine) == (True,)
+    hu[values % 100 == FEMUR] = 3000
+    assert stops(values, hu, affine) == (False,)
+
+
+def test_thigh_muscles_without_a_femur_do_not_make_an_abdomen_a_thigh():
+    values, hu, affine = parts((520.0, 700.0))
+    trunk = [BY_KEY[key].class_id for key in ("psoas", "multifidus", "abdominal_oblique", "rectus_abdominis")]
+    values[~np.isin(values % 100, trunk)] = 0
+    place = np.argwhere((values == 0) & (hu > -500))[:1500]
+    values[tuple(place.T)] = BY_KEY["gracilis"].class_id  # liver, called gracilis
+    (told,) = (w for w in said(values, hu, affine) if w.startswith("No thigh"))
+    assert "gracilis" not in told
+
+
+def test_a_knee_alone_is_told():
+    shape = (60, 60, 12)
+    x, y = np.mgrid[-90:90:3, -90:90:3]
+    values, hu = np.zeros(shape, np.uint8), np.full(shape, -1000, np.int16)
+    for k in range(12):
+        hu[:, :, k][np.hypot(x, y) < 70 - k] = -100
+        hu[:, :, k][np.hypot(x, y) < 45 - 2 * k] = 60
+        values[:, :, k][np.hypot(x, y) < 35 - k] = BY_KEY["semimembranosus"].class_id
+        values[:, :, k][np.hypot(x, y) < 26] = FEMUR
+        hu[:, :, k][np.hypot(x, y) < 26] = 350
+    affine = np.diag([3.0, 3.0, 4.0, 1.0])
+    assert any(w.startswith("Only a knee is in the scan: 48 mm") for w in said(values, hu, affine))
+
+
+def test_a_child_is_told_by_its_pelvis_where_no_shaft_is_seen():
+    values, hu, affine = parts((330.0, 610.0))
+    assert said(values, hu, affine) == ()
+    shorter = affine.copy()
+    shorter[2, 2] *= 0.75
+    assert any("The hip bone is small" in w for w in said(values, hu, shorter))
+    values, hu, affine = parts((260.0, 520.0))  # the hip bone is cut: its height says nothing
+    narrower = affine.copy()
+    narrower[0, 0] *= 0.68
+    assert any("upper ends of the femora lie close together" in w for w in said(values, hu, narrower))
+
+
+def test_stumps_are_told_but_not_a_scan_filled_with_air():
+    values, hu, affine = parts((100.0, 610.0))
+    level = round(120 / SPACING[2])
+    values[:, :, :level], hu[:, :, :level] = 0, -1000
+    assert said(values, hu, affine) == ()  # the bone ends where the body does
+    bone = values % 100 == FEMUR
+    bone[:, :, level + round(24 / SPACING[2]) :] = False
+    values[bone], hu[bone] = 0, 50
+    assert any(w.startswith("Both legs end within the scan, 120 mm") for w in said(values, hu, affine))
+    one = np.where(values > 200, 0, values).astype(np.uint8)
+    assert any(w.startswith("The leg ends within the scan") for w in said(one, hu, affine))
+
+
+def test_metal_is_told_where_values_are_cut_off():
+    values, hu, affine = parts()
+    hu = np.minimum(hu, 1400)
+    assert said(values, hu, affine) == ()
+    top = values % 100 == FEMUR
+    top[:, :, :60] = False
+    hu[top] = 1500
+    (warning,) = said(values, hu, affine)
+    assert warning.startswith("Metal on both sides")
+
+
+def test_a_short_stump_is_told_where_hardly_any_femur_is_left():
+    values, hu, affine = parts((300.0, 610.0))
+    low = round(110 / SPACING[2])
+    middle = values.shape[0] // 2
+    hu[middle:, :, :low], values[middle:, :, :low] = -1000, 0
+    assert any(w.startswith("The right leg ends") for w in said(values, hu, affine))
+    seen = slice(0, middle + round(30 / SPACING[0]))  # the image ends beside the middle: not seen, not missing
+    assert not any("amputation" in w for w in said(values[seen], hu[seen], affine))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from label_evidence import evidence_of
 from vastus.anatomy import BY_KEY, LABELS, STRUCTURES, Side
 from vastus.inference.bundle import default_bundle
 from vastus.inference.evidence import (
@@ -17,28 +18,14 @@ from vastus.inference.evidence import (
     OTHER_SIDE,
     ROW_OF_VALUE,
     Count,
-    Evidence,
-    NetworkView,
-    gather_evidence,
 )
 from vastus.inference.stitch import KEPT, STEPS_PER_LOGIT, ScoreMap, uniform_score_map
-from vastus.preprocessing import PreprocessingSettings
 from vastus.quality import agreement_of_record, agreement_record, agreement_rows, expect_agreement, likely_wrong
 from vastus.quality.agreement import Agreement, load_model, standardised, weights_hash
 from vastus.quality.features import INPUTS, features, single_sections, whole_structures
 from vastus.synthesis.phantom import make_phantom
 
-CLASS_IDS = (0, *(s.class_id for s in STRUCTURES))
-SETTINGS = PreprocessingSettings(hu_window=(-150.0, 250.0), gamma=1.0)
-AFFINE = np.diag([2.0, 3.0, 4.0, 1.0])
 A, B = BY_KEY["gracilis"], BY_KEY["sartorius"]
-
-
-def evidence_of(labels: NDArray[np.uint8], scores: ScoreMap | None = None, hu: float = 50.0) -> Evidence:
-    image = np.full(labels.shape, (hu + 150) / 400, np.float32)
-    scores = scores or uniform_score_map(labels % 100)
-    raw = np.zeros(1, np.uint8), np.zeros(1, np.int64)
-    return gather_evidence(labels, raw, CLASS_IDS, scores, NetworkView(image, AFFINE, SETTINGS))
 
 
 def test_voxels_borders_and_neighbours_are_counted():
@@ -157,9 +144,43 @@ def test_record_rows_and_words_say_the_same():
     assert values["gracilis", "left", "probability_wrong"] == 0.93
     assert values["sartorius", "left", "expected_agreement"] is None
     (sentence,) = likely_wrong(found)
-    assert "1 structure is likely wrong: Gracilis, left" in sentence and "0.40 (0.20 to 0.65)" in sentence
+    assert (
+        sentence.startswith("1 structure is likely wrong") and "Gracilis, left: 0.40 (0.20 to 0.65), 93%." in sentence
+    )
     assert likely_wrong({right: found[right]}) == ()
 
 
 def test_every_label_has_a_row():
     assert [ROW_OF_VALUE[label.value] for label in LABELS] == list(range(len(LABELS)))
+
+
+def test_a_structure_at_a_level_of_the_body_where_nobody_has_it_is_odd():
+    labels = phantom()
+    value = BY_KEY["quadratus_femoris"].label_value(Side.RIGHT)
+    odd = labels.copy()
+    odd[(labels == BY_KEY["vastus_medialis"].label_value(Side.RIGHT)) & (np.arange(labels.shape[2]) < 20)] = value
+    model, column = load_model(), INPUTS.index("odd_level")
+
+    def of(values: NDArray[np.uint8]) -> float:
+        found = evidence_of(values)
+        sections = whole_structures(found)
+        row = sections.rows.tolist().index(ROW_OF_VALUE[value])
+        return float(features(found, sections, model.population)[row, column])
+
+    assert of(odd) > of(labels) + 1.0
+
+
+def test_what_is_due_and_lacking_counts():
+    labels = phantom()
+    value = BY_KEY["sartorius"].label_value(Side.RIGHT)
+    half = labels.copy()
+    half[(labels == value) & (np.arange(labels.shape[2]) < labels.shape[2] // 2)] = 0
+    model, column = load_model(), INPUTS.index("gaps_due")
+
+    def of(values: NDArray[np.uint8]) -> float:
+        found = evidence_of(values)
+        sections = whole_structures(found)
+        row = sections.rows.tolist().index(ROW_OF_VALUE[value])
+        return float(features(found, sections, model.population)[row, column])
+
+    assert of(labels) < 0.1 and of(half) > 0.3

@@ -321,7 +321,30 @@ def test_expected_agreement_has_its_column_and_a_wrong_structure_stops_the_reade
     assert "0.91 (0.86 to 0.94)" in cells[5] and "likely wrong" not in cells[5]
     assert "0.40 (0.20 to 0.65)" in cells[6] and "likely wrong" in cells[6]
     assert "–" in Reader(page).cells["sartorius"][5]
+    assert "expected agreement 0.40 (0.20 to 0.65), likely wrong" in page  # where one points into the slices
     assert page.index('class="alarm"') < page.index('class="warnings"')
-    assert "1 structure is likely wrong: Gracilis, left" in page and "Stop" in page
+    assert "chance of being wrong): Gracilis, left: 0.40 (0.20 to 0.65), 93%" in page and "Stop" in page
     plain = render_page(phantom.ct, phantom.labels, rows, record)
     assert 'class="alarm"' not in plain and "Expected agreement" not in plain
+
+
+def test_a_scan_of_no_use_stops_the_reader_before_and_at_the_numbers(phantom, rows, record):
+    stop = "The body lies the other way round than the file says: <why>."
+    page = render_page(
+        phantom.ct, phantom.labels, rows, replace(record, alarms=(stop,), warnings=(stop, "Metal in view."))
+    )
+    assert page.count("Use none of these numbers") >= 1 and "Stop: use no number of this scan" in page
+    assert "<title>STOP" in page and 'class="volumes unusable"' in page
+    assert page.count("The body lies the other way round") == 1  # not told again among the warnings
+    assert page.index("The body lies") < page.index("Found on the right") < page.index("Metal in view.")
+    doubted = render_page(phantom.ct, phantom.labels, rows, replace(record, alarms=("Gracilis, left: 0.40.",)))
+    assert "Stop: likely wrong" in doubted and "unusable" not in doubted.split("</style>")[1]
+    assert "Show Gracilis, left" in doubted
+
+
+def test_a_missed_structure_says_so_in_its_cell(phantom, rows, record, changed):
+    gone = changed(rows, "gracilis", Side.LEFT, volume_mm3=None, mean_hu=None)
+    page = render_page(phantom.ct, phantom.labels, gone, replace(record, missing=frozenset({("gracilis", "left")})))
+    cells = Reader(page).cells["gracilis"]
+    assert "missed" in cells[1] and "missed" not in cells[0]
+    assert "missed" not in Reader(render_page(phantom.ct, phantom.labels, gone, record)).cells["gracilis"][1]

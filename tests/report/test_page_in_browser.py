@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-import shutil
+import re
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from browser import browser_named
 from vastus.anatomy import SIDES, STRUCTURES, Side
 from vastus.io.csv_tables import VolumeRow
 from vastus.io.tables import EXPECTED_AGREEMENT, EXPECTED_HIGH, EXPECTED_LOW, PROBABILITY_WRONG
 from vastus.morphometry.rows import MeasureRow
-from vastus.report.page import PageRecord, write_page
+from vastus.report.page import PageRecord, draw_pictures, write_page
 from vastus.synthesis.phantom import LabelledScan
+from vastus.volume import Volume
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 READY = "#slices[data-whole]"
+# Firefox keeps some of the width for its scroll bar.
+SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@pytest.fixture(scope="module", params=["chromium", pytest.param("firefox", marks=pytest.mark.slow)])
+def browser_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine")
-    playwright = pytest.importorskip("playwright.sync_api", reason="the browser is driven by playwright")
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+def browser(browser_name: str) -> Iterator[Any]:
+    with browser_named(browser_name) as started:
         yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +49,14 @@ def file(
     rows = changed(rows, "sartorius", Side.RIGHT, truncated=True)
     rows = changed(rows, "gracilis", Side.LEFT, volume_mm3=None, mean_hu=None)
     rows = changed(rows, "psoas", Side.RIGHT, volume_mm3=1_234_567.0)
-    write_page(path, phantom.ct, phantom.labels, rows, replace(record, warnings=("Pectineus, left: too large.",)))
+    told = replace(record, warnings=("Pectineus, left: too large.",))
+    # Everything in the right half of the body is doubtful, and its upper half is guessed.
+    x, _, z = phantom.labels.shape
+    levels = np.zeros(phantom.labels.shape, np.uint8)
+    levels[x // 2 :] = 1
+    levels[x // 2 :, :, z // 2 :] = 2
+    pictures = draw_pictures(phantom.ct, phantom.labels, doubt=Volume(levels, phantom.ct.affine))
+    write_page(path, phantom.ct, phantom.labels, rows, told, pictures=pictures)
     return path
 
 
@@ -104,6 +116,40 @@ def test_all_slices_in_three_planes(opened: Callable[..., Any]) -> None:
         assert colours_of(page, "slice-ct") > 3
         # Between the legs of the phantom nothing is labelled.
         assert colours_of(page, "slice-overlay") > 3 or plane == "sagittal"
+
+
+def test_doubtful_borders_are_hatched_where_they_are_and_only_when_asked_for(opened: Callable[..., Any]) -> None:
+    page = opened()
+
+    def yellow() -> list[int]:
+        """Hatched pixels in the left and the right half of the picture."""
+        return list(
+            page.evaluate(
+                """() => { const c = document.getElementById("slice-overlay");
+                    const d = new Uint32Array(c.getContext("2d").getImageData(0, 0, c.width, c.height).data.buffer);
+                    const halves = [0, 0];
+                    d.forEach((v, i) => { if (v === 0xff00f0ff) halves[i % c.width < c.width / 2 ? 0 : 1]++; });
+                    return halves; }"""
+            )
+        )
+
+    assert yellow() == [0, 0]
+    page.focus("#slice-stage")
+    page.keyboard.press("Home")
+    page.keyboard.press("d")
+    page.wait_for_timeout(200)
+    guessed = yellow()
+    assert guessed[0] > 1000 and guessed[1] < 0.05 * guessed[0]  # the patient's right is on the left
+    page.keyboard.press("End")
+    page.wait_for_timeout(200)
+    assert 0 < yellow()[0] < 0.7 * guessed[0]
+    page.check("input[name=plane][value=coronal]", force=True)
+    page.wait_for_timeout(200)
+    assert yellow()[0] > 1000
+    page.check("input[name=plane][value=axial]", force=True)
+    page.uncheck("#slice-doubt", force=True)
+    page.wait_for_timeout(200)
+    assert yellow() == [0, 0]
 
 
 def test_pointing_tells_name_and_volume(opened: Callable[..., Any]) -> None:
@@ -180,7 +226,7 @@ def test_tables_sort_and_copy_as_numbers(opened: Callable[..., Any]) -> None:
 def test_nothing_to_find_for_axe_and_no_sideways_panning(opened: Callable[..., Any], width: int, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     page = opened(viewport={"width": width, "height": 844}, color_scheme=scheme)
-    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.evaluate(SIDEWAYS) == 0
     found = axe.Axe().run(page).response["violations"]
     assert [(one["id"], one["nodes"][0]["target"]) for one in found] == []
 
@@ -201,13 +247,15 @@ def test_the_widest_table_widens_no_page(
     page = browser.new_page(viewport={"width": width, "height": 844})
     page.goto(path.as_uri())
     assert page.locator("#table-volumes").inner_text().count("likely wrong") == 2 * len(STRUCTURES)
-    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.evaluate(SIDEWAYS) == 0
     bars = page.locator(".bars svg").first.bounding_box()
     assert bars["width"] >= 300 and bars["x"] + bars["width"] <= width
     page.close()
 
 
-def test_without_scripts_the_pictures_remain(opened: Callable[..., Any]) -> None:
+def test_without_scripts_the_pictures_remain(opened: Callable[..., Any], browser_name: str) -> None:
+    if browser_name == "firefox":
+        pytest.skip("playwright can't turn its scripts off")
     page = opened(java_script_enabled=False)
     assert page.locator("#slices").is_hidden()
     assert page.locator("figure svg.with-labels").first.is_visible()
@@ -217,7 +265,13 @@ def test_without_scripts_the_pictures_remain(opened: Callable[..., Any]) -> None
 
 
 def sheets(pdf: bytes) -> int:
-    return pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ")
+    """Count the pages of a PDF; Firefox keeps their dictionaries in compressed streams."""
+    streams = re.findall(rb"/ObjStm.*?stream\r?\n(.*?)endstream", pdf, re.DOTALL)
+    return sum(len(re.findall(rb"/Type /Page\b", part)) for part in [pdf, *map(inflated, streams)])
+
+
+def inflated(stream: bytes) -> bytes:
+    return zlib.decompressobj().decompress(stream)
 
 
 def test_print_is_two_or_three_pages(opened: Callable[..., Any]) -> None:
@@ -225,12 +279,14 @@ def test_print_is_two_or_three_pages(opened: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("lines", [0, 6, 12, 18])
-def test_colours_alone_get_no_sheet(browser: Any, file: Path, tmp_path: Path, lines: int) -> None:
+def test_colours_alone_get_no_sheet(browser: Any, browser_name: str, file: Path, tmp_path: Path, lines: int) -> None:
     # With a few lines more above them the colours no longer fit below the pictures: the volumes follow at once.
     longer = tmp_path / "longer.html"
     text = file.read_text(encoding="utf-8")
     longer.write_text(text.replace("<main>", "<p>More is said here.</p>" * lines + "<main>", 1), encoding="utf-8")
     page = browser.new_page()
     page.goto(longer.as_uri())
-    assert sheets(page.pdf(prefer_css_page_size=True)) == 2  # this page has no further measures
+    count = sheets(page.pdf(prefer_css_page_size=True))
+    # This page has no further measures. Firefox may put the title of the volumes at the foot of a sheet.
+    assert count == 2 if browser_name == "chromium" else 2 <= count <= 3
     page.close()

@@ -87,3 +87,33 @@ def test_more_loss_then_coarser_until_it_fits():
 def test_without_labels(phantom):
     layer = take_slices(make_scene(phantom.ct, None))
     assert layer.labels == b"" and layer.femur is None and len(layer.ct) == layer.shape[0]
+
+
+def doubt_beside(phantom, spot_mm: tuple[float, float, float]) -> Volume:
+    """A coarser grid that begins elsewhere, with level 2 in the voxel at a place of the world."""
+    affine = np.diag([8.0, 8.0, 16.0, 1.0])
+    affine[:3, 3] = phantom.ct.affine[:3, 3] + (3.0, -5.0, 4.0)
+    size = [int(n * s // w) for n, s, w in zip(phantom.ct.shape, phantom.ct.spacing_mm, (8, 8, 16), strict=True)]
+    levels = np.zeros(size, np.uint8)
+    at = np.linalg.inv(affine) @ np.array([*spot_mm, 1.0])
+    levels[tuple(np.round(at[:3]).astype(int))] = 2
+    return Volume(levels, affine)
+
+
+def test_doubt_lies_where_its_grid_says(phantom):
+    scene = make_scene(phantom.ct, phantom.labels)
+    middle = tuple((a + b) // 2 for a, b in zip(scene.frame.start, scene.frame.stop, strict=True))
+    spot = (scene.ct.affine @ np.array([*middle, 1.0]))[:3]
+    layer = take_slices(scene, doubt=doubt_beside(phantom, tuple(spot)))
+    assert layer.doubt is not None
+    levels = unpack_labels(layer.doubt.levels, layer.doubt.shape)
+    shown = [scene.frame.stop[axis] - 1 - middle[axis] for axis in (2, 1, 0)]  # as the layer counts: from the head down
+    at = tuple(round(scale * n + offset) for n, (scale, offset) in zip(shown, layer.doubt.places, strict=True))
+    assert levels[at] == 2 and levels.sum() == 2
+
+
+def test_doubt_on_a_grid_that_lies_askew_is_left_out(phantom):
+    doubt = doubt_beside(phantom, (0.0, 0.0, 300.0))
+    turned = doubt.affine.copy()
+    turned[0, 1] = 2.0
+    assert take_slices(make_scene(phantom.ct, phantom.labels), doubt=Volume(doubt.array, turned)).doubt is None

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +10,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from training.tiny import SETTINGS, Stripes, tiny_config
-from vastus.errors import BundleError, MissingInputError, TrainingError
+from vastus.errors import BundleError, MissingInputError, SettingsError, TrainingError
 from vastus.inference.bundle import load_bundle
 from vastus.training import export
 from vastus.training.checkpoint import load_state
 from vastus.training.export import CardFacts, export_run, onnx_model, rounded_network, share_weights, store_as_float16
 from vastus.training.loop import TrainOptions, train
 from vastus.training.networks import build_network
-from vastus.training.transfer import initial_weights, read_weights
+from vastus.training.transfer import initial_weights, mean_weights, read_weights
 
 FACTS = CardFacts("tiny", "Stripes.", limits="Knows boxes only.", metrics={"dice": 0.5})
 
@@ -109,6 +110,31 @@ def test_safetensors_are_the_averaged_weights_and_can_start_a_run(run: Path, bun
         torch.testing.assert_close(value.float(), state.average[name], rtol=1e-3, atol=1e-6)
     weights = initial_weights(read_weights(bundle), tiny_config())
     assert weights["logits.weight"].dtype == torch.float32
+
+
+def test_the_mean_counts_each_as_often_as_it_is_given(run: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    train(
+        tiny_config(steps=4, seed=5), Stripes(), Stripes(seed=9), other, options=TrainOptions(workers=0, progress=False)
+    )
+    export_run(run, tmp_path / "mean", replace(FACTS, mean_with=(other, other)), licence="")
+    own, given = read_weights(run).tensors, read_weights(other).tensors
+    mean = read_weights(tmp_path / "mean").tensors
+    name = "logits.weight"
+    assert not torch.equal(own[name], given[name])
+    torch.testing.assert_close(mean[name], (own[name] + 2 * given[name]) / 3, rtol=1e-3, atol=1e-6)
+    card = (tmp_path / "mean" / "docs" / "README.md").read_text(encoding="utf-8")
+    assert "the mean of this training and of other, other" in card
+
+
+def test_there_is_no_mean_with_other_classes(run: Path, tmp_path: Path) -> None:
+    weights = read_weights(run)
+    stranger = replace(weights, path=tmp_path / "stranger", classes=(*weights.classes[:-1], "gracilis"))
+    with pytest.raises(SettingsError, match=r"differ in classes.*\n?.*stranger"):
+        mean_weights(weights, [stranger])
+    fewer = {name: tensor[:1] for name, tensor in weights.tensors.items() if tensor.ndim}
+    with pytest.raises(SettingsError, match="layers"):
+        mean_weights(weights, [replace(weights, tensors=fewer)])
 
 
 def test_monai_entries_build_the_network(bundle: Path) -> None:

@@ -13,7 +13,17 @@ from vastus.io.atomic import cleaned_up, hidden_path, put_in_place
 from vastus.io.csv_tables import write_volume_rows
 from vastus.io.labels import read_labels, write_labels
 from vastus.io.scans import read_scan
-from vastus.io.tables import CONFIDENCE, LABELS_FILE, LEVELS_FILE, MEASURES_FILE, PAGE_FILE, RECORD_FILE, VOLUMES_FILE
+from vastus.io.tables import (
+    AGREEMENT,
+    ALARMS,
+    CONFIDENCE,
+    LABELS_FILE,
+    LEVELS_FILE,
+    MEASURES_FILE,
+    PAGE_FILE,
+    RECORD_FILE,
+    VOLUMES_FILE,
+)
 
 
 def measure_again(scan_path: Path, labels_path: Path, folder: Path, named: tuple[str, str]) -> None:
@@ -47,7 +57,7 @@ def measure_again(scan_path: Path, labels_path: Path, folder: Path, named: tuple
     rows, measures = found.volume_rows(), measure_rows(found)
     record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
     # What was said of the network's labels (doubts, confidence, times) is not true of these.
-    for name in (CONFIDENCE, "seconds", "windows"):
+    for name in (CONFIDENCE, AGREEMENT, ALARMS, "seconds", "windows"):
         record.pop(name, None)
     record |= {"labels": whose, "warnings": [*too_large(found.structures), *fragment_warnings(found.structures)]}
     weights = record["weights"]

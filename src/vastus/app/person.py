@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from vastus.anatomy import SIDES, STRUCTURES, Group, Side, Structure
+from vastus.anatomy import BUILT_IN, SIDES, Group, Side, Structure, StructureTable
 from vastus.errors import ImplausibleValueError, SettingsError
 from vastus.io.csv_tables import VolumeRow
 from vastus.sarcopenia import (
@@ -150,24 +150,25 @@ def said_of(kept: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def volume_table(rows: Iterable[VolumeRow], kept: Mapping[str, Any]) -> list[dict[str, Any]]:
+def volume_table(
+    rows: Iterable[VolumeRow], kept: Mapping[str, Any], structures: StructureTable = BUILT_IN
+) -> list[dict[str, Any]]:
     """A row a structure, with the sum of each group before its members.
 
     Volumes in mL; by height squared in cm3/m2 and by weight in cm3/kg for both sides together. A sum, and what is
-    divided by body size, is given only where both sides are whole: a part is not comparable.
+    divided by body size, is given only where both sides are whole: a part is not comparable. What lies in the midline
+    stands among the sums, as it has no side.
     """
     facts = facts_of(kept)
     by_place = {(row.structure, row.side): row for row in rows}
     table: list[dict[str, Any]] = []
-    for group, words in GROUP_WORDS.items():
-        members = [structure for structure in STRUCTURES if structure.group is group]
+    for group in structures.groups if not structures.is_built_in else GROUP_WORDS:
+        members = tuple(structures.structures_of(group))
         lines = [_structure(structure, by_place, facts) for structure in members]
-        if group != Group.BONE:
-            totals = [line["both_ml"] for line in lines]
-            whole = None if None in totals else sum(totals)
-            table.append({"name": words, "group": True, "right_ml": None, "left_ml": None} | _by_size(whole, facts))
-        else:
-            table.append({"name": words, "group": True, "right_ml": None, "left_ml": None} | _by_size(None, facts))
+        totals = [line["both_ml"] for line, structure in zip(lines, members, strict=True) if structure.is_muscle]
+        whole = sum(totals) if totals and None not in totals else None
+        name = GROUP_WORDS.get(group, group.title)
+        table.append({"name": name, "group": True, "right_ml": None, "left_ml": None} | _by_size(whole, facts))
         table += lines
     return table
 
@@ -187,8 +188,11 @@ def _structure(
         sides[f"{side.value}_cut"] = cut
         expected = None if complete is None else percent_of_expected(structure.key, complete, facts)
         sides[f"{side.value}_expected"] = None if expected is None else round(expected)
+    if not structure.paired:
+        row = by_place.get((structure.key, Side.MIDLINE))
+        whole = [None if row is None or row.fragment or row.truncated else row.volume_mm3]
     known = [volume for volume in whole if volume is not None]
-    both = sum(known) / _MM3_IN_ML if len(known) == len(SIDES) else None
+    both = sum(known) / _MM3_IN_ML if len(known) == len(whole) else None
     return (
         {"name": structure.english[:1].upper() + structure.english[1:], "group": False} | sides | _by_size(both, facts)
     )

@@ -8,7 +8,7 @@ import socket
 import threading
 import webbrowser
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -69,13 +69,11 @@ def run(start: Start, tell: Callable[[str], object]) -> None:
         tell(f"Vastus is open already: {address.partition('?')[0]}")
         _show(address, start.browser)
         return
-    with lock:
-        listening = _listen(start)
+    with lock, LibraryLogs(lambda who, kind: None), closing(_listen(start)) as listening:
         served = App(AppSettings(start.folder, start.weights, start.threads))
         key = read_key(layout.key)
         address = f"http://{HOST}:{listening.getsockname()[1]}{PAGE_PATH}?key={key}"
         write_text(layout.address, address + "\n")
-        logs = LibraryLogs(lambda who, kind: None)
         for folder in served.readable_by_others:
             tell(f"warning: others on this computer can read the folder {folder}; make it 0700.")
         tell(f"Vastus is open: {address}")
@@ -101,7 +99,6 @@ def run(start: Start, tell: Callable[[str], object]) -> None:
             layout.address.unlink(missing_ok=True)
             served.close()
             served.project.close()
-            logs.release()
 
 
 def _listen(start: Start) -> socket.socket:

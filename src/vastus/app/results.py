@@ -10,12 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from vastus.anatomy import StructureTable
 from vastus.annotation.refusals import UnknownItemError
 from vastus.app.layout import FACTS_FILE, AppLayout
 from vastus.app.person import said_of, volume_table
 from vastus.io.atomic import write_text
-from vastus.io.csv_tables import read_volume_rows
-from vastus.io.tables import PAGE_FILE, RECORD_FILE, VOLUMES_FILE
+from vastus.io.csv_tables import VolumeRow, read_volume_rows
+from vastus.io.structure_tables import table_in
+from vastus.io.tables import ALARMS, PAGE_FILE, RECORD_FILE, VOLUMES_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,15 @@ class Result:
     def keep(self, changes: Mapping[str, Any]) -> None:
         """Change what is kept beside the result."""
         write_text(self.folder / FACTS_FILE, json.dumps(self.facts() | dict(changes), indent=2) + "\n")
+
+    @property
+    def table(self) -> StructureTable:
+        """Of its structures."""
+        return table_in(self.folder)
+
+    def volumes(self) -> tuple[VolumeRow, ...]:
+        """Rows of its table of volumes."""
+        return read_volume_rows(self.folder / VOLUMES_FILE, self.table)
 
     @property
     def page(self) -> Path:
@@ -90,11 +101,10 @@ class Results:
     def details(self, result: Result) -> dict[str, Any]:
         """Everything that the page shows of one result."""
         person = result.facts().get("person", {})
-        volumes = read_volume_rows(result.folder / VOLUMES_FILE)
         return _row(result) | {
             "person": person,
             "diagnosis": said_of(person),
-            "volumes": volume_table(volumes, person),
+            "volumes": volume_table(result.volumes(), person, result.table),
         }
 
     def cohorts(self) -> list[dict[str, Any]]:
@@ -120,12 +130,13 @@ class Results:
 
 def _row(result: Result) -> dict[str, Any]:
     record, facts = result.record(), result.facts()
-    rows = read_volume_rows(result.folder / VOLUMES_FILE)
+    rows = result.volumes()
     diagnosis = said_of(facts.get("person", {}))
     return {
         "name": result.name,
         "made": _when(result.folder / RECORD_FILE),
         "found": sum(row.volume_mm3 is not None and not row.fragment for row in rows),
+        "alarms": record.get(ALARMS, []),
         "warnings": record.get("warnings", []),
         "labels": record.get("labels", ""),
         "case": facts.get("case", ""),

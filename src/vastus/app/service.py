@@ -28,9 +28,10 @@ from vastus.batch.inputs import LIST_SUFFIXES, find_scans
 from vastus.batch.scan_names import clean_name
 from vastus.errors import MissingInputError, SettingsError, VastusError
 from vastus.io.atomic import hidden_path, put_in_place
-from vastus.io.csv_tables import read_volume_rows, write_volume_rows
+from vastus.io.csv_tables import write_volume_rows
 from vastus.io.edited_tables import TABLE_SUFFIXES
 from vastus.io.labels import read_labels
+from vastus.io.own_structures import refuse_own
 from vastus.io.scans import read_scan
 from vastus.io.tables import LABELS_FILE, VOLUMES_FILE
 from vastus.sarcopenia import criteria_names
@@ -292,13 +293,15 @@ class App:
             table: clinical table; None: what was entered for each.
 
         Raises:
-            SettingsError: too few results, or nothing is known of the people.
+            SettingsError: too few results, or nothing is known of the people, or they have structures of a lab's own.
         """
         if criteria not in criteria_names():
             raise SettingsError("These criteria are not known.")
         chosen = [self.results.get(name) for name in dict.fromkeys(names)]
         if len(chosen) < _FEWEST_FOR_COHORT:
             raise SettingsError("A comparison needs several results.", remedy="Tick at least two.")
+        for result in chosen:
+            refuse_own(result.table, "The comparison of people")
         people = [(result.name, result.facts().get("person", {})) for result in chosen]
         if table is None and not any(person.get("sex") for _, person in people):
             raise SettingsError(
@@ -330,8 +333,10 @@ class App:
 
         Raises:
             InputError: the scan is not where it was any more.
+            SettingsError: it has structures of a lab's own.
         """
         result = self.results.get(name)
+        refuse_own(result.table, "Correcting labels in the viewer")
         with self._guard:
             facts = result.facts()
             if facts.get("case"):
@@ -419,11 +424,7 @@ def _all_volumes(results: Iterable[Result]) -> list[Any]:
     """The volumes of all, each under its result's name."""
     from dataclasses import replace
 
-    return [
-        replace(row, subject=result.name)
-        for result in results
-        for row in read_volume_rows(result.folder / VOLUMES_FILE)
-    ]
+    return [replace(row, subject=result.name) for result in results for row in result.volumes()]
 
 
 def _write_people(people: Iterable[tuple[str, Mapping[str, Any]]], path: Path) -> None:

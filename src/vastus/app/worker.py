@@ -92,10 +92,8 @@ def _predictor(weights: str, threads: int) -> Any:
     from vastus.inference.bundle import default_bundle, load_bundle
     from vastus.inference.choices import RuntimeOptions
     from vastus.inference.predictor import Predictor
-    from vastus.io.own_structures import refuse_own
 
     bundle = load_bundle(Path(weights)) if weights else default_bundle()
-    refuse_own(bundle.info.table, "The app")
     return Predictor(bundle, RuntimeOptions(threads=threads or None))
 
 

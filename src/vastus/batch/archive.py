@@ -15,15 +15,28 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from vastus.anatomy import StructureTable
 from vastus.batch.ledger import SCANS_FOLDER, Ledger
 from vastus.errors import OutputError
-from vastus.io.atomic import atomic_path
-from vastus.io.tables import CONFIDENCE, FRAGMENT, MEAN_HU, TRUNCATED, VALUE, VOLUME_MM3
+from vastus.io.atomic import atomic_path, remove_old
+from vastus.io.structure_tables import write_table_beside
+from vastus.io.tables import CONFIDENCE, FRAGMENT, MEAN_HU, STRUCTURE_TABLE_FILE, TRUNCATED, VALUE, VOLUME_MM3
 
 _NUMBERS = {VOLUME_MM3, VALUE, MEAN_HU, CONFIDENCE}
 _FACT = "bytes of "
 _PARQUET_FACT = "parquet of "
 _FRESH = "fresh"
+
+
+def keep_table(table: StructureTable, folder: Path) -> None:
+    """Keep the table of the structures with the archive, as ``structure_table.csv``; the built-in one needs no file.
+
+    Raises:
+        OutputError: it can't be written.
+    """
+    if table.is_built_in:
+        remove_old(folder / STRUCTURE_TABLE_FILE)
+    write_table_beside(table, folder)
 
 
 class ArchiveTable:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vastus.anatomy import BY_VALUE
+from vastus.anatomy import BUILT_IN, StructureTable
 from vastus.batch.archive import header_line, rows_as_text, stored_rows
+from vastus.batch.review import STOP_PREFIX
 from vastus.batch.summary import THUMBNAIL_FILE
 from vastus.batch.task import Processor, Product, Task, Work
 from vastus.errors import MissingInputError, UnreadableScanError, UnsupportedScanError
@@ -19,6 +20,7 @@ from vastus.inference.choices import RuntimeOptions
 from vastus.io.atomic import write_text
 from vastus.io.folders import is_there
 from vastus.io.tables import (
+    ALARMS,
     CONFIDENCE,
     CONFIDENCE_COLUMNS,
     CONFIDENCE_FILE,
@@ -118,10 +120,8 @@ class SegmentFactory:
         from vastus.errors import BundleError
         from vastus.inference.bundle import load_bundle
         from vastus.inference.predictor import Predictor
-        from vastus.io.own_structures import refuse_own
 
         bundle = load_bundle(self.weights_folder)
-        refuse_own(bundle.info.table, "A batch")
         if bundle.digest != self.digest:
             raise BundleError("These are not the weights the batch was started with.", path=self.weights_folder)
         return SegmentProcessor(
@@ -168,20 +168,21 @@ class SegmentProcessor:
             task.path, task.folder, task.name, task.series, page=extras.pages, settings=extras.settings
         )
         done = segment_to_folder(self._predictor, request)
-        ct, labels = done.scan.volume, done.segmentation.labels
-        write_confidence(task.folder / CONFIDENCE_FILE, task.name, done.record)
-        write_thumbnail(task.folder / THUMBNAIL_FILE, ct, labels)
-        return self._product(task, tuple(done.record["warnings"]), ct)
+        ct, labels, table = done.scan.volume, done.segmentation.labels, done.segmentation.table
+        write_confidence(task.folder / CONFIDENCE_FILE, task.name, done.record, table)
+        write_thumbnail(task.folder / THUMBNAIL_FILE, ct, labels, table)
+        return self._product(task, marked_warnings(done.record), ct)
 
     def _measure(self, task: Task) -> Product:
         """From stored labels. Nothing is segmented, and the labels stay as they are."""
-        from vastus.io.labels import read_labels
+        from vastus.io.labels import read_label_map
         from vastus.io.scans import read_scan
         from vastus.measuring import MeasureRequest, measure_to_folder
         from vastus.pipeline import write_scan_page
 
         scan = read_scan(task.path, series=task.series)
-        labels = read_labels(task.folder / LABELS_FILE)
+        found = read_label_map(task.folder / LABELS_FILE, table=None)
+        labels, table = found.volume, found.table
         if not scan.volume.same_grid(labels):
             raise UnsupportedScanError(
                 f"The stored labels do not fit this scan: {scan.volume.difference_to(labels)}.",
@@ -197,14 +198,15 @@ class SegmentProcessor:
                 task.name,
                 task.folder,
                 settings=self._extras.settings,
-                confidence=recorded_confidence(record),
+                confidence=recorded_confidence(record, table),
                 agreement=agreement_of_record(record),
+                table=table,
             )
         )
-        write_confidence(task.folder / CONFIDENCE_FILE, task.name, record)
+        write_confidence(task.folder / CONFIDENCE_FILE, task.name, record, table)
         if self._extras.pages:
             write_scan_page(task.folder / PAGE_FILE, scan.volume, labels, measured, record)
-        return self._product(task, tuple(record["warnings"]), scan.volume)
+        return self._product(task, marked_warnings(record), scan.volume)
 
     def _product(self, task: Task, warnings: tuple[str, ...], ct: Volume) -> Product:
         names = [VOLUMES_FILE, CONFIDENCE_FILE, *([MEASURES_FILE] if self._extras.measures else [])]
@@ -212,30 +214,36 @@ class SegmentProcessor:
         return Product(tables, warnings, int(ct.array.size))
 
 
-def write_confidence(path: Path, name: str, record: Mapping[str, Any]) -> None:
+def marked_warnings(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Warnings of a run; those that stop a reader are marked."""
+    stops = set(record.get(ALARMS, ()))
+    return tuple(f"{STOP_PREFIX}{text}" if text in stops else text for text in record["warnings"])
+
+
+def write_confidence(path: Path, name: str, record: Mapping[str, Any], table: StructureTable = BUILT_IN) -> None:
     """How sure the network was, from the record of a run; only a header where the record does not say."""
     from vastus.quality import agreement_of_record
 
     rows: list[tuple[str | float, ...]] = []
-    sure = recorded_confidence(record)
+    sure = recorded_confidence(record, table)
     if sure is not None and sure.scan is not None:
         judged = agreement_of_record(record)
         rows = [(name, ALL, BOTH_SIDES, sure.scan, "", "")]
         for value, share in sure.labels.items():
-            label, one = BY_VALUE[value], judged.get(value)
+            label, one = table.by_value[value], judged.get(value)
             told = ("", "") if one is None else (one.expected, one.wrong)
             rows.append((name, label.structure.key, label.side.value, share, *told))
     write_text(path, header_line(CONFIDENCE_COLUMNS) + rows_as_text(rows))
 
 
-def recorded_confidence(record: Mapping[str, Any]) -> Confidence | None:
+def recorded_confidence(record: Mapping[str, Any], table: StructureTable = BUILT_IN) -> Confidence | None:
     """Read how sure the network was from the record of a run; None where it does not say."""
     from vastus.inference.confidence import Confidence
 
-    return Confidence.from_dict(record[CONFIDENCE]) if CONFIDENCE in record else None
+    return Confidence.from_dict(record[CONFIDENCE], table) if CONFIDENCE in record else None
 
 
-def write_thumbnail(path: Path, ct: Volume, labels: Volume) -> None:
+def write_thumbnail(path: Path, ct: Volume, labels: Volume, table: StructureTable = BUILT_IN) -> None:
     """A small coronal picture through the femora, the labels over the CT."""
     from PIL import Image
 
@@ -243,10 +251,10 @@ def write_thumbnail(path: Path, ct: Volume, labels: Volume) -> None:
     from vastus.report.pictures import blend, take_picture
     from vastus.report.planes import coronal_planes, make_scene
 
-    scene = make_scene(ct, labels)
+    scene = make_scene(ct, labels, table)
     picture = take_picture(scene, coronal_planes(scene)[0], longest_px=_THUMBNAIL_PX)
     with atomic_path(path) as temporary:
-        Image.fromarray(blend(picture)).save(temporary, "JPEG", quality=70)
+        Image.fromarray(blend(picture, table)).save(temporary, "JPEG", quality=70)
 
 
 def _digest(values: Mapping[str, Any]) -> str:

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+from vastus.anatomy import BUILT_IN, StructureTable
 from vastus.batch.ledger import SCANS_FOLDER, Ledger
-from vastus.batch.review import Reason, ScanToReview, findings, read_archive
+from vastus.batch.review import ScanToReview, findings, read_archive, warned
 from vastus.batch.task import ScanState
 from vastus.io.atomic import write_text
+from vastus.io.structure_tables import table_in
 from vastus.io.tables import PAGE_FILE, SUBJECT, VOLUMES_FILE
 
 INDEX_FILE: Final = "index.html"
@@ -23,6 +25,10 @@ FAILED_FILE: Final = "failed.csv"
 THUMBNAIL_FILE: Final = "thumbnail.jpg"
 _TEMPLATE = Path(__file__).parent / "templates" / "index.html"
 _SLOT = "/*DATA*/"
+_SUMMED: Final = {
+    True: ("Thigh", "muscles of the thigh that the scan shows (anterior, medial, posterior)"),
+    False: ("Muscles", "all muscles of the table that the scan shows, without those of the midline"),
+}
 _ML = 1e-3
 
 
@@ -48,18 +54,19 @@ def write_summary(ledger: Ledger) -> int:
     Raises:
         OutputError: they can't be written.
     """
-    archive = read_archive(ledger.folder / VOLUMES_FILE)
+    table = table_in(ledger.folder)
+    archive = read_archive(ledger.folder / VOLUMES_FILE, table)
     standing_out = findings(archive)
     place = {name: n for n, name in enumerate(archive.names)}
-    thigh = archive.thigh_mm3
+    muscles = archive.muscles_mm3
     lines = []
     for row in ledger.rows():
         n = place.get(row["name"])
-        warned = tuple(ScanToReview(Reason.WARNING, text, 0.5) for text in json.loads(row["warnings"] or "[]"))
+        told = tuple(warned(text) for text in json.loads(row["warnings"] or "[]"))
         if n is None or row["state"] != ScanState.DONE.value:
             lines.append(ScanLine(row["name"], row["state"], None, None, 0, 0, (), row["error"] or "", row["seconds"]))
             continue
-        right, left = (None if math.isnan(value) else round(float(value) * _ML, 1) for value in thigh[n])
+        right, left = (None if math.isnan(value) else round(float(value) * _ML, 1) for value in muscles[n])
         lines.append(
             ScanLine(
                 row["name"],
@@ -68,7 +75,7 @@ def write_summary(ledger: Ledger) -> int:
                 left,
                 int((archive.volume_mm3[n] > 0).sum()),
                 int(archive.truncated[n].sum()),
-                (*standing_out[n], *warned),
+                tuple(sorted((*standing_out[n], *told), key=lambda one: -one.weight)),
                 "",
                 row["seconds"],
                 None if math.isnan(archive.confidence[n, -1]) else float(archive.confidence[n, -1]),
@@ -96,16 +103,18 @@ def write_summary(ledger: Ledger) -> int:
     _write_csv(
         ledger.folder / FAILED_FILE, (SUBJECT, "path", "series", "state", "attempts", "error", "message"), failed
     )
-    write_text(ledger.folder / INDEX_FILE, render(lines, ledger.folder))
+    write_text(ledger.folder / INDEX_FILE, render(lines, ledger.folder, table))
     return len(first)
 
 
-def render(lines: list[ScanLine], folder: Path) -> str:
+def render(lines: list[ScanLine], folder: Path, table: StructureTable = BUILT_IN) -> str:
     """The page: everything inline but the thumbnails, which lie in the scans' folders."""
     rows = [_entry(line, folder) for line in lines]
+    summed, words = _SUMMED[table.has_whole_thigh]
     # A "<" could end the script element; as an escape it is the same to JSON.
     data = json.dumps(rows, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    return _TEMPLATE.read_text(encoding="utf-8").replace(_SLOT, data)
+    page = _TEMPLATE.read_text(encoding="utf-8").replace("{{summed}}", summed).replace("{{summed in words}}", words)
+    return page.replace(_SLOT, data)
 
 
 def _entry(line: ScanLine, folder: Path) -> dict[str, Any]:

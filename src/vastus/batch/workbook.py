@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from vastus.anatomy import MUSCLES, SIDES, STRUCTURES, Side, Structure
+from vastus.anatomy import SIDES, Side, StructureTable
 from vastus.batch.ledger import SCANS_FOLDER
 from vastus.io.csv_tables import VolumeRow, read_volume_rows
+from vastus.io.structure_tables import table_in
 from vastus.io.tables import LEVEL_COLUMNS, LEVELS_FILE, SUBJECT, VOLUMES_FILE, WORKBOOK_FILE
 from vastus.io.workbook import Column, Sheet, write_workbook
 
@@ -34,14 +35,15 @@ def write_batch_workbook(folder: Path) -> Path:
         OutputError: it can't be written, or Excel can't hold so many rows.
     """
     patients: dict[str, _Rows] = defaultdict(dict)
-    for row in read_volume_rows(folder / VOLUMES_FILE):
+    table = table_in(folder)
+    for row in read_volume_rows(folder / VOLUMES_FILE, table):
         patients[row.subject][row.structure, row.side] = row
     path = folder / WORKBOOK_FILE
-    write_workbook(path, _sheets(patients, folder))
+    write_workbook(path, _sheets(patients, folder, table))
     return path
 
 
-def _sheets(patients: dict[str, _Rows], folder: Path) -> Iterator[Sheet]:
+def _sheets(patients: dict[str, _Rows], folder: Path, table: StructureTable) -> Iterator[Sheet]:
     yield Sheet(
         "patients",
         (
@@ -50,22 +52,29 @@ def _sheets(patients: dict[str, _Rows], folder: Path) -> Iterator[Sheet]:
                 Column(f"muscles {side.value}", "cm³", "Sum of the whole muscles of this side that the scan shows.")
                 for side in SIDES
             ),
-            Column("whole", "", "Labels (of 58) that are there, not cut off and no fragment."),
+            Column("whole", "", f"Labels (of {len(table.whole_labels)}) that are there, not cut off and no fragment."),
             Column("cut", "", "Labels cut off by the edge of the scan."),
             Column("fragments", "", "Labels far too small to be the structure; they count nowhere."),
         ),
-        [(name, *_sums(rows), *_counts(rows.values())) for name, rows in patients.items()],
+        [(name, *_sums(rows, table), *_counts(rows.values())) for name, rows in patients.items()],
     )
     yield Sheet(
         "structures",
         (
             _PATIENT,
-            *(Column(s.key, "cm³", f"{s.english}, both sides; empty unless both are whole.") for s in STRUCTURES),
+            *(
+                Column(
+                    s.key,
+                    "cm³",
+                    f"{s.english}{', both sides; empty unless both are' if s.paired else '; empty unless'} whole.",
+                )
+                for s in table.rows
+            ),
         ),
-        [(name, *(_both(rows, s.key) for s in STRUCTURES)) for name, rows in patients.items()],
+        [(name, *(_together(rows, s.key, paired=s.paired) for s in table.rows)) for name, rows in patients.items()],
     )
-    yield _by_side("sides", "cm³", "visible volume; flags says where it is cut off", patients)
-    yield _by_side("density", "HU", "mean density", patients)
+    yield _by_side("sides", "cm³", "visible volume; flags says where it is cut off", patients, table)
+    yield _by_side("density", "HU", "mean density", patients, table)
     yield Sheet("levels", _level_columns(), _level_rows(patients, folder))
     yield Sheet(
         "flags",
@@ -80,20 +89,17 @@ def _sheets(patients: dict[str, _Rows], folder: Path) -> Iterator[Sheet]:
     )
 
 
-def _by_side(name: str, unit: str, meaning: str, patients: dict[str, _Rows]) -> Sheet:
-    columns = [Column(f"{s.key}_{side.value}", unit, f"{s.english}, {side.value}: {meaning}.") for s, side in _labels()]
+def _by_side(name: str, unit: str, meaning: str, patients: dict[str, _Rows], table: StructureTable) -> Sheet:
+    labels = [(s, side) for s in table.rows for side in (SIDES if s.paired else (Side.MIDLINE,))]
+    columns = [Column(f"{s.key}_{side.value}", unit, f"{s.english}, {side.value}: {meaning}.") for s, side in labels]
     return Sheet(
         name,
         (_PATIENT, *columns),
         [
-            (patient, *(_shown(rows.get((s.key, side)), density=unit == "HU") for s, side in _labels()))
+            (patient, *(_shown(rows.get((s.key, side)), density=unit == "HU") for s, side in labels))
             for patient, rows in patients.items()
         ],
     )
-
-
-def _labels() -> Iterator[tuple[Structure, Side]]:
-    return ((s, side) for s in STRUCTURES for side in SIDES)
 
 
 def _shown(row: VolumeRow | None, *, density: bool) -> float | None:
@@ -106,15 +112,18 @@ def _whole(row: VolumeRow | None) -> float | None:
     return None if row is None or row.truncated or row.fragment else _shown(row, density=False)
 
 
-def _both(rows: _Rows, key: str) -> float | None:
+def _together(rows: _Rows, key: str, *, paired: bool) -> float | None:
+    """Both sides of a structure, or what lies in the midline; None unless it is whole."""
+    if not paired:
+        return _whole(rows.get((key, Side.MIDLINE)))
     right, left = (_whole(rows.get((key, side))) for side in SIDES)
     return None if right is None or left is None else right + left
 
 
-def _sums(rows: _Rows) -> tuple[float | None, ...]:
+def _sums(rows: _Rows, table: StructureTable) -> tuple[float | None, ...]:
     sums = []
     for side in SIDES:
-        known = [v for muscle in MUSCLES if (v := _whole(rows.get((muscle.key, side)))) is not None]
+        known = [v for muscle in table.muscles if (v := _whole(rows.get((muscle.key, side)))) is not None]
         sums.append(sum(known) if known else None)
     return tuple(sums)
 

@@ -6,7 +6,8 @@ import logging
 import os
 import socket
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -110,44 +111,44 @@ def annotate(
         hosts,
         max_upload_mb << 20,
     )
-    listening = _listen(host, port)
-    # Only its owner may read what the server writes. The log holds our messages only: libraries may quote headers.
-    os.umask(0o077)
-    _log_to_terminal()
-    _many_connections()
-    logs = LibraryLogs(
-        lambda who, kind: typer.echo(
-            f"warning: a message of {who} ({kind}) was not shown, because it may name a patient", err=True
-        )
-    )
-    project = Project(settings, Accounts(read_users(users)) if users else None)
     scheme = "https" if certificate else "http"
-    shown = f"[{host}]" if ":" in host else host
-    address = f"{scheme}://{shown}:{listening.getsockname()[1]}"
-    _take_labels(project, labels)
+    with closing(_listen(host, port)) as listening, _own_records_on_terminal(), LibraryLogs(_tell_source):
+        # Only its owner may read what the server writes. The log holds our messages only: libraries may quote headers.
+        os.umask(0o077)
+        _many_connections()
+        project = Project(settings, Accounts(read_users(users)) if users else None)
+        try:
+            _take_labels(project, labels)
+            _announce(project, f"{scheme}://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}")
+            config = uvicorn.Config(
+                guarded(create_app(project), project),
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                http=patient_protocol(),
+                ws="none",
+                log_config=None,
+                ssl_certfile=str(certificate) if certificate else None,
+                ssl_keyfile=str(key) if key else None,
+                timeout_graceful_shutdown=5,
+            )
+            project.warm()
+            uvicorn.Server(config).run(sockets=[listening])
+        finally:
+            project.close()
+
+
+def _announce(project: Project, address: str) -> None:
+    """Say where the server listens, and what about its folder and account is unsafe."""
     typer.echo(f"{len(project.cases.all())} scans. Viewer and 3D Slicer: {address}", err=True)
     for readable in project.cases.readable_by_others:
         typer.echo(f"warning: others on this machine can read the folder {readable.name}; make it 0700.", err=True)
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         typer.echo("warning: the server runs as root; give it an account of its own.", err=True)
-    config = uvicorn.Config(
-        guarded(create_app(project), project),
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        http=patient_protocol(),
-        ws="none",
-        log_config=None,
-        ssl_certfile=str(certificate) if certificate else None,
-        ssl_keyfile=str(key) if key else None,
-        timeout_graceful_shutdown=5,
-    )
-    project.warm()
-    try:
-        uvicorn.Server(config).run(sockets=[listening])
-    finally:
-        project.close()
-        logs.release()
+
+
+def _tell_source(who: str, kind: str) -> None:
+    typer.echo(f"warning: a message of {who} ({kind}) was not shown, because it may name a patient", err=True)
 
 
 def _take_labels(project: Project, folder: Path | None) -> None:
@@ -159,10 +160,17 @@ def _take_labels(project: Project, folder: Path | None) -> None:
         typer.echo(f"{taken} scans got their first labels from {folder}", err=True)
 
 
-def _log_to_terminal() -> None:
+@contextmanager
+def _own_records_on_terminal() -> Iterator[None]:
+    """Print our own warnings as long as the server runs."""
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)
-    logging.getLogger("vastus").addHandler(handler)
+    own = logging.getLogger("vastus")
+    own.addHandler(handler)
+    try:
+        yield
+    finally:
+        own.removeHandler(handler)
 
 
 def _many_connections() -> None:

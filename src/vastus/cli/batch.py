@@ -84,6 +84,7 @@ def batch(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Segment and measure many scans: one table, one page of pictures, and a list of the scans to check first."""
+    from vastus.batch.archive import keep_table
     from vastus.batch.forecast import as_dict, as_text, forecast
     from vastus.batch.logs import BatchProgress
     from vastus.batch.processor import Extras, SegmentFactory
@@ -91,12 +92,10 @@ def batch(
     from vastus.batch.task import ScanState
     from vastus.cli.segment import stop_politely
     from vastus.inference.bundle import default_bundle, load_bundle
-    from vastus.io.own_structures import refuse_own
     from vastus.morphometry import MeasureSettings, load_measure_settings
 
     stop_politely()
     bundle = load_bundle(weights) if weights else default_bundle()
-    refuse_own(bundle.info.table, "A batch")
     settings = load_measure_settings(measure_settings) if measure_settings else MeasureSettings()
     factory = SegmentFactory.of(
         bundle, RuntimeOptions(device, runtime, precision), overlap, Extras(pages, measures, settings)
@@ -116,6 +115,7 @@ def batch(
             seen = forecast(opened, plan.workers, plan.threads)
             typer.echo(json.dumps(as_dict(seen), indent=2) if as_json else as_text(seen))
             return
+        keep_table(bundle.info.table, output)
         engine = _engine(plan, gpus, scheduler, threads, timeout)
         typer.echo(f"{opened.found} scans found, {opened.waiting} to do, {engine.workers} at a time", err=True)
         result = opened.work(engine, BatchProgress(opened.waiting))

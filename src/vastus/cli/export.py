@@ -23,6 +23,14 @@ def export(
     bf16_checked: Annotated[
         bool, typer.Option("--bf16-checked", help="Allow bfloat16, because it gave the same labels as fp32 (>= 99.5%).")
     ] = False,
+    mean_with: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--mean-with",
+            help="Bundle, name of shipped weights, or run from the same start: its weights and the run's are averaged. "
+            "Repeat for several; one given twice counts twice.",
+        ),
+    ] = None,
     licence: Annotated[
         Path | None, typer.Option(help="File with the licence text; default: the licence of Vastus, Apache-2.0.")
     ] = None,
@@ -34,7 +42,7 @@ def export(
     from vastus.training.export import CardFacts, export_run
 
     values = _read_metrics(metrics) if metrics else {}
-    facts = CardFacts(name, trained_on, limits, values, bf16_checked)
+    facts = CardFacts(name, trained_on, limits, values, bf16_checked, tuple(mean_with or ()))
     text = licence.read_text(encoding="utf-8") if licence else apache_licence()
     result = export_run(run, output, facts, licence=text)
     typer.echo(f"Bundle: {output} (ONNX and torch agree within {result.largest_difference:.1e})")

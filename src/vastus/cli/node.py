@@ -29,20 +29,18 @@ def node(
     # The log is ours alone: what libraries print may quote a header.
     os.umask(0o077)
     event_log = EventLog()
-    logs = LibraryLogs(lambda who, kind: event_log.log("library message", by=who, kind=kind))
-    if os.geteuid() == 0:
-        event_log.log("warning", about="The node runs as root. Give it an account of its own.")
-    running = Node(load_config(config), event_log)
+    with LibraryLogs(lambda who, kind: event_log.log("library message", by=who, kind=kind)):
+        if os.geteuid() == 0:
+            event_log.log("warning", about="The node runs as root. Give it an account of its own.")
+        running = Node(load_config(config), event_log)
 
-    def stop(_signal: int, _frame: Any) -> None:
-        raise KeyboardInterrupt
+        def stop(_signal: int, _frame: Any) -> None:
+            raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)
-    running.start()
-    typer.echo(f"Receiving on port {running.config.port} as {running.config.ae_title}.", err=True)
-    try:
-        running.wait()
-    except KeyboardInterrupt:
-        running.stop()
-    finally:
-        logs.release()
+        signal.signal(signal.SIGTERM, stop)
+        running.start()
+        typer.echo(f"Receiving on port {running.config.port} as {running.config.ae_title}.", err=True)
+        try:
+            running.wait()
+        except KeyboardInterrupt:
+            running.stop()

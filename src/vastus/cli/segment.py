@@ -194,6 +194,7 @@ def _one(
 ) -> SegmentedScan:
     """Segment one scan and write its results; ``on_done`` is called before DICOM results are written and sent."""
     from vastus.inference.predictor import SegmentStage
+    from vastus.io.tables import ALARMS
     from vastus.pipeline import segment_to_folder
 
     with _progress(request.path.name, predictor.threads) as (on_scan, show):
@@ -207,8 +208,12 @@ def _one(
             return further.check(reading.result())
 
         done = segment_to_folder(predictor, request, on_scan=on_scan, on_progress=on_progress, read=read, helper=helper)
+    alarms = done.record[ALARMS]
+    for alarm in alarms:
+        typer.echo(f"STOP: {alarm}", err=True)
     for warning in done.record["warnings"]:
-        typer.echo(f"warning: {warning}", err=True)
+        if warning not in alarms:
+            typer.echo(f"warning: {warning}", err=True)
     found = sum(row.volume_mm3 is not None for row in done.rows)
     seconds = done.record["seconds"]["total"]
     typer.echo(f"{done.record['subject']}: {found} labels in {seconds:.1f} s -> {done.folder}")

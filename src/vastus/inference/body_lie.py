@@ -8,12 +8,14 @@ the patient must both speak against the file, so that neither a tumour nor a pat
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vastus.anatomy import BY_KEY, CLASS_COUNT, STRUCTURES
+from vastus.inference.remarks import Remark
 from vastus.label_arrays import classes_of
 from vastus.volume import Volume
 
@@ -33,17 +35,30 @@ _WHAT_TO_DO = (
     "No number of this scan is right if so. Look at the page; export the scan again with its orientation (from the"
     " DICOM files, not from a converted copy), or correct the header."
 )
-UPSIDE_DOWN: Final = (
-    "The body lies the other way round than the file says: {why}. Head and feet are reversed, and left and right may be"
-    f" swapped. {_WHAT_TO_DO}"
-)
-BACK_TO_FRONT: Final = (
-    "The body lies the other way round than the file says: the femur runs through the back half of the thigh, and the"
-    f" table lies on its front. Front and back are reversed, and left and right may be swapped. {_WHAT_TO_DO}"
-)
+_OTHERWISE = "The body lies the other way round than the file says: "
 
 
-def said_of_lie(labels: Volume, ct: Volume) -> tuple[str, ...]:
+class Turn(Enum):
+    """How a body may lie otherwise than its header says; ``value``: the axes of a RAS grid to be reversed."""
+
+    FRONT_BACK = (1,)
+    HEAD_FOOT = (2,)
+    BOTH = (1, 2)
+
+
+_REVERSED: Final = {
+    Turn.HEAD_FOOT: "Head and feet are reversed",
+    Turn.FRONT_BACK: "Front and back are reversed",
+    Turn.BOTH: "Head and feet are reversed, and so are front and back",
+}
+
+
+def turned(turn: Turn, why: str) -> Remark:
+    """Say that the body is turned."""
+    return Remark(f"{_OTHERWISE}{why}. {_REVERSED[turn]}, and left and right may be swapped. {_WHAT_TO_DO}", stops=True)
+
+
+def said_of_lie(labels: Volume, ct: Volume) -> tuple[Remark, ...]:
     """Warn if the body does not lie as the affine says.
 
     Args:
@@ -58,9 +73,10 @@ def said_of_lie(labels: Volume, ct: Volume) -> tuple[str, ...]:
     warnings = []
     why = upside_down(counts, hu, spacing)
     if why:
-        warnings.append(UPSIDE_DOWN.format(why=why))
+        warnings.append(turned(Turn.HEAD_FOOT, why))
     if _femur_lies_back(classes, counts, hu, spacing) and table_side(hu, spacing) > 0:
-        warnings.append(BACK_TO_FRONT)
+        why = "the femur runs through the back half of the thigh, and the table lies on its front"
+        warnings.append(turned(Turn.FRONT_BACK, why))
     return tuple(warnings)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.anatomy import BACKGROUND_ID, BUILT_IN, StructureTable
+from vastus.inference.border_fat import trim_border_fat
 from vastus.inference.confidence import Confidence, find_confidence
 from vastus.inference.evidence import Evidence, NetworkView, gather_evidence
 from vastus.inference.islands import Parts, dissolve, find_parts, islands
@@ -99,23 +100,36 @@ def on_scan_grid(
     seen: Preprocessed,
     channel_of: NDArray[np.int64],
     scan: Volume,
+    table: StructureTable = BUILT_IN,
 ) -> Volume:
-    """Bring cleaned labels of the network grid to the grid of the scan, in its axis order, with smooth borders.
+    """Bring cleaned labels of the network grid to the grid of the scan, in its axis order.
+
+    Borders become smooth, and fat at the border of a muscle becomes background (see ``border_fat``).
 
     Args:
         labels: label values on the grid of the network, (X, Y, Z).
         scores: the best classes of each voxel there.
         seen: the preprocessed scan, with the box of the body.
         channel_of: (256,), output channel of each label value (``channel_of_label``).
-        scan: the scan, whose grid is used.
+        scan: the scan in HU, whose grid is used.
+        table: of the structures; says which are muscles.
 
     Returns:
         Label values on the grid of the scan, uint8; 0 outside the box of the body.
     """
     full = np.zeros(scan.array.shape, np.uint8, order="F" if _is_f_ordered(scan) else "C")
     box = tuple(slice(a, b) for a, b in zip(seen.box_start, seen.box_stop, strict=True))
-    restore(labels, channel_of, scores, to_ras(scan.with_array(full)).array[box])
+    upright = to_ras(scan.with_array(full))
+    restore(labels, channel_of, scores, upright.array[box])
+    trim_border_fat(upright.array[box], to_ras(scan).array[box], upright.spacing_mm, _muscles(table))
     return scan.with_array(full)
+
+
+def _muscles(table: StructureTable) -> NDArray[np.bool_]:
+    """(256,): whether a label value is a muscle."""
+    found = np.zeros(256, np.bool_)
+    found[[value for entry in table.muscles for value in entry.label_values]] = True
+    return found
 
 
 def _is_f_ordered(scan: Volume) -> bool:

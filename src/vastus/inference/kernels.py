@@ -478,3 +478,60 @@ def run_starts(low):  # type: ignore[no-untyped-def]  # pragma: no cover
             starts.append(n)
     starts.append(len(low))
     return np.array(starts)
+
+
+@njit(cache=True, nogil=True)
+def trim_fat(labels, hu, soft, weights_0, weights_1, below, depth):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Set fat at the borders of one slice to background, in place, ring after ring from outside.
+
+    Args:
+        labels: (I, J) uint8.
+        hu: (I, J) float32.
+        soft: (256,) bool, which labels lose their fat.
+        weights_0, weights_1: odd numbers of weights of the smoothing along the two axes; the sum of each is 1.
+        below: HU under which a smoothed voxel is fat.
+        depth: number of rings.
+    """
+    rows, columns = labels.shape
+    reach_0, reach_1 = len(weights_0) // 2, len(weights_1) // 2
+    judged = np.zeros((rows, columns), np.bool_)
+    front = np.empty((rows * columns, 2), np.int64)
+    count = 0
+    for i in range(rows):
+        for j in range(columns):
+            own = labels[i, j]
+            if soft[own] and (
+                (i > 0 and labels[i - 1, j] != own)
+                or (i + 1 < rows and labels[i + 1, j] != own)
+                or (j > 0 and labels[i, j - 1] != own)
+                or (j + 1 < columns and labels[i, j + 1] != own)
+            ):
+                front[count, 0], front[count, 1] = i, j
+                judged[i, j] = True
+                count += 1
+    begin = 0
+    for _ in range(depth):
+        end = count
+        for n in range(begin, end):
+            i, j = front[n, 0], front[n, 1]
+            total, weight = np.float32(0), np.float32(0)
+            for a in range(max(0, i - reach_0), min(rows, i + reach_0 + 1)):
+                for b in range(max(0, j - reach_1), min(columns, j + reach_1 + 1)):
+                    w = weights_0[a - i + reach_0] * weights_1[b - j + reach_1]
+                    total += w * hu[a, b]
+                    weight += w
+            if total >= below * weight:
+                front[n, 0] = -1
+        for n in range(begin, end):
+            i, j = front[n, 0], front[n, 1]
+            if i < 0:
+                continue
+            labels[i, j] = 0
+            for step in range(4):
+                a = i + (step == 0) - (step == 1)
+                b = j + (step == 2) - (step == 3)
+                if 0 <= a < rows and 0 <= b < columns and not judged[a, b] and soft[labels[a, b]]:
+                    judged[a, b] = True
+                    front[count, 0], front[count, 1] = a, b
+                    count += 1
+        begin = end

@@ -17,11 +17,14 @@ from vastus.inference.body_lie import said_of_lie
 from vastus.inference.bundle import Bundle, BundleInfo
 from vastus.inference.choices import RuntimeOptions
 from vastus.inference.confidence import Confidence
+from vastus.inference.doubt import doubt_map
 from vastus.inference.evidence import Evidence
 from vastus.inference.finish import channel_of_label, label_scores, on_scan_grid
+from vastus.inference.remarks import Remark
 from vastus.inference.runtime import Runtime, open_runtime, thread_count
 from vastus.inference.scan_kind import said_of_kind
 from vastus.inference.stitch import ScoreMap, Stitcher
+from vastus.inference.turned import DOUBTFUL, fullest, said_of_turns, turns_of
 from vastus.inference.windows import WindowPlan, pad_to_window, plan_of
 from vastus.preprocessing import FloatImage, Preprocessed, preprocess
 from vastus.resampling import resample_box
@@ -68,6 +71,8 @@ class Segmentation:
         confidence: how sure the network is of the whole scan and of each structure.
         evidence: what the model of agreement looks at; None where the structures are not the built-in ones.
         table: of the structures.
+        alarms: those of ``warnings`` after which no number of the scan is to be used.
+        doubt: on the network's grid, where borders are doubtful (``doubt_map``); None: not known.
     """
 
     labels: Volume
@@ -78,6 +83,8 @@ class Segmentation:
     confidence: Confidence
     evidence: Evidence | None = None
     table: StructureTable = BUILT_IN
+    alarms: tuple[str, ...] = ()
+    doubt: Volume | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,17 +144,20 @@ class Predictor:
             tell(Progress(SegmentStage.RESTORE))
             with clock.of(SegmentStage.RESTORE.value):
                 channels = channel_of_label(info.classes, info.table)
-                full = on_scan_grid(labelled.labels, looked.scores, looked.seen, channels, scan)
-                warnings = (*_said_of_scan(full, scan, info.table), *labelled.warnings)
+                full = on_scan_grid(labelled.labels, looked.scores, looked.seen, channels, scan, info.table)
+                doubt = doubt_map(looked.scores, looked.seen.image.shape, looked.seen.affine)
+                remarks = self._said_of_scan(full, looked, labelled.confidence.scan)
         return Segmentation(
             full,
-            warnings,
+            (*(remark.text for remark in remarks), *labelled.warnings),
             clock.seconds,
             looked.windows,
             self.device,
             labelled.confidence,
             labelled.evidence,
             info.table,
+            tuple(remark.text for remark in remarks if remark.stops),
+            doubt,
         )
 
     def look(self, scan: Volume) -> Looked:
@@ -166,6 +176,27 @@ class Predictor:
             with clock.of(SegmentStage.NETWORK.value):
                 scores, windows = self._predict(seen, tell, clock)
         return Looked(scan, seen, scores, windows)
+
+    def _said_of_scan(self, labels: Volume, looked: Looked, confidence: float | None) -> tuple[Remark, ...]:
+        """What must be said of the scan as a whole; with structures of a lab's own, what is left out."""
+        if not self.bundle.info.table.is_built_in:
+            return (Remark(NOT_CHECKED),)
+        upright = to_ras(labels), to_ras(looked.scan)
+        kind = said_of_kind(*upright)
+        if any(remark.stops for remark in kind):  # no body of which one could say how it lies
+            return kind
+        doubtful = confidence is not None and confidence < DOUBTFUL
+        return (*((self._said_of_turns(looked) if doubtful else ()) or said_of_lie(*upright)), *kind)
+
+    def _said_of_turns(self, looked: Looked) -> tuple[Remark, ...]:
+        settings = self.bundle.info.preprocessing
+        plan = plan_of(looked.seen, settings, self.overlap)
+        start = fullest(plan, looked.scores.channels)
+        if start is None:
+            return ()
+        image = pad_to_window(looked.seen.image, settings.window_size)
+        place = tuple(slice(s, s + n) for s, n in zip(start, settings.window_size, strict=True))
+        return said_of_turns(self._runtime.run(turns_of(image[place])))
 
     def _predict(self, seen: Preprocessed, tell: OnProgress, clock: _Clock) -> tuple[ScoreMap, int]:
         window = self.bundle.info.preprocessing.window_size
@@ -186,14 +217,6 @@ class Predictor:
                 tell(Progress(SegmentStage.NETWORK, done, len(plan)))
         with clock.of("stitch"):
             return stitcher.result(), len(plan)
-
-
-def _said_of_scan(labels: Volume, scan: Volume, table: StructureTable) -> tuple[str, ...]:
-    """What must be said of the scan as a whole; with structures of a lab's own, what is left out."""
-    if not table.is_built_in:
-        return (NOT_CHECKED,)
-    upright = to_ras(labels), to_ras(scan)
-    return (*said_of_lie(*upright), *said_of_kind(*upright))
 
 
 def load_ahead() -> None:

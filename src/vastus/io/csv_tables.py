@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vastus.anatomy import BY_KEY, Group, Side
+from vastus.anatomy import BUILT_IN, Group, Side, StructureTable
 from vastus.errors import MissingInputError, SettingsError
 from vastus.io.atomic import write_text
 from vastus.io.tables import FRAGMENT, VOLUME_COLUMNS, VOLUMES_FILE
@@ -21,7 +21,7 @@ class VolumeRow:
 
     Attributes:
         subject: as the scan is called.
-        structure: key of ``anatomy.STRUCTURES``.
+        structure: its key in the table of the structures.
         group, side: of the structure.
         volume_mm3: visible volume; None when the structure is absent.
         mean_hu: mean HU inside; None when absent.
@@ -51,8 +51,12 @@ def write_volume_rows(rows: Iterable[VolumeRow], path: Path) -> None:
     write_text(path, stream.getvalue())
 
 
-def read_volume_rows(path: Path) -> tuple[VolumeRow, ...]:
+def read_volume_rows(path: Path, table: StructureTable = BUILT_IN) -> tuple[VolumeRow, ...]:
     """Read what ``write_volume_rows`` wrote, from one subject or many; without ``fragment`` nothing is one.
+
+    Args:
+        path: of the file.
+        table: of the structures; a row of any other is refused.
 
     Raises:
         MissingInputError: no such file.
@@ -68,22 +72,25 @@ def read_volume_rows(path: Path) -> tuple[VolumeRow, ...]:
     missing = [column for column in VOLUME_COLUMNS if column not in (*(reader.fieldnames or ()), FRAGMENT)]
     if missing:
         raise SettingsError(f"Columns are missing: {', '.join(missing)}.", path=path)
-    return tuple(_row(cells, line, path) for line, cells in enumerate(reader, start=2))
+    return tuple(_row(cells, line, path, table) for line, cells in enumerate(reader, start=2))
 
 
 def _cell(value: float | None, decimals: int) -> str:
     return "" if value is None else f"{value:.{decimals}f}"
 
 
-def _row(cells: dict[str, str | None], line: int, path: Path) -> VolumeRow:
+def _row(cells: dict[str, str | None], line: int, path: Path, table: StructureTable) -> VolumeRow:
     subject, structure, group, side, volume, mean, truncated, fragment = (
         (cells.get(column) or "").strip() for column in VOLUME_COLUMNS
     )
     flags = {"true": True, "false": False}
     try:
-        if structure not in BY_KEY:
-            raise ValueError(f"{structure!r} is no built-in structure, and this command knows no others; it")
-        known = BY_KEY[structure]
+        if structure not in table.by_key:
+            which = (
+                "no built-in structure, and this command knows no others" if table.is_built_in else "not in the table"
+            )
+            raise ValueError(f"{structure!r} is {which}; it")
+        known = table.by_key[structure]
         if known.group.value != group:
             raise ValueError(f"{structure} does not belong to the group {group!r}")
         return VolumeRow(

@@ -91,6 +91,16 @@ def write_table_beside(table: StructureTable, folder: Path) -> None:
         write_structure_table(table, folder / STRUCTURE_TABLE_FILE)
 
 
+def table_in(folder: Path) -> StructureTable:
+    """Read the table file of a folder of results; the built-in table where there is none.
+
+    Raises:
+        SettingsError: the file is wrong.
+    """
+    path = folder / STRUCTURE_TABLE_FILE
+    return read_structure_table(path) if path.is_file() else BUILT_IN
+
+
 def dataset_structures(folder: Path, labels: Mapping[str, Any], merged: Iterable[str] = ()) -> DatasetStructures:
     """Find the table of a data set: that of its table file, the built-in one, or one made of its names.
 

@@ -107,7 +107,7 @@ def load_model(path: Path = MODEL_FILE) -> Model:
         if tuple(facts["inputs"]) != INPUTS:
             raise ValueError("The model of agreement was fitted with other features: run tools/fit_quality.py again.")
         return Model(
-            Population(arrays["curve"], arrays["contact"], arrays["usual_dice"]),
+            Population(arrays["curve"], arrays["contact"], arrays["usual_dice"], arrays["presence"]),
             arrays["inputs"],
             arrays["weights"],
             facts["slope"],

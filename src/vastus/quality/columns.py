@@ -67,15 +67,13 @@ def likely_wrong(found: Mapping[int, Agreement]) -> tuple[str, ...]:
     if not wrong:
         return ()
     named = [
-        f"{_name(value)} (expected agreement {in_words(found[value])}; "
-        f"chance of being wrong {100 * found[value].wrong:.0f}%)"
-        for value in wrong[:MOST_NAMED]
+        f"{_name(value)}: {in_words(found[value])}, {100 * found[value].wrong:.0f}%" for value in wrong[:MOST_NAMED]
     ]
     more = f"; and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
     what = "1 structure is" if len(wrong) == 1 else f"{len(wrong)} structures are"
     return (
-        f"{what} likely wrong: {'; '.join(named)}{more}. Do not use a number of "
-        f"{'it' if len(wrong) == 1 else 'them'} before you have looked at the pictures.",
+        f"{what} likely wrong (expected agreement, chance of being wrong): {'; '.join(named)}{more}."
+        f" Do not use a number of {'it' if len(wrong) == 1 else 'them'} before you have looked at the pictures.",
     )
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from vastus.anatomy import BY_KEY, LABELS, STRUCTURES
 from vastus.inference.evidence import IMAGE_EDGE, OTHER_SIDE, Count, Evidence
+from vastus.quality.levels import LEAST_SIDE_MM2, NEARLY_EVERYBODY, levels, steps_of
 
 Table = NDArray[np.float64]
 
@@ -53,11 +54,13 @@ class Population:
             structure's usual height; then the SD around that curve. NaN where not known.
         contact: shape (30, 32): usual share of each neighbour of the border.
         usual_dice: shape (30,).
+        presence: shape (30, steps): share of bodies that have the structure at a level (``levels.LEVELS_MM``).
     """
 
     curve: Table
     contact: Table
     usual_dice: Table
+    presence: Table
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,6 +151,7 @@ def raw_features(evidence: Evidence, sections: Sections) -> dict[str, Table]:
     with np.errstate(divide="ignore", invalid="ignore"):
         out = _sureness(judged) | _size(judged) | _place(judged) | _density(judged) | _shape(judged)
         out["level"] = _level(judged)
+    out["neighbours_own"] = _sureness_of_neighbours(judged)
     out["own_to_scan"] = out["own"] - _sure_of_the_scan(evidence)
     return out
 
@@ -180,7 +184,11 @@ def _size(judged: _Judged) -> dict[str, Table]:
     n, mask, size, of_side = judged.voxels, judged.mask, judged.size, judged.side
     side = np.stack([n[s == SIDE_OF_ROW].sum(axis=0) for s in range(3)])
     femur = np.sum(mask * n[_row_of(_FEMUR, of_side)], axis=1)
+    dx, dy, dz = judged.evidence.spacing_mm
+    planes = np.sum(judged.mask * judged.held, axis=1)
     return {
+        "log_volume": np.log(size * dx * dy * dz),
+        "log_area": np.log(size * dx * dy / planes),
         "share_of_side": np.log(size / np.sum(mask * side[of_side], axis=1)),
         "to_femur": np.where(femur > 0, np.log(size / femur), np.nan),
     }
@@ -208,7 +216,11 @@ def _place(judged: _Judged) -> dict[str, Table]:
 def _density(judged: _Judged) -> dict[str, Table]:
     own, size = judged.own, judged.size
     mean = own[:, Count.HU] / size
-    return {"mean_hu": mean, "sd_hu": np.sqrt(np.maximum(own[:, Count.HU_SQUARES] / size - mean**2, 0))}
+    return {
+        "fat": own[:, Count.FAT] / size,
+        "mean_hu": mean,
+        "sd_hu": np.sqrt(np.maximum(own[:, Count.HU_SQUARES] / size - mean**2, 0)),
+    }
 
 
 def _shape(judged: _Judged) -> dict[str, Table]:
@@ -247,6 +259,12 @@ INPUTS: Final = (
     "lacking_neighbours",
     "usual_dice",
     "far_out",
+    "odd_level",
+    "gaps_due",
+    "neighbours_own",
+    "log_volume",
+    "log_area",
+    "fat",
     *(f"{name}_off" for name in USUAL),
 )
 """What the chance of being wrong is made of, in this order; ``_off``: how far from the usual, in SDs, either way."""
@@ -267,9 +285,31 @@ def features(evidence: Evidence, sections: Sections, population: Population) -> 
     found["odd_neighbours"] = -(share * np.log(usual + 0.003)).sum(axis=1)
     found["lacking_neighbours"] = np.maximum(usual - share, 0.0)[:, 1:OTHER_SIDE].sum(axis=1)
     found["usual_dice"] = population.usual_dice[classes]
+    found |= _against_presence(_Judged.of(evidence, sections), population)
     told = ("share_of_side", "right_mm", "front_mm", "border_density", "mean_hu")
     found["far_out"] = np.max([np.nan_to_num(found[f"{name}_off"]) for name in told], axis=0)
     return np.stack([found[name] for name in INPUTS], axis=1)
+
+
+RARE: Final = 0.03
+"""Added to the share of bodies that have a structure at a level: a level at which nobody has it is no proof."""
+
+
+def _against_presence(judged: _Judged, population: Population) -> dict[str, Table]:
+    """How unlikely the levels are at which a structure lies, and how much is missing where nearly everybody has it."""
+    evidence, rows = judged.evidence, judged.rows
+    pixel = evidence.spacing_mm[0] * evidence.spacing_mm[1]
+    step = np.stack([steps_of(levels(evidence, side)) for side in range(3)])[judged.side, CLASS_OF_ROW[rows] - 1]
+    usual = population.presence[CLASS_OF_ROW[rows][:, None], np.maximum(step, 0)]
+    side = np.stack([judged.voxels[s == SIDE_OF_ROW].sum(axis=0) for s in range(3)])[judged.side]
+    due = (step >= 0) & (side * pixel >= LEAST_SIDE_MM2) & (usual >= NEARLY_EVERYBODY)
+    count = due.sum(axis=1)
+    weight = np.where(step >= 0, judged.mask * judged.voxels[rows], 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {
+            "odd_level": _mean(-np.log(usual + RARE), weight),
+            "gaps_due": np.where(count > 0, (due & ~judged.held).sum(axis=1) / count, np.nan),
+        }
 
 
 def contact_shares(evidence: Evidence, sections: Sections) -> Table:
@@ -340,6 +380,17 @@ def _sure_of_the_scan(evidence: Evidence) -> float:
     """Mean probability of the label given, over all muscles."""
     totals = evidence.counts.sum(axis=1)[~_BONE[CLASS_OF_ROW]]
     return float(totals[:, Count.OWN].sum() / max(1.0, float(totals[:, Count.VOXELS].sum())))
+
+
+def _sureness_of_neighbours(judged: _Judged) -> Table:
+    """Mean probability of the labels that a structure touches, by how much it touches each."""
+    totals = judged.evidence.counts.sum(axis=1)
+    own = totals[:, Count.OWN] / np.maximum(totals[:, Count.VOXELS], 1)
+    touch = judged.touch[:, 1:OTHER_SIDE]
+    around = own.reshape(3, _N)[judged.side]
+    total = touch.sum(axis=1)
+    sure: Table = np.where(total > 0, (touch * around).sum(axis=1) / np.maximum(total, 1), np.nan)
+    return sure
 
 
 def _row_of(class_id: int, side: NDArray[np.int64]) -> NDArray[np.int64]:

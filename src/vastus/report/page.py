@@ -37,13 +37,16 @@ from vastus.report.slices import SliceLayer, take_slices
 from vastus.report.tables import (
     CUT,
     FRAGMENT,
-    VOLUME_COLUMNS,
+    LIKELY,
+    Expected,
     PageTable,
     agreement_columns,
     decimal,
+    expected_agreement,
     leg_table,
     muscle_table,
     unsided_table,
+    volume_columns,
     volume_table,
 )
 from vastus.volume import Volume
@@ -69,6 +72,7 @@ class PageRecord:
         versions: program and library versions.
         warnings: shown on top of the page.
         alarms: structures that are likely wrong; in red, before the warnings.
+        missing: structure and side of what should be in the scan and was not found.
         network_hu: darkest and brightest HU that the network tells apart, from its bundle; None where no network ran.
         context: what published values say of this person's, with source and limits; below the measures.
         table: of the structures.
@@ -83,6 +87,7 @@ class PageRecord:
     versions: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     alarms: tuple[str, ...] = ()
+    missing: frozenset[tuple[str, str]] = frozenset()
     context: tuple[str, ...] = ()
     network_hu: tuple[float, float] | None = None
     table: StructureTable = BUILT_IN
@@ -114,6 +119,7 @@ class PagePictures:
     layer: SliceLayer
     layer_labels: str
     layer_ct: str
+    layer_doubt: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +200,16 @@ def render_page(
     return fill_page(draw_pictures(ct, labels, record.table), rows, record, measures)
 
 
-def draw_pictures(ct: Volume, labels: Volume, table: StructureTable = BUILT_IN) -> PagePictures:
+def draw_pictures(
+    ct: Volume, labels: Volume, table: StructureTable = BUILT_IN, doubt: Volume | None = None
+) -> PagePictures:
     """Draw all that the page shows of a scan; it needs no measures, so that it can be done beside measuring.
+
+    Args:
+        ct: in HU, any orientation.
+        labels: label values on the grid of ``ct``.
+        table: of the structures.
+        doubt: 0 sure, 1 doubtful, 2 guessed, on a grid of its own (``vastus.inference.doubt``).
 
     Raises:
         GeometryError: CT and labels are not on one grid.
@@ -206,9 +220,14 @@ def draw_pictures(ct: Volume, labels: Volume, table: StructureTable = BUILT_IN) 
         _figure(take_picture(scene, p, longest_px=_UPRIGHT_PX), table)
         for p in (*coronal_planes(scene), *sagittal_planes(scene))
     ]
-    layer = take_slices(scene)
+    layer = take_slices(scene, doubt=doubt)
     return PagePictures(
-        tuple(axial), tuple(upright), layer, base64.b64encode(layer.labels).decode("ascii"), _lines_of(layer.ct)
+        tuple(axial),
+        tuple(upright),
+        layer,
+        base64.b64encode(layer.labels).decode("ascii"),
+        _lines_of(layer.ct),
+        base64.b64encode(layer.doubt.levels).decode("ascii") if layer.doubt else "",
     )
 
 
@@ -238,6 +257,7 @@ def fill_page(
     axial, upright, layer = pictures.axial, pictures.upright, pictures.layer
     table = record.table
     rows = tuple(rows)
+    measures = tuple(measures) if measures else ()
     blocks, midline = set_out(rows, table), midline_lines(rows, table)
     legs, muscles = _set_out(measures, table) if measures else (None, None)
     lines = [line for block in blocks for line in block.lines]
@@ -246,14 +266,21 @@ def fill_page(
     return str(
         load_templates().render(
             record=record,
-            warnings=[_Warning(text, places_of(text, layer.counts, table)) for text in record.warnings],
+            alarms=[_Warning(text, places_of(text, layer.counts, table)) for text in record.alarms],
+            warnings=[
+                _Warning(text, places_of(text, layer.counts, table))
+                for text in record.warnings
+                if text not in record.alarms
+            ],
             axial=axial,
             upright=upright,
             levels_by_femur=bool(axial and "%" in axial[0].title),
             window_hu=SOFT_TISSUE.hu,
             windows=_WINDOWS,
             volumes=volume_table(
-                blocks, lambda block: block.group.title, (*VOLUME_COLUMNS, *agreement_columns(measures or ()))
+                blocks,
+                lambda block: block.group.title,
+                (*volume_columns(record.missing), *agreement_columns(measures)),
             ),
             bars=_bars(blocks),
             found=_found(lines),
@@ -262,6 +289,7 @@ def fill_page(
             muscle_count=len(table.muscles),
             structure_count=len(lines),
             own_structures=not table.is_built_in,
+            unusable=any(text in record.warnings for text in record.alarms),
             safe_for_all=has_safe_colours(table),
             legend=[(group, list(table.structures_of(group))) for group in table.groups],
             legs=legs,
@@ -269,9 +297,10 @@ def fill_page(
             group_colours=_style({s: s.colour for s in table.rows}),
             safe_colours=_style({s: safe_colour(s) for s in table.rows}),
             layer=layer,
-            about=_as_data(_about(layer, rows, table)),
+            about=_as_data(_about(layer, rows, table, expected_agreement(measures))),
             layer_labels=pictures.layer_labels,
             layer_ct=pictures.layer_ct,
+            layer_doubt=pictures.layer_doubt,
             script=_unescaped(script),
             script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode('ascii')}",
         )
@@ -286,7 +315,9 @@ def _set_out(measures: Iterable[MeasureRow], table: StructureTable) -> tuple[Pag
     return leg_table(legs) if legs else None, muscle_table(muscles) if muscles else None
 
 
-def _about(layer: SliceLayer, rows: Iterable[VolumeRow], table: StructureTable) -> dict[str, Any]:
+def _about(
+    layer: SliceLayer, rows: Iterable[VolumeRow], table: StructureTable, expected: Mapping[tuple[str, str], Expected]
+) -> dict[str, Any]:
     """What the script has to know besides the voxels: geometry, and of each label value its name, colours and size."""
     measured = {table.by_key[row.structure].label_value(row.side): row for row in rows if row.volume_mm3 is not None}
     present = layer.counts.sum(axis=0)
@@ -296,13 +327,16 @@ def _about(layer: SliceLayer, rows: Iterable[VolumeRow], table: StructureTable) 
         "origin": [round(c, 2) for c in layer.origin_mm],
         "femur": layer.femur,
         "window": SOFT_TISSUE.hu,
+        "doubt": None
+        if layer.doubt is None
+        else {"shape": layer.doubt.shape, "places": [[round(v, 6) for v in place] for place in layer.doubt.places]},
         "values": {
             value: {
                 "name": name_of(value, table),
                 "class": label.structure.class_id,
                 "colour": label.structure.colour,
                 "safe": safe_colour(label.structure),
-                "said": _said(measured.get(value)),
+                "said": _said(measured.get(value), expected.get((label.structure.key, label.side.value))),
             }
             for value, label in table.by_value.items()
             if present[value]
@@ -310,13 +344,16 @@ def _about(layer: SliceLayer, rows: Iterable[VolumeRow], table: StructureTable) 
     }
 
 
-def _said(row: VolumeRow | None) -> str:
+def _said(row: VolumeRow | None, expected: Expected | None) -> str:
     if row is None or row.volume_mm3 is None:
         return ""
     parts = [f"{decimal(row.volume_mm3 / 1000.0)} cm³"]
     if row.mean_hu is not None:
         parts.append(f"mean {decimal(row.mean_hu)} HU")
     parts += [text for holds, text in ((row.truncated, CUT), (row.fragment, FRAGMENT)) if holds]
+    if expected is not None:
+        parts.append(f"expected agreement {expected.text}")
+        parts += [LIKELY] * expected.is_likely_wrong
     return ", ".join(parts)
 
 

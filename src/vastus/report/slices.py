@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from vastus.display_windows import SOFT_TISSUE
 from vastus.report.planes import Scene, femur_ends
+from vastus.volume import Volume
 
 CT_BYTES: Final = 4_700_000
 """Of all JPEGs together: as text in the page they are a third more, and the page stays below 8 MB."""
@@ -27,6 +28,7 @@ _MOST_VOXELS: Final = 64_000_000
 _SAMPLES: Final = 6
 _MOST_STEP: Final = 8
 _VALUES: Final = 256
+_ASKEW: Final = 1e-3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +47,7 @@ class SliceLayer:
         step: every how many voxels of the scan across the body one is shown; 1: all.
         counts: (slices, 256): voxels of each label value in each slice.
         femur: index of the slice through the lower and the upper end of the femora; None where they do not tell.
+        doubt: where borders are doubtful; None where it is not known.
     """
 
     shape: tuple[int, int, int]
@@ -56,14 +59,31 @@ class SliceLayer:
     step: int
     counts: NDArray[np.int64]
     femur: tuple[float, float] | None
+    doubt: DoubtLayer | None = None
 
 
-def take_slices(scene: Scene, most_bytes: int = CT_BYTES) -> SliceLayer:
+@dataclass(frozen=True, slots=True)
+class DoubtLayer:
+    """Levels of doubt on a coarser grid than that of the slices.
+
+    Attributes:
+        shape: (slices, rows, columns) of the grid, upwards, to the front, to the patient's right.
+        levels: see ``pack_labels``; 0 sure, 1 doubtful, 2 guessed.
+        places: for the three axes of the layer's ``shape`` scale and offset from an index there to one here.
+    """
+
+    shape: tuple[int, int, int]
+    levels: bytes
+    places: tuple[tuple[float, float], ...]
+
+
+def take_slices(scene: Scene, most_bytes: int = CT_BYTES, doubt: Volume | None = None) -> SliceLayer:
     """Make the layer of a scene; coarser or in more JPEG loss only as far as the size asks for it.
 
     Args:
         scene: CT and labels, in RAS.
         most_bytes: for all JPEGs together.
+        doubt: levels of doubt on a grid of the same directions.
     """
     start, stop = scene.frame.start, scene.frame.stop
     across, along = stop[0] - start[0], stop[1] - start[1]
@@ -91,7 +111,23 @@ def take_slices(scene: Scene, most_bytes: int = CT_BYTES) -> SliceLayer:
         step=step,
         counts=np.stack([p.counts for p in packed]),
         femur=None if ends is None else (stop[2] - 1 - ends[0], stop[2] - 1 - ends[1]),
+        doubt=None if doubt is None else _doubt(scene, doubt, step),
     )
+
+
+def _doubt(scene: Scene, doubt: Volume, step: int) -> DoubtLayer | None:
+    """None where the grid lies askew to that of the scan."""
+    to_doubt = np.linalg.inv(doubt.affine) @ scene.ct.affine
+    scale = np.diag(to_doubt)[:3]
+    if np.abs(to_doubt[:3, :3] - np.diag(scale)).max() > _ASKEW * np.abs(scale).min():
+        return None
+    stop = scene.frame.stop
+    first = [float(scale[axis] * (stop[axis] - 1) + to_doubt[axis, 3]) for axis in range(3)]
+    each = (1, step, step)
+    places = tuple((-float(scale[axis]) * n, first[axis]) for axis, n in zip((2, 1, 0), each, strict=True))
+    levels = np.ascontiguousarray(doubt.array.transpose(2, 1, 0))
+    z, y, x = levels.shape
+    return DoubtLayer((z, y, x), pack_labels(levels), places)
 
 
 def pack_labels(labels: NDArray[np.uint8]) -> bytes:

@@ -5,8 +5,8 @@ Every cell knows what a reader sees and, apart from it, the bare number and the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CUT: Final = "cut by the scan's edge"
 FRAGMENT: Final = "fragment"
 LIKELY: Final = "likely wrong"
+MISSED: Final = "missed"
 _PART: Final = "The sum of what is visible; a muscle of the group is cut off, absent or a fragment"
 
 
@@ -34,6 +35,7 @@ class TableCell:
         cut, fragment: shown behind the number, and copied as a remark.
         at_least: a sum of which a part is missing: shown with a ≥.
         wrong: likely wrong: shown in red, and copied as a remark.
+        missed: should be in the scan and was not found: shown and copied likewise.
     """
 
     text: str
@@ -42,12 +44,14 @@ class TableCell:
     fragment: bool = False
     at_least: bool = False
     wrong: bool = False
+    missed: bool = False
 
     @property
     def remark(self) -> str:
         """In words what the sign behind or before the number says."""
         remarks = [
             (self.wrong, LIKELY),
+            (self.missed, MISSED),
             (self.cut, CUT),
             (self.fragment, FRAGMENT),
             (self.at_least, "sum of what is visible"),
@@ -139,50 +143,90 @@ def _total(cell: Cell) -> TableCell:
     return TableCell(decimal(cell.volume_cm3), cell.volume_cm3, at_least=cell.truncated)
 
 
-VOLUME_COLUMNS: tuple[VolumeColumn, ...] = (
-    VolumeColumn(
-        TableColumn("Volume, cm³", "Right"), lambda line: _volume(line.right), lambda block: _total(block.right)
-    ),
-    VolumeColumn(TableColumn("Volume, cm³", "Left"), lambda line: _volume(line.left), lambda block: _total(block.left)),
-    VolumeColumn(
-        TableColumn("Volume, cm³", "Difference, %"),
-        lambda line: _difference(line.asymmetry_percent),
-        lambda block: _difference(block.asymmetry_percent),
-    ),
-    VolumeColumn(
-        TableColumn("Mean density, HU", "Right"), lambda line: _number(line.right.mean_hu), lambda _: _NOTHING
-    ),
-    VolumeColumn(TableColumn("Mean density, HU", "Left"), lambda line: _number(line.left.mean_hu), lambda _: _NOTHING),
-)
+def volume_columns(missing: Collection[tuple[str, str]] = ()) -> tuple[VolumeColumn, ...]:
+    """Give the columns of volumes and densities.
+
+    Args:
+        missing: key and side of structures that should be in the scan: their cells say that they were missed.
+    """
+
+    def volume(side: Side) -> VolumeColumn:
+        def of_line(line: Line) -> TableCell:
+            found = _volume(line.right if side is Side.RIGHT else line.left)
+            return replace(found, missed=(line.structure.key, side.value) in missing)
+
+        def of_block(block: Block) -> TableCell:
+            return _total(block.right if side is Side.RIGHT else block.left)
+
+        return VolumeColumn(TableColumn("Volume, cm³", side.value.capitalize()), of_line, of_block)
+
+    return (
+        *(volume(side) for side in SIDES),
+        VolumeColumn(
+            TableColumn("Volume, cm³", "Difference, %"),
+            lambda line: _difference(line.asymmetry_percent),
+            lambda block: _difference(block.asymmetry_percent),
+        ),
+        VolumeColumn(
+            TableColumn("Mean density, HU", "Right"), lambda line: _number(line.right.mean_hu), lambda _: _NOTHING
+        ),
+        VolumeColumn(
+            TableColumn("Mean density, HU", "Left"), lambda line: _number(line.left.mean_hu), lambda _: _NOTHING
+        ),
+    )
 
 
-def agreement_columns(measures: Iterable[MeasureRow]) -> tuple[VolumeColumn, ...]:
-    """Give the two columns of the expected agreement, or none where no measure says any."""
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What agreement is expected of one structure on one side: Dice, its range, and the chance of a Dice below 0.7."""
+
+    value: float
+    low: float
+    high: float
+    wrong: float
+
+    @property
+    def text(self) -> str:
+        """``0.91 (0.86 to 0.94)``."""
+        return f"{decimal(self.value, 2)} ({decimal(self.low, 2)} to {decimal(self.high, 2)})"
+
+    @property
+    def is_likely_wrong(self) -> bool:
+        """Whether a reader must look before using a number of it."""
+        return self.wrong >= LIKELY_WRONG
+
+
+def expected_agreement(measures: Iterable[MeasureRow]) -> dict[tuple[str, str], Expected]:
+    """Structure and side -> what is expected of it; only where the measures say all of it."""
     names = (EXPECTED_AGREEMENT, EXPECTED_LOW, EXPECTED_HIGH, PROBABILITY_WRONG)
     known: dict[tuple[str, str], dict[str, float]] = {}
     for row in measures:
         if row.measure in names and row.value is not None:
             known.setdefault((row.structure, row.side), {})[row.measure] = row.value
+    return {
+        place: Expected(*(values[name] for name in names))
+        for place, values in known.items()
+        if len(values) == len(names)
+    }
+
+
+def agreement_columns(measures: Iterable[MeasureRow]) -> tuple[VolumeColumn, ...]:
+    """Give the two columns of the expected agreement, or none where no measure says any."""
+    known = expected_agreement(measures)
     if not known:
         return ()
 
     def column(side: Side) -> VolumeColumn:
         def of_line(line: Line) -> TableCell:
-            values = known.get((line.structure.key, side.value), {})
-            if len(values) < len(names):
-                return _ABSENT
-            expected, low, high, wrong = (values[name] for name in names)
-            text = f"{decimal(expected, 2)} ({decimal(low, 2)} to {decimal(high, 2)})"
-            return TableCell(text, expected, wrong=wrong >= LIKELY_WRONG)
+            found = known.get((line.structure.key, side.value))
+            return TableCell(found.text, found.value, wrong=found.is_likely_wrong) if found else _ABSENT
 
         return VolumeColumn(TableColumn("Expected agreement", side.value.capitalize()), of_line, lambda _: _NOTHING)
 
     return tuple(column(side) for side in SIDES)
 
 
-def volume_table(
-    blocks: Iterable[Block], titles: Callable[[Block], str], columns: Sequence[VolumeColumn] = VOLUME_COLUMNS
-) -> PageTable:
+def volume_table(blocks: Iterable[Block], titles: Callable[[Block], str], columns: Sequence[VolumeColumn]) -> PageTable:
     """Give the table of all structures by group; ``titles`` names a group."""
     bodies = []
     for block in blocks:

@@ -25,6 +25,7 @@ from vastus.io.atomic import atomic_folder
 from vastus.training.checkpoint import TrainState, load_state
 from vastus.training.config import CONFIG_FILE, TrainConfig, load_config
 from vastus.training.networks import build_network, network_entry, parameter_count
+from vastus.training.transfer import mean_weights, read_weights
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto
@@ -44,6 +45,7 @@ class CardFacts:
         limits: what they are known not to do well, Markdown; empty if not stated.
         metrics: name -> value, measured on data that was not trained on.
         bf16_checked: whether bfloat16 was compared with float32 on whole scans and found equal enough to be used.
+        mean_with: bundles or runs whose weights are averaged with those of the run; one given twice counts twice.
     """
 
     name: str
@@ -51,6 +53,7 @@ class CardFacts:
     limits: str = ""
     metrics: dict[str, float] | None = None
     bf16_checked: bool = False
+    mean_with: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,7 @@ def export_run(run: Path, bundle: Path, facts: CardFacts, *, licence: str) -> Ex
     Raises:
         MissingInputError: no checkpoint in the run.
         BundleError: the folder exists and is not empty.
+        SettingsError: weights of another network can't be averaged with those of the run.
         TrainingError: ONNX and torch disagree.
     """
     if not (run / CONFIG_FILE).is_file():
@@ -80,6 +84,8 @@ def export_run(run: Path, bundle: Path, facts: CardFacts, *, licence: str) -> Ex
     state = load_state(run)
     if state is None:
         raise MissingInputError("This run has no checkpoint yet.", path=run)
+    if facts.mean_with:
+        state.average = mean_weights(read_weights(run), [read_weights(path) for path in facts.mean_with])
     network, tensors = rounded_network(config, state)
     with atomic_folder(bundle) as folder:
         (folder / "models").mkdir()
@@ -265,6 +271,13 @@ def _own_structures(info: BundleInfo) -> str:
     return f"The structures are those of the data set's own table: {named}.\n"
 
 
+def _mean_of(facts: CardFacts) -> str:
+    if not facts.mean_with:
+        return ""
+    names = ", ".join(path.name for path in facts.mean_with)
+    return f"The weights are the mean of this training and of {names}, which started from the same weights.\n"
+
+
 def model_card(
     info: BundleInfo, config: TrainConfig, state: TrainState, facts: CardFacts, parameters: int, difference: float
 ) -> str:
@@ -289,7 +302,7 @@ For research; not a medical device.
 
 {state.step} steps of {config.batch_size} windows in {state.seconds / 3600:.2f} hours, {config.optimiser}, seed
 {config.seed}.
-
+{_mean_of(facts)}
 ## Measured
 
 {measured}

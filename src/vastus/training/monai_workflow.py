@@ -156,7 +156,7 @@ class FinishLabelsd(MapTransform):
             scores, seen = found[key], found[SEEN]
             labels, _ = clean(scores, seen, self._classes, self._table)
             channels = channel_of_label(self._classes, self._table)
-            found[key] = on_scan_grid(labels, scores, seen, channels, found[SCAN])
+            found[key] = on_scan_grid(labels, scores, seen, channels, found[SCAN], self._table)
         return found
 
 

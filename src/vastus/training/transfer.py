@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,45 @@ def said_of_head(given: TrainedWeights, config: TrainConfig) -> str | None:
         f"All layers but the last start from the weights; of {config.class_count - 1} structures {len(kept)} are known"
     )
     return f"{said} to them by name, and {len(fresh)} start new{': ' + ', '.join(fresh) if fresh else ''}."
+
+
+def mean_weights(own: TrainedWeights, others: Sequence[TrainedWeights]) -> dict[str, Tensor]:
+    """Average the weights of trainings that started from the same weights; each counts once for every time it is given.
+
+    Wortsman et al. 2022 ("model soups"): trainings from one start lie in one basin, and their mean is often better on
+    new data than each of them. The mean of unrelated trainings is worthless.
+
+    Args:
+        own: the weights that the mean is made for.
+        others: the weights to add; the sum is divided by their number and one.
+
+    Returns:
+        The ``state_dict`` of the mean, in float32. What is not a floating point number is that of ``own``.
+
+    Raises:
+        SettingsError: another network, other arguments, classes or preprocessing.
+    """
+    for other in others:
+        differing = [
+            name for name in ("network", "classes", "preprocessing") if getattr(other, name) != getattr(own, name)
+        ]
+        if own.tensors.keys() != other.tensors.keys() or any(
+            own.tensors[name].shape != tensor.shape for name, tensor in other.tensors.items()
+        ):
+            differing.append("layers")
+        if differing:
+            raise SettingsError(
+                f"There is no mean with these weights: they differ in {', '.join(differing)}.",
+                path=other.path,
+                remedy="Give weights of the same network, trained from the same start.",
+            )
+    parts = (own, *others)
+    return {
+        name: torch.stack([part.tensors[name].float() for part in parts]).mean(0)
+        if tensor.is_floating_point()
+        else tensor
+        for name, tensor in own.tensors.items()
+    }
 
 
 def initial_weights(given: TrainedWeights, config: TrainConfig) -> dict[str, Tensor]:

@@ -20,11 +20,16 @@ if TYPE_CHECKING:
     from viewer_page import Viewer
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from browser import chromium
+@pytest.fixture(scope="module", params=["chromium", pytest.param("firefox", marks=pytest.mark.slow)])
+def browser_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
-    with chromium() as started:
+
+@pytest.fixture(scope="module")
+def browser(browser_name: str) -> Iterator[Any]:
+    from browser import browser_named
+
+    with browser_named(browser_name) as started:
         yield started
 
 

@@ -330,6 +330,43 @@ def test_tools_of_the_server(server: Running, open_viewer: Open) -> None:
     assert set(np.unique(grown)) == {0, FEMUR_RIGHT}
 
 
+def test_a_change_that_is_cancelled_in_another_slice_leaves_nothing(server: Running, open_viewer: Open) -> None:
+    viewer = open_viewer()
+    viewer.open("new")
+    choose(viewer, "Femur")
+    viewer.page.focus("#planes")
+    viewer.keys("b", "]", "]", "]", " ", *["PageDown"] * 5, " ")
+    top = viewer.place["voxel"][2] + 5
+    digest = """async () => {
+        const bits = await crypto.subtle.digest("SHA-256", vastus.scene.map.voxels);
+        return [...new Uint8Array(bits)].join();
+    }"""
+
+    def seen(k: int) -> str:
+        voxel = viewer.place["voxel"]
+        viewer.look_at([voxel[0], voxel[1], k])
+        picture = "(() => { vastus.scene.nv.drawScene(); return vastus.scene.nv.canvas.toDataURL(); })()"
+        return str(viewer.page.evaluate(picture))
+
+    slices = (top, top - 2, top - 5)
+    before, pictures = viewer.page.evaluate(digest), [seen(k) for k in slices]
+    viewer.page.click("[data-server-tool=between-slices]")
+    viewer.page.wait_for_selector("#proposal:visible td")
+    assert seen(top - 2) != pictures[1]  # what would be gained is shown there
+    seen(top - 5)
+    viewer.page.click("#cancel-proposal")
+    viewer.page.wait_for_selector("#proposal", state="hidden")
+    assert viewer.page.evaluate(digest) == before
+    assert [seen(k) for k in slices] == pictures
+    assert len(server.project.store.versions("new")) == 0
+    # Other strokes can be made and taken back as before.
+    viewer.page.focus("#planes")
+    viewer.keys("b", "ArrowLeft", "ArrowLeft", " ")
+    assert viewer.page.evaluate(digest) != before
+    viewer.keys("Control+z")
+    assert viewer.page.evaluate(digest) == before
+
+
 def test_uncertainty_next_case_and_models(server: Running, open_viewer: Open) -> None:
     viewer = open_viewer()
     viewer.page.select_option("#strategy", "random")

@@ -10,7 +10,7 @@ import json
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -29,7 +29,7 @@ from vastus.errors import VastusError
 from vastus.inference.bundle import Bundle
 from vastus.inference.evidence import Evidence
 from vastus.io.atomic import atomic_folder
-from vastus.quality import expect_agreement
+from vastus.quality import Agreement, expect_agreement
 from vastus.volume import Volume
 
 _MAP_FILE: Final = "uncertainty.nii.gz"
@@ -68,11 +68,13 @@ class CaseUncertainty:
     features: tuple[float, ...]
     map_path: Path
     expected: float | None = None
+    judged: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
 
     def rows(self) -> list[dict[str, object]]:
         """One row a structure, the least sure first."""
         return [
             {"value": value, "name": display_name(BY_VALUE[value]), "uncertainty": round(share, 4)}
+            | dict(self.judged.get(value, {}))
             for value, share in sorted(self.by_value.items(), key=lambda item: -item[1])
         ]
 
@@ -127,8 +129,9 @@ class UncertaintyQueue:
         except FileNotFoundError:
             return None
         by_value = {int(value): float(share) for value, share in facts["by_value"].items()}
+        judged = {int(value): dict(one) for value, one in facts.get("judged", {}).items()}
         return CaseUncertainty(
-            model, facts["score"], by_value, tuple(facts["features"]), folder / _MAP_FILE, facts.get("expected")
+            model, facts["score"], by_value, tuple(facts["features"]), folder / _MAP_FILE, facts.get("expected"), judged
         )
 
     def rank(self, strategy: Strategy, *, seed: int = 0) -> tuple[tuple[Ranked, ...], int]:
@@ -197,11 +200,13 @@ class UncertaintyQueue:
         name = bundle.folder.name
         target = self._folder(case_id, name)
         expected = _mean_agreement(found.evidence)
+        judged = {value: _in_numbers(one) for value, one in expect_agreement(found.evidence, bundle).items()}
         facts = {
             "score": found.score,
             "by_value": {str(v): s for v, s in found.by_value.items()},
             "features": features,
             "expected": expected,
+            "judged": {str(value): one for value, one in judged.items()},
         }
         if not target.is_dir():
             with atomic_folder(target) as folder:
@@ -209,10 +214,16 @@ class UncertaintyQueue:
                 (folder / _FACTS_FILE).write_text(json.dumps(facts), encoding="utf-8")
         self._project.store.set_score(case_id, name, found.score)
         LOG.info("%s: uncertainty %.3f under %s", case_id, found.score, name)
-        return CaseUncertainty(name, found.score, dict(found.by_value), features, target / _MAP_FILE, expected)
+        return CaseUncertainty(name, found.score, dict(found.by_value), features, target / _MAP_FILE, expected, judged)
 
     def _folder(self, case_id: str, model: str) -> Path:
         return self._project.layout.case(case_id) / "uncertainty" / model
+
+
+def _in_numbers(one: Agreement) -> dict[str, float]:
+    """Expected agreement of a structure, as a row of ``CaseUncertainty.rows`` says it."""
+    found = {"expected": one.expected, "low": one.low, "high": one.high, "wrong": one.wrong}
+    return {name: round(value, 4) for name, value in found.items()}
 
 
 def _mean_agreement(evidence: Evidence | None) -> float | None:

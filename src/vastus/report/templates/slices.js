@@ -16,13 +16,12 @@
   const at = { axial: slices >> 1, coronal: rows >> 1, sagittal: columns >> 1 };
   const grey = new Uint8Array(slices * area), known = new Uint8Array(slices);
   const ctText = byId("slices-ct-text").textContent.split("\n");
-  let labels = null, plane = "axial", layer = "filled", opacity = 0.42, zoom = 1, centre = [0.5, 0.5], lit = 0, asked = false;
+  let labels = null, plane = "axial", layer = "filled", opacity = 0.42, zoom = 1, centre = [0.5, 0.5], lit = 0, asked = false, doubt = null;
 
   const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 
-  async function unpackLabels() {
-    const text = byId("slices-labels").textContent;
-    const found = new Uint8Array(slices * area);
+  async function unpack(text, [slices, rows, columns]) {
+    const found = new Uint8Array(slices * rows * columns);
     if (!text) return found;
     const stream = new Blob([bytesOf(text)]).stream().pipeThrough(new DecompressionStream("deflate"));
     const raw = new Uint8Array(await new Response(stream).arrayBuffer());
@@ -117,7 +116,7 @@
     target.drawImage(slicePicture, place.left, place.top, shown.across * place.scaleX, shown.down * place.scaleY);
   }
   function drawLabels(place) {
-    const width = overCanvas.width, height = overCanvas.height, context = overCanvas.getContext("2d");
+    const width = overCanvas.width, height = overCanvas.height, context = overCanvas.getContext("2d", { willReadFrequently: true });
     context.clearRect(0, 0, width, height);
     if (!labels || layer === "none") return;
     const shown = planes[plane], [from, right, below] = steps(), colours = paint();
@@ -147,6 +146,38 @@
     }
     context.putImageData(image, 0, 0);
   }
+  // Levels of doubt lie on a coarser grid: of each axis a scale and an offset lead there.
+  function drawDoubt(place) {
+    if (!doubt || !byId("slice-doubt").checked) return;
+    const width = overCanvas.width, height = overCanvas.height, context = overCanvas.getContext("2d");
+    const [deep, high, wide] = about.doubt.shape, strides = [high * wide, wide, 1], sizes = [deep, high, wide];
+    const [across, down, fixed] = { axial: [2, 1, 0], coronal: [2, 0, 1], sagittal: [1, 0, 2] }[plane];
+    const there = (axis, voxel) => {
+      const [scale, offset] = about.doubt.places[axis], to = Math.round(scale * voxel + offset);
+      return to < 0 || to >= sizes[axis] ? -1 : to * strides[axis];
+    };
+    const from = there(fixed, at[plane]);
+    if (from < 0) return;
+    const along = (count, start, scale, axis, voxels) => Int32Array.from({ length: count }, (_, i) => {
+      const voxel = (i + 0.5 - start) / scale - 0.5;
+      return voxel < -0.5 || voxel >= voxels - 0.5 ? -1 : there(axis, voxel);
+    });
+    const xs = along(width, place.left, place.scaleX, across, planes[plane].across);
+    const ys = along(height, place.top, place.scaleY, down, planes[plane].down);
+    const image = context.getImageData(0, 0, width, height), out = new Uint32Array(image.data.buffer);
+    const unit = Math.max(1, Math.round(devicePixelRatio));
+    for (let y = 0, i = 0; y < height; y++) {
+      if (ys[y] < 0) { i += width; continue; }
+      for (let x = 0; x < width; x++, i++) {
+        const level = xs[x] < 0 ? 0 : doubt[from + ys[y] + xs[x]];
+        if (!level) continue;
+        const stripe = Math.floor((x + y) / unit) % (level === 2 ? 4 : 8);
+        if (stripe < 2) out[i] = 0xff00f0ff; // yellow, with a black line beside it: seen over every colour
+        else if (stripe === 2) out[i] = 0xff000000;
+      }
+    }
+    context.putImageData(image, 0, 0);
+  }
   function draw() {
     if (asked || section.hidden) return;
     asked = true;
@@ -155,6 +186,7 @@
       const place = layout();
       drawCt(place);
       drawLabels(place);
+      drawDoubt(place);
     });
   }
 
@@ -282,6 +314,7 @@
     for (const input of document.querySelectorAll("input[name=plane]")) input.addEventListener("change", () => choosePlane(input.value));
     for (const input of document.querySelectorAll("input[name=layer]")) input.addEventListener("change", () => chooseLayer(input.value));
     for (const input of document.querySelectorAll("input[name=window], input[name=colours]")) input.addEventListener("change", draw);
+    if (doubt) byId("slice-doubt").addEventListener("change", draw);
     byId("slice-in").addEventListener("click", () => setZoom(zoom * 1.5));
     byId("slice-out").addEventListener("click", () => setZoom(zoom / 1.5));
     byId("slice-fit").addEventListener("click", () => setZoom(1));
@@ -322,6 +355,7 @@
       PageUp: () => go(at[plane] - 10), PageDown: () => go(at[plane] + 10), Home: () => go(0), End: () => go(planes[plane].count - 1),
       "+": () => setZoom(zoom * 1.5), "-": () => setZoom(zoom / 1.5), 0: () => setZoom(1),
       o: () => chooseLayer(layer === "outline" ? "filled" : "outline"), l: () => chooseLayer(layer === "none" ? "filled" : "none"),
+      d: () => { if (doubt) byId("slice-doubt").click(); },
       w: () => { const all = [...document.querySelectorAll("input[name=window]")]; all[(all.findIndex((one) => one.checked) + 1) % all.length].checked = true; draw(); },
     };
     stage.addEventListener("keydown", (event) => {
@@ -427,7 +461,8 @@
 
   async function start() {
     if (!slices || !window.DecompressionStream || !window.createImageBitmap) return;
-    labels = await unpackLabels();
+    labels = await unpack(byId("slices-labels").textContent, about.shape);
+    if (about.doubt) doubt = await unpack(byId("slices-doubt").textContent, about.doubt.shape);
     section.hidden = false;
     section.querySelector(".controls").append(...document.querySelector(".shared").children);
     listen();

@@ -152,16 +152,22 @@ export class Structures {
         c.ml.classList.toggle("changed", changed);
         c.ml.title = changed ? "counted here; not saved yet" : "";
         if (comparing) c.hu.textContent = Number.isNaN(workspace.dice[c.value]) ? "" : (Math.floor(100 * workspace.dice[c.value]) / 100).toFixed(2); // 1.00 only for equal ones
-        else if (this.uncertain.size > 0) c.hu.textContent = this.uncertain.has(c.value) ? this.uncertain.get(c.value).toFixed(2) : "";
+        else if (this.uncertain.size > 0) c.hu.textContent = this.uncertain.has(c.value) ? this.uncertain.get(c.value).uncertainty.toFixed(2) : "";
         else c.hu.textContent = saved && Number.isFinite(saved.mean_hu) && !changed ? saved.mean_hu.toFixed(0) : "";
+      }
+      for (const c of row.cells) {
+        const judged = comparing ? undefined : this.uncertain.get(c.value);
+        const told = judged?.expected !== undefined;
+        c.hu.title = told ? `expected agreement ${judged.expected.toFixed(2)} (${judged.low.toFixed(2)} to ${judged.high.toFixed(2)}); chance of being wrong ${Math.round(100 * judged.wrong)} %` : "";
+        c.hu.classList.toggle("wrong", told && judged.wrong >= 0.5);
       }
       row.line.classList.toggle("absent", row.cells.length > 0 && row.cells.every((c) => c.ml.textContent === "–"));
     }
   }
 
-  /** @param {{value: number, uncertainty: number}[]} rows empty: the column shows densities again */
+  /** @param {{value: number, uncertainty: number, expected?: number, low?: number, high?: number, wrong?: number}[]} rows empty: the column shows densities again */
   setUncertainty(rows) {
-    this.uncertain = new Map(rows.map((r) => [r.value, r.uncertainty]));
+    this.uncertain = new Map(rows.map((r) => [r.value, r]));
     this.fill();
   }
 

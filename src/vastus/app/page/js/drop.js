@@ -41,11 +41,14 @@ export function takeScans(added) {
   for (const kind of ["dragover", "dragleave"]) document.addEventListener(kind, over);
   document.addEventListener("drop", async (event) => {
     over(event);
-    const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+    const items = [...event.dataTransfer.items].filter((item) => item.kind === "file");
+    const entries = items.map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+    // What does not lie in a folder of this computer (a mail's attachment) has no entry, but is a file all the same.
+    const loose = items.filter((item) => !item.webkitGetAsEntry?.()).map((item) => item.getAsFile()).filter(Boolean)
+      .map((file) => ({ name: file.name, file }));
     await attempt(async () => {
       const folders = [];
       for (const entry of entries.filter((e) => e.isDirectory)) folders.push(await filesIn(entry));
-      const loose = [];
       for (const entry of entries.filter((e) => e.isFile)) loose.push(...(await filesIn(entry)));
       await send([...folders, ...groups(loose)], added);
     });
