@@ -20,8 +20,8 @@ from vastus.synthesis.atlas import FEMORAL_HEAD_RADIUS_MM, UNIT_MM, Atlas, Landm
 from vastus.synthesis.correspondence import STEP_MM, CommonFrame, Correspondence, smallest_stretch
 from vastus.synthesis.growth import Grid
 from vastus.synthesis.kernels import VOXEL_MM
+from vastus.synthesis.outline import sample_nodes
 from vastus.synthesis.procedural import GRID_MM, add_procedural
-from vastus.synthesis.subject import sample_nodes
 
 _PACES = ((30, 0.5), (60, 0.2), (120, 0.06))
 """How a map is inverted: rounds, and which share of what is missing each makes up. More at once would overshoot where

@@ -99,7 +99,7 @@ def make_scan(body: Body, spec: ScanSpec, seed: int) -> LabelledScan:
     grid = _grid(body, spec)
     tissue_map = body.tissue_map(grid)
     labels = np.asfortranarray(body.label_values()[tissue_map.part])
-    look, acquisition = sample_look(body.parts, rng), spec.acquisition or sample_acquisition(rng)
+    look, acquisition = sample_look(body.named, rng), spec.acquisition or sample_acquisition(rng)
     # Noise is made in the scan's own voxels, however fine they are.
     textures = Textures(spec.spacing_mm, seed, size=160)
     around = _surroundings(tissue_map, spec, body.length_mm, seed)

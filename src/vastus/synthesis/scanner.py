@@ -18,6 +18,7 @@ from scipy.special import ndtri
 from vastus.synthesis.growth import Grid
 from vastus.synthesis.kernels import paint_tissues
 from vastus.synthesis.muscle_boundaries import REACH_MM, SEAMS
+from vastus.synthesis.soft_tissues import look_of
 from vastus.synthesis.subject import TissueMap
 from vastus.synthesis.tissues import BONE_IDS, KIND_OF_TISSUE, Tissue, any_of, is_muscle
 
@@ -105,6 +106,12 @@ def sample_look(parts: Sequence[PartFacts], rng: np.random.Generator) -> Look:
             fat_inside[number] = np.clip(share * np.exp(rng.normal(0, 0.5)), 0.005, 0.5)
         elif tissue == Tissue.VESSEL:
             mean[number] = contrast_vessel * (1.0 if part.name == "artery" else rng.uniform(0.6, 1.0))
+        elif tissue == Tissue.SOFT:
+            look = look_of(part.name)
+            mean[number] = rng.normal(look.mean_hu, look.sd_hu) + look.contrast_hu * (contrast_vessel > 80)
+            fat_inside[number] = np.clip(look.fat * np.exp(rng.normal(0, 0.5)), 0.0, 0.6)
+        elif tissue == Tissue.GAS:
+            mean[number] = rng.uniform(-950, -750)
         elif tissue == Tissue.FLUID:
             mean[number] = rng.uniform(0, 18)
         elif tissue == Tissue.ORGAN:

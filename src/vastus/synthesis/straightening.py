@@ -17,7 +17,7 @@ from vastus.synthesis.atlas import Anatomy, Landmarks, Part, part_from_mask
 from vastus.synthesis.deformation import Deformation, Girth, NodeMap, Pose, backward_map, person_origin
 from vastus.synthesis.growth import Grid
 from vastus.synthesis.kernels import NODE_MM, VOXEL_MM
-from vastus.synthesis.subject import sample_nodes
+from vastus.synthesis.outline import sample_nodes
 
 _AS_GOOD_AS_STRAIGHT_DEG = 3.0
 _BELOW_MM, _BESIDE_MM, _ABOVE_MM = 330.0, 400.0, 500.0

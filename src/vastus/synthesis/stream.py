@@ -93,7 +93,7 @@ def store_body(body: Body, folder: Path, rng: np.random.Generator) -> None:
     classes = CLASS_OF_TISSUE[tissue_map.tissue[box[0], box[1]]]
     points = _points_of_classes(classes, rng)
     head = {
-        "parts": [[p.name, name_of(p.tissue)] for p in body.parts],
+        "parts": [[p.name, name_of(p.tissue)] for p in body.named],
         "origin_mm": [float(v) for v in body.low_mm + POOL_SPACING_MM * np.array([*low, 0])],
         "length_mm": body.length_mm,
         "seed": body.plan.seed,

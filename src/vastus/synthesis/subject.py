@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.anatomy import BY_ID, BY_KEY, GROUPS, SIDES, THIGH_GROUPS, Group, Side
-from vastus.synthesis.atlas import Atlas, Field, Part
+from vastus.synthesis.anchors import find_anchors
+from vastus.synthesis.atlas import Atlas, Part
 from vastus.synthesis.bundles import grown_together
 from vastus.synthesis.clinical import Person, Population, sample_person, target_volumes_mm3
 from vastus.synthesis.components import drop_crumbs
@@ -34,11 +35,11 @@ from vastus.synthesis.growth import (
 from vastus.synthesis.implants import Implant, implant_parts
 from vastus.synthesis.kernels import NODE_MM
 from vastus.synthesis.muscle_variation import Belly, nearer, sample_bellies, with_bellies
+from vastus.synthesis.outline import SKIN_MM, laid_down, outline_mm, sample_lying, sample_nodes
+from vastus.synthesis.overlay import Overlay, lay_over
+from vastus.synthesis.perineum import REPLACED, soft_tissue
+from vastus.synthesis.shapes import Point
 from vastus.synthesis.tissues import CLASS_OF_TISSUE, MUSCLE_IDS, Tissue, is_muscle
-from vastus.synthesis.volume_kernels import trilinear
-
-SKIN_MM = 1.8
-_SKIN_SMOOTHING_MM = 14.0
 
 
 class Variety(Enum):
@@ -112,6 +113,7 @@ class Body:
 
     Attributes:
         plan, parts, packed, node_map, offsets: what it was made from.
+        overlays: soft tissue around the parts; its part numbers follow theirs.
         outline_mm: signed distance to the skin, on the nodes.
         low_mm, high_mm: the box that is modelled.
         length_mm: from the knee joint to the middle of the femoral head.
@@ -123,11 +125,17 @@ class Body:
     packed: Packed
     node_map: NodeMap
     offsets: Offsets
+    overlays: tuple[Overlay, ...]
     outline_mm: NDArray[np.float32]
     low_mm: NDArray[np.float64]
     high_mm: NDArray[np.float64]
     length_mm: float
     volumes_mm3: dict[int, float]
+
+    @property
+    def named(self) -> tuple[Part | Overlay, ...]:
+        """Everything with a name and a tissue, by part number."""
+        return (*self.parts, *self.overlays)
 
     def side_of(self, part: Part) -> Side:
         """Side of a part in the new body."""
@@ -146,6 +154,10 @@ class Body:
         """The box of the body between two heights, cut to what is modelled."""
         z_range = max(z_range_mm[0], self.low_mm[2]), min(z_range_mm[1], self.high_mm[2])
         low, high = _skin_box(self.outline_mm, self.node_map.origin_mm, z_range)
+        for overlay in self.overlays:
+            if Tissue.AIR in overlay.takes:
+                low[:2] = np.minimum(low[:2], overlay.shape.box_mm()[0][:2])
+                high[:2] = np.maximum(high[:2], overlay.shape.box_mm()[1][:2])
         if self.plan.mirrored:
             low[0], high[0] = -high[0], -low[0]
         return low, high
@@ -160,6 +172,7 @@ class Body:
         free = part == NO_PART
         tissue[free & (outline < 0)] = Tissue.FAT
         tissue[free & (outline < 0) & (outline > -SKIN_MM)] = Tissue.SKIN
+        lay_over(part, depth, tissue, asked, self.overlays, len(self.parts))
         if self.plan.mirrored:
             part, depth, tissue = part[::-1], depth[::-1], tissue[::-1]
         return TissueMap(grid, part, depth, tissue)
@@ -331,17 +344,27 @@ def _attempt(plan: SubjectPlan, atlas: Atlas) -> tuple[Body, Fit]:
     high = np.array([300.0, 300.0, (source_top - 10 - origin[2]) * along])
     node_map = backward_map(atlas, plan.deformation, low, high)
     implants = (p for side, implant in plan.implants.items() for p in implant_parts(implant, atlas, side))
-    parts = (*implants, *grown_together(with_bellies(atlas.parts, plan.bellies), plan.rectus_joined))
+    own = tuple(p for p in atlas.parts if not (p.procedural and p.name in REPLACED))
+    parts = (*implants, *grown_together(with_bellies(own, plan.bellies), plan.rectus_joined))
     packed = pack(parts)
     start = _first_offsets(parts, rng)
-    outline = _outline(atlas, node_map, plan, rng)
+    length = atlas.landmarks.leg_mm * along
+    anchors = find_anchors(atlas, node_map, length)
+    around = np.random.default_rng([plan.seed, 3])
+    floating, deep = outline_mm(atlas, node_map, plan.fat_mm, plan.skin_share, rng)
+    outline = laid_down(floating, deep, node_map, anchors, sample_lying(plan.fat_mm, around))
+
+    def room(point_mm: Point) -> float:
+        at = Grid(np.array(point_mm), (1.0, 1.0, 1.0), (1, 1, 1))
+        return float(sample_nodes(outline, node_map.origin_mm, at)[0, 0, 0])
+
+    overlays = soft_tissue(anchors, plan.person.sex, plan.person.age_years, room, around)
     spacing = _FIT_SPACING_MM[plan.variety]
     first, last = _skin_box(outline, node_map.origin_mm, (float(low[2]), float(high[2])))
     n_x, n_y, n_z = (int(n) + 1 for n in (last - first) / spacing)
     candidates = nearest_parts(packed, node_map, Grid(first, spacing, (n_x, n_y, n_z)), start)
     fit = fit_offsets(candidates, packed, start, np.array([_target(p, plan) for p in parts]), spacing)
-    length = atlas.landmarks.leg_mm * along
-    body = Body(plan, parts, packed, node_map, fit.offsets, outline, low, high, length, {})
+    body = Body(plan, parts, packed, node_map, fit.offsets, overlays, outline, low, high, length, {})
     for value, volume in zip(body.label_values(), fit.volume_mm3, strict=False):
         if value:
             body.volumes_mm3[int(value)] = body.volumes_mm3.get(int(value), 0.0) + float(volume)
@@ -388,52 +411,3 @@ def _first_offsets(parts: tuple[Part, ...], rng: np.random.Generator) -> Offsets
             elif part.tissue not in MUSCLE_IDS:
                 middle[number] = own[number, 1] * 0.8
     return Offsets(middle, slope, centre)
-
-
-def _outline(atlas: Atlas, node_map: NodeMap, plan: SubjectPlan, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Signed distance to the skin of the new body, on the nodes."""
-    source = node_map.source_mm
-    skin = _sample_field(atlas.skin, source) * node_map.stretch
-    deep = _sample_field(atlas.deep, source) * node_map.stretch
-    origin = person_origin(atlas)
-    z = source[..., 2] - origin[2]
-    head = float(np.mean([atlas.landmarks.head_mm[s][2] for s in SIDES])) - origin[2]
-    back = source[..., 1] < origin[1] - 20
-    level = np.interp(z, [-200, -30, 40, head * 0.6, head, head + 150], [0.35, 0.45, 0.6, 0.85, 1.25, 1.25])
-    seat = np.where(back, np.interp(z, [head - 120, head - 20, head + 80, head + 160], [1.0, 1.5, 1.35, 0.8]), 1.0)
-    from scipy.ndimage import gaussian_filter, gaussian_filter1d
-
-    ripple = gaussian_filter(rng.standard_normal(z.shape, dtype=np.float32), 45 / NODE_MM, mode="wrap")
-    ripple = np.exp(0.2 * ripple / max(float(ripple.std()), 1e-6))
-    fat = np.maximum(plan.fat_mm * level * seat * ripple, SKIN_MM)
-    offset = deep - fat
-    share = plan.skin_share * np.clip((z - 20) / 60, 0, 1)
-    outline = np.where(deep < 0, np.minimum(deep, offset), share * skin + (1 - share) * offset)
-    # The atlas' envelope has steps from slice to slice, at the groin above all; skin has none.
-    outline = gaussian_filter1d(outline, _SKIN_SMOOTHING_MM / NODE_MM, axis=2, mode="nearest")
-    outline = np.where(deep < 0, np.minimum(deep, outline), outline)
-    return np.asarray(outline + node_map.gap_mm, np.float32)
-
-
-def _sample_field(field: Field, points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Distance field at points; beside the field the way to it is added, above and below it goes on unchanged."""
-    from scipy.ndimage import map_coordinates
-
-    at = (points - field.origin_mm.astype(np.float32)) / np.float32(field.voxel_mm)
-    inside = map_coordinates(field.values, np.moveaxis(at, -1, 0), order=1, mode="nearest", output=np.float32)
-    last = np.array(field.values.shape[:2], np.float32) - 1
-    beside = at[..., :2] - np.clip(at[..., :2], 0, last)
-    return np.asarray(inside + np.float32(field.voxel_mm) * np.linalg.norm(beside, axis=-1), np.float32)
-
-
-def sample_nodes(values: NDArray[np.float32], node_origin_mm: NDArray[np.float64], grid: Grid) -> NDArray[np.float32]:
-    """Trilinear values of a node field on a grid."""
-    tables = []
-    for axis in range(3):
-        at = (
-            grid.origin_mm[axis] + grid.spacing_mm[axis] * np.arange(grid.shape[axis]) - node_origin_mm[axis]
-        ) / NODE_MM
-        first = np.clip(at.astype(np.int64), 0, values.shape[axis] - 2)
-        tables.append((first, (at - first).astype(np.float32)))
-    (i, a), (j, b), (k, c) = tables
-    return trilinear(values, i, a, j, b, k, c)

@@ -35,6 +35,7 @@ class Tissue(IntEnum):
     METAL = 75
     TABLE = 76
     CLOTH = 77
+    SOFT = 78
 
 
 TISSUE_COUNT: Final = max(Tissue) + 1
@@ -86,7 +87,7 @@ def is_muscle(tissue: int) -> bool:
 
 
 # The first files held numbers: the class ids 1..29 as they are, and the tissues from 30 in this order.
-_FIRST_NUMBERED: Final = tuple(list(Tissue)[1:])
+_FIRST_NUMBERED: Final = tuple(t for t in Tissue if Tissue.AIR < t <= Tissue.CLOTH)
 _FIRST_TISSUE: Final = 30
 
 
