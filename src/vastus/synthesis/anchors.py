@@ -89,17 +89,17 @@ def _points_of(parts: Sequence[Part]) -> NDArray[np.float64]:
 def _forward(node_map: NodeMap, point_mm: NDArray[np.float64]) -> tuple[float, float, float]:
     """Where a point of the person lies in the new body: the nearest node, and a step from there."""
     away = node_map.source_mm - point_mm.astype(np.float32)
-    nearest = np.unravel_index(int((away**2).sum(axis=-1).argmin()), away.shape[:3])
+    shape = away.shape[:3]
+    nearest = [int(n) for n in np.unravel_index(int((away**2).sum(axis=-1).argmin()), shape)]
+    i, j, k = nearest
     at = node_map.origin_mm + NODE_MM * np.array(nearest)
     rows = []
     for axis in range(3):
-        step = [0, 0, 0]
-        step[axis] = 1
-        high = tuple(min(n + s, m - 1) for n, s, m in zip(nearest, step, away.shape[:3], strict=True))
-        low = tuple(max(n - s, 0) for n, s in zip(nearest, step, strict=True))
-        rows.append((away[high] - away[low]) / (NODE_MM * max(sum(h - b for h, b in zip(high, low, strict=True)), 1)))
+        low, high = list(nearest), list(nearest)
+        low[axis], high[axis] = max(nearest[axis] - 1, 0), min(nearest[axis] + 1, shape[axis] - 1)
+        rows.append((away[tuple(high)] - away[tuple(low)]) / (NODE_MM * (high[axis] - low[axis])))
     try:
-        move = np.linalg.solve(np.array(rows, np.float64).T, -away[nearest].astype(np.float64))
+        move = np.linalg.solve(np.array(rows, np.float64).T, -away[i, j, k].astype(np.float64))
     except np.linalg.LinAlgError:
         move = np.zeros(3)
     x, y, z = at + np.clip(move, -NODE_MM, NODE_MM)

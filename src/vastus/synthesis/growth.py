@@ -59,8 +59,8 @@ class Rank(IntEnum):
 
 
 def rank_of(part: Part) -> Rank:
-    """Bones, vessels, tendons, organs and metal stay; muscles move; the cavity takes what is left."""
-    if part.tissue == Tissue.BOWEL:
+    """Bones, vessels, tendons, organs and metal stay; muscles move; the cavity and soft tissue take what is left."""
+    if part.tissue in (Tissue.BOWEL, Tissue.SOFT):
         return Rank.LAST
     return Rank.MOVABLE if is_muscle(part.tissue) else Rank.FIXED
 

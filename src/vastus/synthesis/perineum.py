@@ -88,7 +88,7 @@ def soft_tissue(
         made += [*_prostate(place, age_years), *_root_of_penis(place), *_genitals_of_men(place, room)]
     else:
         made += [*_womb(place, age_years), *_genitals_of_women(place)]
-    made += [*_pelvic_floor(place), *_nodes(place), *_cleft(place)]
+    made += [*_bowel(place), *_pelvic_floor(place), *_nodes(place), *_cleft(place)]
     return tuple(made)
 
 
@@ -129,6 +129,30 @@ def _rectum(p: _Place) -> Iterator[Overlay]:
     yield _soft("rectal_wall", Tube(points, radii))
     canal = Tube(((0.0, anus_y, anus_z - 14 * p.u), bend), (p.about(13, 0.15), p.about(14, 0.15)))
     yield _soft("anal_canal", canal, (*_INSIDE, Tissue.SKIN))
+
+
+def _bowel(p: _Place) -> Iterator[Overlay]:
+    """Loops in the pelvis and before the spine, with fluid, stool, gas or swallowed contrast medium; or collapsed."""
+    tail_y, _ = p.anchors.tail_mm
+    swallowed = p.rng.random() < 0.25
+    low, high = (
+        np.array([-62, tail_y / p.u + 45, p.high / p.u + 8]),
+        np.array([62, p.front / p.u - 12, p.high / p.u + 150]),
+    )
+    for _ in range(int(p.rng.integers(4, 11))):
+        at = p.rng.uniform(low, high)
+        steps = np.cumsum(p.rng.normal(0, [22, 14, 16], (int(p.rng.integers(2, 5)), 3)), axis=0)
+        line = np.clip(np.vstack([at, at + steps]), low, high) * p.u
+        points: tuple[Point, ...] = tuple((float(x), float(y), float(z)) for x, y, z in line)
+        wide = p.about(12, 0.3)
+        radii = tuple(float(wide * p.rng.uniform(0.8, 1.2)) for _ in points)
+        kind = p.rng.choice(["bowel_fluid", "stool", "gas", "collapsed"], p=[0.4, 0.2, 0.2, 0.2])
+        wall = p.between(1.5, 3.5)
+        if kind != "collapsed":
+            name = "bowel_contrast" if swallowed and kind != "gas" and p.rng.random() < 0.7 else str(kind)
+            tissue = Tissue.GAS if kind == "gas" else Tissue.SOFT
+            yield _soft(name, Tube(points, tuple(max(r - wall, 2.0) for r in radii)), (Tissue.BOWEL,), tissue)
+        yield _soft("bowel_wall", Tube(points, radii), (Tissue.BOWEL,))
 
 
 def _prostate(p: _Place, age_years: float) -> Iterator[Overlay]:

@@ -114,6 +114,8 @@ def sample_look(parts: Sequence[PartFacts], rng: np.random.Generator) -> Look:
             mean[number] = rng.uniform(-950, -750)
         elif tissue == Tissue.FLUID:
             mean[number] = rng.uniform(0, 18)
+            if part.name == "bladder" and rng.random() < (0.25 if contrast_vessel > 80 else 0.02):
+                mean[number] = rng.uniform(100, 800)  # urine with contrast medium
         elif tissue == Tissue.ORGAN:
             mean[number] = organ + rng.normal(0, 10)
         elif tissue == Tissue.TENDON:

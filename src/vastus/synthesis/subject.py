@@ -33,6 +33,7 @@ from vastus.synthesis.growth import (
     whole_parts,
 )
 from vastus.synthesis.implants import Implant, implant_parts
+from vastus.synthesis.joint_tissues import joint_tissues
 from vastus.synthesis.kernels import NODE_MM
 from vastus.synthesis.muscle_variation import Belly, nearer, sample_bellies, with_bellies
 from vastus.synthesis.outline import SKIN_MM, laid_down, outline_mm, sample_lying, sample_nodes
@@ -345,12 +346,17 @@ def _attempt(plan: SubjectPlan, atlas: Atlas) -> tuple[Body, Fit]:
     node_map = backward_map(atlas, plan.deformation, low, high)
     implants = (p for side, implant in plan.implants.items() for p in implant_parts(implant, atlas, side))
     own = tuple(p for p in atlas.parts if not (p.procedural and p.name in REPLACED))
-    parts = (*implants, *grown_together(with_bellies(own, plan.bellies), plan.rectus_joined))
+    around = np.random.default_rng([plan.seed, 3])
+    # Of what takes only what is left, the last one counts: soft tissue comes after the cavity.
+    parts = (
+        *implants,
+        *grown_together(with_bellies(own, plan.bellies), plan.rectus_joined),
+        *joint_tissues(atlas, around),
+    )
     packed = pack(parts)
     start = _first_offsets(parts, rng)
     length = atlas.landmarks.leg_mm * along
     anchors = find_anchors(atlas, node_map, length)
-    around = np.random.default_rng([plan.seed, 3])
     floating, deep = outline_mm(atlas, node_map, plan.fat_mm, plan.skin_share, rng)
     outline = laid_down(floating, deep, node_map, anchors, sample_lying(plan.fat_mm, around))
 
