@@ -1,6 +1,6 @@
 """Soft tissue that follows the bones: joint capsule of the hip, tendons, sciatic nerve, inguinal ligament, tract.
 
-All of it fills only what would be fat otherwise: muscles keep their places and volumes. Thicknesses are textbook values,
+All of it fills only what would be fat: muscles keep their places and volumes. Thicknesses are textbook values,
 spread at random. On real CT a network took the capsule for gluteus minimus and the obturators.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BY_KEY, SIDES, Side
+from vastus.anatomy import SIDES, Side
 from vastus.synthesis.atlas import UNIT_MM, Atlas, Part, quantise
 from vastus.synthesis.shapes import Point, Shape, Tube
 from vastus.synthesis.tissues import Tissue
@@ -55,7 +55,7 @@ def _of_side(atlas: Atlas, side: Side, unit: float, thick: dict[str, float]) -> 
     for name in ("biceps_femoris", "semimembranosus"):
         if name in parts:
             tendon = Tube(
-                (_top_of(parts[name]), _point(ischium + [0, -4 * unit, 6 * unit])), (4 * unit, thick["hamstrings"])
+                (_top_of(parts[name]), _point(ischium + np.array([0, -4, 6]) * unit)), (4 * unit, thick["hamstrings"])
             )
             yield _part("hamstring_tendon", side, tendon)
     front = bone[bone[:, 1] >= np.quantile(bone[:, 1], 0.97)]
@@ -64,7 +64,7 @@ def _of_side(atlas: Atlas, side: Side, unit: float, thick: dict[str, float]) -> 
         spine = upper[upper[:, 1].argmax()]
         inner = bone[np.abs(bone[:, 0] - atlas.landmarks.midline_x_mm).argmin()]
         tubercle = [inner[0] + outwards * 22 * unit, front[:, 1].mean(), min(front[:, 2].min() + 8 * unit, head[2])]
-        middle = (spine + tubercle) / 2 + [0, 6 * unit, -6 * unit]
+        middle = (spine + tubercle) / 2 + np.array([0, 6, -6]) * unit
         ligament = Tube((_point(spine), _point(middle), _point(np.array(tubercle))), (thick["ligament"],) * 3)
         yield _part("ligament", side, ligament)
     knee = np.array(atlas.landmarks.knee_mm[side])

@@ -139,6 +139,7 @@ def _bowel(p: _Place) -> Iterator[Overlay]:
         np.array([-62, tail_y / p.u + 45, p.high / p.u + 8]),
         np.array([62, p.front / p.u - 12, p.high / p.u + 150]),
     )
+    high = np.maximum(high, low + 10)
     for _ in range(int(p.rng.integers(4, 11))):
         at = p.rng.uniform(low, high)
         steps = np.cumsum(p.rng.normal(0, [22, 14, 16], (int(p.rng.integers(2, 5)), 3)), axis=0)
