@@ -1,7 +1,9 @@
 """Images of bodies: grey values, noise, whole scans, data sets, patches; on the small atlas of ellipsoids."""
 
+import dataclasses
 import json
 
+import cc3d
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -17,7 +19,7 @@ from vastus.synthesis.scan import Coverage, ScanSpec, make_scan, sample_spec
 from vastus.synthesis.scanner import Acquisition, Textures, acquire, metal_streaks, paint_hu, sample_look
 from vastus.synthesis.stream import IGNORE, fill_pool, load_body, open_pool
 from vastus.synthesis.subject import TissueMap, Variety, build_body, sample_plan
-from vastus.synthesis.surroundings import add_forearms, sample_forearms
+from vastus.synthesis.surroundings import Forearms, add_forearms, sample_forearms
 from vastus.synthesis.tissues import Tissue
 
 pytestmark = pytest.mark.slow  # bodies are made
@@ -135,7 +137,7 @@ def test_forearms_and_cloth_go_through_all_slabs_without_a_step(body):
 
 
 def test_forearms_lie_beside_the_hips_and_leave_the_body_alone():
-    arms = sample_forearms((-150.0, 160.0), 100.0, np.random.default_rng(0))
+    arms = dataclasses.replace(sample_forearms((-150.0, 160.0), 100.0, np.random.default_rng(0)), hand=0.0)
     assert arms.x_mm[0] < -150 - arms.radius_mm and arms.x_mm[1] > 160 + arms.radius_mm
     grid = Grid(np.array([-260.0, -100.0, 0.0]), (4.0, 4.0, 10.0), (135, 50, 20))
     tissue = np.zeros(grid.shape, np.uint8)
@@ -145,6 +147,18 @@ def test_forearms_lie_beside_the_hips_and_leave_the_body_alone():
     assert (hu[:40] == -1000).all() and (hu[:, :, :10] == -1000).all()
     x, _, z = np.nonzero(hu > 600)
     assert len(x) and (-260 + 4 * x > 160).all() and set(z) == set(range(10, 20))
+
+
+def test_a_hand_hangs_from_the_wrist_with_a_palm_and_separate_fingers():
+    arms = Forearms((-100.0, 100.0), 0.0, 200.0, 30.0, (0.0, 0.0), 0.0, 1.0)
+    grid = Grid(np.array([40.0, -60.0, 0.0]), (1.0, 1.0, 5.0), (120, 120, 40))
+    hu = np.full(grid.shape, -1000.0, np.float32)
+    add_forearms(hu, np.zeros(grid.shape, np.uint8), grid, arms)
+    pieces = [cc3d.connected_components(hu[:, :, k] > -500, connectivity=4).max() for k in range(40)]
+    # Finger tips at 15 mm; five rays in the palm are one piece with the thumb or two; then the arm.
+    assert pieces[:3] == [0, 0, 0] and max(pieces[8:20]) == 4 and set(pieces[22:]) <= {1, 2}
+    wide = [np.ptp(np.nonzero((hu[:, :, k] > -500).any(axis=1))[0]) for k in (15, 30)]
+    assert all(60 < w < 100 for w in wide)
 
 
 @pytest.mark.parametrize("coverage", list(Coverage))

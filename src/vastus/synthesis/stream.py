@@ -28,6 +28,7 @@ from vastus.synthesis.surroundings import (
     ARMS_FROM,
     Forearms,
     add_cloth,
+    arm_reach_mm,
     draw_couch,
     draw_forearms,
     lowest_row,
@@ -382,9 +383,9 @@ def arms_in_reach(
     """Whether a patch may show a forearm, judged by its corners."""
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in size], indexing="ij")).reshape(3, -1)
     x, _, z = body.origin_mm[:, None] + POOL_SPACING_MM * (matrix @ corners + shift[:, None])
-    reach = arms.radius_mm + arms.lean[0] * max(float(z.max()) - arms.from_z_mm, 0.0)
+    reach = arm_reach_mm(arms, float(z.max()))
     beside = x.min() < arms.x_mm[0] + reach or x.max() > arms.x_mm[1] - reach
-    return bool(beside and z.max() > arms.from_z_mm)
+    return bool(beside and z.max() > arms.lowest_mm)
 
 
 def patch_to_mm(

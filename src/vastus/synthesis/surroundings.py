@@ -1,7 +1,8 @@
-"""What lies around a body in a scanner: couch, clothes, forearms. Drawn into the image; none of it carries a label."""
+"""What lies around a body in a scanner: couch, clothes, arms. Drawn into the image; none of it carries a label."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,6 +99,8 @@ class Forearms:
         from_z_mm: the wrists.
         radius_mm: of the skin.
         lean: how far the axes run outwards and to the front per mm of height.
+        turned_rad: of the hands: 0 with the palm towards the table, a quarter turn towards the thigh.
+        hand: size of the hands, 1 for one of 185 mm; 0 for none.
     """
 
     x_mm: tuple[float, float]
@@ -105,6 +108,13 @@ class Forearms:
     from_z_mm: float
     radius_mm: float
     lean: tuple[float, float]
+    turned_rad: float = 0.0
+    hand: float = 0.0
+
+    @property
+    def lowest_mm(self) -> float:
+        """Height of the finger tips."""
+        return self.from_z_mm - _HAND_MM * self.hand
 
 
 def sample_forearms(edges_mm: tuple[float, float], from_z_mm: float, rng: np.random.Generator) -> Forearms:
@@ -112,7 +122,9 @@ def sample_forearms(edges_mm: tuple[float, float], from_z_mm: float, rng: np.ran
     radius, lift = float(rng.uniform(26, 36)), float(rng.uniform(-10, 50))
     apart = radius + float(rng.uniform(2, 14))
     lean = float(rng.uniform(0.0, 0.12)), float(rng.uniform(-0.1, 0.1))
-    return Forearms((edges_mm[0] - apart, edges_mm[1] + apart), lift, from_z_mm, radius, lean)
+    turned = float(rng.uniform(-0.3, 1.9))
+    hand = float(rng.uniform(0.85, 1.15)) if rng.random() < 0.8 else 0.0
+    return Forearms((edges_mm[0] - apart, edges_mm[1] + apart), lift, from_z_mm, radius, lean, turned, hand)
 
 
 _ARM: tuple[tuple[float, float, float, float], ...] = (
@@ -123,9 +135,46 @@ _ARM: tuple[tuple[float, float, float, float], ...] = (
 )
 """Fat, muscle, radius, ulna: place in the arm, size in mm (up to 0: less than the arm's radius), HU."""
 
+_HAND_MM = 185.0
+_PALM: tuple[float, float, float] = (95.0, 38.0, 14.0)
+"""Length of the palm, half its width, half its thickness, in mm."""
+_PALM_HU, _MUSCLE_HU, _BONE_HU = 15.0, 48.0, 550.0
+_RAYS: tuple[tuple[float, float, float, float], ...] = (
+    (46.0, 18.0, 95.0, 10.0),
+    (26.0, 0.0, 165.0, 7.8),
+    (9.0, 0.0, 185.0, 8.0),
+    (-9.0, 0.0, 172.0, 7.8),
+    (-26.0, 0.0, 145.0, 7.0),
+)
+"""Thumb and fingers: place across the hand, from and to which distance from the wrist, radius, in mm."""
+
+
+def _draw_hand(hu: Any, free: Any, along: Any, across: Any, away: Any) -> None:
+    """Palm with its muscles, thumb and fingers with their bones (in place).
+
+    Args:
+        hu: image.
+        free: where there is no body.
+        along: distance from the wrist towards the finger tips, over the size of the hand.
+        across, away: place in the hand, from the little finger to the thumb and from the palm to its back, likewise.
+    """
+    free = free & (along >= 0) & (along < _HAND_MM) & (abs(across) < 58.0) & (abs(away) < 16.0)
+    if not free.any():
+        return
+    length, half, thick = _PALM
+    palm = free & (along >= 0) & (along < length)
+    for share, value in ((1.0, _PALM_HU), (0.8, _MUSCLE_HU)):
+        hu[palm & ((across / (share * half)) ** 2 + (away / (share * thick)) ** 2 < 1)] = value
+    for place, start, end, radius in _RAYS:
+        ray = free & (along >= start) & (along < end)
+        beside = (across - place) ** 2 + away**2
+        outside_palm = beside < radius**2 if place > half else (beside < radius**2) & (along >= length)
+        hu[ray & outside_palm] = _PALM_HU
+        hu[ray & (beside < (0.5 * radius) ** 2)] = _BONE_HU
+
 
 def draw_forearms(hu: Any, air: Any, arms: Forearms, at_mm: tuple[Any, Any, Any]) -> None:
-    """Draw forearms into an image where there is air (in place).
+    """Draw forearms and hands into an image where there is air (in place).
 
     Args:
         hu: image, of numpy or torch.
@@ -142,14 +191,23 @@ def draw_forearms(hu: Any, air: Any, arms: Forearms, at_mm: tuple[Any, Any, Any]
         for part_x, part_y, size, value in _ARM:
             radius = size if size > 0 else arms.radius_mm + size
             hu[(((dx - part_x) ** 2 + (dy - part_y) ** 2) < radius**2) & above & air] = value
+        if arms.hand:
+            cos, sin = math.cos(arms.turned_rad) / arms.hand, math.sin(arms.turned_rad) / arms.hand
+            out, front = (x - centre) * -sign, y - arms.y_mm
+            _draw_hand(hu, air, -height / arms.hand, out * cos + front * sin, front * cos - out * sin)
+
+
+def arm_reach_mm(arms: Forearms, top_z_mm: float) -> float:
+    """How far from its axis at the wrist an arm or a hand reaches below a height."""
+    return max(arms.radius_mm + arms.lean[0] * max(top_z_mm - arms.from_z_mm, 0.0), 58.0 * arms.hand)
 
 
 def add_forearms(hu: Image, tissue: NDArray[np.uint8], grid: Grid, arms: Forearms) -> None:
     """Draw forearms into an image on a grid (in place): only the columns they can reach are looked at."""
     x, y, z = (grid.origin_mm[a] + grid.spacing_mm[a] * np.arange(grid.shape[a], dtype=np.float32) for a in range(3))
-    if z[-1] < arms.from_z_mm:
+    if z[-1] < arms.lowest_mm:
         return
-    reach = arms.radius_mm + arms.lean[0] * max(float(z[-1]) - arms.from_z_mm, 0.0) + 1.0
+    reach = arm_reach_mm(arms, float(z[-1])) + 1.0
     for centre in arms.x_mm:
         near = slice(*np.searchsorted(x, [centre - reach, centre + reach]))
         if near.start < near.stop:
