@@ -185,13 +185,17 @@ def draw_forearms(hu: Any, air: Any, arms: Forearms, at_mm: tuple[Any, Any, Any]
     x, y, z = at_mm
     above = z >= arms.from_z_mm
     height = z - arms.from_z_mm
+    wide_mm = arm_reach_mm(arms, float(z.max()))
+    hands = bool(arms.hand) and float(z.min()) < arms.from_z_mm
     for sign, centre in zip((-1.0, 1.0), arms.x_mm, strict=True):
+        if float(x.max()) < centre - wide_mm or float(x.min()) > centre + wide_mm:
+            continue
         dx = x - centre - sign * arms.lean[0] * height
         dy = y - arms.y_mm - arms.lean[1] * height
         for part_x, part_y, size, value in _ARM:
             radius = size if size > 0 else arms.radius_mm + size
             hu[(((dx - part_x) ** 2 + (dy - part_y) ** 2) < radius**2) & above & air] = value
-        if arms.hand:
+        if hands:
             cos, sin = math.cos(arms.turned_rad) / arms.hand, math.sin(arms.turned_rad) / arms.hand
             out, front = (x - centre) * -sign, y - arms.y_mm
             _draw_hand(hu, air, -height / arms.hand, out * cos + front * sin, front * cos - out * sin)
