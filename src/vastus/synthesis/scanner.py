@@ -83,12 +83,14 @@ class Acquisition:
         noise_hu: SD of the noise in the scan's own voxels.
         streak_hu: SD of horizontal streaks where the body is widest.
         cupping_hu: darkening between dense bones.
+        width_mm: of the body, which makes streaks; None measures it in every slice. A patch does not show it.
     """
 
     blur_mm: float
     noise_hu: float
     streak_hu: float
     cupping_hu: float
+    width_mm: float | None = None
 
 
 def sample_look(parts: Sequence[PartFacts], rng: np.random.Generator) -> Look:
@@ -272,7 +274,15 @@ def acquire(
     *,
     first_slice: int = 0,
 ) -> Image:
-    """Blur, beam hardening, metal streaks and noise; the result is cut to the CT's range."""
+    """Blur, beam hardening, metal streaks and noise; the result is cut to the CT's range.
+
+    Args:
+        hu: the body without a scanner.
+        tissue_map: the same body; what it shows of it.
+        acquisition: the scanner's setting.
+        textures, rng: noise, and where it is taken from.
+        first_slice: number of the slab's first slice in the scan.
+    """
     spacing = tissue_map.grid.spacing_mm
     sigma = [acquisition.blur_mm / spacing[0], acquisition.blur_mm / spacing[1]]
     image = hu
@@ -288,12 +298,17 @@ def acquire(
         textures.grain, tissue_map.grid.shape, rng, first_slice=first_slice
     )
     if acquisition.streak_hu > 0:
-        width = (tissue_map.tissue != Tissue.AIR).any(axis=1).sum(axis=0) * spacing[0]
-        strength = np.clip((width - 200.0) / 180.0, 0, 1.3).astype(np.float32) * np.float32(acquisition.streak_hu)
-        noise = noise + strength[None, None, :] * textures.take(
+        seen = (tissue_map.tissue != Tissue.AIR).any(axis=1).sum(axis=0) * spacing[0]
+        width = seen if acquisition.width_mm is None else np.full(len(seen), acquisition.width_mm)
+        noise = noise + streak_strength(width, acquisition)[None, None, :] * textures.take(
             textures.streak, tissue_map.grid.shape, rng, first_slice=first_slice
         )
     return np.clip(image + noise, *HU_RANGE).astype(np.float32)
+
+
+def streak_strength(width_mm: NDArray[np.float64], acquisition: Acquisition) -> Image:
+    """SD of the streaks (HU) in slices where the body is so wide."""
+    return np.clip((width_mm - 200.0) / 180.0, 0, 1.3).astype(np.float32) * np.float32(acquisition.streak_hu)
 
 
 def _between_bones(tissue_map: TissueMap) -> Image:

@@ -26,6 +26,7 @@ from vastus.synthesis.scanner import (
     sample_look,
     sample_rays,
     seam_reach,
+    streak_strength,
 )
 from vastus.synthesis.stream import (
     ARMS,
@@ -46,6 +47,7 @@ from vastus.synthesis.stream import (
     sample_lesion,
     sample_sheet,
     sample_view,
+    width_at,
 )
 from vastus.synthesis.surroundings import cloth_gap, draw_couch, draw_forearms, sample_couch
 from vastus.synthesis.tissues import BONE_IDS, CLASS_OF_TISSUE, FEMUR, Tissue, any_of
@@ -135,7 +137,8 @@ class TorchPool:
             blotch = tiles.take(tiles.blotch, rng.integers(tiles.size, size=3), tall)
             hu = torch.where(soft, base + 8 * blotch, hu)
             labels[lesion[:, :, ::halves] & ~any_of(labels, BONE_IDS)] = IGNORE
-        hu = _acquire(hu, tissue, fine, patch_acquisition(rng), tiles, rng)
+        setting = patch_acquisition(width_at(body.stored, view, window_size), rng)
+        hu = _acquire(hu, tissue, fine, setting, tiles, rng)
         hu = _slices(hu, halves, rng)
         covered = torch.zeros(window_size, dtype=torch.bool, device=self.device)
         covered[tuple(slice(int(a), int(b)) for a, b in zip(view.low, view.high, strict=True))] = True
@@ -297,7 +300,7 @@ def _acquire(
     tiles: _Tiles,
     rng: np.random.Generator,
 ) -> Tensor:
-    """See ``scanner.acquire``."""
+    """See ``scanner.acquire``; the setting says how wide the body is."""
     shape = (image.shape[0], image.shape[1], image.shape[2])
     for axis in range(2):
         sigma = acquisition.blur_mm / spacing_mm[axis]
@@ -312,9 +315,8 @@ def _acquire(
         image = image - acquisition.cupping_hu * (torch.minimum(before, before[-1:] - before) / 30.0).clamp(0, 1)
     noise = acquisition.noise_hu * tiles.take(tiles.grain, rng.integers(tiles.size, size=3), shape)
     if acquisition.streak_hu > 0:
-        width = (tissue != Tissue.AIR).any(dim=1).sum(dim=0) * spacing_mm[0]
-        strength = ((width - 200.0) / 180.0).clamp(0, 1.3).float() * acquisition.streak_hu
-        noise = noise + strength[None, None, :] * tiles.take(tiles.streak, rng.integers(tiles.size, size=3), shape)
+        strength = float(streak_strength(np.array([acquisition.width_mm or 0.0]), acquisition)[0])
+        noise = noise + strength * tiles.take(tiles.streak, rng.integers(tiles.size, size=3), shape)
     return (image + noise).clamp(*HU_RANGE)
 
 
