@@ -182,7 +182,7 @@ class Series:
     def shorten(self) -> None:
         """Cut the pixels of one slice."""
         dataset = self.slices[self.one()]
-        dataset.PixelData = dataset.PixelData[: 2 * self.choices.below(len(dataset.PixelData) // 2)]
+        dataset.PixelData = dataset.PixelData[: 2 * self.choices.below(max(1, len(dataset.PixelData) // 2))]
 
     @staticmethod
     def _type(dataset: pydicom.Dataset) -> str:
