@@ -8,7 +8,7 @@ from vastus.sex import Sex
 from vastus.synthesis.anchors import Anchors
 from vastus.synthesis.overlay import Overlay
 from vastus.synthesis.perineum import soft_tissue
-from vastus.synthesis.shapes import Point
+from vastus.synthesis.shapes import Point, Tube
 from vastus.synthesis.soft_tissues import LOOKS
 from vastus.synthesis.tissues import CLASS_OF_TISSUE, Tissue
 
@@ -61,3 +61,10 @@ def test_what_hangs_free_lies_in_front_of_the_thighs_or_between_them() -> None:
 def test_the_seed_decides() -> None:
     assert [o.shape for o in made(Sex.MAN, 3)] == [o.shape for o in made(Sex.MAN, 3)]
     assert [o.shape for o in made(Sex.MAN, 3)] != [o.shape for o in made(Sex.MAN, 4)]
+
+
+def test_folds_of_fat_touch_the_body_in_front() -> None:
+    for seed in range(20):
+        for fold in (o.shape for o in made(Sex.WOMAN, seed) if o.name == "labium"):
+            assert isinstance(fold, Tube)
+            assert thighs(fold.points_mm[0]) < 3

@@ -87,7 +87,7 @@ def soft_tissue(
     if sex is Sex.MAN:
         made += [*_prostate(place, age_years), *_root_of_penis(place), *_genitals_of_men(place, room)]
     else:
-        made += [*_womb(place, age_years), *_genitals_of_women(place)]
+        made += [*_womb(place, age_years), *_genitals_of_women(place, room)]
     made += [*_bowel(place), *_pelvic_floor(place), *_nodes(place), *_cleft(place)]
     return tuple(made)
 
@@ -231,6 +231,13 @@ def _into_the_open(point: Point, room: Room, p: _Place) -> Point:
     return max(places, key=lambda at: min(room(at), wanted) - 0.2 * abs(at[1] - y) - 0.05 * abs(at[0] - x))
 
 
+def _on_the_skin(point: Point, room: Room, p: _Place) -> Point:
+    """The place, moved back to where it touches the body, lest a fold floats in front of it."""
+    x, y, z = point
+    places = [(x, y - step * p.u, z) for step in range(0, 40, 4)]
+    return next((at for at in places if room(at) < 3 * p.u), point)
+
+
 def _womb(p: _Place, age_years: float) -> Iterator[Overlay]:
     size = p.u * float(np.exp(p.rng.normal(0, 0.12))) * (0.72 if age_years > 58 else 1.0)
     tilt = p.between(-12, 12)
@@ -245,7 +252,7 @@ def _womb(p: _Place, age_years: float) -> Iterator[Overlay]:
     yield _soft("vagina", Tube((outlet, neck), (9 * p.u, 13 * p.u), (1.0, 0.45)))
 
 
-def _genitals_of_women(p: _Place) -> Iterator[Overlay]:
+def _genitals_of_women(p: _Place, room: Room) -> Iterator[Overlay]:
     anus_y, anus_z = p.anus
     front: Point = (0.0, p.front + p.between(4, 14), p.low - 10 * p.u)
     middle: Point = (0.0, (front[1] + anus_y) / 2 + 6 * p.u, p.low - p.between(26, 36))
@@ -270,6 +277,7 @@ def _genitals_of_women(p: _Place) -> Iterator[Overlay]:
             (sign * 13 * p.u, middle[1] + 8 * p.u, middle[2] - hang),
             (sign * 10 * p.u, behind[1] + 6 * p.u, middle[2]),
         )
+        fold = tuple(_on_the_skin(at, room, p) for at in fold)
         yield Overlay("labium", Tissue.FAT, Tube(fold, (9 * p.u, p.about(11, 0.2), 7 * p.u)), _HANGING)
 
 
