@@ -253,7 +253,14 @@ def test_side_unknown_is_listed_apart(phantom, rows, record):
 @pytest.mark.parametrize("slices", [1, 2])
 def test_very_few_slices(phantom, rows, record, slices):
     box = (0, 0, 30), (*phantom.ct.shape[:2], 30 + slices)
-    Reader(render_page(crop(phantom.ct, *box), crop(phantom.labels, *box), rows, record))
+    labels = crop(phantom.labels, *box)
+    page = render_page(crop(phantom.ct, *box), labels, rows, record)
+    Reader(page)  # tags nest
+    about, packed, ct, *_ = scripts(page)
+    shape = tuple(json.loads(about)["shape"])
+    assert shape[0] == len(ct.split("\n")) == slices
+    found = set(np.unique(unpack_labels(base64.b64decode(packed), shape)))
+    assert found == set(np.unique(np.asarray(labels.array))) and len(found) > 2
 
 
 def test_nothing_labelled(phantom, record):
