@@ -115,7 +115,7 @@ def test_from_a_scan_to_a_diagnosis_with_the_keyboard_alone(
     result.close()
 
     with page.expect_popup() as opened:
-        page.click("text=Correct")
+        page.click('text="Correct"')
     viewer = opened.value
     viewer.wait_for_selector("body[data-ready]")
     viewer.wait_for_function("() => document.querySelector('#case-title').textContent === 'thigh'")

@@ -66,14 +66,14 @@ def find_missing(evidence: Evidence | None, ct: Volume, population: Population) 
     Args:
         evidence: of a segmentation; None: of structures that no population is known of.
         ct: the scan in HU, any orientation.
-        population: what is usual.
+        population: what is usual. A structure that was added to the anatomy after it was fitted is passed over.
     """
     if evidence is None:
         return ()
     upright = to_ras(ct)
     found = []
     for number, side in enumerate(SIDES):
-        for class_id in range(1, CLASS_COUNT):
+        for class_id in range(1, min(CLASS_COUNT, len(population.presence))):
             one = _missing(evidence, upright, population, (number, class_id))
             if one is not None:
                 absent_mm, found_mm3 = one
