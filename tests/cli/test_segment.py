@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from toy_bundle import CLASS_STEP_HU, PAINTED, write_toy_bundle
 from vastus.anatomy import BY_KEY
 from vastus.cli.main import app
+from vastus.cli.segment import warning_lines
 from vastus.errors import InputError, MissingInputError, OutputError, VastusError
 from vastus.synthesis.phantom import make_phantom
 
@@ -335,3 +336,8 @@ def test_only_the_pages_of_this_call_are_printed_and_named(
     assert sorted(p.parent.name for p in (tmp_path / "out").rglob("report.pdf")) == ["a", "b"]
     said = [line for line in result.stderr.splitlines() if line.startswith("printed: ")]
     assert [Path(line.removeprefix("printed: ")).parent.name for line in said] == ["a", "b"]
+
+
+def test_stop_is_said_of_whole_scans_only() -> None:
+    record = {"alarms": ["Knee only.", "2 structures are likely wrong."], "warnings": ["Metal.", "Knee only."]}
+    assert warning_lines(record) == ["STOP: Knee only.", "warning: 2 structures are likely wrong.", "warning: Metal."]

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -183,6 +183,19 @@ def _load(
     return predictor, helper
 
 
+def warning_lines(record: Mapping[str, Any]) -> list[str]:
+    """Say what a reader must know of a scan: ``STOP`` only where every number is useless, not for single structures.
+
+    Args:
+        record: of the run, as in ``run.json``.
+    """
+    from vastus.io.tables import ALARMS
+
+    alarms, warnings = record[ALARMS], record["warnings"]
+    first = [f"{'STOP' if alarm in warnings else 'warning'}: {alarm}" for alarm in alarms]
+    return [*first, *(f"warning: {warning}" for warning in warnings if warning not in alarms)]
+
+
 def _one(
     predictor: Predictor,
     request: ScanRequest,
@@ -194,7 +207,6 @@ def _one(
 ) -> SegmentedScan:
     """Segment one scan and write its results; ``on_done`` is called before DICOM results are written and sent."""
     from vastus.inference.predictor import SegmentStage
-    from vastus.io.tables import ALARMS
     from vastus.pipeline import segment_to_folder
 
     with _progress(request.path.name, predictor.threads) as (on_scan, show):
@@ -208,12 +220,8 @@ def _one(
             return further.check(reading.result())
 
         done = segment_to_folder(predictor, request, on_scan=on_scan, on_progress=on_progress, read=read, helper=helper)
-    alarms = done.record[ALARMS]
-    for alarm in alarms:
-        typer.echo(f"STOP: {alarm}", err=True)
-    for warning in done.record["warnings"]:
-        if warning not in alarms:
-            typer.echo(f"warning: {warning}", err=True)
+    for line in warning_lines(done.record):
+        typer.echo(line, err=True)
     found = sum(row.volume_mm3 is not None for row in done.rows)
     seconds = done.record["seconds"]["total"]
     typer.echo(f"{done.record['subject']}: {found} labels in {seconds:.1f} s -> {done.folder}")
