@@ -15,7 +15,7 @@ from typing import Final
 
 import uvicorn
 
-from vastus.annotation.http.connections import patient_protocol
+from vastus.annotation.http.connections import server_config
 from vastus.app.http import create
 from vastus.app.key import PAGE_PATH, read_key
 from vastus.app.layout import AppLayout
@@ -79,16 +79,7 @@ def run(start: Start, tell: Callable[[str], object]) -> None:
         tell(f"Vastus is open: {address}")
         tell(f"Results are kept in {layout.root}. Close this window, or press Ctrl-C, to end.")
         served.runner.start()
-        config = uvicorn.Config(
-            create(served, key),
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            http=patient_protocol(),
-            ws="none",
-            log_config=None,
-            timeout_graceful_shutdown=2,
-        )
+        config = server_config(create(served, key), graceful_s=2)
         threading.Timer(0.5, _show, (address, start.browser)).start()
         # The server hands a signal on when it has ended: it must not kill the program before that is tidied up.
         signal.signal(signal.SIGTERM, signal.default_int_handler)

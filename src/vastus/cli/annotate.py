@@ -89,7 +89,7 @@ def annotate(
 
     from vastus.annotation.hosts import LOOPBACK_HOSTS
     from vastus.annotation.http.app import create_app, guarded
-    from vastus.annotation.http.connections import patient_protocol
+    from vastus.annotation.http.connections import server_config
     from vastus.annotation.models.trainer import TrainerSettings, read_train_settings
     from vastus.annotation.project.project import Project, ServerSettings
     from vastus.annotation.project.users import Accounts, read_users
@@ -120,17 +120,11 @@ def annotate(
         try:
             _take_labels(project, labels)
             _announce(project, f"{scheme}://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}")
-            config = uvicorn.Config(
+            config = server_config(
                 guarded(create_app(project), project),
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                http=patient_protocol(),
-                ws="none",
-                log_config=None,
-                ssl_certfile=str(certificate) if certificate else None,
-                ssl_keyfile=str(key) if key else None,
-                timeout_graceful_shutdown=5,
+                graceful_s=5,
+                certificate=str(certificate) if certificate else None,
+                key=str(key) if key else None,
             )
             project.warm()
             uvicorn.Server(config).run(sockets=[listening])

@@ -55,7 +55,7 @@ def trim_border_fat(
 
 
 def _gaussian(sigma: float) -> NDArray[np.float32]:
-    """Weights of a Gaussian of ``sigma`` voxels, to three standard deviations; their sum is 1."""
+    """Compute the weights of a Gaussian of ``sigma`` voxels, to three standard deviations; their sum is 1."""
     reach = int(np.ceil(3 * sigma))
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     return (weights / weights.sum()).astype(np.float32)

@@ -47,7 +47,7 @@ _NEAR: Final = 255 - round(6 * STEPS_PER_LOGIT)
 
 
 def _unsure(behind: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """One less the probability of the best class, shape (N,), from kept scores of shape (N, KEPT)."""
+    """Compute one less the probability of the best class, shape (N,), from kept scores of shape (N, KEPT)."""
     odds = np.exp((np.arange(256) - 255.0) / STEPS_PER_LOGIT).astype(np.float32)
     odds[0] = 0.0  # the floor: that far behind or farther
     total = odds[behind].sum(axis=1)

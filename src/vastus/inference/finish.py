@@ -126,7 +126,7 @@ def on_scan_grid(
 
 
 def _muscles(table: StructureTable) -> NDArray[np.bool_]:
-    """(256,): whether a label value is a muscle."""
+    """Find which label values are muscles, (256,)."""
     found = np.zeros(256, np.bool_)
     found[[value for entry in table.muscles for value in entry.label_values]] = True
     return found

@@ -82,7 +82,7 @@ def odd_values(hu: NDArray[Any], spacing_mm: NDArray[np.float64]) -> Remark | No
 
 
 def change_along(hu: NDArray[Any], spacing_mm: NDArray[np.float64]) -> float:
-    """Mean difference within the body of smoothed slices 4 cm apart, HU; infinite in a stretch that is too short."""
+    """Compute the mean difference within the body of smoothed slices 4 cm apart, HU; infinite if the scan is shorter."""
     from scipy import ndimage
 
     apart = max(1, round(SAME_MM / float(spacing_mm[2])))
@@ -115,7 +115,7 @@ def said_of_noise(labels: Volume, ct: Volume) -> tuple[Remark, ...]:
 
 
 def muscle_noise(values: NDArray[Any], hu: NDArray[Any]) -> float:
-    """SD of the noise from voxel to voxel within muscle, HU; 0 where too little muscle is seen.
+    """Estimate the SD of the noise from voxel to voxel within muscle, HU; 0 where too little muscle is seen.
 
     A second difference along both axes of a slice lets edges and slopes out. It has six times the SD of a voxel.
     """

@@ -31,7 +31,7 @@ STEP: Final = 2
 
 
 def fullest(plan: WindowPlan, channels: NDArray[np.uint8]) -> tuple[int, int, int] | None:
-    """Start of the window with the most labelled voxels; None where all hold few.
+    """Find the start of the window with the most labelled voxels; None where all hold few.
 
     Args:
         plan: windows of a scan.
@@ -67,7 +67,7 @@ def said_of_turns(scores: Iterable[Scores]) -> tuple[Remark, ...]:
 
 
 def sureness(scores: Scores) -> float:
-    """Mean probability of the best class over the voxels that are not background; 0 where these are few.
+    """Compute the mean probability of the best class over the voxels that are not background; 0 where these are few.
 
     Args:
         scores: logits of a window, class last; float32, or bfloat16 as ``uint16``.

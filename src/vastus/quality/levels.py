@@ -24,7 +24,7 @@ _KNOWN: Final = np.isfinite(HEIGHT_MM)
 
 
 def levels(evidence: Evidence, side: int) -> Table:
-    """Level of each slice by all structures of a side but one, shape (29, slices), mm; NaN where nothing tells.
+    """Tell the level of each slice by all structures of a side but one, (29, slices), mm; NaN where nothing tells.
 
     Args:
         evidence: of a segmentation.
@@ -39,13 +39,13 @@ def levels(evidence: Evidence, side: int) -> Table:
 
 
 def steps_of(level: Table) -> NDArray[np.int64]:
-    """Step of ``LEVELS_MM`` that each level lies in; -1 where there is none."""
+    """Find the step of ``LEVELS_MM`` that each level lies in; -1 where there is none."""
     step = np.floor((np.nan_to_num(level, nan=-1e9) - LEVELS_MM[0]) / (LEVELS_MM[1] - LEVELS_MM[0])).astype(np.int64)
     return np.where((step >= 0) & (step < len(LEVELS_MM)), step, -1)
 
 
 def count_presence(evidence: Evidence) -> tuple[Table, Table]:
-    """Slices at each level, and those that hold the structure; shape (30, steps), for ``Population.presence``."""
+    """Count slices at each level, and those that hold the structure; shape (30, steps), for ``Population.presence``."""
     pixel = evidence.spacing_mm[0] * evidence.spacing_mm[1]
     total, held = np.zeros((2, CLASS_COUNT, len(LEVELS_MM)))
     for side in (0, 1):

@@ -118,7 +118,7 @@ def _missing(
 
 
 def _curve(population: Population, class_id: int, name: str, level: Table) -> Table:
-    """What is usual at each level; NaN where it is not known."""
+    """Compute what is usual at each level; NaN where it is not known."""
     a, b, c, _ = population.curve[class_id, USUAL.index(name)]
     usual = HEIGHT_MM[class_id - 1]
     t = (level - (usual if np.isfinite(usual) else 250.0)) / 100.0
@@ -127,7 +127,7 @@ def _curve(population: Population, class_id: int, name: str, level: Table) -> Ta
 
 
 def _in_body(evidence: Evidence, ct: Volume, i: Table, j: Table) -> NDArray[np.bool_]:
-    """Whether a place in each slice of the network's grid lies in the image, and in the body."""
+    """Tell whether a place in each slice of the network's grid lies in the image, and in the body."""
     to_ct = np.linalg.inv(ct.affine) @ evidence.affine
     places = np.stack([i, j, np.arange(len(i), dtype=float), np.ones(len(i))])
     at = (to_ct @ np.nan_to_num(places, nan=-1e6))[:3]

@@ -10,6 +10,7 @@ import asyncio
 from typing import Any, Final
 
 import h11
+from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_S: Final = 15.0
@@ -57,6 +58,30 @@ class PatientProtocol(H11Protocol):
         self._came()
         # Not ``close``, which over TLS waits for the other side.
         self.transport.abort()
+
+
+def server_config(
+    application: Any, *, graceful_s: int, certificate: str | None = None, key: str | None = None
+) -> Config:
+    """Settings of a server of patients' data: it names nobody in a log and waits for no silent connection.
+
+    Args:
+        application: ASGI.
+        graceful_s: how long requests may go on when the server ends.
+        certificate, key: PEM files, for https.
+    """
+    return Config(
+        application,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        http=patient_protocol(),
+        ws="none",
+        log_config=None,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+        timeout_graceful_shutdown=graceful_s,
+    )
 
 
 def patient_protocol() -> type[PatientProtocol]:

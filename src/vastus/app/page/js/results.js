@@ -62,7 +62,7 @@ export class Results {
         tick, el("span", { class: "name" }, row.name), row.label ? el("span", { class: "tag", "data-stage": row.stage }, row.label) : null,
         row.labels ? el("span", { class: "tag" }, row.labels) : null,
         el("span", { class: "space" }), el("span", { class: "soft" }, `${row.found} muscles and bones, ${when(row.made)}`)),
-      row.alarms.map((text) => el("p", { class: "alarm" }, el("strong", {}, "Stop: likely wrong."), ` ${text}`)),
+      row.alarms.map((text) => el("p", { class: "alarm" }, el("strong", {}, "Stop."), ` ${text}`)),
       row.warnings.length === 0 ? null : el("details", {}, el("summary", {}, row.warnings.length === 1 ? "Please check 1 thing" : `Please check ${row.warnings.length} things`), el("ul", {}, row.warnings.map((text) => el("li", {}, text)))),
       row.corrected ? el("p", { class: "soft" }, "You corrected the labels. The numbers here are from before.") : null,
       el("div", { class: "row" },
