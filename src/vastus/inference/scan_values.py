@@ -82,7 +82,7 @@ def odd_values(hu: NDArray[Any], spacing_mm: NDArray[np.float64]) -> Remark | No
 
 
 def change_along(hu: NDArray[Any], spacing_mm: NDArray[np.float64]) -> float:
-    """Compute the mean difference within the body of smoothed slices 4 cm apart, HU; infinite if the scan is shorter."""
+    """Compute the mean difference within the body of smoothed slices 4 cm apart, HU; infinite in shorter scans."""
     from scipy import ndimage
 
     apart = max(1, round(SAME_MM / float(spacing_mm[2])))
