@@ -45,7 +45,7 @@ def report(options: argparse.Namespace) -> str:
     from vastus.inference.processor import processor_name
     from vastus.synthesis.atlas import PersonName, load_atlas
     from vastus.synthesis.atlas_building import build_atlas
-    from vastus.synthesis.stream import fill_pool
+    from vastus.synthesis.store import fill_pool
     from vastus.synthesis.subject import Variety, build_body, sample_plan
 
     with tempfile.TemporaryDirectory() as name:
@@ -108,7 +108,7 @@ def _scan(body: object) -> None:
 def _patches(
     name: str, window: tuple[tuple[int, int, int], tuple[float, float, float]], pool: Path, options: argparse.Namespace
 ) -> str:
-    from vastus.synthesis.stream import open_pool
+    from vastus.synthesis.render import open_pool
 
     numpy_pool = open_pool(pool)
     cells = [_rate(lambda i: numpy_pool.patch(1, i, *window), options.patches, lambda: None)]

@@ -52,7 +52,8 @@ def synthesise(folder: Path, atlas_path: Path) -> None:
     """From an atlas of the table without it: its mesh was there, as a muscle that carries no class."""
     from vastus.synthesis.atlas import load_atlas
     from vastus.synthesis.phantom import make_phantom
-    from vastus.synthesis.stream import Pool, fill_pool, load_body
+    from vastus.synthesis.render import Pool
+    from vastus.synthesis.store import fill_pool, load_body
 
     atlas = load_atlas(atlas_path)
     assert sorted(p.side.value for p in atlas.select(CLASS_ID)) == ["left", "right"]

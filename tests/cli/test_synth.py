@@ -50,7 +50,7 @@ def test_one_person_of_the_folder_can_be_chosen(atlas_folder, tmp_path, monkeypa
     grown_from: list[list[float]] = []
     # Bodies take long; what they would be made of is what matters here.
     monkeypatch.setattr(
-        "vastus.synthesis.stream.fill_pool",
+        "vastus.synthesis.store.fill_pool",
         lambda _folder, atlases, count, **_: grown_from.append([muscle_mm3(a) for a in atlases]) or count,
     )
     for person, names in chosen.items():

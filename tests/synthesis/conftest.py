@@ -15,7 +15,7 @@ from vastus.synthesis.atlas import Atlas, PersonName
 from vastus.synthesis.atlas_building import build_atlas
 from vastus.synthesis.correspondence import Correspondence, find_correspondence
 from vastus.synthesis.phantom import _ELLIPSOIDS
-from vastus.synthesis.stream import fill_pool
+from vastus.synthesis.store import fill_pool
 
 SCALE = 0.5
 HEAD_MM = (52.5, 2.5, 205.0)

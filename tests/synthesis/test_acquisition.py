@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from vastus.synthesis.growth import Grid
-from vastus.synthesis.scanner import Acquisition, Textures, acquire, streak_strength
-from vastus.synthesis.stream import patch_acquisition
+from vastus.synthesis.recipe import patch_acquisition
+from vastus.synthesis.scanner import Acquisition, Textures, acquire, sample_exposure, streak_strength
 from vastus.synthesis.subject import TissueMap
 from vastus.synthesis.tissues import Tissue
 
@@ -27,7 +27,8 @@ def test_a_narrow_patch_of_a_wide_body_has_streaks_across() -> None:
     seen = {}
     for width in (None, 380.0):
         setting = Acquisition(0.0, 5.0, 10.0, 0.0, width)
-        image = acquire(np.zeros(shape, np.float32), whole, setting, textures, np.random.default_rng(0))
+        exposure = sample_exposure(setting, 0, textures.size, np.random.default_rng(0))
+        image = acquire(np.zeros(shape, np.float32), whole, exposure, textures)
         seen[width] = [float(np.diff(image, axis=axis).std()) for axis in (0, 1)]
     # 96 mm alone make no streaks; with them, rows differ more than columns.
     assert seen[None][1] == pytest.approx(seen[None][0], rel=0.1)

@@ -8,10 +8,10 @@ import pytest
 
 from vastus.anatomy import BY_KEY, MUSCLES
 from vastus.synthesis.growth import NO_PART, Grid
-from vastus.synthesis.kernels import edge_share
 from vastus.synthesis.muscle_boundaries import SEAMS
+from vastus.synthesis.paint_kernels import edge_share
 from vastus.synthesis.scanner import Textures, paint_hu, sample_look, seam_reach
-from vastus.synthesis.stream import StoredPart
+from vastus.synthesis.store import StoredPart
 from vastus.synthesis.subject import TissueMap
 from vastus.synthesis.tissues import KIND_OF_TISSUE, Tissue
 
@@ -83,7 +83,9 @@ def painted(one, other):
     mean[:2], none[:2] = 50.0, 0.005
     look = replace(look, mean_hu=mean, infiltration=none, seam=0.8, fat_hu=-100.0, fibre_contrast=6.0)
     grid = Grid(np.zeros(3), (spacing,) * 3, shape)
-    hu = paint_hu(TissueMap(grid, part, depth, tissue), 400.0, look, Textures((spacing,) * 3, 0), rng)
+    textures = Textures((spacing,) * 3, 0)
+    starts = rng.integers(textures.size, size=(3, 3))
+    hu = paint_hu(TissueMap(grid, part, depth, tissue), 400.0, look, textures, starts)
     return hu.mean(axis=(1, 2))
 
 

@@ -15,9 +15,19 @@ from vastus.errors import MissingInputError, SettingsError
 from vastus.io.tables import VOLUME_COLUMNS
 from vastus.synthesis.dataset import DatasetOptions, write_dataset
 from vastus.synthesis.growth import Grid
+from vastus.synthesis.render import IGNORE, open_pool
 from vastus.synthesis.scan import Coverage, ScanSpec, make_scan, sample_spec
-from vastus.synthesis.scanner import Acquisition, Textures, acquire, metal_streaks, paint_hu, sample_look
-from vastus.synthesis.stream import IGNORE, fill_pool, load_body, open_pool
+from vastus.synthesis.scanner import (
+    Acquisition,
+    Textures,
+    acquire,
+    metal_streaks,
+    paint_hu,
+    sample_exposure,
+    sample_look,
+    sample_rays,
+)
+from vastus.synthesis.store import fill_pool, load_body
 from vastus.synthesis.subject import TissueMap, Variety, build_body, sample_plan
 from vastus.synthesis.surroundings import Forearms, add_forearms, sample_forearms
 from vastus.synthesis.tissues import Tissue
@@ -43,7 +53,8 @@ def test_tissues_have_their_grey_values(body):
     tissue_map = body.tissue_map(grid)
     rng = np.random.default_rng(0)
     textures = Textures(grid.spacing_mm, 0, size=64)
-    hu = paint_hu(tissue_map, body.length_mm, sample_look(body.parts, rng), textures, rng)
+    starts = rng.integers(textures.size, size=(3, 3))
+    hu = paint_hu(tissue_map, body.length_mm, sample_look(body.parts, rng), textures, starts)
     tissue = tissue_map.tissue
     assert (hu[tissue == Tissue.AIR] == -1000).all()
     assert -125 < np.median(hu[tissue == Tissue.FAT]) < -80
@@ -59,11 +70,11 @@ def test_noise_has_the_asked_spread():
     empty = TissueMap(grid, *(np.zeros(grid.shape, t) for t in (np.uint8, np.int8, np.uint8)))
     textures = Textures(grid.spacing_mm, 1, size=64)
     flat = np.full(grid.shape, 40.0, np.float32)
-    noisy = acquire(flat, empty, Acquisition(0.0, 15.0, 0.0, 0.0), textures, np.random.default_rng(0))
+    exposure = sample_exposure(Acquisition(0.0, 15.0, 0.0, 0.0), 0, textures.size, np.random.default_rng(0))
+    noisy = acquire(flat, empty, exposure, textures)
     assert noisy.std() == pytest.approx(15.0, rel=0.02)
     assert noisy.mean() == pytest.approx(40.0, abs=0.3)
-    again = acquire(flat, empty, Acquisition(0.0, 15.0, 0.0, 0.0), textures, np.random.default_rng(0))
-    assert (again == noisy).all()
+    assert (acquire(flat, empty, exposure, textures) == noisy).all()
 
 
 def test_streaks_run_sideways_and_only_where_the_body_is_wide():
@@ -74,7 +85,8 @@ def test_streaks_run_sideways_and_only_where_the_body_is_wide():
     body = TissueMap(grid, tissue * 0, tissue.astype(np.int8) * 0, tissue)
     textures = Textures(grid.spacing_mm, 1, size=96)
     flat = np.zeros(grid.shape, np.float32)
-    image = acquire(flat, body, Acquisition(0.0, 0.0, 10.0, 0.0), textures, np.random.default_rng(0))
+    exposure = sample_exposure(Acquisition(0.0, 0.0, 10.0, 0.0), 0, textures.size, np.random.default_rng(0))
+    image = acquire(flat, body, exposure, textures)
     assert image[..., 0].std() > 5
     assert image[..., 1].std() == 0
     along, across = (np.diff(image[..., 0], axis=axis).std() for axis in (0, 1))
@@ -84,7 +96,7 @@ def test_streaks_run_sideways_and_only_where_the_body_is_wide():
 def test_metal_leaves_streaks_that_fade_with_distance():
     metal = np.zeros((80, 80, 3), bool)
     metal[38:43, 38:43, 1] = True
-    streaks = metal_streaks(metal, (2.0, 2.0, 2.0), np.random.default_rng(0))
+    streaks = metal_streaks(metal, (2.0, 2.0, 2.0), sample_rays(3, np.random.default_rng(0)))
     assert (streaks[..., [0, 2]] == 0).all()
     near, far = streaks[30:51, 30:51, 1], streaks[:10, :10, 1]
     assert near.std() > 3 * far.std() > 0

@@ -11,7 +11,7 @@ from vastus.anatomy import LARGEST_CLASS_ID, STRUCTURES
 from vastus.errors import MissingInputError
 from vastus.synthesis import kernels
 from vastus.synthesis.atlas import Atlas, load_atlas, save_atlas
-from vastus.synthesis.stream import load_body
+from vastus.synthesis.store import load_body
 from vastus.synthesis.tissues import CLASS_OF_TISSUE, KIND_OF_TISSUE, Tissue, name_of, tissue_of, tissue_of_part
 
 HERE = Path("body.json")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vastus.synthesis.stream import IGNORE, open_pool
+from vastus.synthesis.render import IGNORE, open_pool
 
 torch = pytest.importorskip("torch")
 

@@ -95,7 +95,7 @@ def synth(
     atlases = load_people(atlas_folder, person)
     variety = Variety.WIDE if wide or pool else Variety.CLINICAL
     if pool:
-        from vastus.synthesis.stream import fill_pool
+        from vastus.synthesis.store import fill_pool
 
         made = fill_pool(output, atlases, count, first_seed=seed, variety=variety)
         typer.echo(f"{output}: {made} bodies made, {count - made} existed already")

@@ -12,7 +12,15 @@ from vastus.anatomy import Side
 from vastus.errors import SettingsError
 from vastus.synthesis.growth import Grid
 from vastus.synthesis.phantom import LabelledScan
-from vastus.synthesis.scanner import Acquisition, Textures, acquire, paint_hu, sample_acquisition, sample_look
+from vastus.synthesis.scanner import (
+    Acquisition,
+    Textures,
+    acquire,
+    paint_hu,
+    sample_acquisition,
+    sample_exposure,
+    sample_look,
+)
 from vastus.synthesis.subject import Body, TissueMap
 from vastus.synthesis.surroundings import (
     ARMS_FROM,
@@ -22,9 +30,10 @@ from vastus.synthesis.surroundings import (
     add_cloth,
     add_forearms,
     draw_couch,
+    lay_cloth,
     lowest_row,
-    sample_cloth,
     sample_couch,
+    sample_drape,
     sample_forearms,
 )
 from vastus.synthesis.tissues import Tissue
@@ -102,13 +111,16 @@ def make_scan(body: Body, spec: ScanSpec, seed: int) -> LabelledScan:
     look, acquisition = sample_look(body.named, rng), spec.acquisition or sample_acquisition(rng)
     # Noise is made in the scan's own voxels, however fine they are.
     textures = Textures(spec.spacing_mm, seed, size=160)
+    starts = np.random.default_rng([seed, 7]).integers(textures.size, size=(3, 3))
     around = _surroundings(tissue_map, spec, body.length_mm, seed)
     image = np.full(grid.shape, _HU_AIR, np.int16, order="F")
     for first in range(0, grid.shape[2], _SLAB):
         slab = _slab(tissue_map, first)
-        hu = paint_hu(slab, body.length_mm, look, textures, np.random.default_rng([seed, 7]), first_slice=first)
+        hu = paint_hu(slab, body.length_mm, look, textures, starts, first_slice=first)
         _surround(hu, slab, around, first)
-        hu = acquire(hu, slab, acquisition, textures, np.random.default_rng([seed, 8]), first_slice=first)
+        metal_slices = slab.grid.shape[2] if (slab.tissue == Tissue.METAL).any() else 0
+        exposure = sample_exposure(acquisition, metal_slices, textures.size, np.random.default_rng([seed, 8]))
+        hu = acquire(hu, slab, exposure, textures, first_slice=first)
         image[:, :, first : first + _SLAB] = np.round(hu)
     return LabelledScan(Volume(image, grid.affine), Volume(labels, grid.affine))
 
@@ -125,7 +137,11 @@ class _Surroundings:
 def _surroundings(whole: TissueMap, spec: ScanSpec, length_mm: float, seed: int) -> _Surroundings:
     row = lowest_row(whole.tissue) if spec.couch else None
     couch = sample_couch(row, np.random.default_rng([seed, 11]))
-    cloth = sample_cloth(whole.tissue, whole.grid, np.random.default_rng([seed, 10])) if spec.cloth else None
+    cloth = None
+    if spec.cloth:
+        size = (whole.grid.shape[0], whole.grid.shape[2])
+        drape = sample_drape(size, whole.grid.spacing_mm, np.random.default_rng([seed, 10]))
+        cloth = lay_cloth(whole.tissue, drape)
     arms = None
     if spec.forearms:
         z = whole.grid.origin_mm[2] + whole.grid.spacing_mm[2] * np.arange(whole.grid.shape[2])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,8 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from scipy.special import ndtri
 
 from vastus.synthesis.growth import Grid
-from vastus.synthesis.kernels import paint_tissues
 from vastus.synthesis.muscle_boundaries import REACH_MM, SEAMS
+from vastus.synthesis.paint_kernels import paint_tissues
 from vastus.synthesis.soft_tissues import look_of
 from vastus.synthesis.subject import TissueMap
 from vastus.synthesis.tissues import BONE_IDS, KIND_OF_TISSUE, Tissue, any_of, is_muscle
@@ -28,6 +28,18 @@ _METAL_HU = 3000.0
 _RIM_MM = 1.5 * REACH_MM
 """Deeper inside a muscle its edge is not felt."""
 _MOST_FAT = 0.95
+NO_BLUR = 0.15
+"""A point spread below so many voxels changes nothing."""
+BLUR_REACH = 2.5
+"""Standard deviations after which a point spread is cut off."""
+BONE_FULL_MM = 30.0
+"""So much dense bone on either side darkens what lies between as far as it gets."""
+_STREAKS_FROM_MM, _STREAKS_FULL_MM, _STREAKS_MOST = 200.0, 180.0, 1.3
+RAY_COUNT = 360
+"""Directions in which metal streaks are drawn."""
+
+Starts = NDArray[np.int64]
+"""Where textures are taken from: (3,) for one, (3, 3) for fibres, blotches and grain."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -172,11 +184,8 @@ class Textures:
         noise = gaussian_filter(noise, [s / d for s, d in zip(sigma_mm, spacing_mm, strict=True)], mode="wrap")
         return np.asarray(noise / noise.std(), np.float32)
 
-    def take(
-        self, texture: Image, shape: tuple[int, int, int], rng: np.random.Generator, *, first_slice: int = 0
-    ) -> Image:
-        """A piece of the given shape at a random place, repeated where it is larger than the tile."""
-        start = rng.integers(self.size, size=3) + np.array([0, 0, first_slice])
+    def take(self, texture: Image, shape: tuple[int, int, int], start: Starts) -> Image:
+        """A piece of the given shape from a place on, repeated where it is larger than the tile."""
         index = [(int(s) + np.arange(n)) % self.size for s, n in zip(start, shape, strict=True)]
         return texture[np.ix_(*index)]
 
@@ -186,7 +195,7 @@ def paint_hu(
     length_mm: float,
     look: Look,
     textures: Textures,
-    rng: np.random.Generator,
+    starts: Starts,
     *,
     first_slice: int = 0,
 ) -> Image:
@@ -196,14 +205,13 @@ def paint_hu(
         tissue_map: the body on a grid; also one slab of it.
         length_mm: from knee to femoral head.
         look, textures: see there.
-        rng: where the textures are taken from; the same state in every slab.
+        starts: where fibres, blotches and grain are taken from (3, 3); the same in every slab.
         first_slice: number of the slab's first slice in the scan.
 
     Muscle: streaks of fat along the fibres, in patches, and more of it towards the edge. Fat: fine strands. Bone: a
     cortex that is thickest in mid-shaft, around spongy bone and marrow. Bowel: fat, content and gas by quantiles.
     """
     bias, shaft, numbers, edges = paint_tables(tissue_map.grid, length_mm, look)
-    starts = rng.integers(textures.size, size=(3, 3)) + np.array([0, 0, first_slice])
     reach = seam_reach(tissue_map.grid.spacing_mm)
     return paint_tissues(
         tissue_map.part,
@@ -220,7 +228,7 @@ def paint_hu(
         textures.fibre,
         textures.blotch,
         textures.grain,
-        starts,
+        starts + np.array([0, 0, first_slice]),
     )
 
 
@@ -265,50 +273,72 @@ def seam_reach(spacing_mm: tuple[float, float, float]) -> int:
     return max(1, round(REACH_MM / spacing_mm[0]))
 
 
-def acquire(
-    hu: Image,
-    tissue_map: TissueMap,
-    acquisition: Acquisition,
-    textures: Textures,
-    rng: np.random.Generator,
-    *,
-    first_slice: int = 0,
-) -> Image:
+@dataclass(frozen=True, slots=True, eq=False)
+class Exposure:
+    """One setting of the scanner, and everything random in the image that it makes.
+
+    Attributes:
+        setting: of the scanner.
+        grain_start: where the noise is taken from.
+        streak_start: where the streaks are taken from; None without any.
+        rays: of metal; None without any.
+    """
+
+    setting: Acquisition
+    grain_start: Starts
+    streak_start: Starts | None = None
+    rays: Rays | None = None
+
+
+def sample_exposure(setting: Acquisition, metal_slices: int, tile: int, rng: np.random.Generator) -> Exposure:
+    """Draw what is random in an image.
+
+    Args:
+        setting: of the scanner.
+        metal_slices: number of slices; 0 without metal.
+        tile: edge of the textures in voxels.
+        rng: decides.
+    """
+    rays = sample_rays(metal_slices, rng) if metal_slices else None
+    grain = rng.integers(tile, size=3)
+    return Exposure(setting, grain, rng.integers(tile, size=3) if setting.streak_hu > 0 else None, rays)
+
+
+def acquire(hu: Image, tissue_map: TissueMap, exposure: Exposure, textures: Textures, *, first_slice: int = 0) -> Image:
     """Blur, beam hardening, metal streaks and noise; the result is cut to the CT's range.
 
     Args:
         hu: the body without a scanner.
         tissue_map: the same body; what it shows of it.
-        acquisition: the scanner's setting.
-        textures, rng: noise, and where it is taken from.
+        exposure: the scanner's setting and what was drawn for it.
+        textures: noise.
         first_slice: number of the slab's first slice in the scan.
     """
-    spacing = tissue_map.grid.spacing_mm
-    sigma = [acquisition.blur_mm / spacing[0], acquisition.blur_mm / spacing[1]]
+    spacing, shape = tissue_map.grid.spacing_mm, tissue_map.grid.shape
+    setting, along = exposure.setting, np.array([0, 0, first_slice])
     image = hu
     for axis in range(2):
-        if sigma[axis] > 0.15:
-            image = gaussian_filter1d(image, sigma[axis], axis=axis, truncate=2.5)
-    metal = tissue_map.tissue == Tissue.METAL
-    if metal.any():
-        image = image + metal_streaks(metal, spacing, rng)
-    if acquisition.cupping_hu > 1:
-        image = image - np.float32(acquisition.cupping_hu) * _between_bones(tissue_map)
-    noise = np.float32(acquisition.noise_hu) * textures.take(
-        textures.grain, tissue_map.grid.shape, rng, first_slice=first_slice
-    )
-    if acquisition.streak_hu > 0:
+        sigma = setting.blur_mm / spacing[axis]
+        if sigma > NO_BLUR:
+            image = gaussian_filter1d(image, sigma, axis=axis, truncate=BLUR_REACH)
+    if exposure.rays is not None:
+        image = image + metal_streaks(tissue_map.tissue == Tissue.METAL, spacing, exposure.rays)
+    if setting.cupping_hu > 1:
+        image = image - np.float32(setting.cupping_hu) * _between_bones(tissue_map)
+    noise = np.float32(setting.noise_hu) * textures.take(textures.grain, shape, exposure.grain_start + along)
+    if exposure.streak_start is not None:
         seen = (tissue_map.tissue != Tissue.AIR).any(axis=1).sum(axis=0) * spacing[0]
-        width = seen if acquisition.width_mm is None else np.full(len(seen), acquisition.width_mm)
-        noise = noise + streak_strength(width, acquisition)[None, None, :] * textures.take(
-            textures.streak, tissue_map.grid.shape, rng, first_slice=first_slice
-        )
+        width = seen if setting.width_mm is None else np.full(len(seen), setting.width_mm)
+        streaks = textures.take(textures.streak, shape, exposure.streak_start + along)
+        noise = noise + streak_strength(width, setting)[None, None, :] * streaks
     return np.clip(image + noise, *HU_RANGE).astype(np.float32)
 
 
 def streak_strength(width_mm: NDArray[np.float64], acquisition: Acquisition) -> Image:
     """SD of the streaks (HU) in slices where the body is so wide."""
-    return np.clip((width_mm - 200.0) / 180.0, 0, 1.3).astype(np.float32) * np.float32(acquisition.streak_hu)
+    return np.clip((width_mm - _STREAKS_FROM_MM) / _STREAKS_FULL_MM, 0, _STREAKS_MOST).astype(np.float32) * np.float32(
+        acquisition.streak_hu
+    )
 
 
 def _between_bones(tissue_map: TissueMap) -> Image:
@@ -317,31 +347,53 @@ def _between_bones(tissue_map: TissueMap) -> Image:
     rows = dense.astype(np.float32) * np.float32(tissue_map.grid.spacing_mm[0])
     before = np.cumsum(rows, axis=0)
     after = before[-1:] - before
-    return np.asarray(np.clip(np.minimum(before, after) / 30.0, 0, 1), np.float32)
+    return np.asarray(np.clip(np.minimum(before, after) / BONE_FULL_MM, 0, 1), np.float32)
 
 
-def sample_rays(slices: int, rng: np.random.Generator) -> tuple[float, Image]:
-    """How strong metal streaks are (HU), and their course: one value a degree and slice, unit variance."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Rays:
+    """Streaks that leave metal.
+
+    Attributes:
+        strength_hu: of the brightest, near a large implant.
+        course: by degree and slice, unit variance.
+    """
+
+    strength_hu: float
+    course: Image
+
+    def hu(self, away: Any, along_y: Any, size_mm: Any, course: Any, of: Any) -> Any:
+        """HU at places around one piece of metal; arrays of numpy or torch that broadcast.
+
+        Args:
+            away, along_y: distance from its centre, and its share along y, in mm.
+            size_mm: root of its area in the slice.
+            course: the value of ``course`` in the direction of each place.
+            of: module of the arrays.
+        """
+        fall = of.exp(-away / (35 + 2.2 * size_mm)) * (size_mm / 18.0).clip(None, 1.0)
+        dark = -0.7 * of.exp(-((along_y / (0.4 * size_mm + 4)) ** 2))
+        return self.strength_hu * fall * (course + dark)
+
+
+def sample_rays(slices: int, rng: np.random.Generator) -> Rays:
+    """Draw metal streaks."""
     strength = float(rng.uniform(60, 420))
-    rays = gaussian_filter1d(rng.standard_normal((360, slices), dtype=np.float32), 2.2, axis=0, mode="wrap")
+    rays = gaussian_filter1d(rng.standard_normal((RAY_COUNT, slices), dtype=np.float32), 2.2, axis=0, mode="wrap")
     rays = gaussian_filter1d(rays, 1.2, axis=1)
-    return strength, np.asarray(rays / (rays.std() + 1e-6), np.float32)
+    return Rays(strength, np.asarray(rays / (rays.std() + 1e-6), np.float32))
 
 
-def metal_streaks(metal: NDArray[np.bool_], spacing_mm: tuple[float, float, float], rng: np.random.Generator) -> Image:
+def metal_streaks(metal: NDArray[np.bool_], spacing_mm: tuple[float, float, float], rays: Rays) -> Image:
     """Dark and bright rays that leave the metal, slice by slice, strongest near it and along its long axis."""
     result = np.zeros(metal.shape, np.float32)
-    strength, rays = sample_rays(metal.shape[2], rng)
     x = np.arange(metal.shape[0])[:, None] * spacing_mm[0]
     y = np.arange(metal.shape[1])[None, :] * spacing_mm[1]
     for k in np.flatnonzero(metal.any(axis=(0, 1))):
         points = np.argwhere(metal[..., k]) * np.array(spacing_mm[:2])
         cx, cy = points.mean(axis=0)
         size = np.sqrt(len(points) * spacing_mm[0] * spacing_mm[1])
-        radius = np.hypot(x - cx, y - cy)
-        angle = np.degrees(np.arctan2(y - cy, x - cx)).astype(int) % 360
-        fall = np.exp(-radius / (35 + 2.2 * size)) * min(1.0, size / 18.0)
-        dark = -0.7 * np.exp(-(((y - cy) / (0.4 * size + 4)) ** 2))
-        result[..., k] = strength * fall * (rays[angle, k] + dark)
+        angle = np.degrees(np.arctan2(y - cy, x - cx)).astype(int) % RAY_COUNT
+        result[..., k] = rays.hu(np.hypot(x - cx, y - cy), y - cy, size, rays.course[angle, k], np)
     result[metal] = 0
     return result

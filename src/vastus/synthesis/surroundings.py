@@ -55,6 +55,19 @@ def draw_couch(hu: Any, air: Any, couch: Couch) -> None:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Drape:
+    """A cloth before it lies on a body: rows between the two at every (x, z), and its grey value."""
+
+    gap: NDArray[np.int64]
+    hu: float
+
+
+def sample_drape(shape: tuple[int, int], spacing_mm: tuple[float, float, float], rng: np.random.Generator) -> Drape:
+    """Draw a cloth for a scan of so many columns and slices."""
+    return Drape(cloth_gap(shape, spacing_mm, rng), float(rng.uniform(-850, -500)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Cloth:
     """A sheet over the front of a body: its row at every (x, z), and its grey value."""
 
@@ -62,12 +75,11 @@ class Cloth:
     hu: float
 
 
-def sample_cloth(tissue: NDArray[np.uint8], grid: Grid, rng: np.random.Generator) -> Cloth:
-    """Lay a cloth a few millimetres off the front of a whole scan; no row (-1) where there is no body."""
+def lay_cloth(tissue: NDArray[np.uint8], drape: Drape) -> Cloth:
+    """Lay a cloth over the front of a whole scan; no row (-1) where there is no body."""
     body = tissue != Tissue.AIR
-    height = body.shape[1] - 1 - np.argmax(body[:, ::-1, :], axis=1)
-    row = height + cloth_gap(height.shape, grid.spacing_mm, rng)
-    return Cloth(np.where(body.any(axis=1) & (row < body.shape[1]), row, -1), float(rng.uniform(-850, -500)))
+    row = body.shape[1] - 1 - np.argmax(body[:, ::-1, :], axis=1) + drape.gap
+    return Cloth(np.where(body.any(axis=1) & (row < body.shape[1]), row, -1), drape.hu)
 
 
 def cloth_gap(

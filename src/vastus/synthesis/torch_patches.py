@@ -1,8 +1,8 @@
-"""Training patches made where the network is: the renderer of ``stream.Pool`` on torch, for a GPU.
+"""Training patches made where the network is: the renderer of ``render.Pool`` on torch, for a GPU.
 
-The bodies stay on the device; a patch is gathered, painted and imaged there. Every number that is drawn comes from the
-same generator in the same order as in ``stream.Pool``, and textures are the same tiles: a patch is the same on every
-device but for rounding, and depends on nothing but seed and index.
+The bodies stay on the device; a patch is gathered, painted and imaged there. What it does is said by the same
+``recipe.Recipe``, with the numbers of ``paint_kernels`` and ``scanner``, and textures are the same tiles: a patch is
+the same on every device but for rounding, and depends on nothing but seed and index.
 """
 
 from __future__ import annotations
@@ -16,41 +16,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vastus.synthesis import paint_kernels as numbers
 from vastus.synthesis.growth import NO_PART, Grid
+from vastus.synthesis.recipe import LESION_BLOTCH_HU, SOFT_HU, Recipe, Shown, draw_recipe
+from vastus.synthesis.render import IGNORE, NO_IMAGE_HU, Pool
 from vastus.synthesis.scanner import (
+    BLUR_REACH,
+    BONE_FULL_MM,
     HU_RANGE,
-    Acquisition,
+    NO_BLUR,
+    RAY_COUNT,
+    Exposure,
     Look,
+    Rays,
+    Starts,
     Textures,
     paint_tables,
-    sample_look,
-    sample_rays,
     seam_reach,
     streak_strength,
 )
-from vastus.synthesis.stream import (
-    ARMS,
-    CLOTH,
-    COUCH,
-    IGNORE,
-    POOL_SPACING_MM,
-    Pool,
-    Size,
-    Spacing,
-    StoredBody,
-    arms_beside,
-    arms_in_reach,
-    halves_of,
-    load_body,
-    patch_acquisition,
-    patch_grid,
-    sample_lesion,
-    sample_sheet,
-    sample_view,
-    width_at,
-)
-from vastus.synthesis.surroundings import cloth_gap, draw_couch, draw_forearms, sample_couch
-from vastus.synthesis.tissues import BONE_IDS, CLASS_OF_TISSUE, FEMUR, Tissue, any_of
+from vastus.synthesis.store import POOL_SPACING_MM, StoredBody, load_body
+from vastus.synthesis.surroundings import draw_couch, draw_forearms
+from vastus.synthesis.tissues import BONE_IDS, FEMUR, Tissue, any_of
+from vastus.synthesis.view import Size, Spacing, halves_of, patch_grid, sample_view
 
 _BONES = (*BONE_IDS, int(Tissue.OTHER_BONE))
 _RESIDENT_GB = 24.0
@@ -64,6 +52,7 @@ class _Resident:
     part: Tensor
     depth: Tensor
     tissues: Tensor
+    labels: Tensor
 
     @property
     def size_bytes(self) -> int:
@@ -80,7 +69,7 @@ class _Tiles:
     grain: Tensor
     streak: Tensor
 
-    def take(self, tile: Tensor, start: NDArray[np.int64], shape: Size) -> Tensor:
+    def take(self, tile: Tensor, start: Starts, shape: Size) -> Tensor:
         """A piece of a texture, repeated where it is larger than the tile."""
         index = [
             torch.arange(int(s), int(s) + n, device=tile.device) % self.size for s, n in zip(start, shape, strict=True)
@@ -103,7 +92,6 @@ class TorchPool:
         self._most_bytes = int(resident_gb * 1e9)
         self._bodies: OrderedDict[Path, _Resident] = OrderedDict()
         self._tiles: dict[Spacing, _Tiles] = {}
-        self._classes = torch.from_numpy(CLASS_OF_TISSUE.copy()).to(self.device)
 
     @torch.no_grad()
     def patch(self, seed: int, index: int, window_size: Size, spacing_mm: Spacing) -> tuple[Tensor, Tensor]:
@@ -112,37 +100,18 @@ class TorchPool:
         body = self._resident(self._pool.draw_body(rng))
         view = sample_view(body.stored, window_size, spacing_mm, rng)
         halves, fine, tall = halves_of(window_size, spacing_mm)
-        matrix, shift = view.in_halves(halves)
-        part, depth = _gather(body, matrix, shift, tall)
-        tissue = body.tissues[part.long()]
-        centre = tissue if halves == 1 else body.tissues[_gather(body, view.matrix, view.shift, window_size)[0].long()]
-        grid = patch_grid(body.stored, view, fine, tall)
+        part, depth = _gather(body, *view.in_halves(halves), tall)
+        shown = _Map(part, depth, body.tissues[part.long()], patch_grid(body.stored, view, fine, tall))
         tiles = self._tiles_of(fine)
-        look = sample_look(body.stored.parts, rng)
-        starts = rng.integers(tiles.size, size=(3, 3))
-        hu = _paint(_Map(part, depth, tissue, grid), body.stored.length_mm, look, tiles, starts)
-        labels = self._classes[centre.long()]
-        labels[centre == Tissue.METAL] = FEMUR
-        air = tissue == Tissue.AIR
-        _surround(hu, air, body.stored, (matrix, shift), fine, rng)
-        sheet = sample_sheet(tall, fine, rng)
-        if sheet is not None:
-            skin = sheet.inside(*_axes(tall, self.device)) & (tissue == Tissue.FAT)
-            hu = torch.where(skin, sheet.hu, hu)
-        blob = sample_lesion(tall, fine, rng)
-        if blob is not None:
-            lesion = blob.inside(*_axes(tall, self.device))
-            soft = lesion & (hu > -150) & (hu < 250)
-            base = float(rng.uniform(0, 65))
-            blotch = tiles.take(tiles.blotch, rng.integers(tiles.size, size=3), tall)
-            hu = torch.where(soft, base + 8 * blotch, hu)
-            labels[lesion[:, :, ::halves] & ~any_of(labels, BONE_IDS)] = IGNORE
-        setting = patch_acquisition(width_at(body.stored, view, window_size), rng)
-        hu = _acquire(hu, tissue, fine, setting, tiles, rng)
-        hu = _slices(hu, halves, rng)
+        recipe = draw_recipe(body.stored, view, (window_size, spacing_mm), _facts(body.stored, shown), tiles.size, rng)
+        centres = part if halves == 1 else _gather(body, view.matrix, view.shift, window_size)[0]
+        labels = body.labels[centres.long()]
+        hu = _paint(shown, body.stored.length_mm, recipe.look, tiles, recipe.starts)
+        hu = _add_lesion(_surround(hu, body.stored, shown, recipe), recipe, tiles, labels)
+        hu = _slices(_acquire(hu, shown, recipe.exposure, tiles), recipe)
         covered = torch.zeros(window_size, dtype=torch.bool, device=self.device)
-        covered[tuple(slice(int(a), int(b)) for a, b in zip(view.low, view.high, strict=True))] = True
-        hu = torch.where(covered, hu, -1024.0)
+        covered[view.covered] = True
+        hu = torch.where(covered, hu, NO_IMAGE_HU)
         return hu, torch.where(covered, labels, IGNORE).to(torch.uint8)
 
     def _resident(self, path: Path) -> _Resident:
@@ -152,7 +121,10 @@ class TorchPool:
         stored = load_body(path)
         body = _Resident(
             stored,
-            *(torch.from_numpy(np.array(a)).to(self.device) for a in (stored.part, stored.depth, stored.tissues)),
+            *(
+                torch.from_numpy(np.array(a)).to(self.device)
+                for a in (stored.part, stored.depth, stored.tissues, stored.labels)
+            ),
         )
         self._bodies[path] = body
         while len(self._bodies) > 1 and sum(b.size_bytes for b in self._bodies.values()) > self._most_bytes:
@@ -185,7 +157,7 @@ def _axes(shape: Size, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
 def _gather(
     body: _Resident, matrix: NDArray[np.float32], shift: NDArray[np.float32], size: Size
 ) -> tuple[Tensor, Tensor]:
-    """See ``kernels.gather_affine``."""
+    """See ``volume_kernels.gather_affine``."""
     i, j, k = _axes(size, body.part.device)
     shape = body.part.shape
     flat = torch.zeros(size, dtype=torch.int64, device=body.part.device)
@@ -198,8 +170,8 @@ def _gather(
     return (torch.where(inside, body.part.view(-1)[flat], NO_PART), torch.where(inside, body.depth.view(-1)[flat], 127))
 
 
-def _paint(where: _Map, length_mm: float, look: Look, tiles: _Tiles, starts: NDArray[np.int64]) -> Tensor:
-    """See ``kernels.paint_tissues``."""
+def _paint(where: _Map, length_mm: float, look: Look, tiles: _Tiles, starts: Starts) -> Tensor:
+    """See ``paint_kernels.paint_tissues``."""
     device, shape = where.part.device, where.grid.shape
     tables = paint_tables(where.grid, length_mm, look)
     bias_of, shaft, mean_of = (torch.from_numpy(t).to(device) for t in (*tables[:2], look.mean_hu))
@@ -208,33 +180,38 @@ def _paint(where: _Map, length_mm: float, look: Look, tiles: _Tiles, starts: NDA
         tiles.take(t, s, shape) for t, s in zip((tiles.fibre, tiles.blotch, tiles.grain), starts, strict=True)
     )
     number, what = where.part.long(), where.tissue
-    deep = where.depth.float() * 0.125
+    deep = where.depth.float() * numbers.DEPTH_MM
     value, bias = mean_of[number], bias_of[number]
 
-    cavity = 0.97 * blotch + 0.24 * fibre
-    bowel = torch.where(cavity < low, fat_hu + 6, torch.where(cavity > high, -850.0, value))
+    cavity = numbers.CAVITY_BLOTCH * blotch + numbers.CAVITY_FIBRE * fibre
+    content = torch.where(cavity > high, numbers.CAVITY_GAS_HU, value)
+    bowel = torch.where(cavity < low, fat_hu + numbers.CAVITY_FAT_HU, content)
     out = torch.where(what == Tissue.BOWEL, bowel, value)
 
-    fatty = torch.sigmoid(sharp * (0.75 * fibre + 0.45 * blotch + 0.35 * grain + bias))
+    mixture = numbers.FATTY_FIBRE * fibre + numbers.FATTY_BLOTCH * blotch + numbers.FATTY_GRAIN * grain
+    fatty = torch.sigmoid(sharp * (mixture + bias))
     seam = _edge_share(where, torch.from_numpy(tables[3]).to(device), seam_reach(where.grid.spacing_mm))
     seam = torch.where(deep > rim, seam, 0.0)
-    fatty = fatty + seam * torch.exp(deep.clamp(max=0.0) / 1.2) * (1 - fatty)
-    out = torch.where(bias > -50.0, value + fatty.clamp(max=1.0) * (fat_hu - value), out)
+    fatty = fatty + seam * torch.exp(deep.clamp(max=0.0) / numbers.SEAM_FADES_MM) * (1 - fatty)
+    out = torch.where(bias > numbers.NO_MUSCLE, value + fatty.clamp(max=1.0) * (fat_hu - value), out)
 
     middle = torch.where(what == FEMUR, shaft[None, None, :], 0.0)
-    inner = (spongy_hu + 55 * blotch + 45 * grain + 25 * fibre) * (1 - middle) + (marrow_hu + 12 * blotch) * middle
-    wall = (deep + thin + (thick - thin) * middle + 0.5).clamp(0.0, 1.0)
-    bone = inner + (cortex_hu * (0.62 + 0.38 * middle) - inner) * wall
+    spongy = numbers.SPONGY_BLOTCH_HU * blotch + numbers.SPONGY_GRAIN_HU * grain + numbers.SPONGY_FIBRE_HU * fibre
+    inner = (spongy_hu + spongy) * (1 - middle) + (marrow_hu + numbers.MARROW_BLOTCH_HU * blotch) * middle
+    wall = (deep + thin + (thick - thin) * middle + numbers.HALF_VOXEL_MM).clamp(0.0, 1.0)
+    dense = cortex_hu * (numbers.CORTEX_AT_ENDS + numbers.CORTEX_MORE_IN_SHAFT * middle)
+    bone = inner + (dense - inner) * wall
     out = torch.where(any_of(what, _BONES), bone, out)
 
-    strand = fibre + 0.5 * blotch
-    out = torch.where(what == Tissue.FAT, fat_hu + septa * torch.exp(-14.0 * strand * strand) + 3.0 * blotch, out)
+    strand = fibre + numbers.STRAND_BLOTCH * blotch
+    fat = fat_hu + septa * torch.exp(numbers.STRAND_SHARP * strand * strand) + numbers.FAT_BLOTCH_HU * blotch
+    out = torch.where(what == Tissue.FAT, fat, out)
     out = torch.where(what == Tissue.SKIN, skin_hu, out)
-    return torch.where(what == Tissue.AIR, -1000.0, out)
+    return torch.where(what == Tissue.AIR, numbers.AIR_HU, out)
 
 
 def _edge_share(where: _Map, edges: Tensor, reach: int) -> Tensor:
-    """See ``kernels.edge_share``; for every voxel."""
+    """See ``paint_kernels.edge_share``; for every voxel."""
     part, tissue = where.part, where.tissue.long()
     share, found = edges[tissue, int(Tissue.FAT)], torch.zeros_like(part, dtype=torch.bool)
     for r in range(1, reach + 1):
@@ -259,70 +236,73 @@ def _moved(values: Tensor, step: tuple[int, int]) -> Tensor:
     return result
 
 
-def _surround(
-    hu: Tensor,
-    air: Tensor,
-    body: StoredBody,
-    place: tuple[NDArray[np.float32], NDArray[np.float32]],
-    fine_mm: Spacing,
-    rng: np.random.Generator,
-) -> None:
-    """Couch, cloth and forearms, as in ``stream.Pool`` (in place)."""
-    tall = (hu.shape[0], hu.shape[1], hu.shape[2])
-    if rng.random() < COUCH:
-        rows = torch.nonzero((~air).any(dim=2).any(dim=0))
-        couch = sample_couch(int(rows[0]) if len(rows) else None, rng)
-        if couch is not None:
-            draw_couch(hu, air, couch)
-    if rng.random() < CLOTH:
-        gap = torch.from_numpy(cloth_gap((tall[0], tall[2]), fine_mm, rng)).to(hu.device)
+def _facts(body: StoredBody, shown: _Map) -> Shown:
+    """See ``recipe.Shown``."""
+    rows = torch.nonzero((shown.tissue != Tissue.AIR).any(dim=2).any(dim=0))
+    metal = any(p.tissue == Tissue.METAL for p in body.parts) and bool((shown.tissue == Tissue.METAL).any())
+    return Shown(int(rows[0]) if len(rows) else None, metal)
+
+
+def _surround(hu: Tensor, body: StoredBody, shown: _Map, recipe: Recipe) -> Tensor:
+    """See ``render``."""
+    air, tall = shown.tissue == Tissue.AIR, recipe.tall
+    if recipe.couch is not None:
+        draw_couch(hu, air, recipe.couch)
+    if recipe.drape is not None:
+        gap = torch.from_numpy(recipe.drape.gap).to(hu.device)
         row = tall[1] - 1 - torch.argmax((~air).flip(1).to(torch.uint8), dim=1) + gap
-        cloth_hu = float(rng.uniform(-850, -500))
         i, k = torch.nonzero((~air).any(dim=1) & (row < tall[1]), as_tuple=True)
         j = row[i, k]
         free = air[i, j, k]
-        hu[i[free], j[free], k[free]] = cloth_hu
-    arms = arms_beside(body, rng) if rng.random() < ARMS else None
-    if arms is not None and arms_in_reach(arms, body, *place, tall):
+        hu[i[free], j[free], k[free]] = recipe.drape.hu
+    if recipe.arms is not None:
         i, j, k = _axes(tall, hu.device)
         at = [
             (float(o) + POOL_SPACING_MM * (float(m[0]) * i + float(m[1]) * j + float(m[2]) * k + float(s))).float()
-            for o, m, s in zip(body.origin_mm, *place, strict=True)
+            for o, m, s in zip(body.origin_mm, recipe.matrix, recipe.shift, strict=True)
         ]
-        draw_forearms(hu, air, arms, (at[0], at[1], at[2]))
+        draw_forearms(hu, air, recipe.arms, (at[0], at[1], at[2]))
+    if recipe.sheet is not None:
+        skin = recipe.sheet.inside(*_axes(tall, hu.device)) & (shown.tissue == Tissue.FAT)
+        hu = torch.where(skin, recipe.sheet.hu, hu)
+    return hu
 
 
-def _acquire(
-    image: Tensor,
-    tissue: Tensor,
-    spacing_mm: Spacing,
-    acquisition: Acquisition,
-    tiles: _Tiles,
-    rng: np.random.Generator,
-) -> Tensor:
+def _add_lesion(hu: Tensor, recipe: Recipe, tiles: _Tiles, labels: Tensor) -> Tensor:
+    """See ``render``; ``labels`` in place."""
+    if recipe.lesion is None or recipe.filling is None:
+        return hu
+    lesion = recipe.lesion.inside(*_axes(recipe.tall, hu.device))
+    labels[lesion[:, :, :: recipe.halves] & ~any_of(labels, BONE_IDS)] = IGNORE
+    soft = lesion & (hu > SOFT_HU[0]) & (hu < SOFT_HU[1])
+    blotch = tiles.take(tiles.blotch, recipe.filling.start, recipe.tall)
+    return torch.where(soft, recipe.filling.hu + LESION_BLOTCH_HU * blotch, hu)
+
+
+def _acquire(image: Tensor, shown: _Map, exposure: Exposure, tiles: _Tiles) -> Tensor:
     """See ``scanner.acquire``; the setting says how wide the body is."""
-    shape = (image.shape[0], image.shape[1], image.shape[2])
+    spacing, shape, setting = shown.grid.spacing_mm, shown.grid.shape, exposure.setting
     for axis in range(2):
-        sigma = acquisition.blur_mm / spacing_mm[axis]
-        if sigma > 0.15:
+        sigma = setting.blur_mm / spacing[axis]
+        if sigma > NO_BLUR:
             image = _blur(image, sigma, axis)
-    metal = tissue == Tissue.METAL
-    if bool(metal.any()):
-        image = image + _metal_streaks(metal, spacing_mm, rng)
-    if acquisition.cupping_hu > 1:
-        rows = any_of(tissue, BONE_IDS).float() * spacing_mm[0]
+    if exposure.rays is not None:
+        image = image + _metal_streaks(shown.tissue == Tissue.METAL, spacing, exposure.rays)
+    if setting.cupping_hu > 1:
+        rows = any_of(shown.tissue, BONE_IDS).float() * spacing[0]
         before = torch.cumsum(rows, dim=0)
-        image = image - acquisition.cupping_hu * (torch.minimum(before, before[-1:] - before) / 30.0).clamp(0, 1)
-    noise = acquisition.noise_hu * tiles.take(tiles.grain, rng.integers(tiles.size, size=3), shape)
-    if acquisition.streak_hu > 0:
-        strength = float(streak_strength(np.array([acquisition.width_mm or 0.0]), acquisition)[0])
-        noise = noise + strength * tiles.take(tiles.streak, rng.integers(tiles.size, size=3), shape)
+        between = torch.minimum(before, before[-1:] - before) / BONE_FULL_MM
+        image = image - setting.cupping_hu * between.clamp(0, 1)
+    noise = setting.noise_hu * tiles.take(tiles.grain, exposure.grain_start, shape)
+    if exposure.streak_start is not None:
+        strength = float(streak_strength(np.array([setting.width_mm or 0.0]), setting)[0])
+        noise = noise + strength * tiles.take(tiles.streak, exposure.streak_start, shape)
     return (image + noise).clamp(*HU_RANGE)
 
 
 def _blur(image: Tensor, sigma: float, axis: int) -> Tensor:
-    """``scipy.ndimage.gaussian_filter1d(..., truncate=2.5)``, edges mirrored."""
-    radius = int(2.5 * sigma + 0.5)
+    """``scipy.ndimage.gaussian_filter1d``, edges mirrored."""
+    radius = int(BLUR_REACH * sigma + 0.5)
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     weights /= weights.sum()
     count = image.shape[axis]
@@ -334,29 +314,26 @@ def _blur(image: Tensor, sigma: float, axis: int) -> Tensor:
     return total
 
 
-def _metal_streaks(metal: Tensor, spacing_mm: Spacing, rng: np.random.Generator) -> Tensor:
+def _metal_streaks(metal: Tensor, spacing_mm: Spacing, rays: Rays) -> Tensor:
     """See ``scanner.metal_streaks``; all slices at once."""
-    strength, course = sample_rays(metal.shape[2], rng)
-    rays = torch.from_numpy(course).to(metal.device)
+    course = torch.from_numpy(rays.course).to(metal.device)
     i, j, k = _axes((metal.shape[0], metal.shape[1], metal.shape[2]), metal.device)
     count = metal.sum(dim=(0, 1))
     some = count.clamp(min=1)
     dx = i * spacing_mm[0] - (metal * i).sum(dim=(0, 1)) / some * spacing_mm[0]
     dy = j * spacing_mm[1] - (metal * j).sum(dim=(0, 1)) / some * spacing_mm[1]
     size = torch.sqrt(count * spacing_mm[0] * spacing_mm[1])
-    angle = torch.rad2deg(torch.atan2(dy, dx)).long() % 360
-    fall = torch.exp(-torch.hypot(dx, dy) / (35 + 2.2 * size)) * (size / 18.0).clamp(max=1.0)
-    dark = -0.7 * torch.exp(-((dy / (0.4 * size + 4)) ** 2))
-    streaks = strength * fall * (rays[angle, k.long().expand_as(angle)] + dark)
+    angle = torch.rad2deg(torch.atan2(dy, dx)).long() % RAY_COUNT
+    streaks = rays.hu(torch.hypot(dx, dy), dy, size, course[angle, k.long().expand_as(angle)], torch)
     return torch.where((count > 0) & ~metal, streaks, 0.0).float()
 
 
-def _slices(hu: Tensor, halves: int, rng: np.random.Generator) -> Tensor:
-    """Back to whole slices; now and then a wider slice profile; a little gain and offset."""
-    if halves > 1:
-        hu = hu.reshape(hu.shape[0], hu.shape[1], -1, halves).mean(dim=3)
-    if rng.random() < 0.4:
-        weight = float(np.float32(rng.uniform(0, 0.25)))
+def _slices(hu: Tensor, recipe: Recipe) -> Tensor:
+    """See ``render``."""
+    if recipe.halves > 1:
+        hu = hu.reshape(hu.shape[0], hu.shape[1], -1, recipe.halves).mean(dim=3)
+    if recipe.profile is not None:
+        weight = float(recipe.profile)
         padded = torch.cat([hu[:, :, :1], hu, hu[:, :, -1:]], dim=2)
         hu = (1 - 2 * weight) * hu + weight * (padded[:, :, :-2] + padded[:, :, 2:])
-    return hu * float(np.float32(rng.normal(1, 0.02))) + float(np.float32(rng.normal(0, 5)))
+    return hu * float(recipe.gain) + float(recipe.offset_hu)

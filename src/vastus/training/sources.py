@@ -37,7 +37,7 @@ class PatchSource(Protocol):
 
 
 class PatchPool(Protocol):
-    """What ``vastus.synthesis.stream.open_pool`` gives."""
+    """What ``vastus.synthesis.render.open_pool`` gives."""
 
     def patch(
         self, seed: int, index: int, window_size: tuple[int, int, int], spacing_mm: tuple[float, float, float]
@@ -86,9 +86,9 @@ def open_pool(folder: Path) -> PatchPool:
     """Open a pool of synthetic subjects; a clear error when the folder is not one."""
     if not folder.exists():
         raise SettingsError("There is no such pool of synthetic subjects.", path=folder)
-    from vastus.synthesis import stream
+    from vastus.synthesis import render
 
-    pool: PatchPool = stream.open_pool(folder)
+    pool: PatchPool = render.open_pool(folder)
     return pool
 
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from vastus.synthesis.stream import TableSheet, sample_sheet
+from vastus.synthesis.recipe import TableSheet, sample_sheet
 
 
 def test_a_flat_sheet_is_as_thick_as_it_says() -> None:
