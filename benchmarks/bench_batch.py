@@ -23,12 +23,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from batch_standin import StandIn, rows_of, write_inputs
-from vastus.batch.engine import BatchEngine, NextTask, core_count
+from vastus.batch.engine import BatchEngine, NextTask
 from vastus.batch.engine_local import LocalEngine
 from vastus.batch.runner import BatchRequest, OpenBatch
 from vastus.batch.task import Ending, Outcome, ProcessorFactory, Product
 from vastus.batch.worker import peak_bytes
 from vastus.io.tables import VOLUMES_FILE
+from vastus.processors import usable_processors
 
 PARTS = ("ledger", "workers", "scale", "dask", "throughput")
 
@@ -57,7 +58,7 @@ def main() -> None:
     parser.add_argument("--real-scans", type=int, default=6, help="phantoms of the throughput's part")
     options = parser.parse_args()
     print(
-        f"## Batch\n\n{core_count()} cores, load average at start {os.getloadavg()[0]:.1f}, "
+        f"## Batch\n\n{usable_processors()} cores, load average at start {os.getloadavg()[0]:.1f}, "
         f"Python {platform.python_version()}.\n"
     )
     if "ledger" in options.parts:

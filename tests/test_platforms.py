@@ -27,6 +27,7 @@ from vastus.cli.segment import _unused
 from vastus.errors import OutputError
 from vastus.io import atomic
 from vastus.io.file_names import is_device_name
+from vastus.processors import usable_processors
 from vastus.report import pdf
 
 PACKAGE = Path(__file__).parents[1] / "src" / "vastus"
@@ -270,7 +271,7 @@ def test_memory_on_windows_is_asked_of_its_kernel(monkeypatch: pytest.MonkeyPatc
 def test_cores_are_counted_where_processes_have_no_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 7)
-    assert engine.core_count() == 7
+    assert usable_processors() == 7
 
 
 @pytest.mark.parametrize(("platform", "unit"), [("darwin", 1), ("freebsd14", 1024)])

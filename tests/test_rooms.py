@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "vastus"
 FLOORS: dict[str, int] = {
     "compiled": 0,
     "priority": 0,
+    "processors": 0,
     "blocks": 0,
     "loops": 0,
     "label_arrays": 1,

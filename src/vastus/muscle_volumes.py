@@ -70,6 +70,7 @@ def largest_volume_mm3(key: str) -> float | None:
     return regression_volume_mm3(key, LARGEST_HEIGHT_CM, LARGEST_WEIGHT_KG)
 
 
+@cache
 def smallest_volume_mm3(key: str) -> float:
     """Below this a label on one side is a fragment, whoever the person is.
 
@@ -114,6 +115,7 @@ def find_fragments(volumes_mm3: Mapping[Place, float], cut: Collection[Place] = 
     return found
 
 
+@cache
 def _usual_volume_mm3(key: str) -> float | None:
     """Of a person of 170 cm and 70 kg: only the proportions of the muscles are used."""
     return regression_volume_mm3(key, 170.0, 70.0)

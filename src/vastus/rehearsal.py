@@ -7,7 +7,6 @@ while this process compiles the other half; each then finds the other's on disk.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from functools import cache
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.anatomy import LABELS, STRUCTURES, Side
+from vastus.processors import usable_processors
 from vastus.volume import Volume
 
 _SPACING_MM = (6.0, 6.0, 6.0)
@@ -35,7 +35,7 @@ def begin() -> subprocess.Popen[bytes] | None:
     from vastus.inference import kernels
     from vastus.loops import is_kept
 
-    if is_kept(kernels.restore) or (os.cpu_count() or 1) < 2:
+    if is_kept(kernels.restore) or usable_processors() < 2:
         return None
     silent = subprocess.DEVNULL
     return subprocess.Popen([sys.executable, "-m", __name__], stdin=silent, stdout=silent, stderr=silent)

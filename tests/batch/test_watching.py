@@ -87,7 +87,7 @@ def test_workers_fit_into_cores_and_memory(
     plan: tuple[int, int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(engine, "core_count", lambda: cores)
+    monkeypatch.setattr(engine, "usable_processors", lambda: cores)
     monkeypatch.setattr(engine, "free_memory_bytes", lambda: free_gb * 10**9)
     assert plan_workers(*asked, known_gb * 10**9) == WorkerPlan(*plan)
 

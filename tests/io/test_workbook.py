@@ -13,13 +13,14 @@ from vastus.io.workbook import Column, Sheet, write_workbook
 
 
 def test_numbers_stay_numbers_and_text_stays_text(tmp_path):
-    rows = [("p1", 12.5, np.float64(3.25), np.int64(4), True), ("=1+1", math.nan, None, math.inf, False)]
+    rows = [("p1", 12.5, np.float64(3.25), np.int64(4), True), ("=1+1", math.nan, None, math.inf, False), ("#N/A",)]
     columns = tuple(Column(name, "cm³") for name in "abcde")
     write_workbook(tmp_path / "r.xlsx", [Sheet("structures", columns, rows)])
     cells = list(load_workbook(tmp_path / "r.xlsx")["structures"].iter_rows(min_row=2))
     assert [c.value for c in cells[0]] == ["p1", 12.5, 3.25, 4, True]
     assert [c.data_type for c in cells[0]] == ["s", "n", "n", "n", "b"]
     assert cells[1][0].value == "=1+1" and cells[1][0].data_type == "s"  # no formula from a patient's name
+    assert cells[2][0].value == "#N/A" and cells[2][0].data_type == "s"
     assert [c.value for c in cells[1]][1:] == [None, None, None, False]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from vastus.batch.task import Outcome, ProcessorFactory, Task
+from vastus.processors import usable_processors
 
 NextTask = Callable[[], Task | None]
 ASSUMED_WORKER_BYTES: Final = 3 * 1024**3
@@ -59,7 +60,7 @@ def plan_workers(workers: int | None, threads: int | None, worker_bytes: int) ->
         threads: of each worker, asked for; None: the cores shared out.
         worker_bytes: memory one worker needs at its peak; 0: not known.
     """
-    cores = core_count()
+    cores = usable_processors()
     if workers is None:
         memory = free_memory_bytes()
         fit = max(1, int(memory * _MEMORY_SHARE) // (worker_bytes or ASSUMED_WORKER_BYTES)) if memory else 1
@@ -78,12 +79,6 @@ def visible_gpus(count: int) -> tuple[str, ...]:
     """
     named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
     return tuple(named[:count] if len(named) >= count else map(str, range(count)))
-
-
-def core_count() -> int:
-    """Processors this process may use."""
-    affinity: Any = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else (os.cpu_count() or 1)
 
 
 def free_memory_bytes() -> int:

@@ -11,10 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from vastus.batch.engine import NextTask, core_count
+from vastus.batch.engine import NextTask
 from vastus.batch.task import Ending, Outcome, Processor, ProcessorFactory, Task
 from vastus.batch.worker import death_of, perform
 from vastus.errors import DeviceError, MissingExtraError, VastusError
+from vastus.processors import usable_processors
 
 _LOOK_EVERY_S: Final = 5.0
 _CONNECT_S: Final = 20
@@ -123,7 +124,7 @@ def run_task(factory: ProcessorFactory, task: Task, share: _Share) -> Outcome:
         processor = _opened.get(factory)
         if processor is None:
             try:
-                processor = factory.open(share.threads or max(1, core_count() // share.beside))
+                processor = factory.open(share.threads or max(1, usable_processors() // share.beside))
             except VastusError as error:
                 return Outcome(
                     task, Ending.STOP, error=type(error).__name__, message=str(error), exit_code=error.exit_code

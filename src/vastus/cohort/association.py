@@ -177,6 +177,6 @@ def _describe_feature(stratum_name: str, feature: str) -> dict[str, object]:
 
 def _complete(x: pd.Series, y: pd.Series, extra: pd.Series | None = None) -> tuple[np.ndarray, ...]:
     """Return the values where both x and y are known (``extra`` may stay empty)."""
-    known = x.notna() & y.notna()
-    series = (x, y) if extra is None else (x, y, extra)
-    return tuple(s[known].to_numpy(float) for s in series)
+    arrays = [s.to_numpy(float) for s in ((x, y) if extra is None else (x, y, extra))]
+    known = (arrays[0] == arrays[0]) & (arrays[1] == arrays[1])  # NaN is never equal
+    return tuple(values[known] for values in arrays)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +22,13 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".svg", ".pdf", ".png")
 PNG_DPI = 300
+_MARGIN_INCHES = 0.04
 _MM = 1 / 25.4
 _BARS: dict[str, Any] = {"ms": 3, "lw": 0, "elinewidth": 0.8}
 """A point with its interval."""
+_FONTS = ("Arial", "Helvetica", "Liberation Sans", "DejaVu Sans")
 _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
-    "font.sans-serif": ["Arial", "Helvetica", "Liberation Sans", "DejaVu Sans"],
     "font.size": 8,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -41,18 +44,60 @@ _SEX_NAMES = {"F": "Women", "M": "Men"}
 _STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FigureTask:
+    """A figure to be drawn, here or in another process.
+
+    Attributes:
+        name: of the figure on the page.
+        stem: of its files.
+        draw: function of this module.
+        data: its arguments.
+    """
+
+    name: str
+    stem: str
+    draw: Callable[..., Figure]
+    data: tuple[Any, ...]
+
+
+def tasks_of_relations(
+    flow: Sequence[FlowStep], status: pd.DataFrame, correlations: pd.DataFrame
+) -> tuple[FigureTask, ...]:
+    """Return the figures that need only the selection and the correlations with sarcopenia."""
+    return (
+        FigureTask("flow", "flow", flow_diagram, (tuple(flow), status)),
+        FigureTask("muscles", "heatmap_muscles", muscle_heatmap, (correlations,)),
+        FigureTask("groups", "heatmap_groups", group_heatmap, (correlations,)),
+        FigureTask("intervals", "correlation_intervals", interval_figure, (correlations,)),
+    )
+
+
+def tasks_of_predictions(curves: Sequence[RocCurve], table: pd.DataFrame) -> tuple[FigureTask, ...]:
+    """Return the figure of the ROC curves; none where there is no curve."""
+    return (FigureTask("roc", "roc", roc_figure, (tuple(curves), table)),) if curves else ()
+
+
+def tasks_of_changes(summary: pd.DataFrame) -> tuple[FigureTask, ...]:
+    """Return the figure of the changes between scans; none where nobody has two."""
+    return (FigureTask("change", "change", change_figure, (summary,)),) if len(summary) else ()
+
+
 def save_figure(figure: Figure, stem: Path) -> list[Path]:
     """Write a figure as SVG, PDF and PNG beside each other, without dates inside so that runs compare equal."""
     import matplotlib as mpl
     import matplotlib.pyplot as plt
 
     paths = []
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_style()):
+        # Measured once: left to savefig, each of the three formats would draw everything twice.
+        figure.draw_without_rendering()
+        box = figure.get_tightbbox().padded(_MARGIN_INCHES)
         for suffix in SUFFIXES:
             path = stem.with_name(stem.name + suffix)
             metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {"Software": None}}[suffix]
             with atomic_path(path) as temporary:
-                figure.savefig(temporary, dpi=PNG_DPI, metadata=metadata, bbox_inches="tight", pad_inches=0.04)
+                figure.savefig(temporary, dpi=PNG_DPI, metadata=metadata, bbox_inches=box)
             paths.append(path)
     plt.close(figure)
     return paths
@@ -89,7 +134,7 @@ def flow_diagram(steps: Sequence[FlowStep], status: pd.DataFrame) -> Figure:
     import matplotlib.pyplot as plt
 
     removing = [s for s in steps if s.removed]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_style()):
         height = 17 * (len(removing) + 2) * _MM
         figure, axes = plt.subplots(figsize=(150 * _MM, height))
         axes.set(xlim=(0, 150), ylim=(-17 * (len(removing) + 2), 0))
@@ -124,7 +169,7 @@ def roc_figure(curves: Sequence[RocCurve], table: pd.DataFrame) -> Figure:
     import matplotlib.pyplot as plt
 
     names = list(dict.fromkeys(c.stratum for c in curves))
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_style()):
         size = (58 * max(len(names), 1) * _MM, 62 * _MM)
         figure, panels = plt.subplots(1, max(len(names), 1), figsize=size, squeeze=False, sharey=True)
         for axes, name in zip(panels[0], names, strict=False):
@@ -163,7 +208,7 @@ def change_figure(summary: pd.DataFrame) -> Figure:
         OTHER: ("#555555", "s", "Other side"),
         BOTH: ("#2f6f9f", "o", "Both sides"),
     }
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_style()):
         figure, axes = plt.subplots(figsize=(120 * _MM, (12 + 4.2 * len(order)) * _MM))
         for offset, side in zip(np.linspace(-0.16, 0.16, len(sides)) if len(sides) > 1 else [0.0], sides, strict=True):
             rows = part[part["side"] == side].set_index("feature").reindex(order)
@@ -189,7 +234,7 @@ def interval_figure(correlations: pd.DataFrame) -> Figure:
     features = [*(m.key for m in MUSCLES), *(group_column(g) for g in GROUPS)]
     table = correlations.set_index(["stratum", "feature"])
     looks = {"Women": ("#b3470f", "o", -0.16), "Men": ("#1f5f8b", "s", 0.16)}
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_style()):
         figure, axes = plt.subplots(figsize=(120 * _MM, (14 + 4.4 * len(features)) * _MM))
         for name, (colour, marker, offset) in looks.items():
             rows = table.loc[name].reindex(features)
@@ -223,16 +268,16 @@ def _heatmap(correlations: pd.DataFrame, features: list[str], breaks: list[int])
     import numpy as np
 
     strata = ["Women", "Men"]
-    table = correlations.set_index(["stratum", "feature"])
-    r = np.array([[table.loc[(s, f), "r"] for s in strata] for f in features], dtype=float)
-    with mpl.rc_context(_STYLE):
+    table = correlations.set_index(["stratum", "feature"])[["r", "p", "p_holm"]].to_dict("index")
+    r = np.array([[table[s, f]["r"] for s in strata] for f in features], dtype=float)
+    with mpl.rc_context(_style()):
         figure, axes = plt.subplots(figsize=(92 * _MM, (16 + 5.4 * len(features)) * _MM))
         colours = plt.get_cmap("RdBu_r")
         axes.set_facecolor("#eeeeee")  # seen where there is no r
         image = axes.imshow(np.ma.masked_invalid(r), cmap=colours, vmin=-1, vmax=1, aspect="auto")
         for row, feature in enumerate(features):
             for column, name in enumerate(strata):
-                cell = table.loc[(name, feature)]
+                cell = table[name, feature]
                 value = r[row, column]
                 text = "–" if np.isnan(value) else signed(value) + stars(float(cell["p"]))
                 strong = not np.isnan(value) and abs(value) > 0.6
@@ -276,6 +321,15 @@ def _heatmap(correlations: pd.DataFrame, features: list[str], breaks: list[int])
         bar.outline.set_visible(False)
         bar.ax.tick_params(labelsize=7, width=0.6)
     return figure
+
+
+@cache
+def _style() -> dict[Any, Any]:
+    """Return the settings of all figures. A font that is not there would be looked for again for every text."""
+    from matplotlib import font_manager
+
+    here = set(font_manager.get_font_names())
+    return {**_STYLE, "font.sans-serif": [name for name in _FONTS if name in here] or ["DejaVu Sans"]}
 
 
 def _interval(curve: RocCurve, table: pd.DataFrame) -> str:

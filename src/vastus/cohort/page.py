@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -185,18 +185,16 @@ def _measures(table: pd.DataFrame) -> dict[str, PageTable]:
     for name in ("Women", "Men"):
         own = table[(table["stratum"] == name) & table["r"].notna()]
         outcomes = [o for o in CONTINUOUS if (own["outcome"] == o).any()]
-        rows = []
-        for label in dict.fromkeys(own["label"]):
-            cells = [label]
-            for outcome in outcomes:
-                one = own[(own["label"] == label) & (own["outcome"] == outcome)]
-                cells.append(_cell(one.iloc[0]) if len(one) else "–")
-            rows.append(tuple(cells))
+        cells = {(row["label"], row["outcome"]): _cell(row) for row in own.to_dict("records")}
+        rows = [
+            (label, *(cells.get((label, outcome), "–") for outcome in outcomes))
+            for label in dict.fromkeys(own["label"])
+        ]
         pages[name] = PageTable(("", *(LABELS[o] for o in outcomes)), tuple(rows))
     return pages
 
 
-def _cell(row: pd.Series) -> str:
+def _cell(row: Mapping[Hashable, Any]) -> str:
     mark = " *" if row["p_holm"] < ALPHA else ""
     return f"{narrative.number(row['r'])} / {narrative.number(row['rho'])}{mark}"
 

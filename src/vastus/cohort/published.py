@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vastus.anatomy import MUSCLES, SIDES, THIGH_GROUPS, structures_of
 from vastus.cohort import columns
 from vastus.cohort.dataset import STATUS, StudyData, facts_of_row
+from vastus.sarcopenia.reference_values import NO_REFERENCE, percent_of_expected, thigh_reference
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,14 +40,11 @@ def published_values(dataset: StudyData) -> Published:
     """Compare the people of a dataset with ``vastus.sarcopenia.reference_values``."""
     import pandas as pd
 
-    # Measuring is compiled code that takes a second to load; only this needs it.
-    from vastus.sarcopenia.reference_values import NO_REFERENCE, percent_of_expected, thigh_reference
-
     people, sides = dataset.people, dataset.sides_cm3
     thigh, muscles = [], []
     for subject, person in people.iterrows():
         facts = facts_of_row(person, str(subject), [])
-        volumes_cm3 = sides.loc[person[columns.SCAN]]
+        volumes_cm3 = sides.loc[person[columns.SCAN]].to_dict()
         ratio = _ratio(volumes_cm3)
         group = thigh_reference().of_age(facts.sex, facts.age_years)
         note = "not all is whole" if ratio is None else NO_REFERENCE if group is None else ""
@@ -64,8 +63,12 @@ def published_values(dataset: StudyData) -> Published:
     return Published(table, pd.DataFrame(muscles, columns=own_names))
 
 
-def _ratio(volumes_cm3: pd.Series) -> float | None:
-    """Compute thigh muscles / femur of both sides together; None unless every part is there and whole."""
+def _ratio(volumes_cm3: Mapping[tuple[str, str], float]) -> float | None:
+    """Compute thigh muscles / femur of both sides together; None unless every part is there and whole.
+
+    Args:
+        volumes_cm3: structure and side -> cm3, NaN where it is not whole.
+    """
     import math
 
     sides = [side.value for side in SIDES]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vastus.cohort import association, follow_up
 from vastus.cohort.clinical_table import ClinicalTable
 from vastus.cohort.dataset import STATUS, StudyData, build_dataset
+from vastus.cohort.figures import FigureTask, tasks_of_changes, tasks_of_predictions, tasks_of_relations
 from vastus.cohort.prediction import Prediction, predict_status
 from vastus.cohort.problems import problems_table
 from vastus.cohort.published import Published, published_values
@@ -42,8 +43,7 @@ class CohortResults:
     @property
     def counts(self) -> pd.DataFrame:
         """People of known status: sex, sarcopenia (0, 1), n."""
-        people = self.dataset.people[self.dataset.people[STATUS].notna()]
-        return people.groupby(["sex", STATUS]).size().rename("n").reset_index()
+        return count_status(self.dataset)
 
     def power_notes(self) -> dict[str, str]:
         """Say what the group sizes of each stratum can show."""
@@ -100,7 +100,13 @@ class CohortResults:
         return [feature_label(f) for f in FEATURES if empty[f] and not f.startswith("group:")]
 
 
-def analyse(
+def count_status(dataset: StudyData) -> pd.DataFrame:
+    """Count the people of known status: sex, sarcopenia (0, 1), n."""
+    people = dataset.people[dataset.people[STATUS].notna()]
+    return people.groupby(["sex", STATUS]).size().rename("n").reset_index()
+
+
+def analyse(  # noqa: PLR0913
     volumes: Volumes,
     clinical: ClinicalTable,
     criteria: Criteria,
@@ -108,6 +114,7 @@ def analyse(
     *,
     seed: int = 0,
     compare: Criteria | None = None,
+    draw: Callable[[FigureTask], None] = lambda _: None,
 ) -> CohortResults:
     """Select, diagnose, and compute every table. ``seed`` is for the bootstrap; ``compare`` a second criteria.
 
@@ -118,6 +125,7 @@ def analyse(
         rules: inclusion and exclusion rules, in order.
         seed: of the bootstrap.
         compare: second criteria, or None.
+        draw: called with each figure as soon as its data are known.
 
     Returns:
         Every table of the cohort.
@@ -125,19 +133,29 @@ def analyse(
     Raises:
         EmptyCohortError: nobody is left.
     """
+
+    def draw_all(tasks: Sequence[FigureTask]) -> None:
+        for task in tasks:
+            draw(task)
+
     dataset = build_dataset(volumes, clinical, criteria, rules)
     correlations = association.status_correlations(dataset)
+    draw_all(tasks_of_relations(dataset.flow, count_status(dataset), correlations))
+    prediction = predict_status(dataset, correlations, seed)
+    draw_all(tasks_of_predictions(prediction.curves, prediction.table))
     changed = follow_up.changes(dataset)
+    change_summary = follow_up.change_summary(changed)
+    draw_all(tasks_of_changes(change_summary))
     return CohortResults(
         dataset=dataset,
         criteria=criteria,
         table_one=table_one(dataset.people),
         status_correlations=correlations,
         continuous_correlations=association.continuous_correlations(dataset),
-        prediction=predict_status(dataset, correlations, seed),
+        prediction=prediction,
         sides=follow_up.side_differences(dataset),
         changes=changed,
-        change_summary=follow_up.change_summary(changed),
+        change_summary=change_summary,
         change_by_fracture_type=follow_up.change_by_fracture_type(changed),
         published=published_values(dataset),
         two_criteria=None if compare is None else compare_criteria(dataset.people, criteria, compare),

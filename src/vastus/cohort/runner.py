@@ -7,10 +7,11 @@ import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vastus.cohort.clinical_table import read_clinical_table
 from vastus.cohort.document import DOCUMENT_FILE, write_document
+from vastus.cohort.drawing import open_figure_folder
 from vastus.cohort.example import EXAMPLE_NOTE, is_example
 from vastus.cohort.page import render_page
 from vastus.cohort.problems import EmptyCohortError, ProblemKind, count_by_kind, problems_table
@@ -24,9 +25,6 @@ from vastus.io.atomic import atomic_path, ensure_folder, write_text
 from vastus.io.tables import WORKBOOK_FILE
 from vastus.sarcopenia import criteria_names, load_criteria
 from vastus.version import __version__
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 TABLES_FOLDER = "tables"
 FIGURES_FOLDER = "figures"
@@ -79,23 +77,26 @@ def run_cohort(run: CohortRun, tell: Callable[[str], None] = lambda _: None) -> 
             remedy="Give another one, or leave it out.",
         )
     rules = load_rules(run.rules)
-    tell("reading the tables")
-    clinical = read_clinical_table(run.clinical, run.sex_codes)
-    volumes = read_volumes(run.scans)
-    tell("selecting, diagnosing, relating volumes to sarcopenia")
-    try:
-        results = analyse(volumes, clinical, criteria, rules, seed=run.seed, compare=compare)
-    except EmptyCohortError as error:
-        raise _with_problems_written(error, run.output) from error
-    output = ensure_folder(run.output)
-    tell("writing tables")
-    _write_tables(results, ensure_folder(output / TABLES_FOLDER))
-    tell("drawing figures")
-    figures = _write_figures(results, ensure_folder(output / FIGURES_FOLDER))
-    note = EXAMPLE_NOTE if is_example(results.dataset.people.index) else ""
-    write_cohort_workbook(output / WORKBOOK_FILE, results)
-    document = write_document(output / DOCUMENT_FILE, results, note)
-    write_text(output / tables.PAGE_FILE, render_page(results, figures, software_versions(), note))
+    with open_figure_folder(run.output / FIGURES_FOLDER) as figures:
+        tell("reading the tables")
+        clinical = read_clinical_table(run.clinical, run.sex_codes)
+        volumes = read_volumes(run.scans)
+        tell("selecting, diagnosing, relating volumes to sarcopenia")
+        try:
+            results = analyse(volumes, clinical, criteria, rules, seed=run.seed, compare=compare, draw=figures.add)
+        except EmptyCohortError as error:
+            raise _with_problems_written(error, run.output) from error
+        output = ensure_folder(run.output)
+        tell("writing tables")
+        _write_tables(results, ensure_folder(output / TABLES_FOLDER))
+        note = EXAMPLE_NOTE if is_example(results.dataset.people.index) else ""
+        tell("writing the workbook and the document")
+        write_cohort_workbook(output / WORKBOOK_FILE, results)
+        document = write_document(output / DOCUMENT_FILE, results, note)
+        tell("drawing figures")
+        texts = figures.svg_texts()
+    tell("writing the page")
+    write_text(output / tables.PAGE_FILE, render_page(results, texts, software_versions(), note))
     record = _record(run, results) | {"workbook": WORKBOOK_FILE, "document": DOCUMENT_FILE if document else None}
     write_text(output / tables.RECORD_FILE, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     return record
@@ -138,41 +139,12 @@ def software_versions() -> dict[str, str]:
     return {"vastus": __version__, "Python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
 
 
-def make_figures(results: CohortResults) -> Mapping[str, Figure]:
-    """Draw the figures: name -> figure; those without data are left out."""
-    from vastus.cohort import figures
-
-    made = {
-        "flow": figures.flow_diagram(results.dataset.flow, results.counts),
-        "muscles": figures.muscle_heatmap(results.status_correlations),
-        "groups": figures.group_heatmap(results.status_correlations),
-        "intervals": figures.interval_figure(results.status_correlations),
-    }
-    if results.prediction.curves:
-        made["roc"] = figures.roc_figure(results.prediction.curves, results.prediction.table)
-    if len(results.change_summary):
-        made["change"] = figures.change_figure(results.change_summary)
-    return made
-
-
 def _write_tables(results: CohortResults, folder: Path) -> None:
     for stem, table in results.tables():
         with atomic_path(folder / f"{stem}.csv") as temporary:
             table.to_csv(temporary, index=False)
         with atomic_path(folder / f"{stem}.parquet") as temporary:
             table.to_parquet(temporary, index=False)
-
-
-def _write_figures(results: CohortResults, folder: Path) -> dict[str, str]:
-    """Write each figure and return its SVG text."""
-    from vastus.cohort.figures import save_figure
-
-    names = {"muscles": "heatmap_muscles", "groups": "heatmap_groups", "intervals": "correlation_intervals"}
-    texts = {}
-    for name, figure in make_figures(results).items():
-        paths = save_figure(figure, folder / names.get(name, name))
-        texts[name] = next(p for p in paths if p.suffix == ".svg").read_text(encoding="utf-8")
-    return texts
 
 
 def _record(run: CohortRun, results: CohortResults) -> dict[str, Any]:

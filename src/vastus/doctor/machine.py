@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from vastus import compiled
-from vastus.batch.engine import core_count, free_memory_bytes
+from vastus.batch.engine import free_memory_bytes
 from vastus.doctor.findings import Finding, State
 from vastus.inference.processor import processor_name
+from vastus.processors import usable_processors
 
 MEMORY_WANTED_BYTES: Final = 2 * 1024**3
 """A large scan at full resolution took 1.15 GB; the system and a browser need some as well."""
@@ -53,7 +54,7 @@ def look_at_machine() -> Machine:
         python=platform.python_version(),
         processor=processor_name(),
         features=processor_features(),
-        cores=core_count(),
+        cores=usable_processors(),
         free_memory_bytes=free_memory_bytes(),
         free_disk_bytes=min(_free_disk_bytes(Path.cwd()), _free_disk_bytes(Path(tempfile.gettempdir()))),
     )

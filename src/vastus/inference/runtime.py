@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from vastus.errors import DeviceError
 from vastus.inference.bundle import Bundle, Precision
 from vastus.inference.choices import MOST_THREADS, Device, PrecisionChoice, RuntimeName, RuntimeOptions
 from vastus.inference.stitch import Scores
 from vastus.preprocessing import FloatImage
+from vastus.processors import usable_processors
 
 _BUILT_FOR_CARDS: Final = ("*torch_cuda.*", "*torch_hip.*")
 _NVIDIA_DRIVER: Final = "libcuda.so.1"
@@ -153,9 +153,7 @@ def thread_count(threads: int | None) -> int:
         if threads < 1:
             raise DeviceError(f"At least one thread is needed, {threads} asked for.")
         return threads
-    affinity: Any = getattr(os, "sched_getaffinity", None)
-    available = len(affinity(0)) if affinity else (os.cpu_count() or 1)
-    return max(1, min(available, MOST_THREADS))
+    return max(1, min(usable_processors(), MOST_THREADS))
 
 
 def _installed(runtime: RuntimeName) -> bool:

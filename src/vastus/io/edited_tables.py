@@ -154,7 +154,8 @@ def _text_lines(data: bytes, path: Path, what: str) -> list[TableRow]:
         rows = [TableRow(reader.line_num, tuple(cell.strip() for cell in cells)) for cells in reader]
     except csv.Error as error:
         raise UnreadableScanError(f"The {what} can't be read as CSV ({error}).", path=path) from error
-    _refuse_swallowed_rows(rows, separator, path, what)
+    if '"' in text:
+        _refuse_swallowed_rows(rows, separator, path, what)
     return rows
 
 

@@ -21,6 +21,8 @@ _MOST_ROWS = 1_048_575
 _LONGEST_NAME = 31
 _NOT_IN_NAMES = re.compile(r"[\[\]:*?/\\]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+_NOT_TAKEN_AS_TEXT = ("=", "#")
+"""First letters of what would become a formula, or an error value like #N/A."""
 _EPOCH = datetime.datetime(2000, 1, 1)
 """Date of every workbook, so that two runs over the same scans give the same file."""
 _MOST_WIDTH, _LEAST_WIDTH, _LOOKED_AT = 60, 7, 200
@@ -94,8 +96,13 @@ def _fill(target: Any, header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> 
         cell.font = Font(bold=True)
     target.append(titles)
     for row in rows:
-        # A text that begins with "=" would be a formula: names of patients and files come from outside.
-        target.append([_text_cell(WriteOnlyCell, target, v) if isinstance(v, str) else v for v in row])
+        # Names of patients and files come from outside: they must stay text.
+        target.append(
+            [
+                _text_cell(WriteOnlyCell, target, v) if isinstance(v, str) and v.startswith(_NOT_TAKEN_AS_TEXT) else v
+                for v in row
+            ]
+        )
 
 
 def _text_cell(make: Any, target: Any, text: str) -> Any:
@@ -106,7 +113,7 @@ def _text_cell(make: Any, target: Any, text: str) -> Any:
 
 def _value(cell: Any) -> Any:
     """Return a value that Excel can hold: Python numbers, no NaN, no control characters, at most 32,767 letters."""
-    if hasattr(cell, "item"):
+    if type(cell) is not str and hasattr(cell, "item"):
         cell = cell.item()
     if cell is None or isinstance(cell, bool | int):
         return cell

@@ -11,14 +11,16 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from vastus.anatomy import BUILT_IN, SIDES, Side, StructureTable
-from vastus.morphometry.rows import MeasureRow
-from vastus.morphometry.scan import ScanMeasures
 from vastus.muscle_volumes import muscle_regression, regression_volume_mm3
 from vastus.sarcopenia.clinical import ClinicalFacts
 from vastus.sex import Sex
+
+if TYPE_CHECKING:
+    from vastus.morphometry.rows import MeasureRow
+    from vastus.morphometry.scan import ScanMeasures
 
 NO_REFERENCE: Final = "no reference for this age and sex"
 PERCENT_OF_EXPECTED: Final = "volume_of_expected"
@@ -119,6 +121,9 @@ def reference_rows(measures: ScanMeasures, facts: ClinicalFacts) -> list[Measure
 
 
 def _muscle_rows(measures: ScanMeasures, side: Side, facts: ClinicalFacts) -> list[MeasureRow]:
+    # Measuring is compiled code that takes a second to load; what only compares numbers does without.
+    from vastus.morphometry.rows import MeasureRow
+
     rows = []
     for muscle in measures.table.muscles:
         if not muscle.paired:
