@@ -121,8 +121,9 @@ def segment(scan: Volume | Scan | Path | str, *, predictor: Predictor | None = N
         InputError: the scan can't be used.
     """
     given = read_scan(Path(scan)) if isinstance(scan, str | Path) else scan
-    volume = given.volume if isinstance(given, Scan) else given
-    return (predictor or _default_predictor()).segment(volume)
+    if not isinstance(given, Scan):
+        return (predictor or _default_predictor()).segment(given)
+    return (predictor or _default_predictor()).segment(given.volume, told=given.source.told)
 
 
 @cache
@@ -175,7 +176,7 @@ def segment_to_folder(
         if on_scan:
             on_scan(scan)
         later = Prefetch(lambda: _load_later(helper, page=request.page))
-        segmentation = predictor.segment(scan.volume, on_progress)
+        segmentation = predictor.segment(scan.volume, on_progress, scan.source.told)
         later.result()
         seconds |= segmentation.seconds
         subject = request.subject or scan.source.subject

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -8,8 +9,10 @@ from typer.testing import CliRunner
 from vastus.cli.main import app
 from vastus.cohort import document as document_room
 from vastus.cohort import narrative
-from vastus.cohort.problems import EmptyCohortError
+from vastus.cohort.page import render_page
+from vastus.cohort.problems import EmptyCohortError, Problem, ProblemKind
 from vastus.cohort.runner import CohortRun, criteria_name, parse_sex_codes, run_cohort
+from vastus.cohort.workbook import write_cohort_workbook
 from vastus.errors import SettingsError
 
 
@@ -169,3 +172,22 @@ def test_criteria_are_not_compared_with_themselves(tmp_path, example):
     with pytest.raises(SettingsError, match="same criteria"):
         run_cohort(CohortRun(*example, tmp_path / "out", compare_criteria="AWGS-2019"))
     assert not (tmp_path / "out").exists()
+
+
+def test_scans_that_must_stop_a_reader_stand_first_on_page_document_and_workbook(tmp_path, results):
+    docx = pytest.importorskip("docx")
+    told = (
+        Problem(ProblemKind.STOPPED_SCAN, "left out: Turned over.", "S0007"),
+        Problem(ProblemKind.WRONG_STRUCTURE, "used, but look", "S0008"),
+    )
+    stopped = replace(results, dataset=replace(results.dataset, problems=(*results.dataset.problems, *told)))
+    assert document_room.write_document(tmp_path / "t.docx", stopped)
+    lines = [p.text for p in docx.Document(str(tmp_path / "t.docx")).paragraphs]
+    assert lines[1].startswith("STOP. No number is to be used of 1 scan; left out: S0007.")
+    assert lines[2].startswith("STOP. In 1 scan some structures are likely wrong.")
+    write_cohort_workbook(tmp_path / "t.xlsx", stopped)
+    book = load_workbook(tmp_path / "t.xlsx")
+    assert book.sheetnames[0] == "STOP" and "S0007" in book["STOP"]["A2"].value
+    page = render_page(stopped, {}, {"vastus": "0"})
+    assert page.index("left out: S0007") < page.index("<h2>")
+    assert "STOP" not in render_page(results, {}, {"vastus": "0"})

@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -127,3 +128,36 @@ def test_a_volume_that_is_no_number_is_left_out(tmp_path, word):
     found = read_volumes(tmp_path / "volumes.csv")
     assert math.isnan(found.sides_mm3.iloc[0][table.loc[0, "structure"], table.loc[0, "side"]])
     assert any("no positive number" in problem.what for problem in found.problems)
+
+
+WRONG = {"gracilis": {"left": {"expected": 0.4, "low": 0.2, "high": 0.6, "wrong": 0.9}}}
+RECORDS = {
+    "a": {"warnings": [], "alarms": []},
+    "b": {"warnings": ["Turned over."], "alarms": ["Turned over."]},
+    "c": {"warnings": [], "alarms": ["Gracilis is likely wrong."], "agreement": {"structures": WRONG}},
+}
+
+
+@pytest.mark.parametrize("archive", [False, True])
+def test_scans_that_must_stop_a_reader_are_left_out_or_named(tmp_path, archive):
+    for name, record in RECORDS.items():
+        folder = tmp_path / "scans" / name
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(json.dumps(record))
+        scan(name).to_csv(folder / "volumes.csv", index=False)
+    table = tmp_path / "volumes.csv"
+    if archive:
+        pd.concat(scan(name) for name in RECORDS).to_csv(table, index=False)
+    found = read_volumes(table if archive else tmp_path / "scans")
+    assert list(found.sides_mm3.index) == ["a", "c"]
+    assert sorted((p.kind.name, p.subject, p.what) for p in found.problems) == [
+        ("STOPPED_SCAN", "b", "left out: Turned over."),
+        ("WRONG_STRUCTURE", "c", "used, but look at the pictures first: gracilis left"),
+    ]
+
+
+def test_nothing_but_a_scan_of_no_use_is_refused_with_the_reason(tmp_path):
+    scan("b").to_csv(tmp_path / "volumes.csv", index=False)
+    (tmp_path / "run.json").write_text(json.dumps(RECORDS["b"]))
+    with pytest.raises(MissingInputError, match="Turned over"):
+        read_volumes(tmp_path)

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import base64
 import io
+import re
 import shutil
 import subprocess
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom as hd
@@ -20,6 +24,7 @@ from vastus.dicom.draft import DicomContent
 from vastus.dicom.outputs import parse_formats, write_dicom
 from vastus.errors import GeometryError, LabelError, OutputError, SettingsError, UnsupportedScanError
 from vastus.io.scans import read_scan
+from vastus.io.stops import Stops
 from vastus.terminology import structure_code
 from vastus.volume import Volume
 
@@ -283,3 +288,69 @@ def test_a_report_can_stand_on_a_labelmap(content: DicomContent, tmp_path: Path)
     write_dicom(content, (formats.LABELMAP, formats.SR), tmp_path)
     report = hd.sr.srread(io.BytesIO((tmp_path / "dicom" / "sr.dcm").read_bytes()))
     assert len(report.content.get_volumetric_roi_measurement_groups()) == 5
+
+
+STOPS = Stops(
+    ("Turned over. Use nothing.", "1 structure is likely wrong: Sartorius, left."),
+    unusable=True,
+    wrong=frozenset({("sartorius", "left")}),
+)
+
+
+def texts_of(pdf: bytes) -> str:
+    """What a PDF of reportlab shows, its streams unpacked."""
+    streams = re.findall(rb"stream\r?\n(.*?)endstream", pdf, re.DOTALL)
+    shown = []
+    for stream in streams:
+        try:
+            page = zlib.decompress(base64.a85decode(stream.strip(), adobe=stream.strip().startswith(b"<~")))
+        except ValueError:
+            try:
+                page = zlib.decompress(base64.a85decode(b"<~" + stream.strip(), adobe=True))
+            except (ValueError, zlib.error):
+                continue
+        except zlib.error:
+            continue
+        shown += re.findall(rb"\((.*?)(?<!\\)\) Tj", page)
+    return b"\n".join(shown).decode("latin-1")
+
+
+@pytest.mark.parametrize("unusable", [False, True])
+def test_what_stops_a_reader_stands_in_the_pdf_and_in_the_list_of_series(
+    content: DicomContent, errors_of, tmp_path: Path, unusable: bool
+) -> None:
+    whole = tuple(replace(row, fragment=False) for row in content.rows)
+    told = replace(content, rows=whole, stops=replace(STOPS, unusable=unusable))
+    write_dicom(told, (formats.PDF, formats.SR), tmp_path)
+    dataset = pydicom.dcmread(tmp_path / "dicom" / "report.dcm")
+    assert dataset.SeriesDescription == "STOP - Vastus report" and dataset.DocumentTitle.startswith("STOP - ")
+    shown = texts_of(dataset.EncapsulatedDocument)
+    assert shown.count("STOP: USE NO NUMBER OF THIS SCAN") == (2 if unusable else 0)  # on both pages
+    assert shown.count("STOP: LIKELY WRONG") == (0 if unusable else 2)
+    assert "Turned over. Use nothing." in shown
+    assert "likely wrong" in shown.partition("Sartorius\n")[2].split("Rectus femoris")[0]
+    for name in ("report.dcm", "sr.dcm"):
+        assert errors_of(tmp_path / "dicom" / name) == []
+
+
+@pytest.mark.parametrize(("unusable", "wrong"), [(False, {"sartorius_left"}), (True, None)])
+def test_the_report_says_which_numbers_are_likely_wrong(
+    content: DicomContent, tmp_path: Path, unusable: bool, wrong: set[str] | None
+) -> None:
+    write_dicom(replace(content, stops=replace(STOPS, unusable=unusable)), (formats.SR,), tmp_path)
+    report = hd.sr.srread(tmp_path / "dicom" / "sr.dcm")
+    seg = pydicom.dcmread(tmp_path / "dicom" / "seg.dcm")
+    names = {s.TrackingUID: s.TrackingID for s in seg.SegmentSequence}
+    told = set()
+    for group in report.content.get_volumetric_roi_measurement_groups():
+        said = {e.name.value: e.value.meaning for e in group.get_qualitative_evaluations()}
+        if said["likely_wrong"] == "Yes":
+            told.add(names[group.tracking_uid])
+    assert told == (set(names.values()) if wrong is None else wrong)
+    assert report.SeriesDescription.startswith("STOP - ")
+
+
+def test_without_an_alarm_nothing_says_stop(written: Path) -> None:
+    dataset = pydicom.dcmread(written / "report.dcm")
+    assert "STOP" not in texts_of(dataset.EncapsulatedDocument) + dataset.SeriesDescription + dataset.DocumentTitle
+    assert "Sartorius" in texts_of(dataset.EncapsulatedDocument)

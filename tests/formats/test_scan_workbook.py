@@ -110,3 +110,51 @@ def test_the_same_results_give_the_same_file(measured: MeasuredScan, tmp_path: P
     first, second = (load_workbook(tmp_path / name) for name in ("a.xlsx", "b.xlsx"))
     for sheet in first.sheetnames:
         assert list(first[sheet].values) == list(second[sheet].values)
+
+
+WRONG = {"expected": 0.4, "low": 0.2, "high": 0.6, "wrong": 0.9}
+
+
+def stopped_book(measured: MeasuredScan, path: Path, warnings: list[str]) -> Any:
+    record = RECORD | {
+        "warnings": ["Look at the left side.", *warnings],
+        "alarms": [*warnings, "1 structure is likely wrong: femur, left."],
+        "agreement": {"structures": {"femur": {"left": WRONG}}},
+        "missing": [{"structure": "psoas", "side": "right", "absent_mm": 60}],
+    }
+    write_scan_workbook(path, measured, record)
+    return load_workbook(path)
+
+
+def is_red(row: Any) -> bool:
+    return row[0].font.color is not None and row[0].font.color.rgb == "00C4001D" and row[0].font.b
+
+
+def test_what_stops_a_reader_is_the_first_sheet_and_stands_at_its_numbers(measured: MeasuredScan, tmp_path: Path):
+    book = stopped_book(measured, tmp_path / "a.xlsx", [])
+    assert book.sheetnames[0] == "STOP" and book["STOP"].sheet_properties.tabColor.rgb == "00C4001D"
+    assert [row[0] for row in book["STOP"].values] == [
+        "STOP",
+        "STOP: LIKELY WRONG",
+        "1 structure is likely wrong: femur, left.",
+    ]
+    wrong = {(r["key"], r["side"]) for r in rows_of(book, "structures") if r["likely wrong"] == "yes"}
+    assert wrong == {("femur", "left")}
+    assert [r["key"] for r in rows_of(book, "sides") if r["likely wrong"]] == ["femur"]
+    assert [row[1].value for row in book["structures"].iter_rows(min_row=2) if is_red(row)] == ["femur"]
+    flags = rows_of(book, "flags")
+    assert [r["flag"] for r in flags[:2]] == ["STOP", "warning"]
+    assert [(r["structure"], r["side"]) for r in flags if r["flag"] == "likely wrong"] == [("Femur", "left")]
+    assert [(r["structure"], r["side"]) for r in flags if r["flag"] == "missed"] == [("Psoas major", "right")]
+
+
+def test_of_a_scan_of_no_use_every_row_is_red(measured: MeasuredScan, tmp_path: Path):
+    book = stopped_book(measured, tmp_path / "a.xlsx", ["The body lies the other way round."])
+    assert next(iter(book["STOP"].iter_rows(min_row=2)))[0].value == "STOP: USE NO NUMBER OF THIS SCAN"
+    for name in ("structures", "sides", "groups"):
+        assert all(is_red(row) for row in book[name].iter_rows(min_row=2))
+    assert all(row["likely wrong"] == "yes" for row in rows_of(book, "structures"))
+
+
+def test_nothing_is_red_where_nothing_stops(book: Any) -> None:
+    assert not any(is_red(row) for sheet in book for row in sheet.iter_rows(min_row=2))

@@ -16,11 +16,20 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vastus.anatomy import StructureTable
-from vastus.batch.ledger import SCANS_FOLDER, Ledger
+from vastus.batch.ledger import Ledger
 from vastus.errors import OutputError
 from vastus.io.atomic import atomic_path, remove_old
 from vastus.io.structure_tables import write_table_beside
-from vastus.io.tables import CONFIDENCE, FRAGMENT, MEAN_HU, STRUCTURE_TABLE_FILE, TRUNCATED, VALUE, VOLUME_MM3
+from vastus.io.tables import (
+    CONFIDENCE,
+    FRAGMENT,
+    MEAN_HU,
+    SCANS_FOLDER,
+    STRUCTURE_TABLE_FILE,
+    TRUNCATED,
+    VALUE,
+    VOLUME_MM3,
+)
 
 _NUMBERS = {VOLUME_MM3, VALUE, MEAN_HU, CONFIDENCE}
 _FACT = "bytes of "

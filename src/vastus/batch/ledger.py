@@ -18,10 +18,10 @@ from typing import Any, Final
 from vastus.batch.task import MOST_TRIES, Ending, Outcome, ScanState, Task, Work
 from vastus.errors import OutputError
 from vastus.io.folder_lock import FolderLock, take_folder_lock
+from vastus.io.tables import SCANS_FOLDER
 
 LEDGER_FILE: Final = "ledger.sqlite"
 LOCK_FILE: Final = "lock.sqlite"
-SCANS_FOLDER: Final = "scans"
 _SCHEMA_VERSION = 1
 _PIECE = 500
 _SCHEMA = """

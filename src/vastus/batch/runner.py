@@ -9,7 +9,7 @@ from pathlib import Path
 from vastus.batch.archive import ArchiveTable, stored_rows
 from vastus.batch.engine import BatchEngine
 from vastus.batch.inputs import find_scans
-from vastus.batch.ledger import SCANS_FOLDER, Keys, Ledger
+from vastus.batch.ledger import Keys, Ledger
 from vastus.batch.logs import LOG_FILE, BatchLog, BatchProgress, now
 from vastus.batch.metrics import BatchMetrics, MetricsServer
 from vastus.batch.summary import write_summary
@@ -17,6 +17,7 @@ from vastus.batch.task import Ending, Outcome, ProcessorFactory, ScanState, Task
 from vastus.batch.worker import clear_leftovers
 from vastus.errors import OutputError
 from vastus.io.atomic import ensure_folder
+from vastus.io.tables import SCANS_FOLDER
 from vastus.version import __version__
 
 

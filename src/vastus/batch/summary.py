@@ -12,12 +12,12 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from vastus.anatomy import BUILT_IN, StructureTable
-from vastus.batch.ledger import SCANS_FOLDER, Ledger
+from vastus.batch.ledger import Ledger
 from vastus.batch.review import ScanToReview, findings, read_archive, warned
 from vastus.batch.task import ScanState
 from vastus.io.atomic import write_text
 from vastus.io.structure_tables import table_in
-from vastus.io.tables import PAGE_FILE, SUBJECT, VOLUMES_FILE
+from vastus.io.tables import PAGE_FILE, SCANS_FOLDER, SUBJECT, VOLUMES_FILE
 
 INDEX_FILE: Final = "index.html"
 LOOK_FIRST_FILE: Final = "look_first.csv"

@@ -5,18 +5,23 @@ from __future__ import annotations
 import csv
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
 from vastus.anatomy import SIDES, Side, StructureTable
-from vastus.batch.ledger import SCANS_FOLDER
 from vastus.io.csv_tables import VolumeRow, read_volume_rows
+from vastus.io.stops import Stops, read_stops
 from vastus.io.structure_tables import table_in
-from vastus.io.tables import LEVEL_COLUMNS, LEVELS_FILE, SUBJECT, VOLUMES_FILE, WORKBOOK_FILE
-from vastus.io.workbook import Column, Sheet, write_workbook
+from vastus.io.tables import LEVEL_COLUMNS, LEVELS_FILE, RECORD_FILE, SCANS_FOLDER, SUBJECT, VOLUMES_FILE, WORKBOOK_FILE
+from vastus.io.workbook import STOP, Column, Sheet, write_workbook
 
 _UNITS_OF_LEVELS: Final = {"position_mm": "mm", "percent": "%", "x_mm": "mm", "y_mm": "mm", "z_mm": "mm"}
 _PATIENT: Final = Column(SUBJECT, "", "The scan as it is called in every table.")
+
+_WRONG: Final = "likely wrong"
+_MISSED: Final = "missed"
 
 _Rows = dict[tuple[str, Side], VolumeRow]
 
@@ -39,11 +44,25 @@ def write_batch_workbook(folder: Path) -> Path:
     for row in read_volume_rows(folder / VOLUMES_FILE, table):
         patients[row.subject][row.structure, row.side] = row
     path = folder / WORKBOOK_FILE
-    write_workbook(path, _sheets(patients, folder, table))
+    stops = {name: read_stops(folder / SCANS_FOLDER / name / RECORD_FILE) for name in patients}
+    stopped = {name: stop for name, stop in stops.items() if stop.alarms}
+    write_workbook(path, chain(_stop_sheets(stopped), _sheets(patients, folder, table, stops)))
     return path
 
 
-def _sheets(patients: dict[str, _Rows], folder: Path, table: StructureTable) -> Iterator[Sheet]:
+def _stop_sheets(stopped: dict[str, Stops]) -> Iterator[Sheet]:
+    """A sheet before all others, if any patient has something that must stop a reader; scans of no use come first."""
+    lines = [(name, stop.title.upper(), text) for name, stop in stopped.items() for text in stop.alarms]
+    lines.sort(key=lambda line: not stopped[line[0]].unusable)
+    if lines:
+        columns = (_PATIENT, Column(STOP, "", "What is wrong."), Column("why", "", "And what to do."))
+        yield Sheet(STOP, columns, lines, range(len(lines)))
+
+
+def _sheets(
+    patients: dict[str, _Rows], folder: Path, table: StructureTable, stops: dict[str, Stops]
+) -> Iterator[Sheet]:
+    useless = frozenset(n for n, name in enumerate(patients) if stops[name].unusable)
     yield Sheet(
         "patients",
         (
@@ -55,8 +74,14 @@ def _sheets(patients: dict[str, _Rows], folder: Path, table: StructureTable) -> 
             Column("whole", "", f"Labels (of {len(table.whole_labels)}) that are there, not cut off and no fragment."),
             Column("cut", "", "Labels cut off by the edge of the scan."),
             Column("fragments", "", "Labels far too small to be the structure; they count nowhere."),
+            Column("likely wrong", "", "Labels whose numbers are not to be used before somebody has looked at them."),
+            Column("stop", "", "yes: no number of this scan is to be used; see the sheet STOP."),
         ),
-        [(name, *_sums(rows, table), *_counts(rows.values())) for name, rows in patients.items()],
+        [
+            (name, *_sums(rows, table), *_counts(rows.values()), *_told(rows, stops[name]))
+            for name, rows in patients.items()
+        ],
+        useless,
     )
     yield Sheet(
         "structures",
@@ -72,21 +97,37 @@ def _sheets(patients: dict[str, _Rows], folder: Path, table: StructureTable) -> 
             ),
         ),
         [(name, *(_together(rows, s.key, paired=s.paired) for s in table.rows)) for name, rows in patients.items()],
+        useless,
     )
-    yield _by_side("sides", "cm³", "visible volume; flags says where it is cut off", patients, table)
-    yield _by_side("density", "HU", "mean density", patients, table)
+    for sheet in (
+        _by_side("sides", "cm³", "visible volume; flags says where it is cut off", patients, table),
+        _by_side("density", "HU", "mean density", patients, table),
+    ):
+        yield replace(sheet, red=useless)
     yield Sheet("levels", _level_columns(), _level_rows(patients, folder))
-    yield Sheet(
-        "flags",
-        (_PATIENT, Column("structure"), Column("side"), Column("flag", "", "cut: by the scan's edge; fragment.")),
-        [
-            (name, row.structure, row.side.value, flag)
-            for name, rows in patients.items()
-            for row in rows.values()
-            for flag, holds in (("cut", row.truncated), ("fragment", row.fragment))
-            if holds
-        ],
-    )
+    flags = [
+        (name, row.structure, row.side.value, flag)
+        for name, rows in patients.items()
+        for row in rows.values()
+        for flag, holds in (
+            ("cut", row.truncated),
+            ("fragment", row.fragment),
+            (_WRONG, _is_wrong(row, stops[name])),
+            (_MISSED, (row.structure, row.side.value) in stops[name].missed),
+        )
+        if holds
+    ]
+    meaning = "cut: by the scan's edge; fragment; likely wrong; missed: it should be in the scan."
+    red = frozenset(n for n, line in enumerate(flags) if line[-1] in (_WRONG, _MISSED))
+    yield Sheet("flags", (_PATIENT, Column("structure"), Column("side"), Column("flag", "", meaning)), flags, red)
+
+
+def _is_wrong(row: VolumeRow, stops: Stops) -> bool:
+    return (row.structure, row.side.value) in stops.wrong and not row.fragment
+
+
+def _told(rows: _Rows, stops: Stops) -> tuple[int, str | None]:
+    return sum(_is_wrong(row, stops) for row in rows.values()), "yes" if stops.unusable else None
 
 
 def _by_side(name: str, unit: str, meaning: str, patients: dict[str, _Rows], table: StructureTable) -> Sheet:

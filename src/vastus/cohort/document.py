@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 DOCUMENT_FILE: Final = "tables.docx"
 _EPOCH = datetime.datetime(2000, 1, 1)
 _POINTS = 8
+_RED: Final = (0xC4, 0x00, 0x1D)
 
 
 def write_document(path: Path, results: CohortResults, note: str = "") -> bool:
@@ -39,7 +40,7 @@ def write_document(path: Path, results: CohortResults, note: str = "") -> bool:
         return False
     from docx import Document as new_document
     from docx.enum.section import WD_ORIENT
-    from docx.shared import Pt
+    from docx.shared import Pt, RGBColor
 
     document: Any = new_document()
     document.core_properties.author = "Vastus"
@@ -49,6 +50,9 @@ def write_document(path: Path, results: CohortResults, note: str = "") -> bool:
     section.page_width, section.page_height = section.page_height, section.page_width
     document.styles["Normal"].font.size = Pt(10)
     document.add_heading("Thigh and hip muscle volumes and sarcopenia", 0)
+    for sentence in narrative.stop_sentences(results.dataset.problems):
+        run = document.add_paragraph().add_run(sentence)
+        run.font.bold, run.font.color.rgb = True, RGBColor(*_RED)
     for text in (
         note,
         f"{results.criteria.name}. {results.criteria.note or ''}",

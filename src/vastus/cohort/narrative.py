@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vastus.cohort.association import ALPHA, CONTINUOUS, SMALL_GROUP
 from vastus.cohort.follow_up import BOTH, FRACTURED, OTHER, TOTAL
 from vastus.cohort.prediction import RESAMPLES
+from vastus.cohort.problems import Problem, ProblemKind
 from vastus.cohort.results import CohortResults
 from vastus.cohort.table_one import LABELS, NORMAL_P, SMALL_EXPECTED
 from vastus.cohort.two_criteria import OPEN, WITH, WITHOUT, TwoCriteria
@@ -66,6 +68,26 @@ def methods(results: CohortResults) -> list[str]:
         "Sides and scans of one person were compared by the paired t-test where the differences did not deviate from "
         f"normality, else by Wilcoxon's signed-rank test.{follow_up} Tests are two-sided at {ALPHA:g}.",
     ]
+
+
+def stop_sentences(problems: Sequence[Problem]) -> list[str]:
+    """Say which scans and structures must stop a reader: before any result; none where there are none."""
+    stopped = sorted({p.subject for p in problems if p.kind is ProblemKind.STOPPED_SCAN})
+    doubted = {p.subject for p in problems if p.kind is ProblemKind.WRONG_STRUCTURE}
+    said = []
+    if stopped:
+        more = f" and {len(stopped) - NAMED_AT_MOST} more" if len(stopped) > NAMED_AT_MOST else ""
+        said.append(
+            f"STOP. No number is to be used of {len(stopped)} scan{'s' if len(stopped) > 1 else ''}; left out:"
+            f" {', '.join(stopped[:NAMED_AT_MOST])}{more}."
+        )
+    if doubted:
+        said.append(
+            f"STOP. In {len(doubted)} scan{'s' if len(doubted) > 1 else ''} some structures are likely wrong. They"
+            " count all the same. Look at the pictures of these scans before you use a result. tables/problems.csv"
+            " names the structures."
+        )
+    return said
 
 
 def people_sentence(results: CohortResults) -> str:

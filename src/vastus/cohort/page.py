@@ -77,6 +77,7 @@ def render_page(results: CohortResults, figures: Mapping[str, str], versions: Ma
         "change_table": _changes(results.change_by_fracture_type),
         "left_out": list(dataset.left_out.items())[:LISTED_AT_MOST],
         "left_out_count": len(dataset.left_out),
+        "stops": narrative.stop_sentences(dataset.problems),
         "problems": dataset.problems[:LISTED_AT_MOST],
         "problem_counts": count_by_kind(dataset.problems),
         "problem_total": len(dataset.problems),

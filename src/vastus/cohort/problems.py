@@ -18,6 +18,8 @@ class ProblemKind(Enum):
     """What kind of trouble; the value is the word used in tables."""
 
     UNREADABLE_SCAN = "unreadable scan"
+    STOPPED_SCAN = "scan of which no number is to be used"
+    WRONG_STRUCTURE = "structure that is likely wrong"
     BAD_VOLUME = "volume can't be used"
     DUPLICATE_SCAN = "scan given twice"
     DUPLICATE_ROW = "person given twice"

@@ -13,6 +13,7 @@ from vastus.cohort.problems import Problem, ProblemKind
 from vastus.errors import ImplausibleValueError, MissingInputError, VastusError
 from vastus.io import tables
 from vastus.io.edited_tables import decimal_comma, plain_name, read_edited_table, read_number
+from vastus.io.stops import read_stops
 from vastus.muscle_volumes import find_fragments
 
 if TYPE_CHECKING:
@@ -61,8 +62,8 @@ def read_volumes(scans: Path) -> Volumes:
         if fault:
             problems.append(Problem(ProblemKind.UNREADABLE_SCAN, fault, _name_of(file, scans)))
         elif frame is not None:
-            frames.append(frame.assign(file=str(file)))
-    if not frames:
+            frames.append(_without_stopped(frame.assign(file=str(file)), file, problems))
+    if not any(len(frame) for frame in frames):
         found = "; ".join(sorted({p.what for p in problems})) or f"no {tables.VOLUMES_FILE} found"
         raise MissingInputError(
             f"No scan can be read ({found}).",
@@ -126,6 +127,27 @@ FEATURES: tuple[str, ...] = (*(m.key for m in MUSCLES), *(group_column(g) for g 
 def feature_label(feature: str) -> str:
     """Return the name of a feature for people."""
     return BY_KEY[feature].english if feature in BY_KEY else GROUP_BY_VALUE[feature.partition(":")[2]].title
+
+
+def _without_stopped(frame: pd.DataFrame, file: Path, problems: list[Problem]) -> pd.DataFrame:
+    """Leave out scans of which no number is to be used, and name structures that are likely wrong.
+
+    Both stand in the ``run.json`` of a scan: beside its table, or in the folder of an archive whose table this is.
+    """
+    stopped = []
+    for subject in frame[tables.SUBJECT].unique():
+        own = file.with_name(tables.RECORD_FILE)
+        archived = file.parent / tables.SCANS_FOLDER / str(subject) / tables.RECORD_FILE
+        stops = read_stops(own if own.is_file() else archived)
+        who = plain_name(str(subject))
+        if stops.unusable:
+            stopped.append(subject)
+            problems.append(Problem(ProblemKind.STOPPED_SCAN, f"left out: {stops.alarms[0]}", who))
+        elif stops.wrong:
+            named = sorted(f"{BY_KEY[key].english.lower()} {side}" for key, side in stops.wrong if key in BY_KEY)
+            what = f"used, but look at the pictures first: {', '.join(named)}"
+            problems.append(Problem(ProblemKind.WRONG_STRUCTURE, what, who))
+    return frame[~frame[tables.SUBJECT].isin(stopped)]
 
 
 def _name_of(file: Path, scans: Path) -> str:

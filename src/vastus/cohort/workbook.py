@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from vastus.cohort import narrative
 from vastus.cohort.results import CohortResults
 from vastus.cohort.volumes_table import feature_label
-from vastus.io.workbook import Column, Sheet, write_workbook
+from vastus.io.workbook import STOP, Column, Sheet, write_workbook
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,6 +141,10 @@ def write_cohort_workbook(path: Path, results: CohortResults) -> None:
 
 def _sheets(results: CohortResults) -> Iterator[Sheet]:
     tables = dict(results.tables())
+    stops = narrative.stop_sentences(results.dataset.problems)
+    if stops:
+        column = Column(STOP, "", "What to know before any number is used.")
+        yield Sheet(STOP, (column,), [(text,) for text in stops], range(len(stops)))
     yield _sheet("people", tables.pop("people"))
     yield _structures(results)
     for stem, table in tables.items():

@@ -12,6 +12,7 @@ from vastus.dicom.seg import SegKind, write_seg
 from vastus.dicom.source import LabelledSeries
 from vastus.io.csv_tables import VolumeRow
 from vastus.io.scan_types import Scan
+from vastus.io.stops import NO_STOPS, Stops
 from vastus.io.tables import SEG_FILE
 from vastus.volume import Volume
 
@@ -29,6 +30,7 @@ class DicomContent:
         rows: the rows of ``volumes.csv``.
         algorithm: what made the labels.
         table: of the structures.
+        stops: what must stop a reader.
     """
 
     scan: Scan
@@ -36,6 +38,7 @@ class DicomContent:
     rows: tuple[VolumeRow, ...]
     algorithm: Algorithm
     table: StructureTable = BUILT_IN
+    stops: Stops = NO_STOPS
 
 
 class DicomDraft:

@@ -29,7 +29,7 @@ def _write_sr(draft: DicomDraft) -> None:
     from vastus.dicom.sr import make_sr
 
     content = draft.content
-    draft.save(SR_FILE, make_sr(draft.series, draft.segmentation, content.rows, content.algorithm))
+    draft.save(SR_FILE, make_sr(draft.series, draft.segmentation, content.rows, content.algorithm, content.stops))
 
 
 def _write_rtstruct(draft: DicomDraft) -> None:
@@ -42,8 +42,8 @@ def _write_pdf(draft: DicomDraft) -> None:
     from vastus.dicom.pdf import draw_pdf, make_pdf_object
 
     content = draft.content
-    pdf = draw_pdf(content.scan.volume, content.labels, content.rows, content.algorithm)
-    draft.save(PDF_FILE, make_pdf_object(draft.series, pdf))
+    pdf = draw_pdf(content.scan.volume, content.labels, content.rows, content.algorithm, content.stops)
+    draft.save(PDF_FILE, make_pdf_object(draft.series, pdf, content.stops))
 
 
 SEG: Final = OutputFormat(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from vastus.anatomy import SIDES, Code, Label
 from vastus.dicom.patient import COPIED
 from vastus.dicom.source import LabelledSeries
+from vastus.io.stops import Stops
 from vastus.terminology import SCHEME, SCHEME_NAME
 from vastus.version import __version__
 
@@ -36,6 +37,11 @@ class Algorithm:
     weights: str
     name: str = "Vastus"
     version: str = __version__
+
+
+def stop_title(title: str, stops: Stops) -> str:
+    """A title that stops a reader already in a list of series."""
+    return f"STOP - {title}" if stops.alarms else title
 
 
 def new_uid() -> str:

@@ -14,6 +14,7 @@ from vastus.dicom.source import labelled_series
 from vastus.errors import OutputError
 from vastus.io.atomic import atomic_folder
 from vastus.io.output_format import OutputFormat, choose_formats
+from vastus.io.stops import stops_of_record
 from vastus.io.tables import DICOM_FOLDER
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ def write_dicom_of(done: SegmentedScan, formats: Sequence[DicomFormat]) -> tuple
     weights = done.record["weights"]
     algorithm = Algorithm(f"{weights['name']} ({weights['sha256'][:12]})")
     segmented = done.segmentation
-    content = DicomContent(done.scan, segmented.labels, done.rows, algorithm, segmented.table)
+    stops = stops_of_record(done.record)
+    content = DicomContent(done.scan, segmented.labels, done.rows, algorithm, segmented.table, stops)
     return write_dicom(content, formats, done.folder)
 
 

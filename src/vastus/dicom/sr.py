@@ -16,6 +16,7 @@ from vastus.dicom.codes import (
     FRAGMENT,
     HOUNSFIELD_UNIT,
     LARGEST_SLICE,
+    LIKELY_WRONG,
     MAXIMUM,
     MEAN,
     NO,
@@ -23,10 +24,21 @@ from vastus.dicom.codes import (
     VOLUME,
     YES,
 )
-from vastus.dicom.objects import DEVICE_UID, MANUFACTURER, MODEL, Algorithm, concept, label_title, new_uid, stamp
+from vastus.dicom.objects import (
+    DEVICE_UID,
+    MANUFACTURER,
+    MODEL,
+    Algorithm,
+    concept,
+    label_title,
+    new_uid,
+    stamp,
+    stop_title,
+)
 from vastus.dicom.source import LabelledSeries
 from vastus.errors import LabelError
 from vastus.io.csv_tables import VolumeRow
+from vastus.io.stops import NO_STOPS, Stops
 from vastus.terminology import ANATOMICAL_STRUCTURE, side_code, structure_code
 from vastus.version import __version__
 
@@ -37,7 +49,13 @@ SERIES_NUMBER = 7302
 _MEASUREMENTS = "126010"
 
 
-def make_sr(series: LabelledSeries, seg: Dataset, rows: Iterable[VolumeRow], algorithm: Algorithm) -> Dataset:
+def make_sr(
+    series: LabelledSeries,
+    seg: Dataset,
+    rows: Iterable[VolumeRow],
+    algorithm: Algorithm,
+    stops: Stops = NO_STOPS,
+) -> Dataset:
     """Build the report (Comprehensive 3D SR), one measurement group a segment of ``seg``.
 
     Args:
@@ -45,6 +63,7 @@ def make_sr(series: LabelledSeries, seg: Dataset, rows: Iterable[VolumeRow], alg
         seg: the Segmentation of the same series, from ``write_seg``.
         rows: volume and mean HU, as in ``volumes.csv``.
         algorithm: named in every group.
+        stops: what must stop a reader: said in every group that it is about, and in the name of the series.
 
     Raises:
         LabelError: a label has no row.
@@ -59,7 +78,8 @@ def make_sr(series: LabelledSeries, seg: Dataset, rows: Iterable[VolumeRow], alg
         row = by_label.get((label.structure.key, label.side))
         if row is None or row.volume_mm3 is None:
             raise LabelError(f"There is no volume of {label.name}.")
-        groups.append(_group(series, seg, number, row, areas_mm2[label.value], algorithm))
+        wrong = stops.unusable or (row.structure, row.side.value) in stops.wrong
+        groups.append(_group((series, seg, number), row, areas_mm2[label.value], algorithm, wrong=wrong))
     observer = hd.sr.ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
@@ -83,7 +103,7 @@ def make_sr(series: LabelledSeries, seg: Dataset, rows: Iterable[VolumeRow], alg
         is_complete=True,
         is_final=False,
         is_verified=False,
-        series_description="Vastus measurements",
+        series_description=stop_title("Vastus measurements", stops),
     )
     # highdicom copies and walks what it is given several times; one group is enough to make the document from.
     container = next(i for i in result.ContentSequence if i.ConceptNameCodeSequence[0].CodeValue == _MEASUREMENTS)
@@ -101,10 +121,12 @@ def largest_areas_mm2(series: LabelledSeries) -> dict[int, float]:
 
 
 def _group(
-    series: LabelledSeries, seg: Dataset, number: int, row: VolumeRow, area_mm2: float, algorithm: Algorithm
+    place: tuple[LabelledSeries, Dataset, int], row: VolumeRow, area_mm2: float, algorithm: Algorithm, *, wrong: bool
 ) -> Any:
+    """Make the group of one segment; ``place``: the series, the segmentation, the number of the segment."""
     import highdicom as hd
 
+    series, seg, number = place
     label = series.labels[number - 1]
     # By number: a LABELMAP also describes the background, as segment 0.
     item = next(item for item in seg.SegmentSequence if item.SegmentNumber == number)
@@ -140,6 +162,7 @@ def _group(
         qualitative_evaluations=[
             hd.sr.QualitativeEvaluation(concept(CUT_BY_SCAN), concept(YES if row.truncated else NO)),
             hd.sr.QualitativeEvaluation(concept(FRAGMENT), concept(YES if row.fragment else NO)),
+            hd.sr.QualitativeEvaluation(concept(LIKELY_WRONG), concept(YES if wrong else NO)),
         ],
     )
 

@@ -6,9 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import numpy as np
+
 from vastus.anatomy import GROUPS, SIDES, Side, StructureTable
+from vastus.io.stops import Stops, stops_of_record
 from vastus.io.tables import CONFIDENCE
-from vastus.io.workbook import Column, Sheet, write_workbook
+from vastus.io.workbook import Column, Sheet, stop_sheet, write_workbook
 from vastus.measuring import MeasuredScan
 from vastus.morphometry.rows import ALL, BOTH_SIDES, MeasureRow
 
@@ -53,12 +56,17 @@ _WHO: Final = (
 )
 _CUT: Final = Column("cut by the scan", meaning="Yes where the edge of the scan cuts it: the values are of a part.")
 _FRAGMENT: Final = Column("fragment", meaning="Yes where what is labelled is too small to be the structure.")
+_WRONG: Final = Column(
+    "likely wrong", meaning="Yes where the numbers are not to be used before somebody has looked at the pictures."
+)
+_SIDES_WRONG: Final = Column("likely wrong", meaning="Sides whose numbers are likely wrong; the difference is too.")
 
 
 def write_scan_workbook(path: Path, measured: MeasuredScan, record: Mapping[str, Any]) -> None:
     """Write the results of one scan as an Excel workbook, atomically.
 
-    Sheets: structures, sides, groups, levels, flags (with the warnings of ``record``), about, dictionary.
+    Sheets: STOP (only where something must stop a reader), structures, sides, groups, levels, flags (with the alarms
+    and warnings of ``record``), about, dictionary. Rows of which no number is to be used are red.
 
     Args:
         path: of the ``.xlsx`` file.
@@ -68,21 +76,22 @@ def write_scan_workbook(path: Path, measured: MeasuredScan, record: Mapping[str,
     Raises:
         OutputError: the file can't be written.
     """
-    table = measured.found.table
+    table, stops = measured.found.table, stops_of_record(record)
     write_workbook(
         path,
         (
-            _structures(measured.rows, table),
-            _sides(measured),
-            _groups(measured.rows, table),
+            *([stop_sheet(stops)] if stops.alarms else []),
+            _structures(measured.rows, table, stops),
+            _sides(measured, stops),
+            _groups(measured.rows, table, stops),
             _levels(measured),
-            _flags(measured, record["warnings"]),
+            _flags(measured, record["warnings"], stops),
             _about(record),
         ),
     )
 
 
-def _structures(rows: Sequence[MeasureRow], table: StructureTable) -> Sheet:
+def _structures(rows: Sequence[MeasureRow], table: StructureTable, stops: Stops) -> Sheet:
     """One row a structure and side, right first; one column a measure."""
     of_structures = [row for row in rows if _is_structure(row, table)]
 
@@ -90,14 +99,18 @@ def _structures(rows: Sequence[MeasureRow], table: StructureTable) -> Sheet:
         structure = table.by_key[row.structure]
         return structure.english, structure.key, structure.group.value, row.side
 
-    return _pivot("structures", of_structures, (*_WHO, _side_column()), who)
+    sheet = _pivot("structures", of_structures, (*_WHO, _side_column()), who)
+    lines = [tuple(line) for line in sheet.rows]
+    wrong = [stops.unusable or (line[1], line[3]) in stops.wrong for line in lines]
+    told = [(*line, _yes(one)) for line, one in zip(lines, wrong, strict=True)]
+    return Sheet(sheet.name, (*sheet.columns, _WRONG), told, frozenset(np.flatnonzero(wrong).tolist()))
 
 
 def _is_structure(row: MeasureRow, table: StructureTable) -> bool:
     return row.structure in table.by_key and row.side in _SIDE_NAMES
 
 
-def _groups(rows: Sequence[MeasureRow], table: StructureTable) -> Sheet:
+def _groups(rows: Sequence[MeasureRow], table: StructureTable, stops: Stops) -> Sheet:
     """What is of no single structure: muscle groups, all muscles, fat, both thighs."""
     columns = (
         Column("of", meaning="All muscles of the group, or what else is measured."),
@@ -105,7 +118,9 @@ def _groups(rows: Sequence[MeasureRow], table: StructureTable) -> Sheet:
         _side_column(),
     )
     rest = [row for row in rows if not _is_structure(row, table)]
-    return _pivot("groups", rest, columns, lambda row: (_words(row.structure), _words(row.group), row.side))
+    sheet = _pivot("groups", rest, columns, lambda row: (_words(row.structure), _words(row.group), row.side))
+    lines = list(sheet.rows)
+    return Sheet(sheet.name, sheet.columns, lines, range(len(lines)) if stops.unusable else ())
 
 
 _SIDE_NAMES: Final = tuple(side.value for side in (*SIDES, Side.MIDLINE))
@@ -132,7 +147,7 @@ def _pivot(name: str, rows: Sequence[MeasureRow], first: tuple[Column, ...], key
     return Sheet(name, columns, lines)
 
 
-def _sides(measured: MeasuredScan) -> Sheet:
+def _sides(measured: MeasuredScan, stops: Stops) -> Sheet:
     """Right and left beside each other: volume, density, and the difference of the volumes."""
     columns = (
         *_WHO,
@@ -141,6 +156,7 @@ def _sides(measured: MeasuredScan) -> Sheet:
         _with_unit("difference", "%", "Right minus left in percent of their mean; empty where a side is not whole."),
         _with_unit("mean right", "HU", _MEANINGS["mean_hu"]),
         _with_unit("mean left", "HU", _MEANINGS["mean_hu"]),
+        _SIDES_WRONG,
     )
     found = {(row.structure, row.side): row for row in measured.volumes}
     differences = {row.structure: row.value for row in measured.rows if row.measure == "asymmetry"}
@@ -150,8 +166,9 @@ def _sides(measured: MeasuredScan) -> Sheet:
         volumes = [None if row is None else _scaled(row.volume_mm3, "mm3") for row in sides]
         means = [None if row is None else row.mean_hu for row in sides]
         who = (structure.english, structure.key, structure.group.value)
-        lines.append((*who, *volumes, differences.get(structure.key), *means))
-    return Sheet("sides", columns, lines)
+        wrong = [s.value for s in SIDES if stops.unusable or (structure.key, s.value) in stops.wrong]
+        lines.append((*who, *volumes, differences.get(structure.key), *means, " and ".join(wrong) or None))
+    return Sheet("sides", columns, lines, frozenset(n for n, line in enumerate(lines) if line[-1]))
 
 
 def _levels(measured: MeasuredScan) -> Sheet:
@@ -183,24 +200,30 @@ def _levels(measured: MeasuredScan) -> Sheet:
     return Sheet("levels", columns, lines)
 
 
-def _flags(measured: MeasuredScan, warnings: Iterable[str]) -> Sheet:
+def _flags(measured: MeasuredScan, warnings: Iterable[str], stops: Stops) -> Sheet:
     """What to look at before a number is used."""
     columns = (
-        Column("flag", meaning="Warning, cut by the scan, fragment, or not found."),
+        Column("flag", meaning="STOP, warning, likely wrong, missed, cut by the scan, fragment, or not found."),
         Column("structure", meaning="Which structure it is about; empty: the scan."),
         _side_column(),
         Column("text", meaning="What it means."),
     )
-    lines: list[tuple[Any, ...]] = [("warning", None, None, text) for text in warnings]
+    lines: list[tuple[Any, ...]] = [("STOP", None, None, text) for text in stops.alarms]
+    lines += [("warning", None, None, text) for text in warnings if text not in stops.alarms]
     for row in measured.volumes:
         who = (measured.found.table.by_key[row.structure].english, row.side.value)
+        if (row.structure, row.side.value) in stops.wrong and not row.fragment:
+            lines.append(("likely wrong", *who, "Do not use its numbers before you have looked at the pictures."))
+        if (row.structure, row.side.value) in stops.missed:
+            lines.append(("missed", *who, "It should be in the scan: do not take its volume for small."))
         if row.fragment:
             lines.append(("fragment", *who, "Too small to be the structure: it counts nowhere."))
         elif row.truncated:
             lines.append(("cut by the scan", *who, "Only the visible part is measured."))
         elif row.volume_mm3 is None and row.side is not Side.UNKNOWN:
             lines.append(("not found", *who, "Nothing is labelled."))
-    return Sheet("flags", columns, lines)
+    red = ("STOP", "likely wrong", "missed")
+    return Sheet("flags", columns, lines, frozenset(n for n, line in enumerate(lines) if line[0] in red))
 
 
 def _about(record: Mapping[str, Any]) -> Sheet:

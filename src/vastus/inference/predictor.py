@@ -20,12 +20,14 @@ from vastus.inference.confidence import Confidence
 from vastus.inference.doubt import doubt_map
 from vastus.inference.evidence import Evidence
 from vastus.inference.finish import channel_of_label, label_scores, on_scan_grid
+from vastus.inference.header_lie import said_of_header
 from vastus.inference.remarks import Remark
 from vastus.inference.runtime import Runtime, open_runtime, thread_count
 from vastus.inference.scan_kind import said_of_kind
 from vastus.inference.stitch import ScoreMap, Stitcher
 from vastus.inference.turned import DOUBTFUL, fullest, said_of_turns, turns_of
 from vastus.inference.windows import WindowPlan, pad_to_window, plan_of
+from vastus.io.scan_types import ToldLie
 from vastus.preprocessing import FloatImage, Preprocessed, preprocess
 from vastus.resampling import resample_box
 from vastus.volume import Volume, to_ras
@@ -123,12 +125,13 @@ class Predictor:
         self._runtime: Runtime = runtime
         self.device = runtime.description
 
-    def segment(self, scan: Volume, on_progress: OnProgress | None = None) -> Segmentation:
+    def segment(self, scan: Volume, on_progress: OnProgress | None = None, told: ToldLie | None = None) -> Segmentation:
         """Label one scan.
 
         Args:
             scan: in HU, any orientation, any spacing.
             on_progress: called after each step.
+            told: how the body lies by the words of its header, to be held against what is seen.
 
         Raises:
             UnsupportedScanError: no body in it.
@@ -146,7 +149,7 @@ class Predictor:
                 channels = channel_of_label(info.classes, info.table)
                 full = on_scan_grid(labelled.labels, looked.scores, looked.seen, channels, scan, info.table)
                 doubt = doubt_map(looked.scores, looked.seen.image.shape, looked.seen.affine)
-                remarks = self._said_of_scan(full, looked, labelled.confidence.scan)
+                remarks = self._said_of_scan(full, looked, labelled.confidence.scan, told or ToldLie())
         return Segmentation(
             full,
             (*(remark.text for remark in remarks), *labelled.warnings),
@@ -177,7 +180,9 @@ class Predictor:
                 scores, windows = self._predict(seen, tell, clock)
         return Looked(scan, seen, scores, windows)
 
-    def _said_of_scan(self, labels: Volume, looked: Looked, confidence: float | None) -> tuple[Remark, ...]:
+    def _said_of_scan(
+        self, labels: Volume, looked: Looked, confidence: float | None, told: ToldLie
+    ) -> tuple[Remark, ...]:
         """What must be said of the scan as a whole; with structures of a lab's own, what is left out."""
         if not self.bundle.info.table.is_built_in:
             return (Remark(NOT_CHECKED),)
@@ -186,7 +191,8 @@ class Predictor:
         if any(remark.stops for remark in kind):  # no body of which one could say how it lies
             return kind
         doubtful = confidence is not None and confidence < DOUBTFUL
-        return (*((self._said_of_turns(looked) if doubtful else ()) or said_of_lie(*upright)), *kind)
+        turned = (self._said_of_turns(looked) if doubtful else ()) or said_of_lie(*upright)
+        return (*turned, *said_of_header(told, *upright), *kind)
 
     def _said_of_turns(self, looked: Looked) -> tuple[Remark, ...]:
         settings = self.bundle.info.preprocessing

@@ -57,6 +57,10 @@ _KEYWORDS = [
     "LossyImageCompression",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
+    "PatientPosition",
+    "PatientOrientation",
+    "Laterality",
+    "ImageLaterality",
 ]
 
 
@@ -83,6 +87,9 @@ class SliceHeader:
         acquisition: number of the acquisition and voltage of the tube, as the header says them; only compared.
         lossy: its values were changed by lossy compression.
         altered: how its values were computed from those of a plain CT, in words; empty for a plain CT.
+        patient_position: how the patient lay on the table, e.g. ``HFS``; empty where the header does not say.
+        patient_orientation: where rows and columns run to, e.g. ``("L", "P")``; empty likewise.
+        laterality: ``R``, ``L`` or another word of the series, and of the image; empty likewise.
     """
 
     path: Path
@@ -109,6 +116,9 @@ class SliceHeader:
     acquisition: tuple[str, str]
     lossy: bool
     altered: str
+    patient_position: str
+    patient_orientation: tuple[str, ...]
+    laterality: tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +346,7 @@ class _Groups:
         "PixelValueTransformationSequence",
         "CTReconstructionSequence",
         "CTXRayDetailsSequence",
+        "FrameAnatomySequence",
     )
 
     def __init__(self, dataset: Dataset, shared: Dataset, frame: Dataset) -> None:
@@ -385,7 +396,22 @@ def _slice(path: Path, place: Any, uid: str, frame: int, dataset: Dataset) -> Sl
         acquisition=(str(dataset.get("AcquisitionNumber") or ""), str(place.get("KVP") or "")),
         lossy=_is_lossy(dataset),
         altered=how_computed(_image_type(dataset)).other_hu,
+        patient_position=_word(dataset.get("PatientPosition")),
+        patient_orientation=_words(dataset.get("PatientOrientation")),
+        laterality=(
+            _word(dataset.get("Laterality")),
+            _word(place.get("FrameLaterality") or place.get("ImageLaterality")),
+        ),
     )
+
+
+def _word(value: Any) -> str:
+    return str(value or "").strip().upper()
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    parts = value.split("\\") if isinstance(value, str) else (value or ())
+    return tuple(_word(part) for part in parts)
 
 
 def _is_lossy(dataset: Dataset) -> bool:

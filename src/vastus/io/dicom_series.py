@@ -16,6 +16,7 @@ from vastus.io.dicom_complete import check_complete, check_one_acquisition, chec
 from vastus.io.dicom_files import read_dataset
 from vastus.io.dicom_geometry import SAME_HEIGHT_MM, in_order, slice_grid, straighten
 from vastus.io.dicom_headers import SliceHeader, take_inventory
+from vastus.io.dicom_lie import contradictions, told_lie
 from vastus.io.dicom_pixels import PixelReader
 from vastus.io.dicom_store import open_store
 from vastus.io.hounsfield import MIN_VOXELS_PER_AXIS
@@ -60,6 +61,7 @@ def read_dicom(path: Path, *, series: str | None, subject: str) -> Scan:
     grid = slice_grid(slices)
     check_one_acquisition(slices)
     warnings += (*check_rescale(slices), *check_complete(slices), *_for_attenuation(slices[0]), *_altered(slices))
+    warnings += tuple(contradictions(slices))
     hu, padded = without_padding(_stacked(slices, reader), 0, path)
     warnings += padded
     volume = Volume(hu.transpose(2, 1, 0), grid.affine)
@@ -78,6 +80,7 @@ def read_dicom(path: Path, *, series: str | None, subject: str) -> Scan:
         warnings,
         reason,
         acquired,
+        told_lie(slices),
     )
     return Scan(volume, source)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from vastus.anatomy import Side
 from vastus.volume import Affine, Volume
 
 
@@ -27,6 +28,31 @@ class VoxelGrid:
     affine: Affine
 
 
+class LyingOn(Enum):
+    """What side of the patient lies on the table."""
+
+    BACK = "back"
+    FRONT = "front"
+    RIGHT = "right side"
+    LEFT = "left side"
+
+
+@dataclass(frozen=True, slots=True)
+class ToldLie:
+    """How the body lies by the words of a header, apart from the directions of its axes.
+
+    Attributes:
+        on: what lies on the table; None: not said.
+        side: of the leg that the scan is of; None: not said, or both.
+        on_named, side_named: the attributes that say it, with their values, e.g. ``PatientPosition HFS``.
+    """
+
+    on: LyingOn | None = None
+    side: Side | None = None
+    on_named: str = ""
+    side_named: str = ""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ScanSource:
     """Where a scan came from.
@@ -42,6 +68,7 @@ class ScanSource:
         chosen_because: why this series, in words.
         acquired_grid: only after a gantry tilt was straightened: the sheared grid of the slices as they are in the
             files. ``resample_like`` onto it brings labels back to the files' slices.
+        told: how the body lies by the header's words.
     """
 
     kind: ScanFormat
@@ -52,6 +79,7 @@ class ScanSource:
     warnings: tuple[str, ...] = ()
     chosen_because: str = ""
     acquired_grid: VoxelGrid | None = None
+    told: ToldLie = ToldLie()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

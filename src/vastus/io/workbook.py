@@ -5,17 +5,22 @@ from __future__ import annotations
 import datetime
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from vastus.errors import OutputError
 from vastus.io.atomic import atomic_path
+from vastus.io.stops import Stops
 
 DICTIONARY: Final = "dictionary"
 """Name of the sheet that explains the columns of the others."""
 
+STOP: Final = "STOP"
+"""Name of the sheet that stops a reader."""
+
+_RED: Final = "C4001D"
 _MOST_ROWS = 1_048_575
 """Of a sheet, below its header: Excel reads no more."""
 _LONGEST_NAME = 31
@@ -39,11 +44,27 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """A table: a row a thing, ``None`` (or NaN) where a value is not known; then the cell stays empty, never 0."""
+    """A table: a row a thing, ``None`` (or NaN) where a value is not known; then the cell stays empty, never 0.
+
+    Attributes:
+        red: numbers of the rows, from 0, that must stop a reader: bold and red, and so is the tab of the sheet.
+    """
 
     name: str
     columns: tuple[Column, ...]
     rows: Iterable[Sequence[Any]]
+    red: Collection[int] = ()
+
+
+def stop_sheet(stops: Stops) -> Sheet:
+    """Make the sheet that stands before all others where something must stop a reader."""
+    lines = [stops.title.upper(), *stops.alarms]
+    return Sheet(
+        STOP,
+        (Column(STOP, meaning="What to know before any number is used."),),
+        [(x,) for x in lines],
+        range(len(lines)),
+    )
 
 
 def write_workbook(path: Path, sheets: Iterable[Sheet]) -> None:
@@ -72,19 +93,21 @@ def write_workbook(path: Path, sheets: Iterable[Sheet]) -> None:
                 path=path,
                 remedy="Use the CSV or parquet tables, or write fewer scans into one workbook.",
             )
-        _fill(book.create_sheet(name), tuple(column.name for column in sheet.columns), rows)
+        _fill(book.create_sheet(name), tuple(column.name for column in sheet.columns), rows, sheet.red)
         dictionary_rows += [(name, column.name, column.unit, column.meaning) for column in sheet.columns]
     _fill(book.create_sheet(_sheet_name(DICTIONARY, taken)), ("sheet", "column", "unit", "meaning"), dictionary_rows)
     with atomic_path(path) as temporary:
         book.save(temporary)
 
 
-def _fill(target: Any, header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-    """Write one sheet: bold header that stays in view, and columns as wide as their contents."""
+def _fill(target: Any, header: tuple[str, ...], rows: list[tuple[Any, ...]], red: Collection[int] = ()) -> None:
+    """Write one sheet: bold header that stays in view, columns as wide as their contents, some rows red."""
     from openpyxl.cell import WriteOnlyCell
     from openpyxl.styles import Font
     from openpyxl.utils import get_column_letter
 
+    if red:
+        target.sheet_properties.tabColor = _RED
     target.freeze_panes = "B2"
     target.auto_filter.ref = f"A1:{get_column_letter(max(len(header), 1))}{len(rows) + 1}"
     for position, title in enumerate(header, start=1):
@@ -95,14 +118,22 @@ def _fill(target: Any, header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> 
     for cell in titles:
         cell.font = Font(bold=True)
     target.append(titles)
-    for row in rows:
+    alarming = Font(bold=True, color=_RED)
+    for number, row in enumerate(rows):
         # Names of patients and files come from outside: they must stay text.
-        target.append(
-            [
-                _text_cell(WriteOnlyCell, target, v) if isinstance(v, str) and v.startswith(_NOT_TAKEN_AS_TEXT) else v
-                for v in row
-            ]
-        )
+        cells = [
+            _text_cell(WriteOnlyCell, target, v) if isinstance(v, str) and v.startswith(_NOT_TAKEN_AS_TEXT) else v
+            for v in row
+        ]
+        if number in red:
+            cells = [_in_font(WriteOnlyCell, target, cell, alarming) for cell in cells]
+        target.append(cells)
+
+
+def _in_font(make: Any, target: Any, value: Any, font: Any) -> Any:
+    cell = value if hasattr(value, "font") else make(target, value=value)
+    cell.font = font
+    return cell
 
 
 def _text_cell(make: Any, target: Any, text: str) -> Any:

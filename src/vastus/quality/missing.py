@@ -73,43 +73,71 @@ def find_missing(evidence: Evidence | None, ct: Volume, population: Population) 
     upright = to_ras(ct)
     found = []
     for number, side in enumerate(SIDES):
+        seen = _Side.of(evidence, number)
         for class_id in range(1, min(CLASS_COUNT, len(population.presence))):
-            one = _missing(evidence, upright, population, (number, class_id))
+            one = _missing(evidence, upright, population, (seen, class_id))
             if one is not None:
                 absent_mm, found_mm3 = one
                 found.append(Missing(BY_ID[class_id], side, absent_mm, found_mm3))
     return tuple(found)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Side:
+    """What all structures of a side share.
+
+    Attributes:
+        is_left: which.
+        area: shape (29, slices), mm2.
+        whole: shape (slices,): of all of them.
+        level: shape (29, slices): told by all but the structure itself.
+        whole_leg: bool, shape (slices,): enough is labelled, and the image does not cut the leg.
+        centre: two of shape (slices,): middle of the labels, in voxels.
+    """
+
+    is_left: bool
+    area: Table
+    whole: Table
+    level: Table
+    whole_leg: NDArray[np.bool_]
+    centre: tuple[Table, Table]
+
+    @classmethod
+    def of(cls, evidence: Evidence, side: int) -> _Side:
+        """Look at one side: 0 right, 1 left."""
+        rows = slice(side * _N, side * _N + _N)
+        counts = evidence.counts[rows]
+        dx, dy, _ = evidence.spacing_mm
+        area = counts[:, :, Count.VOXELS] * dx * dy
+        whole = area.sum(axis=0)
+        # Where the image cuts the leg, what lies beyond is not missed, and the middle of what is seen is no middle.
+        cut = evidence.contacts[rows][:, :, IMAGE_EDGE].sum(axis=0) * dx >= LEAST_CUT_MM
+        with np.errstate(invalid="ignore", divide="ignore"):
+            x, y = (counts[:, :, c].sum(axis=0) / counts[:, :, Count.VOXELS].sum(axis=0) for c in (Count.X, Count.Y))
+        return cls(side == 1, area, whole, levels(evidence, side), (whole >= LEAST_SIDE_MM2) & ~cut, (x, y))
+
+
 def _missing(
-    evidence: Evidence, ct: Volume, population: Population, which: tuple[int, int]
+    evidence: Evidence, ct: Volume, population: Population, which: tuple[_Side, int]
 ) -> tuple[float, float] | None:
     side, class_id = which
-    rows = slice(side * _N, side * _N + _N)
-    counts = evidence.counts[rows]
     dx, dy, dz = evidence.spacing_mm
-    area = counts[:, :, Count.VOXELS] * dx * dy
-    whole = area.sum(axis=0)
-    level = levels(evidence, side)[class_id - 1]
+    whole, level = side.whole, side.level[class_id - 1]
     step = steps_of(level)
-    # Where the image cuts the leg, what lies beyond is not missed, and the middle of what is seen is no middle.
-    cut = evidence.contacts[rows][:, :, IMAGE_EDGE].sum(axis=0) * dx >= LEAST_CUT_MM
-    due = (whole >= LEAST_SIDE_MM2) & (step >= 0) & ~cut
+    due = side.whole_leg & (step >= 0)
     due &= np.where(step >= 0, population.presence[class_id][step], 0.0) >= NEARLY_EVERYBODY
     if due.sum() * dz < LEAST_MM:
         return None
     usual = {name: _curve(population, class_id, name, level) for name in ("share_of_side", "right_mm", "front_mm")}
-    own = area[class_id - 1]
+    own = side.area[class_id - 1]
     with np.errstate(invalid="ignore", over="ignore"):
         sliver = SLIVER * np.exp(usual["share_of_side"]) * whole
     lacking = due & (own <= np.nan_to_num(sliver))
     if lacking.sum() * dz < LEAST_MM:
         return None
-    with np.errstate(invalid="ignore", divide="ignore"):
-        centre = [counts[:, :, c].sum(axis=0) / counts[:, :, Count.VOXELS].sum(axis=0) for c in (Count.X, Count.Y)]
     scale = np.sqrt(whole)
-    x = centre[0] * dx + usual["right_mm"] * scale * (-1.0 if side else 1.0)
-    y = centre[1] * dy + usual["front_mm"] * scale
+    x = side.centre[0] * dx + usual["right_mm"] * scale * (-1.0 if side.is_left else 1.0)
+    y = side.centre[1] * dy + usual["front_mm"] * scale
     seen = due & _in_body(evidence, ct, x / dx, y / dy)
     lacking &= seen
     if lacking.sum() * dz < LEAST_MM or lacking.sum() < MISSED_SHARE * seen.sum():

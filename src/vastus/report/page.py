@@ -20,6 +20,7 @@ from vastus.anatomy import BUILT_IN, Group, Kind, Structure, StructureTable
 from vastus.display_windows import CHOICES_ON_THE_PAGE, SOFT_TISSUE
 from vastus.io.atomic import write_text
 from vastus.io.csv_tables import VolumeRow
+from vastus.io.stops import Stops
 from vastus.report.lines import Block, Line, midline_lines, set_out
 from vastus.report.palette import has_safe_colours, safe_colour, safe_colour_table
 from vastus.report.pictures import (
@@ -289,7 +290,7 @@ def fill_page(
             muscle_count=len(table.muscles),
             structure_count=len(lines),
             own_structures=not table.is_built_in,
-            unusable=any(text in record.warnings for text in record.alarms),
+            stops=Stops.of_texts(record.alarms, record.warnings),
             safe_for_all=has_safe_colours(table),
             legend=[(group, list(table.structures_of(group))) for group in table.groups],
             legs=legs,
