@@ -385,20 +385,29 @@ def restore(target, labels, channel_of, kept, scores, starts_a, low_a, part_a, l
         table = np.empty((n_c, 8, 8), np.float32)
         own = np.empty((n_c, 8, 8), np.bool_)
         share = np.empty(8, np.float32)
+        # Where all corners agree, the rows of a run are the same: they are made once. The other places are listed.
+        same = np.empty(len(low_c), np.uint8)
+        mixed = np.empty(len(low_c), np.int64)
         for run_b in range(len(starts_b) - 1):
             first_a, first_b = starts_a[run], starts_b[run_b]
             at = (low_a[first_a], low_b[first_b])
             for c in range(n_c):
                 count[c] = gather_cell(labels, channel_of, kept, scores, at, c, candidate[c], table[c], own[c])
+            n_mixed = 0
+            for c in range(len(low_c)):
+                same[c] = candidate[low_c[c], 0]
+                if count[low_c[c]] != 1:
+                    mixed[n_mixed] = c
+                    n_mixed += 1
             for a in range(first_a, starts_a[run + 1]):
                 for b in range(first_b, starts_b[run_b + 1]):
                     out = target[a, b]
-                    low_a_share, low_b_share = np.float32(1.0) - part_a[a], np.float32(1.0) - part_b[b]
                     for c in range(len(out)):
+                        out[c] = same[c]
+                    low_a_share, low_b_share = np.float32(1.0) - part_a[a], np.float32(1.0) - part_b[b]
+                    for place in range(n_mixed):
+                        c = mixed[place]
                         cell = low_c[c]
-                        if count[cell] == 1:
-                            out[c] = candidate[cell, 0]
-                            continue
                         low_c_share = np.float32(1.0) - part_c[c]
                         share[0] = low_a_share * low_b_share * low_c_share
                         share[1] = low_a_share * low_b_share * part_c[c]
