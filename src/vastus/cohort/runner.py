@@ -21,6 +21,7 @@ from vastus.cohort.workbook import write_cohort_workbook
 from vastus.errors import SettingsError
 from vastus.io import tables
 from vastus.io.atomic import atomic_path, ensure_folder, write_text
+from vastus.io.structure_tables import read_structure_table, write_table_beside
 from vastus.io.tables import WORKBOOK_FILE
 from vastus.sarcopenia import criteria_names, load_criteria
 from vastus.version import __version__
@@ -47,6 +48,7 @@ class CohortRun:
         seed: of the bootstrap.
         sex_codes: what the clinical table's own words for the sex mean: word -> F or M.
         compare_criteria: name or path of a second criteria to set beside the first.
+        structures: table file of the structures; None: the one beside the volumes, else the built-in ones.
     """
 
     scans: Path
@@ -57,6 +59,7 @@ class CohortRun:
     seed: int = 0
     sex_codes: Mapping[str, str] = field(default_factory=dict)
     compare_criteria: str | None = None
+    structures: Path | None = None
 
 
 def run_cohort(run: CohortRun, tell: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
@@ -78,10 +81,10 @@ def run_cohort(run: CohortRun, tell: Callable[[str], None] = lambda _: None) -> 
             f"--compare-criteria names the same criteria as --criteria ({criteria.key}).",
             remedy="Give another one, or leave it out.",
         )
-    rules = load_rules(run.rules)
     tell("reading the tables")
     clinical = read_clinical_table(run.clinical, run.sex_codes)
-    volumes = read_volumes(run.scans)
+    volumes = read_volumes(run.scans, None if run.structures is None else read_structure_table(run.structures))
+    rules = load_rules(run.rules, volumes.table)
     tell("selecting, diagnosing, relating volumes to sarcopenia")
     try:
         results = analyse(volumes, clinical, criteria, rules, seed=run.seed, compare=compare)
@@ -93,6 +96,7 @@ def run_cohort(run: CohortRun, tell: Callable[[str], None] = lambda _: None) -> 
     tell("drawing figures")
     figures = _write_figures(results, ensure_folder(output / FIGURES_FOLDER))
     note = EXAMPLE_NOTE if is_example(results.dataset.people.index) else ""
+    write_table_beside(volumes.table, output)
     write_cohort_workbook(output / WORKBOOK_FILE, results)
     document = write_document(output / DOCUMENT_FILE, results, note)
     write_text(output / tables.PAGE_FILE, render_page(results, figures, software_versions(), note))
@@ -142,16 +146,17 @@ def make_figures(results: CohortResults) -> Mapping[str, Figure]:
     """Draw the figures: name -> figure; those without data are left out."""
     from vastus.cohort import figures
 
+    table = results.dataset.table
     made = {
         "flow": figures.flow_diagram(results.dataset.flow, results.counts),
-        "muscles": figures.muscle_heatmap(results.status_correlations),
-        "groups": figures.group_heatmap(results.status_correlations),
-        "intervals": figures.interval_figure(results.status_correlations),
+        "muscles": figures.muscle_heatmap(results.status_correlations, table),
+        "groups": figures.group_heatmap(results.status_correlations, table),
+        "intervals": figures.interval_figure(results.status_correlations, table),
     }
     if results.prediction.curves:
         made["roc"] = figures.roc_figure(results.prediction.curves, results.prediction.table)
     if len(results.change_summary):
-        made["change"] = figures.change_figure(results.change_summary)
+        made["change"] = figures.change_figure(results.change_summary, table)
     return made
 
 

@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from vastus.anatomy import STRUCTURES, Side
+from vastus.anatomy import BUILT_IN, Side, StructureTable
 from vastus.dicom.objects import Algorithm, new_object
 from vastus.dicom.source import LabelledSeries
 from vastus.io.csv_tables import VolumeRow
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 SERIES_NUMBER = 7304
 _SOP_CLASS = "1.2.840.10008.5.1.4.1.1.104.1"
-_TITLE = "Muscles and bones from hip to knee"
+_TITLE, _TITLE_OF_OWN = "Muscles and bones from hip to knee", "Structures and their volumes"
+_MANY_ROWS = 35
+"""A longer table gets thinner rows, so that it still is one page: a table has 51 structures at most."""
 _NOTE = "For research; not a medical device. * cut by the edge of the scan."
 
 
@@ -30,7 +32,7 @@ def make_pdf_object(series: LabelledSeries, pdf: bytes) -> Dataset:
     result.SeriesDescription = "Vastus report"
     result.ContentDate, result.ContentTime = result.InstanceCreationDate, result.InstanceCreationTime
     result.AcquisitionDateTime = ""
-    result.BurnedInAnnotation, result.DocumentTitle = "NO", _TITLE
+    result.BurnedInAnnotation, result.DocumentTitle = "NO", _title(series.table)
     result.ConceptNameCodeSequence = []
     result.MIMETypeOfEncapsulatedDocument = "application/pdf"
     result.EncapsulatedDocumentLength = len(pdf)
@@ -38,7 +40,9 @@ def make_pdf_object(series: LabelledSeries, pdf: bytes) -> Dataset:
     return result
 
 
-def draw_pdf(ct: Volume, labels: Volume, rows: Iterable[VolumeRow], algorithm: Algorithm) -> bytes:
+def draw_pdf(
+    ct: Volume, labels: Volume, rows: Iterable[VolumeRow], algorithm: Algorithm, table: StructureTable = BUILT_IN
+) -> bytes:
     """The PDF itself: no patient data is in it, the DICOM header carries them."""
     from PIL import Image
     from reportlab.lib.pagesizes import A4
@@ -50,17 +54,17 @@ def draw_pdf(ct: Volume, labels: Volume, rows: Iterable[VolumeRow], algorithm: A
 
     stream = io.BytesIO()
     page = Canvas(stream, pagesize=A4)
-    page.setTitle(_TITLE)
+    page.setTitle(_title(table))
     page.setCreator(f"{algorithm.name} {algorithm.version}")
     width, height = A4
-    _heading(page, height, algorithm)
-    table = _table(rows)
-    _, table_height = table.wrapOn(page, width - 30 * mm, height)
-    table.drawOn(page, 15 * mm, height - 36 * mm - table_height)
+    _heading(page, height, algorithm, _title(table))
+    listed = _table(rows, table)
+    _, table_height = listed.wrapOn(page, width - 30 * mm, height)
+    listed.drawOn(page, 15 * mm, height - 36 * mm - table_height)
     page.showPage()
-    _heading(page, height, algorithm)
+    _heading(page, height, algorithm, _title(table))
     jpeg = io.BytesIO()
-    Image.fromarray(draw_montage([MontageScan("", ct, labels)])).save(jpeg, "JPEG", quality=85)
+    Image.fromarray(draw_montage([MontageScan("", ct, labels, table)])).save(jpeg, "JPEG", quality=85)
     picture = ImageReader(jpeg)
     across, down = picture.getSize()
     scale = min((width - 20 * mm) / across, (height - 60 * mm) / down)
@@ -70,35 +74,40 @@ def draw_pdf(ct: Volume, labels: Volume, rows: Iterable[VolumeRow], algorithm: A
     return stream.getvalue()
 
 
-def _heading(page: Any, height: float, algorithm: Algorithm) -> None:
+def _title(table: StructureTable) -> str:
+    return _TITLE if table.is_built_in else _TITLE_OF_OWN
+
+
+def _heading(page: Any, height: float, algorithm: Algorithm, title: str) -> None:
     from reportlab.lib.units import mm
 
     page.setFont("Helvetica-Bold", 14)
-    page.drawString(15 * mm, height - 18 * mm, _TITLE)
+    page.drawString(15 * mm, height - 18 * mm, title)
     page.setFont("Helvetica", 8)
     page.drawString(15 * mm, height - 24 * mm, f"{algorithm.name} {algorithm.version}, weights {algorithm.weights}")
     page.drawString(15 * mm, height - 29 * mm, _NOTE)
 
 
-def _table(rows: Iterable[VolumeRow]) -> Any:
+def _table(rows: Iterable[VolumeRow], table: StructureTable) -> Any:
     from reportlab.lib import colors
     from reportlab.platypus import Table, TableStyle
 
     by_label = {(row.structure, row.side): row for row in rows}
     sides = [Side.RIGHT, Side.LEFT]
-    if any(side is Side.UNKNOWN and row.volume_mm3 is not None for (_, side), row in by_label.items()):
-        sides.append(Side.UNKNOWN)
+    seen = {side for (_, side), row in by_label.items() if row.volume_mm3 is not None}
+    sides += [side for side in (Side.UNKNOWN, Side.MIDLINE) if side in seen]
     lines = [["Structure", *(f"{side.value}: {what}" for side in sides for what in ("cm³", "mean HU"))]]
-    for structure in STRUCTURES:
+    for structure in table.rows:
         cells = [cell for side in sides for cell in _cells(by_label.get((structure.key, side)))]
-        lines.append([structure.english, *cells])
+        lines.append([structure.drawn_name, *cells])
+    padding = 2 if len(lines) <= _MANY_ROWS else 0.5
     style = [
         ("FONT", (0, 0), (-1, 0), "Helvetica-Bold", 8),
         ("FONT", (0, 1), (-1, -1), "Helvetica", 8),
         ("ALIGN", (1, 0), (-1, -1), "RIGHT"),
         ("LINEBELOW", (0, 0), (-1, -1), 0.25, colors.lightgrey),
-        ("TOPPADDING", (0, 0), (-1, -1), 2),
-        ("BOTTOMPADDING", (0, 0), (-1, -1), 2),
+        ("TOPPADDING", (0, 0), (-1, -1), padding),
+        ("BOTTOMPADDING", (0, 0), (-1, -1), padding),
     ]
     return Table(lines, style=TableStyle(style))
 

@@ -4,7 +4,9 @@ import { $, el, swatch } from "./dom.js";
 import { GAINED, LOST } from "./proposals.js";
 import { BACKGROUND_SEED, UNLABELLED } from "./workspace.js";
 
-const SIDES = ["right", "left", "unknown"]; // the last column is shown only where a label map needs it
+const SIDES = ["right", "left", "unknown"]; // the last column is shown only where there is something for it
+/** The column of a structure: what lies in the midline stands with what has no known side. */
+const columnOf = (structure) => (structure.side === "midline" ? "unknown" : structure.side);
 
 const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1);
 const plainName = (structure) => sentence(structure.name.replace(/[ _,(]*(right|left)\)?$/i, "").replaceAll("_", " "));
@@ -32,9 +34,11 @@ export class Structures {
     const { structures } = this.workspace;
     for (const s of structures) {
       s.plain = plainName(s);
-      s.label = s.side === "unknown" ? `${s.plain}, side unknown` : `${s.plain}, ${s.side}`;
+      s.label = s.side === "midline" ? s.plain : s.side === "unknown" ? `${s.plain}, side unknown` : `${s.plain}, ${s.side}`;
     }
     const table = $("#structures");
+    this.hasMidline = structures.some((s) => s.side === "midline");
+    table.tHead.querySelector(".unknown").textContent = this.hasMidline ? "Middle" : "?";
     table.querySelectorAll("tbody").forEach((body) => body.remove());
     this.rows = [];
     for (const [group, title] of new Map(structures.map((s) => [s.group, s.group_title]))) {
@@ -43,7 +47,7 @@ export class Structures {
       const keys = [...new Set(members.map((s) => s.key.replace(/_(right|left)$/, "")))];
       const head = el("tr", { class: "group" },
         el("th", { scope: "rowgroup", colSpan: 1 }, title),
-        ...SIDES.map((side) => el("td", { class: side }, this.groupToggle(title, side, members.filter((s) => s.side === side)))));
+        ...SIDES.map((side) => el("td", { class: side }, this.groupToggle(title, side, members.filter((s) => columnOf(s) === side)))));
       const body = el("tbody", { "data-group": group }, head);
       for (const key of keys) body.append(this.row(key, members.filter((s) => s.key.replace(/_(right|left)$/, "") === key)));
       table.append(body);
@@ -68,7 +72,7 @@ export class Structures {
     button.addEventListener("click", () => this.choose(key));
     button.addEventListener("dblclick", () => this.goTo());
     const cells = SIDES.map((side) => {
-      const s = members.find((m) => m.side === side);
+      const s = members.find((m) => columnOf(m) === side);
       const cell = el("td", { class: side });
       if (!s) return { cell };
       const box = el("input", { type: "checkbox", checked: true, "aria-label": `Show ${s.label}` });
@@ -76,7 +80,7 @@ export class Structures {
       const ml = el("span", { class: "ml" });
       const hu = el("span", { class: "hu" });
       cell.append(box, ml, hu);
-      return { cell, box, ml, hu, value: s.value, side };
+      return { cell, box, ml, hu, value: s.value, side: s.side };
     });
     const line = el("tr", { "data-key": key }, el("th", { scope: "row" }, button), ...cells.map((c) => c.cell));
     this.rows.push({ key, line, button, members, plain: first.plain, cells: cells.filter((c) => c.value) });
@@ -139,7 +143,7 @@ export class Structures {
     const { workspace } = this;
     const map = workspace.scene.map;
     const from = new Map(workspace.volumes.map((v) => [v.value, v]));
-    $("#structures").classList.toggle("with-unknown", map !== null && workspace.structures.some((s) => s.side === "unknown" && map.counts[s.value] > 0));
+    $("#structures").classList.toggle("with-unknown", this.hasMidline || map !== null && workspace.structures.some((s) => s.side === "unknown" && map.counts[s.value] > 0));
     const comparing = workspace.dice !== null;
     $("#structures").dataset.shows = comparing ? "dice" : this.uncertain.size > 0 ? "uncertainty" : "hu";
     $("#column-kind").textContent = comparing ? "mL · Dice" : this.uncertain.size > 0 ? "mL · doubt" : "mL · HU";
@@ -193,7 +197,7 @@ export class Structures {
   choose(key) {
     const row = this.rows.find((r) => r.key === key);
     const before = this.workspace.byValue.get(this.workspace.selected)?.side;
-    const side = before || this.workspace.sideInScan || "right";
+    const side = (before === "midline" ? "" : before) || this.workspace.sideInScan || "right";
     const cell = row.cells.find((c) => c.side === side) ?? row.cells[0];
     this.workspace.select(cell?.value ?? row.members[0].value);
   }
@@ -215,7 +219,7 @@ export class Structures {
     strip.querySelector("strong").textContent = s?.plain ?? "No structure selected";
     for (const side of ["right", "left"]) {
       $(`#side-${side}`).checked = s?.side === side;
-      $(`#side-${side}`).disabled = !s || s === BACKGROUND_SEED || s === UNLABELLED;
+      $(`#side-${side}`).disabled = !s || s === BACKGROUND_SEED || s === UNLABELLED || s.side === "midline";
     }
     for (const id of ["solo", "go-to"]) $(`#${id}`).disabled = !s;
   }
