@@ -120,7 +120,7 @@ def test_the_pdf_lists_them(result: Path) -> None:
 
 
 def test_a_table_of_codes_comes_back_from_its_entries_and_its_file(tmp_path: Path) -> None:
-    table = own_table([{"name": "soleus", "code": "SCT:37005007"}, {"name": "femur"}])
+    table = own_table([{"name": "soleus", "code": "99LAB:37005007"}, {"name": "femur"}])
     assert structure_code(table.by_key["soleus"]).value == "37005007" and table.by_key["soleus"].code is not None
     assert own_table(entries_of(table)) == table
     write_structure_table(table, tmp_path / "t.csv")
@@ -128,7 +128,7 @@ def test_a_table_of_codes_comes_back_from_its_entries_and_its_file(tmp_path: Pat
     for wrong in ("37005007", "SCT:", "SCT:" + "1" * 17, "S C:12"):
         with pytest.raises(SettingsError, match="scheme:value"):
             own_table([{"name": "soleus", "code": wrong}])
-    twice = [{"name": "soleus", "code": "SCT:37005007"}, {"name": "gastrocnemius", "code": "SCT:37005007"}]
+    twice = [{"name": "soleus", "code": "99LAB:37005007"}, {"name": "gastrocnemius", "code": "99LAB:37005007"}]
     with pytest.raises(SettingsError, match="DICOM code '37005007' is given more than once"):
         own_table(twice)
 

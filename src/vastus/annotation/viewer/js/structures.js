@@ -4,9 +4,9 @@ import { $, el, swatch } from "./dom.js";
 import { GAINED, LOST } from "./proposals.js";
 import { BACKGROUND_SEED, UNLABELLED } from "./workspace.js";
 
-const SIDES = ["right", "left", "unknown"]; // the last column is shown only where there is something for it
-/** The column of a structure: what lies in the midline stands with what has no known side. */
-const columnOf = (structure) => (structure.side === "midline" ? "unknown" : structure.side);
+const SIDES = ["right", "left", "unknown"]; // the last column is shown only where a label map needs it
+/** The column of a structure: the number of what lies in the midline has the room of both sides. */
+const columnOf = (structure) => (structure.side === "midline" ? "right" : structure.side);
 
 const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1);
 const plainName = (structure) => sentence(structure.name.replace(/[ _,(]*(right|left)\)?$/i, "").replaceAll("_", " "));
@@ -37,8 +37,6 @@ export class Structures {
       s.label = s.side === "midline" ? s.plain : s.side === "unknown" ? `${s.plain}, side unknown` : `${s.plain}, ${s.side}`;
     }
     const table = $("#structures");
-    this.hasMidline = structures.some((s) => s.side === "midline");
-    table.tHead.querySelector(".unknown").textContent = this.hasMidline ? "Middle" : "?";
     table.querySelectorAll("tbody").forEach((body) => body.remove());
     this.rows = [];
     for (const [group, title] of new Map(structures.map((s) => [s.group, s.group_title]))) {
@@ -71,9 +69,10 @@ export class Structures {
     const button = el("button", { type: "button", class: "name", title: first.abbreviation ?? "" }, swatch(first.colour), first.plain);
     button.addEventListener("click", () => this.choose(key));
     button.addEventListener("dblclick", () => this.goTo());
-    const cells = SIDES.map((side) => {
+    const single = first.side === "midline";
+    const cells = SIDES.filter((side) => !single || side !== "left").map((side) => {
       const s = members.find((m) => columnOf(m) === side);
-      const cell = el("td", { class: side });
+      const cell = el("td", { class: side, colSpan: single && side === "right" ? 2 : 1 });
       if (!s) return { cell };
       const box = el("input", { type: "checkbox", checked: true, "aria-label": `Show ${s.label}` });
       box.addEventListener("change", () => this.toggle([s.value], box.checked));
@@ -143,7 +142,7 @@ export class Structures {
     const { workspace } = this;
     const map = workspace.scene.map;
     const from = new Map(workspace.volumes.map((v) => [v.value, v]));
-    $("#structures").classList.toggle("with-unknown", this.hasMidline || map !== null && workspace.structures.some((s) => s.side === "unknown" && map.counts[s.value] > 0));
+    $("#structures").classList.toggle("with-unknown", map !== null && workspace.structures.some((s) => s.side === "unknown" && map.counts[s.value] > 0));
     const comparing = workspace.dice !== null;
     $("#structures").dataset.shows = comparing ? "dice" : this.uncertain.size > 0 ? "uncertainty" : "hu";
     $("#column-kind").textContent = comparing ? "mL · Dice" : this.uncertain.size > 0 ? "mL · doubt" : "mL · HU";
