@@ -73,3 +73,17 @@ def write_own_bundle(folder: Path) -> Path:
     table = read_structure_table(folder / STRUCTURE_TABLE_FILE)
     write_toy_bundle(folder / "bundle", ("background", *NAMES), table=table)
     return folder / "bundle"
+
+
+def write_own_series(folder: Path, z_range_mm: tuple[float, float] = (200.0, 560.0)) -> Path:
+    """The same scan as a CT series of DICOM, as far as from the middle of the thigh to above the hip."""
+    import dicom_factory as factory
+    from labelled_dicom import FULL_HEADER
+
+    ct, _ = own_labels(z_range_mm)
+    hu = ct.array[::-1, ::-1].transpose(2, 1, 0)  # rows run to the back, columns to the patient's left
+    step = PAINTED.spacing_mm[2]
+    extra = FULL_HEADER | {"SliceThickness": step, "Modality": "CT"}
+    spec = factory.series(len(hu), hu=hu, step=step, pixel_spacing=PAINTED.spacing_mm[:2], extra=extra)
+    factory.write_series(folder, spec)
+    return folder

@@ -222,9 +222,8 @@ def test_a_batch_of_them_has_tables_page_and_workbook(data: Path, tmp_path: Path
 
 
 def test_commands_that_know_the_built_in_structures_only_refuse_by_name(data: Path, tmp_path: Path) -> None:
-    pytest.importorskip("torch")
     weights = write_own_bundle(tmp_path / "weights")
-    scan = data / "imagesTr" / "case0_0000.nii.gz"
-    result = runner.invoke(app, ["pseudo-label", str(scan), "-o", str(tmp_path / "out"), "--weights", str(weights)])
+    check = ["check-labels", str(data), "-o", str(tmp_path / "out"), "--weights", str(weights)]
+    result = runner.invoke(app, check)
     assert isinstance(result.exception, SettingsError)
-    assert "Pseudo-labelling knows the built-in structures only" in str(result.exception)
+    assert "The check of labels by a network knows the built-in structures only" in str(result.exception)

@@ -165,6 +165,7 @@ class Structure:
         other_names: that other programs use, in small letters.
         paired: there is one on each side; else its only label value is its class id.
         own_kind: what it is, where the group does not say it.
+        own_code: scheme and value of a code that a data set's own table gives; it counts before ``snomed``.
     """
 
     class_id: int
@@ -184,6 +185,16 @@ class Structure:
     other_names: tuple[str, ...] = ()
     paired: bool = True
     own_kind: Kind | None = None
+    own_code: tuple[str, str] | None = None
+
+    @property
+    def drawn_name(self) -> str:
+        """The name for pictures and PDF; the key where their fonts, of Western letters only, can't draw the name."""
+        try:
+            self.english.encode("cp1252")
+        except UnicodeEncodeError:
+            return self.key
+        return self.english
 
     @property
     def kind(self) -> Kind:
@@ -197,12 +208,19 @@ class Structure:
 
     @property
     def code(self) -> Code | None:
-        """The SNOMED CT code; None where there is none to trust."""
+        """The code of its own table, else the SNOMED CT code; None where there is none to trust."""
+        if self.own_code is not None:
+            return Code(*self.own_code, self.english)
         return Code("SCT", self.snomed, self.english) if isinstance(self.snomed, str) else None
 
     def label_value(self, side: Side) -> int:
         """Return the value of this structure in a label map, on the given side; one of the midline has one value."""
         return (side.offset if self.paired else 0) + self.class_id
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """The sides of a body on which it is: right and left, or the midline."""
+        return (Side.RIGHT, Side.LEFT) if self.paired else (Side.MIDLINE,)
 
     @property
     def label_values(self) -> tuple[int, int, int]:
@@ -753,6 +771,11 @@ class StructureTable:
         return {label.value: label for label in self.labels}
 
     @cached_property
+    def value_of_name(self) -> dict[str, int]:
+        """The values of the labels by their machine name."""
+        return {label.name: label.value for label in self.labels}
+
+    @cached_property
     def class_of_value(self) -> bytes:
         """Class id by label value, for arrays: ``numpy.frombuffer(..., numpy.uint8)``; 0 for unused values."""
         return bytes(self.by_value[v].structure.class_id if v in self.by_value else BACKGROUND_ID for v in range(256))
@@ -761,6 +784,11 @@ class StructureTable:
     def whole_labels(self) -> tuple[Label, ...]:
         """One label for each structure of a body: those of the pairs by side, right first, then the midline."""
         return tuple(label for label in self.labels if label.side is not Side.UNKNOWN)
+
+    def is_bone(self, value: int) -> bool:
+        """Tell whether a label value is that of a bone."""
+        label = self.by_value.get(value)
+        return label is not None and label.structure.kind is Kind.BONE
 
     @cached_property
     def has_whole_thigh(self) -> bool:

@@ -7,9 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import CLASS_OF_VALUE, LABELS, Side
-
-_CLASSES: Final = np.frombuffer(CLASS_OF_VALUE, np.uint8)
+from vastus.anatomy import BUILT_IN, LABELS, Side, StructureTable
 
 
 def _table_of(side: Side) -> NDArray[np.bool_]:
@@ -21,16 +19,17 @@ def _table_of(side: Side) -> NDArray[np.bool_]:
 _OF_SIDE: Final = {side: _table_of(side) for side in Side}
 
 
-def classes_of(labels: NDArray[Any]) -> NDArray[np.uint8]:
+def classes_of(labels: NDArray[Any], table: StructureTable = BUILT_IN) -> NDArray[np.uint8]:
     """Class ids of label values, whatever their side.
 
     Args:
         labels: whole numbers 0..255 of any shape.
+        table: of the structures.
 
     Returns:
         uint8 of the same shape; 0 for background and for what no label map holds, ``UNLABELLED`` among it.
     """
-    return _CLASSES[labels]
+    return np.frombuffer(table.class_of_value, np.uint8)[labels]
 
 
 def on_side(labels: NDArray[Any], side: Side) -> NDArray[np.bool_]:

@@ -13,7 +13,7 @@ from annotation_server import Client, label_bytes, phantom, save_ct
 from app_server import KEY, RunningApp, cookie_of, phantom_dicom, serving_app
 from vastus.cohort.example import write_example
 from vastus.io.csv_tables import read_volume_rows, write_volume_rows
-from vastus.io.labels import read_labels
+from vastus.io.labels import read_labels, write_labels
 from vastus.synthesis.phantom import LabelledScan, make_phantom
 
 WOMAN = {"sex": "F", "grip_kg": "15", "gait_m_s": "0.9", "smi_kg_m2": "5.0", "mass_method": "dxa", "height_cm": "160"}
@@ -238,8 +238,8 @@ def test_a_comparison_that_can_not_be_made_says_why(running: RunningApp, scan: P
     assert list(running.app.layout.cohorts.iterdir()) == []
 
 
-def test_structures_of_a_lab_s_own_are_measured_and_what_they_do_not_allow_is_said(tmp_path: Path) -> None:
-    from own_scan import write_own_bundle, write_own_data_set
+def test_structures_of_a_lab_s_own_are_measured_and_corrected(tmp_path: Path, model: Path) -> None:
+    from own_scan import SACRUM, write_own_bundle, write_own_data_set
 
     scan = write_own_data_set(tmp_path / "set") / "imagesTr" / "case0_0000.nii.gz"
     with serving_app(tmp_path / "Vastus", write_own_bundle(tmp_path / "weights")) as own:
@@ -254,8 +254,21 @@ def test_structures_of_a_lab_s_own_are_measured_and_what_they_do_not_allow_is_sa
         packed = zipfile.ZipFile(io.BytesIO(own.client.get("/app/download").body))
         assert f"results/{name}/structure_table.csv" in packed.namelist()
         assert b"sacrum,bone,midline" in packed.read("volumes.csv")
-        refused = own.client.post(f"/app/results/{quote(name)}/correction")
-        assert refused.status == 422 and b"Correcting labels" in refused.body
+        # Corrected in the viewer, and measured anew under the same names.
+        case = own.client.post(f"/app/results/{quote(name)}/correction").json["case"]
+        labels = own.app.project.current_labels(case)
+        without = labels.with_array(np.where(labels.array == SACRUM, 0, labels.array).astype(np.uint8))
+        write_labels(without, tmp_path / "own.nii.gz", table=own.app.project.table)
+        saved = own.client.post(f"/api/cases/{case}/versions", (tmp_path / "own.nii.gz").read_bytes())
+        assert saved.status == 201, saved.body
+        assert own.client.post(f"/app/results/{quote(name)}/measures").status == 202
+        (row,) = own.done()["results"]
+        assert (row["found"], row["labels"]) == (6, "labels corrected by hand (version 2)")
+        assert "Thigh muscles" in (own.app.results.get(name).folder / "report.html").read_text(encoding="utf-8")
+    with serving_app(tmp_path / "Vastus", model, work=False) as plain:  # other weights: another viewer
+        assert plain.state()["results"][0]["corrected"] is False
+        refused = plain.client.post(f"/app/results/{quote(name)}/correction")
+        assert refused.status == 422 and b"other structures than the app's weights" in refused.body
 
 
 def test_the_list_says_what_the_page_stops_the_reader_for(running: RunningApp, scan: Path) -> None:

@@ -9,7 +9,8 @@ from vastus.errors import OutputError
 
 @pytest.fixture(scope="module")
 def task(results):
-    tasks = figures.tasks_of_relations(results.dataset.flow, results.counts, results.status_correlations)
+    dataset = results.dataset
+    tasks = figures.tasks_of_relations(dataset.flow, results.counts, results.status_correlations, dataset.table)
     return next(task for task in tasks if task.name == "groups")
 
 

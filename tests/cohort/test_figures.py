@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
+from vastus.anatomy import MUSCLE_GROUPS
 from vastus.cohort import figures
 from vastus.cohort.selection import FlowStep
 
@@ -26,7 +27,7 @@ def test_titles_of_groups_stay_apart(results):
     figure = figures.muscle_heatmap(results.status_correlations)
     figure.canvas.draw()
     titles = [t for t in figure.axes[0].texts if t.get_rotation() == 270]
-    assert [" ".join(t.get_text().split()) for t in titles] == [group.title for group in figures.GROUPS]
+    assert [" ".join(t.get_text().split()) for t in titles] == [group.title for group in MUSCLE_GROUPS]
     boxes = [t.get_window_extent() for t in titles]
     assert all(lower.y1 < upper.y0 for upper, lower in itertools.pairwise(boxes))
 

@@ -13,6 +13,7 @@ from vastus.attempts import Attempts
 from vastus.errors import MissingInputError
 from vastus.io.labels import LABEL_SUFFIXES, read_labels_on
 from vastus.io.nnunet_layout import case_of
+from vastus.io.structure_tables import table_beside
 
 AUTHOR = "labels brought along"
 
@@ -20,8 +21,9 @@ AUTHOR = "labels brought along"
 def take_first_labels(project: Project, folder: Path, tell: Callable[[str], None] = lambda _: None) -> int:
     """Save the label map of a folder as the first version of each scan of that name which has none yet.
 
-    A label of several structures, and what nobody looked at, is unlabelled there (255). A label map that can't be read
-    is told, and the others go on.
+    The structures keep their names: where the folder has another table, the values become those of the project. A label
+    of several structures, and what nobody looked at, is unlabelled there (255). A label map that can't be read is told,
+    and the others go on.
 
     Args:
         project: with the scans; ``x_0000`` and ``x`` are called alike.
@@ -44,7 +46,8 @@ def take_first_labels(project: Project, folder: Path, tell: Callable[[str], None
             continue
         with attempts.of(case.id):
             scan = project.cases.image(case.id)
-            labels = read_labels_on(path, scan, case.source, partly=True).volume
+            table = table_beside(path, project.table)
+            labels = read_labels_on(path, scan, case.source, partly=True, table=table, wanted=project.table).volume
             project.save(case.id, Draft(Kind.MODEL, AUTHOR, note=f"from {folder.name}"), labels)
             taken += 1
             tell(f"{case.id}: labels taken")

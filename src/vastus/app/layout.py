@@ -5,6 +5,7 @@ DIR/results/NAME/app.json      where the scan lies, whose labels these are, what
 DIR/cohorts/NAME/       what ``vastus cohort`` writes
 DIR/scans/NAME/         scans that were dropped in (a scan given by its path stays where it is)
 DIR/corrections/        a project of the annotation server: the scans that were opened for correction
+DIR/corrections-HASH/   the same for a table of structures of a lab's own; HASH names the table
 DIR/app/queue.json      what waits, and what could not be read
 DIR/app/incoming/       what is being dropped in
 """
@@ -16,7 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from vastus.anatomy import StructureTable
 from vastus.io.atomic import ensure_private_folder
+from vastus.io.own_structures import table_digest
 
 FACTS_FILE: Final = "app.json"
 
@@ -59,6 +62,11 @@ class AppLayout:
     def corrections(self) -> Path:
         """The project of the annotation server."""
         return self.root / "corrections"
+
+    def corrections_of(self, table: StructureTable) -> Path:
+        """The project of the annotation server for results of a table of structures."""
+        own = "" if table.is_built_in else f"-{table_digest(table)[:8]}"
+        return self.corrections.with_name(self.corrections.name + own)
 
     @property
     def state(self) -> Path:

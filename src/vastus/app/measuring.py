@@ -11,8 +11,9 @@ import numpy as np
 from vastus.anatomy import UNLABELLED
 from vastus.io.atomic import cleaned_up, hidden_path, put_in_place
 from vastus.io.csv_tables import write_volume_rows
-from vastus.io.labels import read_labels, write_labels
+from vastus.io.labels import read_label_map, write_labels
 from vastus.io.scans import read_scan
+from vastus.io.structure_tables import table_in
 from vastus.io.tables import (
     AGREEMENT,
     ALARMS,
@@ -51,9 +52,10 @@ def measure_again(scan_path: Path, labels_path: Path, folder: Path, named: tuple
 
     subject, whose = named
     scan = read_scan(scan_path).volume
-    drawn = read_labels(labels_path, partly=True)
+    table = table_in(folder)
+    drawn = read_label_map(labels_path, partly=True, table=table).volume
     labels = drawn.with_array(np.where(drawn.array == UNLABELLED, 0, drawn.array).astype(np.uint8))
-    found = measure_scan(scan, labels, subject)
+    found = measure_scan(scan, labels, subject, table=table)
     rows, measures = found.volume_rows(), measure_rows(found)
     record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
     # What was said of the network's labels (doubts, confidence, times) is not true of these.
@@ -69,11 +71,12 @@ def measure_again(scan_path: Path, labels_path: Path, folder: Path, named: tuple
         spacing_mm=scan.spacing_mm,
         versions=record["versions"],
         warnings=tuple(record["warnings"]),
+        table=table,
     )
     staging = hidden_path(folder)
     with cleaned_up(lambda: shutil.rmtree(staging, ignore_errors=True)):
         staging.mkdir(mode=0o700)
-        write_labels(labels, staging / LABELS_FILE)
+        write_labels(labels, staging / LABELS_FILE, table=table)
         write_volume_rows(rows, staging / VOLUMES_FILE)
         write_measure_rows(measures, staging / MEASURES_FILE)
         write_level_rows(subject, found.areas, staging / LEVELS_FILE)

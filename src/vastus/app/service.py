@@ -18,6 +18,7 @@ from typing import Any, Final
 from vastus.annotation.names import name_from
 from vastus.annotation.project.project import Project, ServerSettings
 from vastus.annotation.project.store import Draft, Kind, Version
+from vastus.annotation.project.structure_choice import table_of_weights
 from vastus.annotation.refusals import BadNameError, BadRequestError, UnknownItemError
 from vastus.app.layout import FACTS_FILE, AppLayout
 from vastus.app.person import FIELDS, tidy
@@ -27,12 +28,13 @@ from vastus.app.tasks import Task, Tasks, TaskState, Work
 from vastus.batch.inputs import LIST_SUFFIXES, find_scans
 from vastus.batch.scan_names import clean_name
 from vastus.errors import MissingInputError, SettingsError, VastusError
-from vastus.io.atomic import hidden_path, put_in_place
+from vastus.io.atomic import ensure_private_folder, hidden_path, put_in_place
 from vastus.io.csv_tables import write_volume_rows
 from vastus.io.edited_tables import TABLE_SUFFIXES
-from vastus.io.labels import read_labels
-from vastus.io.own_structures import refuse_own
+from vastus.io.labels import read_label_map
+from vastus.io.own_structures import same_structures
 from vastus.io.scans import read_scan
+from vastus.io.structure_tables import write_table_beside
 from vastus.io.tables import LABELS_FILE, VOLUMES_FILE
 from vastus.sarcopenia import criteria_names
 
@@ -63,7 +65,9 @@ class App:
         self.tasks = Tasks(self.layout.queue)
         options = {"weights": str(settings.weights.absolute()) if settings.weights else "", "threads": settings.threads}
         self.runner = Runner(self.tasks, self._finished, options)
-        self.project = Project(ServerSettings(self.layout.corrections, settings.weights))
+        corrections = self.layout.corrections_of(table_of_weights(settings.weights))
+        ensure_private_folder(corrections)
+        self.project = Project(ServerSettings(corrections, settings.weights))
         self._uploads: dict[str, dict[str, Path]] = {}
         self._guard = threading.Lock()
 
@@ -293,15 +297,20 @@ class App:
             table: clinical table; None: what was entered for each.
 
         Raises:
-            SettingsError: too few results, or nothing is known of the people, or they have structures of a lab's own.
+            SettingsError: too few results, or nothing is known of the people, or results of different structures.
         """
         if criteria not in criteria_names():
             raise SettingsError("These criteria are not known.")
         chosen = [self.results.get(name) for name in dict.fromkeys(names)]
         if len(chosen) < _FEWEST_FOR_COHORT:
             raise SettingsError("A comparison needs several results.", remedy="Tick at least two.")
-        for result in chosen:
-            refuse_own(result.table, "The comparison of people")
+        table_of_all = chosen[0].table
+        other = next((result for result in chosen if not same_structures(result.table, table_of_all)), None)
+        if other is not None:
+            raise SettingsError(
+                f"“{other.name}” has other structures than “{chosen[0].name}”, so they can't be compared.",
+                remedy="Tick results of the same weights.",
+            )
         people = [(result.name, result.facts().get("person", {})) for result in chosen]
         if table is None and not any(person.get("sex") for _, person in people):
             raise SettingsError(
@@ -312,6 +321,7 @@ class App:
         folder = self.layout.cohorts / name
         folder.mkdir(mode=0o700)
         write_volume_rows(_all_volumes(chosen), folder / VOLUMES_FILE)
+        write_table_beside(table_of_all, folder)
         clinical = folder / f"clinical{table.suffix.lower() if table else '.csv'}"
         if table is None:
             _write_people(people, clinical)
@@ -333,16 +343,20 @@ class App:
 
         Raises:
             InputError: the scan is not where it was any more.
-            SettingsError: it has structures of a lab's own.
+            SettingsError: it has other structures than the weights that the app was started with.
         """
         result = self.results.get(name)
-        refuse_own(result.table, "Correcting labels in the viewer")
+        if not self._opens_here(result):
+            raise SettingsError(
+                "This result has other structures than the app's weights, so the viewer can't correct it now.",
+                remedy="Start the app with the weights that made it: vastus app --weights ...",
+            )
         with self._guard:
             facts = result.facts()
             if facts.get("case"):
                 return str(facts["case"])
             scan = read_scan(Path(facts["source"]), series=facts.get("series") or None).volume
-            labels = read_labels(result.folder / LABELS_FILE)
+            labels = read_label_map(result.folder / LABELS_FILE, table=result.table).volume
             if not labels.same_grid(scan):
                 raise BadRequestError(
                     "The scan is not the one any more that was measured.",
@@ -356,10 +370,15 @@ class App:
 
     def corrected(self, name: str) -> Version | None:
         """The label that a person saved since the result was measured; None if there is none."""
-        facts = self.results.get(name).facts()
-        case = facts.get("case")
+        result = self.results.get(name)
+        facts = result.facts()
+        case = facts.get("case") if self._opens_here(result) else None
         version = self.project.store.current(case) if case else None
         return None if version is None or version.number <= int(facts.get("measured_version", 1)) else version
+
+    def _opens_here(self, result: Result) -> bool:
+        """Whether the viewer of this run can show the labels of a result."""
+        return same_structures(self.project.table, result.table)
 
     def measure_again(self, name: str) -> None:
         """Queue the measures of a result anew, from its corrected labels.

@@ -47,6 +47,12 @@ def annotate(
         list[str] | None, typer.Option("--allow-host", help="Name that users type to reach the server (repeatable).")
     ] = None,
     weights: Annotated[Path | None, typer.Option("--weights", help="Bundle of weights to start with.")] = None,
+    structures: Annotated[
+        Path | None,
+        typer.Option(
+            "--structures", help="Table of structures of your own (structure_table.csv); default: that of the weights."
+        ),
+    ] = None,
     train_config: Annotated[
         Path | None, typer.Option("--train-config", help="Training settings, TOML or JSON (see vastus train).")
     ] = None,
@@ -110,6 +116,7 @@ def annotate(
         training,
         hosts,
         max_upload_mb << 20,
+        structures=structures,
     )
     scheme = "https" if certificate else "http"
     with closing(_listen(host, port)) as listening, _own_records_on_terminal(), LibraryLogs(_tell_source):
@@ -135,6 +142,8 @@ def annotate(
 def _announce(project: Project, address: str) -> None:
     """Say where the server listens, and what about its folder and account is unsafe."""
     typer.echo(f"{len(project.cases.all())} scans. Viewer and 3D Slicer: {address}", err=True)
+    if not project.table.is_built_in:
+        typer.echo(f"structures of your own: {', '.join(s.key for s in project.table.rows)}", err=True)
     for readable in project.cases.readable_by_others:
         typer.echo(f"warning: others on this machine can read the folder {readable.name}; make it 0700.", err=True)
     if hasattr(os, "geteuid") and os.geteuid() == 0:

@@ -31,6 +31,12 @@ def cohort(
     sex_codes: Annotated[
         str | None, typer.Option(help="Meaning of the words for the sex in the table, e.g. 1=M,2=F.")
     ] = None,
+    structures: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table of structures of your own (structure_table.csv); default: the one beside the volumes."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap, or of the example.")] = 0,
     example: Annotated[
         Path | None, typer.Option(help="Write a simulated cohort with a planted effect into this folder, and stop.")
@@ -50,7 +56,8 @@ def cohort(
         typer.echo(f"cohort: {step}", err=True)
 
     codes = parse_sex_codes(sex_codes) if sex_codes else {}
-    record = run_cohort(CohortRun(scans, clinical, output, criteria, rules, seed, codes, compare_criteria), tell)
+    run = CohortRun(scans, clinical, output, criteria, rules, seed, codes, compare_criteria, structures)
+    record = run_cohort(run, tell)
     if as_json:
         import json
 

@@ -15,10 +15,8 @@ import typer
 from vastus.errors import SettingsError, VastusError
 from vastus.formats.table import OUTPUT_FORMATS, has_dicom, write_formats
 from vastus.io.output_format import choose_formats
-from vastus.io.own_structures import refuse_own
 
 if TYPE_CHECKING:
-    from vastus.anatomy import StructureTable
     from vastus.dicom.pacs_address import PacsAddress
     from vastus.io.output_format import OutputFormat
     from vastus.io.scans import Scan
@@ -43,16 +41,6 @@ class FormatWork:
         from vastus.dicom.source import with_checked_headers
 
         return with_checked_headers(scan)
-
-    def refuse_own_structures(self, table: StructureTable) -> None:
-        """Refuse, before the network runs, formats that can't hold the structures of the weights.
-
-        Raises:
-            SettingsError: a chosen format knows the built-in structures only.
-        """
-        for entry in self.formats:
-            if entry.only_built_in:
-                refuse_own(table, f"The format {entry.name}")
 
     def finish(self, done: SegmentedScan) -> None:
         """Write the further results, send the DICOM ones and check that they have arrived.

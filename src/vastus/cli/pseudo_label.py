@@ -41,7 +41,6 @@ def pseudo_label(
     from vastus.inference.bundle import default_bundle, load_bundle
     from vastus.inference.choices import RuntimeOptions
     from vastus.inference.predictor import Predictor
-    from vastus.io.own_structures import refuse_own
     from vastus.io.scans import subject_name
     from vastus.training.pseudo_labels import Trust, class_ids_of, write_pseudo_set
 
@@ -53,12 +52,11 @@ def pseudo_label(
         raise MissingInputError("The folder of masks does not exist.", path=exclude)
     if (outlines is None) == bool(rename):
         raise SettingsError("--outlines and --rename belong together.", remedy="Give both, or neither.")
-    trust = Trust(
-        agreement, *(class_ids_of([name for name in listed.split(",") if name]) for listed in (doubt, rename))
-    )
     earlier = [_earlier(name, outlines) for name in names]
     bundle = load_bundle(weights) if weights else default_bundle()
-    refuse_own(bundle.info.table, "Pseudo-labelling")
+    table = bundle.info.table
+    doubted, renamed = (class_ids_of([n for n in listed.split(",") if n], table) for listed in (doubt, rename))
+    trust = Trust(agreement, doubted, renamed, table)
     predictor = Predictor(bundle, RuntimeOptions(threads=threads))
     cases = {given[0]: partial(_read, *given, exclude) for given in zip(names, scans, earlier, strict=True)}
     attempts = Attempts(lambda text: typer.echo(f"vastus: {text}", err=True))

@@ -105,7 +105,6 @@ def segment(
     with stopping_at_once(), fetched(inputs) as local, _pages_printed(output, as_pdf=pdf):
         first = _start_reading(local[0], series)
         predictor, helper = _load(weights, RuntimeOptions(device, runtime, precision, threads), overlap)
-        further.refuse_own_structures(predictor.bundle.info.table)
         if len(local) == 1:
             from vastus.pipeline import ScanRequest
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vastus.anatomy import StructureTable
 from vastus.cohort import columns
 from vastus.cohort.dataset import STATUS, StudyData
 from vastus.cohort.table_one import STRATA, stratum
-from vastus.cohort.volumes_table import FEATURES, feature_label
+from vastus.cohort.volumes_table import feature_label, features_of
 from vastus.multiple_tests import benjamini_hochberg, holm
 
 if TYPE_CHECKING:
@@ -41,9 +42,9 @@ def status_correlations(dataset: StudyData) -> pd.DataFrame:
     for name, sex in STRATA:
         people = stratum(dataset.people, dataset.people, sex)
         index = stratum(dataset.index_cm3_m2, dataset.people, sex)
-        for feature in FEATURES:
+        for feature in features_of(dataset.table):
             x, status, age = _complete(index[feature], people[STATUS], people[columns.AGE])
-            row = _describe_feature(name, feature)
+            row = _describe_feature(name, feature, dataset.table)
             counts = [int((status == value).sum()) for value in (0, 1)]
             row |= {"n_without": counts[0], "n_with": counts[1]}
             enough = min(counts) >= LEAST_PER_GROUP
@@ -70,9 +71,14 @@ def continuous_correlations(dataset: StudyData) -> pd.DataFrame:
         for outcome in CONTINUOUS:
             if people[outcome].notna().sum() < LEAST_PEOPLE:
                 continue
-            for feature in FEATURES:
+            for feature in features_of(dataset.table):
                 x, y = _complete(index[feature], people[outcome])
-                row = {**_describe_feature(name, feature), "outcome": outcome, "n": len(x), **correlate(x, y)}
+                row = {
+                    **_describe_feature(name, feature, dataset.table),
+                    "outcome": outcome,
+                    "n": len(x),
+                    **correlate(x, y),
+                }
                 spearman = stats.spearmanr(x, y) if _can_correlate(x, y) else None
                 row["rho"] = float(spearman.statistic) if spearman else float("nan")
                 row["p_rho"] = float(spearman.pvalue) if spearman else float("nan")
@@ -170,9 +176,9 @@ def _can_correlate(x: np.ndarray, y: np.ndarray) -> bool:
     return len(x) >= LEAST_PEOPLE and x.min() < x.max() and y.min() < y.max()
 
 
-def _describe_feature(stratum_name: str, feature: str) -> dict[str, object]:
+def _describe_feature(stratum_name: str, feature: str, table: StructureTable) -> dict[str, object]:
     kind = "group" if feature.startswith("group:") else "muscle"
-    return {"stratum": stratum_name, "feature": feature, "label": feature_label(feature), "kind": kind}
+    return {"stratum": stratum_name, "feature": feature, "label": feature_label(feature, table), "kind": kind}
 
 
 def _complete(x: pd.Series, y: pd.Series, extra: pd.Series | None = None) -> tuple[np.ndarray, ...]:

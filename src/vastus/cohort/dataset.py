@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vastus.anatomy import BUILT_IN, StructureTable
 from vastus.cohort import columns
 from vastus.cohort.clinical_table import UNKNOWN_SEX, ClinicalTable
 from vastus.cohort.problems import EmptyCohortError, Problem, ProblemKind
@@ -32,13 +33,14 @@ class StudyData:
 
     Attributes:
         people: one row a selected person (index: subject), first scan; clinical columns, BMI, stage, status.
-        index_cm3_m2: same index; volume / height squared of each of ``FEATURES``, both sides together.
+        index_cm3_m2: same index; volume / height squared of each of ``features_of(table)``, both sides together.
         scans: one row a usable scan of the selected people, all dates; index scan; has ``subject``.
         sides_cm3: same index as ``scans``; columns (structure, side).
         flow: from everybody to those whose status is known.
         left_out: id -> reason, for everybody not analysed.
         not_applied: rules whose column does not exist.
         problems: of all stages.
+        table: of the structures.
     """
 
     people: pd.DataFrame
@@ -49,6 +51,7 @@ class StudyData:
     left_out: dict[str, str]
     not_applied: tuple[str, ...]
     problems: tuple[Problem, ...]
+    table: StructureTable = BUILT_IN
 
 
 def build_dataset(volumes: Volumes, clinical: ClinicalTable, criteria: Criteria, rules: Sequence[Rule]) -> StudyData:
@@ -86,10 +89,13 @@ def build_dataset(volumes: Volumes, clinical: ClinicalTable, criteria: Criteria,
         raise EmptyCohortError("Nobody is left to analyse.", problems, remedy=_summary(steps))
     muscles = total_muscles_mm3(volumes).loc[people[columns.SCAN]].set_axis(people.index)
     height_m2 = (people[columns.HEIGHT] / 100) ** 2
-    index = with_groups(muscles).div(MM3_IN_CM3).div(height_m2, axis=0)
+    index = with_groups(muscles, volumes.table).div(MM3_IN_CM3).div(height_m2, axis=0)
     kept_scans = scans[scans[columns.SUBJECT].isin(people.index)]
     sides = volumes.sides_mm3.loc[kept_scans.index] / MM3_IN_CM3
-    return StudyData(people, index, kept_scans, sides, tuple(steps), left_out, selection.not_applied, tuple(problems))
+    not_applied = selection.not_applied
+    return StudyData(
+        people, index, kept_scans, sides, tuple(steps), left_out, not_applied, tuple(problems), volumes.table
+    )
 
 
 def _match(

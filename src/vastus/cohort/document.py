@@ -49,7 +49,7 @@ def write_document(path: Path, results: CohortResults, note: str = "") -> bool:
     section.orientation = WD_ORIENT.LANDSCAPE
     section.page_width, section.page_height = section.page_height, section.page_width
     document.styles["Normal"].font.size = Pt(10)
-    document.add_heading("Thigh and hip muscle volumes and sarcopenia", 0)
+    document.add_heading(narrative.title(results), 0)
     for sentence in narrative.stop_sentences(results.dataset.problems):
         run = document.add_paragraph().add_run(sentence)
         run.font.bold, run.font.color.rgb = True, RGBColor(*_RED)

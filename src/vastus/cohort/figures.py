@@ -8,11 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vastus.anatomy import MUSCLES
+from vastus.anatomy import BUILT_IN, StructureTable
 from vastus.cohort.follow_up import BOTH, FRACTURED, OTHER
 from vastus.cohort.prediction import RocCurve
 from vastus.cohort.selection import FlowStep
-from vastus.cohort.volumes_table import GROUPS, feature_label, group_column
+from vastus.cohort.volumes_table import feature_label, features_of, group_column
 from vastus.io.atomic import atomic_path
 
 if TYPE_CHECKING:
@@ -62,14 +62,14 @@ class FigureTask:
 
 
 def tasks_of_relations(
-    flow: Sequence[FlowStep], status: pd.DataFrame, correlations: pd.DataFrame
+    flow: Sequence[FlowStep], status: pd.DataFrame, correlations: pd.DataFrame, table: StructureTable
 ) -> tuple[FigureTask, ...]:
     """Return the figures that need only the selection and the correlations with sarcopenia."""
     return (
         FigureTask("flow", "flow", flow_diagram, (tuple(flow), status)),
-        FigureTask("muscles", "heatmap_muscles", muscle_heatmap, (correlations,)),
-        FigureTask("groups", "heatmap_groups", group_heatmap, (correlations,)),
-        FigureTask("intervals", "correlation_intervals", interval_figure, (correlations,)),
+        FigureTask("muscles", "heatmap_muscles", muscle_heatmap, (correlations, table)),
+        FigureTask("groups", "heatmap_groups", group_heatmap, (correlations, table)),
+        FigureTask("intervals", "correlation_intervals", interval_figure, (correlations, table)),
     )
 
 
@@ -78,9 +78,9 @@ def tasks_of_predictions(curves: Sequence[RocCurve], table: pd.DataFrame) -> tup
     return (FigureTask("roc", "roc", roc_figure, (tuple(curves), table)),) if curves else ()
 
 
-def tasks_of_changes(summary: pd.DataFrame) -> tuple[FigureTask, ...]:
+def tasks_of_changes(summary: pd.DataFrame, table: StructureTable) -> tuple[FigureTask, ...]:
     """Return the figure of the changes between scans; none where nobody has two."""
-    return (FigureTask("change", "change", change_figure, (summary,)),) if len(summary) else ()
+    return (FigureTask("change", "change", change_figure, (summary, table)),) if len(summary) else ()
 
 
 def save_figure(figure: Figure, stem: Path) -> list[Path]:
@@ -103,14 +103,14 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
     return paths
 
 
-def muscle_heatmap(correlations: pd.DataFrame) -> Figure:
+def muscle_heatmap(correlations: pd.DataFrame, table: StructureTable = BUILT_IN) -> Figure:
     """Draw sex x muscle: r of sarcopenia with volume / height^2 (Fig. 7 of the paper)."""
-    features = [m.key for m in MUSCLES]
-    breaks = [i for i in range(1, len(MUSCLES)) if MUSCLES[i].group is not MUSCLES[i - 1].group]
-    figure = _heatmap(correlations, features, breaks)
+    muscles = sorted(table.muscles, key=lambda m: table.groups.index(m.group))
+    breaks = [i for i in range(1, len(muscles)) if muscles[i].group != muscles[i - 1].group]
+    figure = _heatmap(correlations, [m.key for m in muscles], breaks, table)
     axes = figure.axes[0]
-    for group in GROUPS:
-        rows = [i for i, m in enumerate(MUSCLES) if m.group is group]
+    for group in table.muscle_groups:
+        rows = [i for i, m in enumerate(muscles) if m.group == group]
         centre = (rows[0] + rows[-1]) / 2
         # A word a line: a group of three muscles has no room for two words in one.
         title = group.title.replace(" ", "\n", 1)
@@ -118,9 +118,9 @@ def muscle_heatmap(correlations: pd.DataFrame) -> Figure:
     return figure
 
 
-def group_heatmap(correlations: pd.DataFrame) -> Figure:
+def group_heatmap(correlations: pd.DataFrame, table: StructureTable = BUILT_IN) -> Figure:
     """Draw sex x muscle group (Fig. 8 of the paper)."""
-    return _heatmap(correlations, [group_column(g) for g in GROUPS], [])
+    return _heatmap(correlations, [group_column(g) for g in table.muscle_groups], [], table)
 
 
 def flow_diagram(steps: Sequence[FlowStep], status: pd.DataFrame) -> Figure:
@@ -192,7 +192,7 @@ def roc_figure(curves: Sequence[RocCurve], table: pd.DataFrame) -> Figure:
     return figure
 
 
-def change_figure(summary: pd.DataFrame) -> Figure:
+def change_figure(summary: pd.DataFrame, table: StructureTable = BUILT_IN) -> Figure:
     """Draw the mean change in per cent of each muscle, fractured and other side, with 95 % interval (Student's t)."""
     import matplotlib as mpl
     import matplotlib.pyplot as plt
@@ -202,7 +202,7 @@ def change_figure(summary: pd.DataFrame) -> Figure:
     part = summary[(summary["stratum"] == "All") & (summary["kind"] == "muscle")]
     sides = [s for s in (FRACTURED, OTHER, BOTH) if (part["side"] == s).any()]
     sides = [s for s in sides if s != BOTH] or sides
-    order = [m.key for m in MUSCLES if (part["feature"] == m.key).any()]
+    order = [m.key for m in table.muscles if (part["feature"] == m.key).any()]
     markers = {
         FRACTURED: ("#c0392b", "o", "Fractured side"),
         OTHER: ("#555555", "s", "Other side"),
@@ -218,33 +218,33 @@ def change_figure(summary: pd.DataFrame) -> Figure:
             heights = np.arange(len(order)) + offset
             axes.errorbar(rows["change_percent"], heights, xerr=error, fmt=marker, color=colour, label=label, **_BARS)
         axes.axvline(0, color="#999999", lw=0.6)
-        axes.set_yticks(range(len(order)), [feature_label(k) for k in order])
+        axes.set_yticks(range(len(order)), [feature_label(k, table) for k in order])
         axes.invert_yaxis()
         axes.set_xlabel("Change to the last scan (%), mean and 95 % interval")
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(sides), fontsize=7)
     return figure
 
 
-def interval_figure(correlations: pd.DataFrame) -> Figure:
+def interval_figure(correlations: pd.DataFrame, table: StructureTable = BUILT_IN) -> Figure:
     """Draw r of sarcopenia with volume / height^2 of each muscle and group with 95 % interval, women and men."""
     import matplotlib as mpl
     import matplotlib.pyplot as plt
     import numpy as np
 
-    features = [*(m.key for m in MUSCLES), *(group_column(g) for g in GROUPS)]
-    table = correlations.set_index(["stratum", "feature"])
+    features = list(features_of(table))
+    found = correlations.set_index(["stratum", "feature"])
     looks = {"Women": ("#b3470f", "o", -0.16), "Men": ("#1f5f8b", "s", 0.16)}
     with mpl.rc_context(_style()):
         figure, axes = plt.subplots(figsize=(120 * _MM, (14 + 4.4 * len(features)) * _MM))
         for name, (colour, marker, offset) in looks.items():
-            rows = table.loc[name].reindex(features)
+            rows = found.loc[name].reindex(features)
             r = rows["r"].to_numpy(dtype=float)
             reach = np.array([r - rows["ci_low"].to_numpy(dtype=float), rows["ci_high"].to_numpy(dtype=float) - r])
             heights, label = np.arange(len(features)) + offset, f"{name}: {_counts(correlations, name)}"
             axes.errorbar(r, heights, xerr=reach, fmt=marker, color=colour, label=label, **_BARS)
         axes.axvline(0, color="#999999", lw=0.6)
-        axes.axhline(len(MUSCLES) - 0.5, color="#222222", lw=0.6)
-        axes.set_yticks(range(len(features)), [feature_label(f) for f in features])
+        axes.axhline(len(table.muscles) - 0.5, color="#222222", lw=0.6)
+        axes.set_yticks(range(len(features)), [feature_label(f, table) for f in features])
         axes.set(xlim=(-1, 1), ylim=(len(features) - 0.5, -0.5))
         axes.set_xlabel("r of sarcopenia with volume / height², and its 95 % interval")
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), fontsize=7)
@@ -262,14 +262,14 @@ def stars(p: float) -> str:
     return next((text for limit, text in _STARS if p < limit), "")
 
 
-def _heatmap(correlations: pd.DataFrame, features: list[str], breaks: list[int]) -> Figure:
+def _heatmap(correlations: pd.DataFrame, features: list[str], breaks: list[int], table: StructureTable) -> Figure:
     import matplotlib as mpl
     import matplotlib.pyplot as plt
     import numpy as np
 
     strata = ["Women", "Men"]
-    table = correlations.set_index(["stratum", "feature"])[["r", "p", "p_holm"]].to_dict("index")
-    r = np.array([[table[s, f]["r"] for s in strata] for f in features], dtype=float)
+    found = correlations.set_index(["stratum", "feature"])[["r", "p", "p_holm"]].to_dict("index")
+    r = np.array([[found[s, f]["r"] for s in strata] for f in features], dtype=float)
     with mpl.rc_context(_style()):
         figure, axes = plt.subplots(figsize=(92 * _MM, (16 + 5.4 * len(features)) * _MM))
         colours = plt.get_cmap("RdBu_r")
@@ -277,7 +277,7 @@ def _heatmap(correlations: pd.DataFrame, features: list[str], breaks: list[int])
         image = axes.imshow(np.ma.masked_invalid(r), cmap=colours, vmin=-1, vmax=1, aspect="auto")
         for row, feature in enumerate(features):
             for column, name in enumerate(strata):
-                cell = table[name, feature]
+                cell = found[name, feature]
                 value = r[row, column]
                 text = "–" if np.isnan(value) else signed(value) + stars(float(cell["p"]))
                 strong = not np.isnan(value) and abs(value) > 0.6
@@ -295,7 +295,7 @@ def _heatmap(correlations: pd.DataFrame, features: list[str], breaks: list[int])
         counts = [_counts(correlations, s) for s in strata]
         axes.set_xticks([0, 1], [f"{s}\n{n}" for s, n in zip(strata, counts, strict=True)])
         axes.xaxis.tick_top()
-        axes.set_yticks(range(len(features)), [feature_label(f) for f in features])
+        axes.set_yticks(range(len(features)), [feature_label(f, table) for f in features])
         axes.tick_params(length=0)
         for spine in axes.spines.values():
             spine.set_visible(False)

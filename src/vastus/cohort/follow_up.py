@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vastus.anatomy import MUSCLES, SIDES, Side, structures_of
+from vastus.anatomy import SIDES, Side, StructureTable
 from vastus.cohort import columns
 from vastus.cohort.association import adjust
 from vastus.cohort.dataset import StudyData
 from vastus.cohort.table_one import STRATA, compare_two, is_normal, stratum
-from vastus.cohort.volumes_table import FEATURES, GROUPS, feature_label, group_column
+from vastus.cohort.volumes_table import feature_label, group_column, members_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +36,7 @@ def side_differences(dataset: StudyData) -> pd.DataFrame:
     if len(people):
         hurt, other = (_by_side(dataset, people, people[columns.SCAN], flip) for flip in (False, True))
         for name, sex in STRATA:
-            for feature in FEATURES:
+            for feature in hurt.columns:
                 a, b = (stratum(f, people, sex)[feature] for f in (hurt, other))
                 known = a.notna() & b.notna()
                 x, y = a[known].to_numpy(float), b[known].to_numpy(float)
@@ -46,7 +46,7 @@ def side_differences(dataset: StudyData) -> pd.DataFrame:
                     {
                         "stratum": name,
                         "feature": feature,
-                        "label": feature_label(feature),
+                        "label": feature_label(feature, dataset.table),
                         "kind": _kind(feature),
                         "n": len(x),
                         "fractured_cm3": x.mean(),
@@ -117,7 +117,7 @@ def changes(dataset: StudyData) -> pd.DataFrame:
         if some.empty:
             continue
         before, after = (_volumes_of(dataset, some, pairs.loc[some.index, when], side) for when in ("first", "last"))
-        shared = before.where(after.notna())[[m.key for m in MUSCLES]]
+        shared = before.where(after.notna())[[m.key for m in dataset.table.muscles if m.key in before]]
         before[TOTAL] = shared.sum(axis=1, min_count=1)
         after[TOTAL] = after[shared.columns].where(shared.notna()).sum(axis=1, min_count=1)
         long = pd.DataFrame({"first_cm3": before.stack(), "last_cm3": after.stack()}).dropna().reset_index()
@@ -127,7 +127,7 @@ def changes(dataset: StudyData) -> pd.DataFrame:
     for column in (columns.SEX, columns.FRACTURE_TYPE):
         table[column] = table["subject"].map(people[column])
     table["days"] = table["subject"].map(pairs["days"])
-    table["label"] = [_label(f) for f in table["feature"]]
+    table["label"] = [_label(f, dataset.table) for f in table["feature"]]
     table["kind"] = [_kind(f) for f in table["feature"]]
     table["change_cm3"] = table["last_cm3"] - table["first_cm3"]
     table["change_percent"] = 100 * table["change_cm3"] / table["first_cm3"]
@@ -240,11 +240,25 @@ def _volumes_of(dataset: StudyData, people: pd.DataFrame, scans: pd.Series, side
     if side != BOTH:
         return _by_side(dataset, people, scans, side == OTHER)
     right, left = (_one_side(dataset, scans, s) for s in SIDES)
-    return right + left
+    return _with_midline(dataset, scans, right + left)
+
+
+def _with_midline(dataset: StudyData, scans: pd.Series, both: pd.DataFrame) -> pd.DataFrame:
+    """Add the muscles of the midline, and the groups that hold one, to the sums of both sides."""
+    table = dataset.table
+    for muscle in table.muscles:
+        if not muscle.paired:
+            volumes = dataset.sides_cm3.loc[scans][muscle.key, Side.MIDLINE.value]
+            both[muscle.key] = volumes.to_numpy()
+    for group in table.muscle_groups:
+        if group_column(group) not in both:
+            members = members_of(group, table)
+            both[group_column(group)] = both[members].sum(axis=1, min_count=len(members))
+    return both
 
 
 def _by_side(dataset: StudyData, people: pd.DataFrame, scans: pd.Series, opposite: bool) -> pd.DataFrame:
-    """Return muscle and group volumes (cm3) of the fractured side, or of the opposite one; index: subject."""
+    """Return volumes (cm3) of paired muscles and groups of the fractured side, or of the opposite one; by subject."""
     is_right = (people[columns.FRACTURE_SIDE] == Side.RIGHT.value) != opposite
     right, left = (_one_side(dataset, scans, s) for s in SIDES)
     return right.where(is_right, left)
@@ -252,12 +266,11 @@ def _by_side(dataset: StudyData, people: pd.DataFrame, scans: pd.Series, opposit
 
 def _one_side(dataset: StudyData, scans: pd.Series, side: Side) -> pd.DataFrame:
     sides = dataset.sides_cm3.loc[scans].xs(side.value, axis=1, level="side")
-    volumes = sides[[m.key for m in MUSCLES]].set_axis(scans.index)
-    groups = {
-        group_column(g): volumes[[s.key for s in structures_of(g)]].sum(axis=1, min_count=len(list(structures_of(g))))
-        for g in GROUPS
-    }
-    return volumes.assign(**groups)
+    table = dataset.table
+    volumes = sides[[m.key for m in table.muscles if m.paired]].set_axis(scans.index)
+    members = {group_column(g): members_of(g, table) for g in table.muscle_groups}
+    whole = {name: keys for name, keys in members.items() if set(keys) <= set(volumes)}
+    return volumes.assign(**{n: volumes[keys].sum(axis=1, min_count=len(keys)) for n, keys in whole.items()})
 
 
 def _kind(feature: str) -> str:
@@ -266,5 +279,5 @@ def _kind(feature: str) -> str:
     return "group" if feature.startswith("group:") else "muscle"
 
 
-def _label(feature: str) -> str:
-    return "All whole muscles" if feature == TOTAL else feature_label(feature)
+def _label(feature: str, table: StructureTable) -> str:
+    return "All whole muscles" if feature == TOTAL else feature_label(feature, table)

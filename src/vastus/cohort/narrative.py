@@ -132,6 +132,12 @@ def two_criteria_sentences(two: TwoCriteria | None) -> list[str]:
     return sentences
 
 
+def title(results: CohortResults) -> str:
+    """Name what the report is about; of structures of a lab's own it is not known where they lie."""
+    where = "Thigh and hip muscle volumes" if results.dataset.table.is_built_in else "Muscle volumes"
+    return f"{where} and sarcopenia"
+
+
 def published_sentences(results: CohortResults) -> list[str]:
     """Compare the people with published values, by sex, with source and limits; nothing if nobody has the ratio."""
     from vastus.sarcopenia.reference_values import NO_REFERENCE, thigh_reference

@@ -57,6 +57,7 @@ def render_page(results: CohortResults, figures: Mapping[str, str], versions: Ma
         "figures": {name: inline_svg(svg, name) for name, svg in figures.items()},
         "people": narrative.people_sentence(results),
         "methods": narrative.methods(results),
+        "title": narrative.title(results),
         "published": narrative.published_sentences(results),
         "two_criteria": results.two_criteria,
         "two_criteria_words": narrative.two_criteria_sentences(results.two_criteria),

@@ -67,7 +67,7 @@ def predict_status(dataset: StudyData, correlations: pd.DataFrame, seed: int = 0
             age = people.loc[known, columns.AGE].to_numpy(float)
             if min((status == 0).sum(), (status == 1).sum()) < LEAST_PER_GROUP:
                 continue
-            label = feature_label(feature)
+            label = feature_label(feature, dataset.table)
             row: dict[str, object] = {"stratum": name, "feature": feature, "label": label}
             row |= {"n_without": int((status == 0).sum()), "n_with": int((status == 1).sum())}
             rows.append(row | logistic(x, status, age) | area_under_curve(x, status, seed))

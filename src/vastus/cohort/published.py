@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vastus.anatomy import MUSCLES, SIDES, THIGH_GROUPS, structures_of
+from vastus.anatomy import BUILT_IN, SIDES, THIGH_GROUPS, StructureTable
 from vastus.cohort import columns
 from vastus.cohort.dataset import STATUS, StudyData, facts_of_row
 from vastus.sarcopenia.reference_values import NO_REFERENCE, percent_of_expected, thigh_reference
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 RATIO = "thigh_muscle_to_femur"
 PUBLISHED_MEAN = "published_mean"
 _FEMUR = "femur"
-_THIGH = tuple(s.key for group in THIGH_GROUPS for s in structures_of(group))
+_THIGH = tuple(s.key for group in THIGH_GROUPS for s in BUILT_IN.structures_of(group))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,17 +41,19 @@ def published_values(dataset: StudyData) -> Published:
     import pandas as pd
 
     people, sides = dataset.people, dataset.sides_cm3
+    measurable = _has_thigh_and_femur(dataset.table)
+    lacking = "" if measurable else "the table of structures lacks single muscles of the thigh, or the femur"
     thigh, muscles = [], []
     for subject, person in people.iterrows():
         facts = facts_of_row(person, str(subject), [])
         volumes_cm3 = sides.loc[person[columns.SCAN]].to_dict()
-        ratio = _ratio(volumes_cm3)
+        ratio = _ratio(volumes_cm3) if measurable else None
         group = thigh_reference().of_age(facts.sex, facts.age_years)
-        note = "not all is whole" if ratio is None else NO_REFERENCE if group is None else ""
+        note = lacking or "not all is whole" if ratio is None else NO_REFERENCE if group is None else ""
         mean = None if group is None else group.mean
         thigh.append((str(subject), person[columns.SEX], person[columns.AGE], person[STATUS], ratio, mean, note))
-        for muscle in MUSCLES:
-            for side in SIDES:
+        for muscle in dataset.table.muscles:
+            for side in muscle.sides:
                 volume_cm3 = float(volumes_cm3[muscle.key, side.value])
                 percent = percent_of_expected(muscle.key, 1000 * volume_cm3, facts)
                 if percent is not None and not pd.isna(volume_cm3):
@@ -61,6 +63,10 @@ def published_values(dataset: StudyData) -> Published:
     table[[RATIO, PUBLISHED_MEAN]] = table[[RATIO, PUBLISHED_MEAN]].astype(float)
     own_names = [columns.SUBJECT, "structure", "side", "percent_of_expected"]
     return Published(table, pd.DataFrame(muscles, columns=own_names))
+
+
+def _has_thigh_and_femur(table: StructureTable) -> bool:
+    return table.has_whole_thigh and _FEMUR in table.by_key
 
 
 def _ratio(volumes_cm3: Mapping[tuple[str, str], float]) -> float | None:

@@ -16,7 +16,7 @@ from vastus.cohort.published import Published, published_values
 from vastus.cohort.selection import Rule, flow_table
 from vastus.cohort.table_one import STRATA, stratum, table_one
 from vastus.cohort.two_criteria import TwoCriteria, compare_criteria
-from vastus.cohort.volumes_table import FEATURES, Volumes, feature_label
+from vastus.cohort.volumes_table import Volumes, feature_label
 from vastus.sarcopenia import Criteria
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class CohortResults:
         yield "people", self.dataset.people.reset_index().drop(columns="row")
         index = self.dataset.index_cm3_m2.rename_axis(index="subject", columns="feature").stack()
         volumes = index.rename("volume_per_height2_cm3_m2").reset_index()
-        volumes.insert(2, "label", [feature_label(f) for f in volumes["feature"]])
+        volumes.insert(2, "label", [feature_label(f, self.dataset.table) for f in volumes["feature"]])
         yield "volumes_per_height2", volumes
         yield "flow", flow_table(self.dataset.flow)
         left_out = pd.DataFrame(list(self.dataset.left_out.items()), columns=["id", "reason"])
@@ -97,7 +97,7 @@ class CohortResults:
     def not_measured(self) -> list[str]:
         """List the names of muscles that nobody has whole."""
         empty = self.dataset.index_cm3_m2.isna().all()
-        return [feature_label(f) for f in FEATURES if empty[f] and not f.startswith("group:")]
+        return [muscle.english for muscle in self.dataset.table.muscles if empty[muscle.key]]
 
 
 def count_status(dataset: StudyData) -> pd.DataFrame:
@@ -140,12 +140,12 @@ def analyse(  # noqa: PLR0913
 
     dataset = build_dataset(volumes, clinical, criteria, rules)
     correlations = association.status_correlations(dataset)
-    draw_all(tasks_of_relations(dataset.flow, count_status(dataset), correlations))
+    draw_all(tasks_of_relations(dataset.flow, count_status(dataset), correlations, dataset.table))
     prediction = predict_status(dataset, correlations, seed)
     draw_all(tasks_of_predictions(prediction.curves, prediction.table))
     changed = follow_up.changes(dataset)
     change_summary = follow_up.change_summary(changed)
-    draw_all(tasks_of_changes(change_summary))
+    draw_all(tasks_of_changes(change_summary, dataset.table))
     return CohortResults(
         dataset=dataset,
         criteria=criteria,

@@ -22,6 +22,7 @@ from vastus.cohort.workbook import write_cohort_workbook
 from vastus.errors import SettingsError
 from vastus.io import tables
 from vastus.io.atomic import atomic_path, ensure_folder, write_text
+from vastus.io.structure_tables import read_structure_table, write_table_beside
 from vastus.io.tables import WORKBOOK_FILE
 from vastus.sarcopenia import criteria_names, load_criteria
 from vastus.version import __version__
@@ -45,6 +46,7 @@ class CohortRun:
         seed: of the bootstrap.
         sex_codes: what the clinical table's own words for the sex mean: word -> F or M.
         compare_criteria: name or path of a second criteria to set beside the first.
+        structures: table file of the structures; None: the one beside the volumes, else the built-in ones.
     """
 
     scans: Path
@@ -55,6 +57,7 @@ class CohortRun:
     seed: int = 0
     sex_codes: Mapping[str, str] = field(default_factory=dict)
     compare_criteria: str | None = None
+    structures: Path | None = None
 
 
 def run_cohort(run: CohortRun, tell: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
@@ -76,11 +79,11 @@ def run_cohort(run: CohortRun, tell: Callable[[str], None] = lambda _: None) -> 
             f"--compare-criteria names the same criteria as --criteria ({criteria.key}).",
             remedy="Give another one, or leave it out.",
         )
-    rules = load_rules(run.rules)
     with open_figure_folder(run.output / FIGURES_FOLDER) as figures:
         tell("reading the tables")
         clinical = read_clinical_table(run.clinical, run.sex_codes)
-        volumes = read_volumes(run.scans)
+        volumes = read_volumes(run.scans, None if run.structures is None else read_structure_table(run.structures))
+        rules = load_rules(run.rules, volumes.table)
         tell("selecting, diagnosing, relating volumes to sarcopenia")
         try:
             results = analyse(volumes, clinical, criteria, rules, seed=run.seed, compare=compare, draw=figures.add)
@@ -90,6 +93,7 @@ def run_cohort(run: CohortRun, tell: Callable[[str], None] = lambda _: None) -> 
         tell("writing tables")
         _write_tables(results, ensure_folder(output / TABLES_FOLDER))
         note = EXAMPLE_NOTE if is_example(results.dataset.people.index) else ""
+        write_table_beside(volumes.table, output)
         tell("writing the workbook and the document")
         write_cohort_workbook(output / WORKBOOK_FILE, results)
         document = write_document(output / DOCUMENT_FILE, results, note)

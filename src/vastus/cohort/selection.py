@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vastus.anatomy import BY_KEY
+from vastus.anatomy import BUILT_IN, BY_KEY, StructureTable
 from vastus.errors import MissingInputError, SettingsError
 
 if TYPE_CHECKING:
@@ -89,8 +89,12 @@ class Selection:
     not_applied: tuple[str, ...]
 
 
-def load_rules(path: Path | None = None) -> tuple[Rule, ...]:
+def load_rules(path: Path | None = None, structures: StructureTable = BUILT_IN) -> tuple[Rule, ...]:
     """Read rules; without a path, the rules of the paper that come with Vastus.
+
+    Args:
+        path: of a TOML file.
+        structures: that a rule may name besides the built-in ones.
 
     Raises:
         MissingInputError: no such file.
@@ -100,14 +104,14 @@ def load_rules(path: Path | None = None) -> tuple[Rule, ...]:
         text = files("vastus.cohort").joinpath("data", "default_rules.toml").read_text(encoding="utf-8")
         return parse_rules(text, origin="default_rules.toml")
     try:
-        return parse_rules(path.read_text(encoding="utf-8-sig"), origin=str(path))
+        return parse_rules(path.read_text(encoding="utf-8-sig"), origin=str(path), structures=structures)
     except FileNotFoundError as error:
         raise MissingInputError("The rules file does not exist.", path=path) from error
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError("The rules can't be read as UTF-8 text.", path=path) from error
 
 
-def parse_rules(text: str, *, origin: str) -> tuple[Rule, ...]:
+def parse_rules(text: str, *, origin: str, structures: StructureTable = BUILT_IN) -> tuple[Rule, ...]:
     """Read rules from TOML text, in the order of the file; ``origin`` is named in errors."""
     try:
         table = tomllib.loads(text)
@@ -116,7 +120,7 @@ def parse_rules(text: str, *, origin: str) -> tuple[Rule, ...]:
     odd = sorted(set(table) - {"rule"})
     if odd or not isinstance(table.get("rule", []), list):
         raise SettingsError(f"The rules hold unknown names: {', '.join(odd)}.", path=origin, remedy="Write [[rule]].")
-    rules = tuple(_rule(row, origin) for row in table.get("rule", []))
+    rules = tuple(_rule(row, origin, structures) for row in table.get("rule", []))
     if len({rule.name for rule in rules}) < len(rules):
         raise SettingsError("Two rules have the same name.", path=origin)
     return rules
@@ -197,7 +201,7 @@ def _fits(
     return compare[rule.test], numbers.isna()
 
 
-def _rule(row: dict[str, Any], origin: str) -> Rule:
+def _rule(row: dict[str, Any], origin: str, structures: StructureTable) -> Rule:
     tests = [test for test in Test if test.value in row]
     odd = sorted(set(row) - {"name", "action", "column", "if_missing"} - {test.value for test in Test})
     name = str(row.get("name", ""))
@@ -224,7 +228,7 @@ def _rule(row: dict[str, Any], origin: str) -> Rule:
         raise SettingsError(f"The rule {name!r} needs a number for {test.value}.", path=origin)
     if (test is Test.COVERAGE) == ("column" in row):
         raise SettingsError(f"The rule {name!r} needs a column, or coverage.", path=origin)
-    unknown = [word for word in words if test is Test.COVERAGE and word not in BY_KEY]
+    unknown = [word for word in words if test is Test.COVERAGE and word not in BY_KEY and word not in structures.by_key]
     if unknown:
         raise SettingsError(f"The rule {name!r} names unknown structures: {', '.join(unknown)}.", path=origin)
     missing = row.get("if_missing", "drop" if action is Action.INCLUDE else "keep")

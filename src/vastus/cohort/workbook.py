@@ -158,7 +158,11 @@ def _structures(results: CohortResults) -> Sheet:
     columns = (
         Column("subject", "", _MEANINGS["subject"]),
         *(
-            Column(feature_label(f), _INDEX_UNIT, "Right and left volume together, divided by height squared.")
+            Column(
+                feature_label(f, results.dataset.table),
+                _INDEX_UNIT,
+                "Right and left volume together, divided by height squared.",
+            )
             for f in index.columns
         ),
     )

@@ -13,7 +13,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import STRUCTURES
+from vastus.anatomy import BUILT_IN, StructureTable
 from vastus.errors import SettingsError
 from vastus.volume import Volume
 
@@ -126,12 +126,13 @@ def _standard(points: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray((points - points.mean(axis=0)) / np.where(spread > 1e-9, spread, 1.0))
 
 
-def case_features(scan: Volume, labels: Volume) -> tuple[float, ...]:
+def case_features(scan: Volume, labels: Volume, table: StructureTable = BUILT_IN) -> tuple[float, ...]:
     """What a scan is like, in numbers: share of each structure in the labelled volume, its size, and the HU inside.
 
     Args:
         scan: in HU.
         labels: the model's or anyone's, on the same grid.
+        table: of the structures.
 
     Returns:
         One share a structure (square roots), log of the labelled volume in cm3, and the HU histogram of what is
@@ -140,7 +141,7 @@ def case_features(scan: Volume, labels: Volume) -> tuple[float, ...]:
     step = (slice(None, None, _STEP), slice(None, None, _STEP), slice(None))
     values, hu = labels.array[step], scan.array[step]
     counts = np.bincount(values.ravel(), minlength=256)
-    by_class = np.array([sum(counts[list(s.label_values)]) for s in STRUCTURES], np.float64)
+    by_class = np.array([counts[sorted(set(s.label_values))].sum() for s in table.rows], np.float64)
     total = by_class.sum()
     shares = np.sqrt(by_class / max(total, 1.0))
     volume_cm3 = total * labels.voxel_volume_mm3 * _STEP**2 / 1000.0

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import CLASS_COUNT, LABELS, SIDES, STRUCTURES, Side
+from vastus.anatomy import BUILT_IN, SIDES, Side, StructureTable
 from vastus.errors import SettingsError
 from vastus.inference.evidence import Evidence
 from vastus.label_arrays import classes_of
@@ -87,6 +87,7 @@ def estimate_uncertainty(
     scan: Volume,
     settings: UncertaintySettings = UncertaintySettings(),
     on_progress: Callable[[int, int], None] | None = None,
+    table: StructureTable = BUILT_IN,
 ) -> Uncertainty:
     """Label a scan and its variations and compare.
 
@@ -95,6 +96,7 @@ def estimate_uncertainty(
         scan: in HU.
         settings: the variations.
         on_progress: called with (segmentations done, all).
+        table: of the structures that the predictor knows.
     """
     tell = on_progress or (lambda _done, _all: None)
     total = settings.variations + 1
@@ -103,18 +105,18 @@ def estimate_uncertainty(
     tell(1, total)
     maps = [plain.array]
     for number in range(settings.variations):
-        maps.append(_varied(predictor, scan, number, settings))
+        maps.append(_varied(predictor, scan, number, settings, table))
         tell(number + 2, total)
-    return replace(compare(plain, maps[1:]), evidence=getattr(segmented, "evidence", None))
+    return replace(compare(plain, maps[1:], table), evidence=getattr(segmented, "evidence", None))
 
 
-def compare(plain: Volume, others: list[NDArray[np.uint8]]) -> Uncertainty:
+def compare(plain: Volume, others: list[NDArray[np.uint8]], table: StructureTable = BUILT_IN) -> Uncertainty:
     """Uncertainty from label maps of one scan; ``others`` lie on the grid of ``plain``.
 
     Only the structures are compared: which side a structure is on is told from geometry after the network, and a scan
     of one leg may be called left in one variation and right in the next.
     """
-    maps = [classes_of(one) for one in (plain.array, *others)]
+    maps = [classes_of(one, table) for one in (plain.array, *others)]
     most = np.ones(plain.shape, np.uint8)
     for one in maps:
         votes = np.zeros(plain.shape, np.uint8)
@@ -122,7 +124,7 @@ def compare(plain: Volume, others: list[NDArray[np.uint8]]) -> Uncertainty:
             votes += one == other
         np.maximum(most, votes, out=most)
     unsure = np.round(HIGHEST * (len(maps) - most.astype(np.float32)) / (len(maps) - 1)).astype(np.uint8)
-    sides = _Sides(plain)
+    sides = _Sides(plain, table)
     sided = [plain.array, *(sides.give(one) for one in maps[1:])]
     sizes = [_counts(m) for m in sided]
     overlap = [_counts(np.where(m == plain.array, m, 0)) for m in sided[1:]]
@@ -143,19 +145,19 @@ def compare(plain: Volume, others: list[NDArray[np.uint8]]) -> Uncertainty:
 class _Sides:
     """Label values for class ids by where they lie, as in a given label map: between its two sides, or its only one."""
 
-    def __init__(self, plain: Volume) -> None:
+    def __init__(self, plain: Volume, table: StructureTable) -> None:
         self._plain = plain
         upright = to_ras(plain).array
         n = upright.shape[0]
         # One table of (class id, plane across the body) -> label value.
-        self._table = np.zeros((CLASS_COUNT, n), np.uint8)
+        self._table = np.zeros((table.class_count, n), np.uint8)
         across = np.stack([np.bincount(upright[i].ravel(), minlength=256) for i in range(n)], axis=1)
         size = across.sum(axis=1)
         middle = (across * np.arange(n)).sum(axis=1) / np.maximum(size, 1)
-        for structure in STRUCTURES:
+        for structure in table.rows:
             right, left, unknown = (structure.label_value(side) for side in (*SIDES, Side.UNKNOWN))
             row = self._table[structure.class_id]
-            if size[right] and size[left]:
+            if size[right] and size[left] and structure.paired:
                 row[:] = np.where(np.arange(n) > (middle[right] + middle[left]) / 2, right, left)
             else:
                 row[:] = max((right, left, unknown), key=lambda value: size[value]) if size.any() else unknown
@@ -170,7 +172,9 @@ def _counts(labels: NDArray[np.uint8]) -> NDArray[np.int64]:
     return np.bincount(labels.ravel(order="K"), minlength=256)
 
 
-def _varied(predictor: Segmenter, scan: Volume, number: int, settings: UncertaintySettings) -> NDArray[np.uint8]:
+def _varied(
+    predictor: Segmenter, scan: Volume, number: int, settings: UncertaintySettings, table: StructureTable
+) -> NDArray[np.uint8]:
     """Labels of one variation, brought back to the scan's own grid."""
     upright = to_ras(scan)
     array = upright.array
@@ -193,7 +197,7 @@ def _varied(predictor: Segmenter, scan: Volume, number: int, settings: Uncertain
         window = tuple(slice(0, start[a]) if a == axis else slice(None) for a in range(3))
         labels[window] = edge
     if mirrored:
-        labels = _OTHER_SIDE[labels[::-1]]
+        labels = _other_side(table)[labels[::-1]]
     return from_ras(labels, scan).array
 
 
@@ -202,12 +206,8 @@ def _cuts(number: int, settings: UncertaintySettings) -> Iterator[int]:
     yield from rng.integers(0, settings.shift_voxels + 1, 3).tolist()
 
 
-def _other_side() -> NDArray[np.uint8]:
-    table = np.arange(256, dtype=np.uint8)
-    for label in LABELS:
-        if label.side is not Side.UNKNOWN:
-            table[label.value] = label.structure.label_value(label.side.opposite)
-    return table
-
-
-_OTHER_SIDE = _other_side()
+def _other_side(table: StructureTable) -> NDArray[np.uint8]:
+    lookup = np.arange(256, dtype=np.uint8)
+    for label in table.labels:
+        lookup[label.value] = label.structure.label_value(label.side.opposite)
+    return lookup

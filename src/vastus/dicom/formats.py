@@ -42,7 +42,7 @@ def _write_pdf(draft: DicomDraft) -> None:
     from vastus.dicom.pdf import draw_pdf, make_pdf_object
 
     content = draft.content
-    pdf = draw_pdf(content.scan.volume, content.labels, content.rows, content.algorithm, content.stops)
+    pdf = draw_pdf(content.scan.volume, content.labels, content.rows, content.algorithm, content.table, content.stops)
     draft.save(PDF_FILE, make_pdf_object(draft.series, pdf, content.stops))
 
 
@@ -60,12 +60,7 @@ LABELMAP: Final = OutputFormat(
 SR: Final = OutputFormat("sr", "structured report of the measures", (SEG_FILE, SR_FILE), _write_sr, needs=_HIGHDICOM)
 RTSTRUCT: Final = OutputFormat("rtstruct", "contours", (RTSTRUCT_FILE,), _write_rtstruct)
 PDF: Final = OutputFormat(
-    "pdf",
-    "report as encapsulated PDF",
-    (PDF_FILE,),
-    _write_pdf,
-    needs=("Writing a PDF", ("reportlab",)),
-    only_built_in=True,
+    "pdf", "report as encapsulated PDF", (PDF_FILE,), _write_pdf, needs=("Writing a PDF", ("reportlab",))
 )
 
 DICOM_FORMATS: Final = (SEG, LABELMAP, SR, RTSTRUCT, PDF)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from vastus.anatomy import SIDES, Code, Label
+from vastus.anatomy import SIDES, Code, Label, StructureTable
 from vastus.dicom.patient import COPIED
 from vastus.dicom.source import LabelledSeries
 from vastus.io.stops import Stops
@@ -69,6 +69,11 @@ def label_title(label: Label) -> str:
     """What a viewer shows, e.g. ``Gluteus medius right``."""
     name = label.structure.english
     return f"{name} {label.side.value}" if label.side in SIDES else name
+
+
+def content_in_words(table: StructureTable) -> str:
+    """What an object as a whole shows, for its description."""
+    return "Thigh and hip muscles and bones" if table.is_built_in else "Structures of a data set of its own"
 
 
 def software(algorithm: Algorithm) -> str:

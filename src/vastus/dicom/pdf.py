@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from vastus.anatomy import STRUCTURES, Side
+from vastus.anatomy import BUILT_IN, Side, StructureTable
 from vastus.dicom.objects import Algorithm, new_object, stop_title
 from vastus.dicom.source import LabelledSeries
 from vastus.io.csv_tables import VolumeRow
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 SERIES_NUMBER = 7304
 _SOP_CLASS = "1.2.840.10008.5.1.4.1.1.104.1"
-_TITLE = "Muscles and bones from hip to knee"
+_TITLE, _TITLE_OF_OWN = "Muscles and bones from hip to knee", "Structures and their volumes"
+_MANY_ROWS = 35
+"""A longer table gets thinner rows, so that it still is one page: a table has 51 structures at most."""
 _NOTE = "For research; not a medical device. * cut by the edge of the scan."
 _RED, _PALE = "#c4001d", "#ffe9e9"
 _LIKELY_WRONG, _MISSED, _NOT_FOUND = "likely wrong", "missed", "-"
@@ -35,7 +37,7 @@ def make_pdf_object(series: LabelledSeries, pdf: bytes, stops: Stops = NO_STOPS)
     result.SeriesDescription = stop_title("Vastus report", stops)
     result.ContentDate, result.ContentTime = result.InstanceCreationDate, result.InstanceCreationTime
     result.AcquisitionDateTime = ""
-    result.BurnedInAnnotation, result.DocumentTitle = "NO", stop_title(_TITLE, stops)
+    result.BurnedInAnnotation, result.DocumentTitle = "NO", stop_title(_title(series.table), stops)
     result.ConceptNameCodeSequence = []
     result.MIMETypeOfEncapsulatedDocument = "application/pdf"
     result.EncapsulatedDocumentLength = len(pdf)
@@ -44,7 +46,12 @@ def make_pdf_object(series: LabelledSeries, pdf: bytes, stops: Stops = NO_STOPS)
 
 
 def draw_pdf(
-    ct: Volume, labels: Volume, rows: Iterable[VolumeRow], algorithm: Algorithm, stops: Stops = NO_STOPS
+    ct: Volume,
+    labels: Volume,
+    rows: Iterable[VolumeRow],
+    algorithm: Algorithm,
+    table: StructureTable = BUILT_IN,
+    stops: Stops = NO_STOPS,
 ) -> bytes:
     """The PDF itself: no patient data is in it, the DICOM header carries them.
 
@@ -60,17 +67,17 @@ def draw_pdf(
 
     stream = io.BytesIO()
     page = Canvas(stream, pagesize=A4)
-    page.setTitle(stop_title(_TITLE, stops))
+    page.setTitle(stop_title(_title(table), stops))
     page.setCreator(f"{algorithm.name} {algorithm.version}")
     width, height = A4
-    top = _heading(page, (width, height), algorithm, stops)
-    table = _table(rows, stops)
-    _, table_height = table.wrapOn(page, width - 30 * mm, height)
-    table.drawOn(page, 15 * mm, top - table_height)
+    top = _heading(page, (width, height), algorithm, _title(table), stops)
+    listed = _table(rows, table, stops)
+    _, table_height = listed.wrapOn(page, width - 30 * mm, height)
+    listed.drawOn(page, 15 * mm, top - table_height)
     page.showPage()
-    top = _heading(page, (width, height), algorithm, stops)
+    top = _heading(page, (width, height), algorithm, _title(table), stops)
     jpeg = io.BytesIO()
-    Image.fromarray(draw_montage([MontageScan("", ct, labels)])).save(jpeg, "JPEG", quality=85)
+    Image.fromarray(draw_montage([MontageScan("", ct, labels, table)])).save(jpeg, "JPEG", quality=85)
     picture = ImageReader(jpeg)
     across, down = picture.getSize()
     scale = min((width - 20 * mm) / across, (top - 24 * mm) / down)
@@ -80,13 +87,17 @@ def draw_pdf(
     return stream.getvalue()
 
 
-def _heading(page: Any, size: tuple[float, float], algorithm: Algorithm, stops: Stops) -> float:
+def _title(table: StructureTable) -> str:
+    return _TITLE if table.is_built_in else _TITLE_OF_OWN
+
+
+def _heading(page: Any, size: tuple[float, float], algorithm: Algorithm, title: str, stops: Stops) -> float:
     """Draw the title and the alarms; returns the height at which the rest begins."""
     from reportlab.lib.units import mm
 
     width, height = size
     page.setFont("Helvetica-Bold", 14)
-    page.drawString(15 * mm, height - 18 * mm, _TITLE)
+    page.drawString(15 * mm, height - 18 * mm, title)
     page.setFont("Helvetica", 8)
     page.drawString(15 * mm, height - 24 * mm, f"{algorithm.name} {algorithm.version}, weights {algorithm.weights}")
     page.drawString(15 * mm, height - 29 * mm, _NOTE)
@@ -131,18 +142,19 @@ def _printable(text: str) -> str:
     return escape(plain.encode("cp1252", "replace").decode("cp1252"))
 
 
-def _table(rows: Iterable[VolumeRow], stops: Stops) -> Any:
+def _table(rows: Iterable[VolumeRow], table: StructureTable, stops: Stops) -> Any:
     from reportlab.lib import colors
     from reportlab.platypus import Table, TableStyle
 
     by_label = {(row.structure, row.side): row for row in rows}
     sides = [Side.RIGHT, Side.LEFT]
-    if any(side is Side.UNKNOWN and row.volume_mm3 is not None for (_, side), row in by_label.items()):
-        sides.append(Side.UNKNOWN)
+    seen = {side for (_, side), row in by_label.items() if row.volume_mm3 is not None}
+    sides += [side for side in (Side.UNKNOWN, Side.MIDLINE) if side in seen]
     lines = [["Structure", *(f"{side.value}: {what}" for side in sides for what in ("cm³", "mean HU"))]]
+    padding = 2 if len(table.rows) < _MANY_ROWS else 0.5
     red: list[tuple[Any, ...]] = []
-    for structure in STRUCTURES:
-        line: list[Any] = [structure.english]
+    for structure in table.rows:
+        line: list[Any] = [structure.drawn_name]
         for side in sides:
             row = by_label.get((structure.key, side))
             mark = _mark(row, stops, (structure.key, side.value))
@@ -156,8 +168,8 @@ def _table(rows: Iterable[VolumeRow], stops: Stops) -> Any:
         ("FONT", (0, 1), (-1, -1), "Helvetica", 8),
         ("ALIGN", (1, 0), (-1, -1), "RIGHT"),
         ("LINEBELOW", (0, 0), (-1, -1), 0.25, colors.lightgrey),
-        ("TOPPADDING", (0, 0), (-1, -1), 2),
-        ("BOTTOMPADDING", (0, 0), (-1, -1), 2),
+        ("TOPPADDING", (0, 0), (-1, -1), padding),
+        ("BOTTOMPADDING", (0, 0), (-1, -1), padding),
         *red,
     ]
     if stops.unusable:

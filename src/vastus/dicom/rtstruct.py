@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.anatomy import Label
-from vastus.dicom.objects import Algorithm, code_item, label_title, new_object, stamp
+from vastus.dicom.objects import Algorithm, code_item, content_in_words, label_title, new_object, stamp
 from vastus.dicom.source import LabelledSeries, SliceReference
 from vastus.terminology import structure_code
 
@@ -49,7 +49,7 @@ def make_rtstruct(series: LabelledSeries, algorithm: Algorithm) -> Dataset:
     result.SeriesDescription = "Vastus contours"
     result.FrameOfReferenceUID = series.header.FrameOfReferenceUID
     result.PositionReferenceIndicator = series.header.get("PositionReferenceIndicator", "")
-    result.StructureSetLabel, result.StructureSetName = "VASTUS", "Thigh and hip muscles and bones"
+    result.StructureSetLabel, result.StructureSetName = "VASTUS", content_in_words(series.table)
     result.StructureSetDescription = f"{algorithm.name} {algorithm.version}, {algorithm.weights}"[:_DESCRIPTION_LIMIT]
     result.StructureSetDate, result.StructureSetTime = result.InstanceCreationDate, result.InstanceCreationTime
     result.ApprovalStatus = "UNAPPROVED"

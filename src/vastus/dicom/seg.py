@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 from vastus.anatomy import Label
 from vastus.dicom.bit_planes import append_frames, frames_of
 from vastus.dicom.codes import ARTIFICIAL_INTELLIGENCE
-from vastus.dicom.objects import MANUFACTURER, MODEL, Algorithm, concept, label_title, new_uid, software, stamp
+from vastus.dicom.objects import (
+    MANUFACTURER,
+    MODEL,
+    Algorithm,
+    concept,
+    content_in_words,
+    label_title,
+    new_uid,
+    software,
+    stamp,
+)
 from vastus.dicom.source import LabelledSeries
 from vastus.terminology import ANATOMICAL_STRUCTURE, side_code, structure_code
 from vastus.version import __version__
@@ -121,8 +131,8 @@ def _segmentation(
         manufacturer_model_name=MODEL,
         software_versions=software(algorithm),
         device_serial_number=__version__,
-        content_label="MUSCLES",
-        content_description="Thigh and hip muscles and bones",
+        content_label="MUSCLES" if series.table.is_built_in else "STRUCTURES",
+        content_description=content_in_words(series.table),
         transfer_syntax_uid=syntax,
         series_description="Vastus segmentation",
         pixel_measures=_pixel_measures(series),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.anatomy import BUILT_IN, Label, StructureTable
-from vastus.dicom.patient import PatientAndStudy, patient_and_study
+from vastus.dicom.patient import UTF_8, PatientAndStudy, patient_and_study
 from vastus.errors import GeometryError, LabelError, UnsupportedScanError
 from vastus.io.scan_types import Scan, ScanFormat, ScanSource
 from vastus.volume import Affine, Volume, resample_like
@@ -73,6 +73,7 @@ class LabelledSeries:
         affine: (column, row, slice) -> RAS+ mm, sheared for a tilted gantry.
         labels: the values that occur, in the order of ``StructureTable.labels``.
         counts: voxels of each label value in each slice, shape (slices, 256).
+        table: of the structures.
     """
 
     datasets: tuple[Dataset, ...]
@@ -81,6 +82,7 @@ class LabelledSeries:
     affine: Affine
     labels: tuple[Label, ...]
     counts: NDArray[np.int64]
+    table: StructureTable = BUILT_IN
 
     @property
     def header(self) -> Dataset:
@@ -136,7 +138,10 @@ def labelled_series(source: ScanSource, labels: Volume, table: StructureTable = 
         raise LabelError("Nothing was found in this scan: there is nothing to store as DICOM.", path=source.path)
     present = set(occurring.tolist())
     found = tuple(label for value, label in table.by_value.items() if value in present)
-    return LabelledSeries(datasets, slices, values, labels.affine, found, counts)
+    if not all(label.structure.english.isascii() for label in found):
+        for header in datasets:
+            header.SpecificCharacterSet = UTF_8
+    return LabelledSeries(datasets, slices, values, labels.affine, found, counts, table)
 
 
 def _fill_thickness(datasets: tuple[Dataset, ...], affine: Affine) -> None:

@@ -170,7 +170,13 @@ def _without_undecided(
 
 
 def read_labels_on(
-    path: Path, scan: Volume, scan_path: Path, *, partly: bool = False, table: StructureTable | None = BUILT_IN
+    path: Path,
+    scan: Volume,
+    scan_path: Path,
+    *,
+    partly: bool = False,
+    table: StructureTable | None = BUILT_IN,
+    wanted: StructureTable | None = None,
 ) -> LabelMap:
     """Read a label map and put it onto the grid of its scan: a cropped or flipped one finds its place there.
 
@@ -180,6 +186,7 @@ def read_labels_on(
         scan_path: file of the scan, for messages.
         partly: accept value 255, which means that nobody labelled the voxel.
         table: of the structures in the file; None: the one beside it.
+        wanted: table whose values the result shall have; None: as ``table``.
 
     Returns:
         The label map on the grid of the scan, with warnings.
@@ -188,7 +195,7 @@ def read_labels_on(
         GeometryError: its voxels are not those of the scan; says by how much, and names both files.
         MissingInputError, LabelError, UnreadableScanError, UnsupportedScanError: as ``read_labels``.
     """
-    found = read_label_map(path, partly=partly, table=table)
+    found = read_label_map(path, partly=partly, table=table, wanted=wanted)
     return LabelMap(placed_on(found.volume, path, scan, scan_path), found.warnings, found.table)
 
 

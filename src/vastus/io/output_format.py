@@ -23,7 +23,6 @@ class OutputFormat(Generic[Content]):
         write: writes them; imports what it needs when it is called.
         needs: feature (for the message) and modules that must be installed.
         excludes: names of formats that can't be chosen beside this one, with the reason.
-        only_built_in: it knows no structures but the built-in ones.
     """
 
     name: str
@@ -32,7 +31,6 @@ class OutputFormat(Generic[Content]):
     write: Callable[[Content], None]
     needs: tuple[str, tuple[str, ...]] | None = None
     excludes: tuple[tuple[str, str], ...] = ()
-    only_built_in: bool = False
 
     def require(self, extra: str = "dicom") -> None:
         """Refuse the format if a library is not installed.

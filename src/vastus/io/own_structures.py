@@ -34,11 +34,14 @@ GROUP: Final = "group"
 COLOUR: Final = "colour"
 PAIRED: Final = "paired"
 KIND: Final = "kind"
-ENTRY_FIELDS: Final = (NAME, TITLE, GROUP, COLOUR, PAIRED, KIND)
+CODE: Final = "code"
+ENTRY_FIELDS: Final = (NAME, TITLE, GROUP, COLOUR, PAIRED, KIND, CODE)
 """Fields of an entry, and columns of the table file; all but ``name`` may be empty."""
 
 OWN_GROUP: Final = Group("own", "Own structures")
 """The group of a structure for which none is given."""
+_LONGEST_TITLE: Final = 58
+"""With a side behind it, a title has the 64 characters that DICOM allows."""
 _TAKEN_NAMES: Final = frozenset(
     {"all", "all_muscles", "background", "both", "foreground", "ignore", "muscles", "bones"}
     | {"subcutaneous_fat", "intermuscular_fat"}
@@ -89,6 +92,7 @@ def entries_of(table: StructureTable) -> list[dict[str, Any]]:
             PAIRED: "yes" if s.paired else "no",
             KIND: s.kind.value,
         }
+        | ({} if s.own_code is None else {CODE: ":".join(s.own_code)})
         for s in table.rows
     ]
 
@@ -101,6 +105,11 @@ def table_digest(table: StructureTable) -> str:
 def same_structures(one: StructureTable, other: StructureTable) -> bool:
     """Tell whether label values mean the same in both; titles, groups and colours may differ."""
     return [(s.key, s.paired) for s in one.rows] == [(s.key, s.paired) for s in other.rows]
+
+
+def extends(table: StructureTable, other: StructureTable) -> bool:
+    """Tell whether label values of ``other`` mean the same in ``table``, which may have more structures at its end."""
+    return same_structures(StructureTable(table.rows[: len(other.rows)]), other)
 
 
 def refuse_own(table: StructureTable, what: str) -> None:
@@ -137,6 +146,7 @@ def _row(
         group=group,
         colour=_colour(said[COLOUR], number, problems) or base.colour,
         paired=_paired(said[PAIRED], number, problems),
+        own_code=_code(said[CODE], number, problems),
     )
 
 
@@ -188,6 +198,20 @@ def _colour(text: str, number: int, problems: list[str]) -> tuple[int, int, int]
     return red, green, blue
 
 
+def _code(text: str, number: int, problems: list[str]) -> tuple[str, str] | None:
+    """Scheme and value of ``SCT:68905001``; both have at most 16 characters in DICOM."""
+    if not text:
+        return None
+    scheme, _, value = text.partition(":")
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,16}", scheme) or not re.fullmatch(r"[A-Za-z0-9_.-]{1,16}", value):
+        problems.append(
+            f"row {number}: a code is written as scheme:value, like SCT:68905001, both of 16 characters at most,"
+            f" not {text!r}"
+        )
+        return None
+    return scheme, value
+
+
 def _recoloured(rows: tuple[Structure, ...], entries: list[Mapping[str, Any]]) -> tuple[Structure, ...]:
     """Give structures without a colour one that no other has: around the colour wheel by the golden ratio."""
     taken = {row.colour for row in rows}
@@ -218,6 +242,11 @@ def _problems_of(table: StructureTable) -> list[str]:
         # Long names are shortened for DICOM.
         "DICOM code": [structure_code(s).value for s in table.rows],
     }
+    found += [
+        f"the title {title!r} has {len(title)} characters; {_LONGEST_TITLE} is the most that DICOM can hold"
+        for title in (s.english for s in table.rows)
+        if len(title) > _LONGEST_TITLE
+    ]
     for what, values in told.items():
         twice = sorted({value for value in values if values.count(value) > 1})
         found += [f"the {what} {value!r} is given more than once" for value in twice]

@@ -142,8 +142,12 @@ def meaning_of(name: str, table: StructureTable) -> tuple[str, Side] | None:
     return None if label is None else (label.structure.key, label.side)
 
 
-def table_beside(path: Path) -> StructureTable:
+def table_beside(path: Path, default: StructureTable = BUILT_IN) -> StructureTable:
     """Find the table that belongs to a label map: by a table file or a ``dataset.json`` in its folder or the one above.
+
+    Args:
+        path: of the label map.
+        default: returned where nothing lies there.
 
     Raises:
         SettingsError: the table file there is wrong.
@@ -160,7 +164,7 @@ def table_beside(path: Path) -> StructureTable:
         if labels:
             found = dataset_structures(folder, labels, merged)
             return found.table
-    return BUILT_IN
+    return default
 
 
 def _twice(meaning: Mapping[str, tuple[str, Side]]) -> tuple[str, ...]:

@@ -68,10 +68,8 @@ def _load(weights: str, threads: str) -> Any:
     from vastus.inference.bundle import default_bundle, load_bundle
     from vastus.inference.choices import RuntimeOptions
     from vastus.inference.predictor import Predictor
-    from vastus.io.own_structures import refuse_own
 
     bundle = load_bundle(Path(weights)) if weights else default_bundle()
-    refuse_own(bundle.info.table, "The DICOM node")
     return Predictor(bundle, RuntimeOptions(threads=int(threads) if threads else None))
 
 

@@ -8,13 +8,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BACKGROUND_ID, BY_VALUE, UNLABELLED, Group
+from vastus.anatomy import BACKGROUND_ID, BUILT_IN, UNLABELLED
 from vastus.errors import GeometryError, SettingsError
 from vastus.refinement.boxes import Box, box_of, voxels
 from vastus.refinement.grow_from_seeds import BACKGROUND_SEED, SeedGrower
@@ -62,7 +63,13 @@ class StructureGrower:
     """One scan under work: keeps what grew near the last strokes, so that a further stroke costs little."""
 
     def __init__(
-        self, hu: NDArray[Any], spacing_mm: tuple[float, float, float], *, axis: int = 2, margin_mm: float = REACH_MM
+        self,
+        hu: NDArray[Any],
+        spacing_mm: tuple[float, float, float],
+        *,
+        axis: int = 2,
+        margin_mm: float = REACH_MM,
+        is_bone: Callable[[int], bool] = BUILT_IN.is_bone,
     ) -> None:
         """Nothing is computed before the first ``grow``.
 
@@ -71,11 +78,12 @@ class StructureGrower:
             spacing_mm: of its axes.
             axis: across the axial slices, in which marrow is enclosed by bone.
             margin_mm: nothing grows further than this beyond the box of the new strokes.
+            is_bone: tells whether a label value is that of a bone.
         """
         if hu.ndim != 3:
             raise GeometryError(f"Growing needs three dimensions, not {hu.ndim}.")
         self._hu, self._spacing_mm, self._axis = hu, spacing_mm, axis
-        self._margin = voxels(margin_mm, spacing_mm)
+        self._margin, self._is_bone = voxels(margin_mm, spacing_mm), is_bone
         self._region: _Region | None = None
 
     def grow(self, drawn: Labels, before: Labels | None = None) -> Growth:
@@ -113,17 +121,24 @@ class StructureGrower:
             r.start <= b.start and b.stop <= r.stop for b, r in zip(box, known.box, strict=True)
         )
         if known is None or not inside:
-            known = self._region = _Region(self._hu[box], box, self._spacing_mm, self._axis)
+            known = self._region = _Region(self._hu[box], box, self._spacing_mm, self._axis, self._is_bone)
         return known
 
 
 class _Region:
     """The surroundings of the strokes: tissues, and the forest that grows there."""
 
-    def __init__(self, hu: NDArray[Any], box: Box, spacing_mm: tuple[float, float, float], axis: int) -> None:
+    def __init__(
+        self,
+        hu: NDArray[Any],
+        box: Box,
+        spacing_mm: tuple[float, float, float],
+        axis: int,
+        is_bone: Callable[[int], bool],
+    ) -> None:
         from scipy.ndimage import gaussian_filter
 
-        self.box = box
+        self.box, self._is_bone = box, is_bone
         calm = gaussian_filter(np.clip(hu, -200, 600).astype(np.float32), [_CALM_MM / s for s in spacing_mm])
         self._lean = calm >= FAT_HU
         self._bone = _with_marrow(calm > BONE_HU, spacing_mm, axis)
@@ -139,7 +154,7 @@ class _Region:
                 "There is only one structure here: nothing says where it ends.",
                 remedy="Paint Background, or a second structure, beside it, too.",
             )
-        bones = [value for value in growing if _is_bone(value)]
+        bones = [value for value in growing if self._is_bone(value)]
         nothing = ~self._lean | (np.zeros_like(self._bone) if bones else self._bone)
         if bones and len(bones) == len(growing):
             nothing |= ~self._bone
@@ -149,7 +164,7 @@ class _Region:
         grown = self._grower.grow(seeds)
         free = seeds == 0
         for value in growing:
-            own = self._bone if _is_bone(value) else self._lean & ~self._bone
+            own = self._bone if self._is_bone(value) else self._lean & ~self._bone
             reached = _joined((grown == value) & free & own, drawn == value)
             result[reached] = value
         return result
@@ -164,11 +179,6 @@ def changes_between(before: Labels, after: Labels, spacing_mm: tuple[float, floa
     gained, lost = (np.bincount(a[differs], minlength=256) * ml for a in (after, before))
     shown = [int(v) for v in values if v not in (BACKGROUND_ID, UNLABELLED)]
     return tuple(Change(v, *(float(volumes[v]) for volumes in (*sizes, gained, lost))) for v in shown)
-
-
-def _is_bone(value: int) -> bool:
-    label = BY_VALUE.get(value)
-    return label is not None and label.structure.group == Group.BONE
 
 
 def _with_marrow(bone: Mask, spacing_mm: tuple[float, float, float], axis: int) -> Mask:

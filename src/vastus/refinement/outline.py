@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from vastus.anatomy import BACKGROUND_ID, BY_ID, BY_KEY, UNLABELLED, Side
+from vastus.anatomy import BACKGROUND_ID, BUILT_IN, UNLABELLED, Kind, Side, StructureTable
 from vastus.errors import SettingsError
 
 _FARTHEST_VOXELS = 50
@@ -25,20 +25,22 @@ class Strokes:
     """The strokes inside one structure. For a bone one point a piece is enough.
 
     Attributes:
-        key: of ``anatomy.STRUCTURES``.
+        key: of the table.
         lines: at least one.
         confidence: 1 (guessed) to 3 (sure), of the whole section.
         opening_voxels: radius of the opening that takes slivers away; None: that of the settings.
+        table: of the structures.
     """
 
     key: str
     lines: tuple[Polyline, ...]
     confidence: int = 3
     opening_voxels: int | None = None
+    table: StructureTable = field(default=BUILT_IN, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse what is no structure, no stroke or no confidence."""
-        _refuse_unknown([self.key])
+        _refuse_unknown([self.key], self.table)
         if not self.lines or not all(self.lines):
             raise SettingsError(f"{self.key} has no stroke.")
         if self.confidence not in (1, 2, 3):
@@ -48,8 +50,8 @@ class Strokes:
 
     @property
     def is_bone(self) -> bool:
-        """Whether this is the femur or the hip bone."""
-        return not BY_KEY[self.key].is_muscle
+        """Whether this is a bone, as the femur or the hip bone."""
+        return self.table.by_key[self.key].kind is Kind.BONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +60,11 @@ class Polygon:
 
     label: int
     points: Polyline
+    table: StructureTable = field(default=BUILT_IN, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse another label, or fewer than three points."""
-        if self.label not in BY_ID and self.label not in (BACKGROUND_ID, UNLABELLED):
+        if self.label not in self.table.by_id and self.label not in (BACKGROUND_ID, UNLABELLED):
             raise SettingsError(
                 f"A polygon can't become {self.label}: that is no class id, not 0, and not {UNLABELLED}."
             )
@@ -131,6 +134,7 @@ class Outline:
         start: what the reader started from: "" nothing, else for instance "network".
         side: on which side the structures lie; with ``middle`` it is not looked at.
         middle: for both thighs in one slice: the i between them; what lies above it is the patient's right.
+        table: of the structures.
     """
 
     strokes: tuple[Strokes, ...]
@@ -144,11 +148,12 @@ class Outline:
     start: str = ""
     side: Side = Side.UNKNOWN
     middle: float | None = None
+    table: StructureTable = field(default=BUILT_IN, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse unknown keys, a structure given twice and an empty window."""
         keys = [strokes.key for strokes in self.strokes]
-        _refuse_unknown([*self.dropped, *(key for pair in self.undecided for key in pair)])
+        _refuse_unknown([*keys, *self.dropped, *(key for pair in self.undecided for key in pair)], self.table)
         twice = sorted({key for key in keys if keys.count(key) > 1})
         if twice:
             raise SettingsError(f"Strokes of {', '.join(twice)} are given twice.", remedy="Join them.")
@@ -163,9 +168,8 @@ class Outline:
         return tuple(strokes.key for strokes in self.strokes)
 
 
-def _refuse_unknown(keys: Iterable[str]) -> None:
-    unknown = sorted(set(keys) - BY_KEY.keys())
+def _refuse_unknown(keys: Iterable[str], table: StructureTable) -> None:
+    unknown = sorted(set(keys) - table.by_key.keys())
     if unknown:
-        raise SettingsError(
-            f"Unknown structures in an outline: {', '.join(unknown)}.", remedy="`vastus classes` lists the keys."
-        )
+        listed = "`vastus classes` lists the keys." if table.is_built_in else f"The keys are {', '.join(table.by_key)}."
+        raise SettingsError(f"Unknown structures in an outline: {', '.join(unknown)}.", remedy=listed)

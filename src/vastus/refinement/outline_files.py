@@ -1,4 +1,4 @@
-"""Outlines as JSON files: readable, one line a structure, with the keys of ``anatomy.STRUCTURES``."""
+"""Outlines as JSON files: readable, one line a structure, with the keys of a table of structures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Final
 
-from vastus.anatomy import BACKGROUND_ID, BY_ID, BY_KEY, UNLABELLED, Side
+from vastus.anatomy import BACKGROUND_ID, BUILT_IN, UNLABELLED, Side, StructureTable
 from vastus.errors import MissingInputError, SettingsError
 from vastus.io.atomic import write_text
 from vastus.refinement.outline import Outline, OutlineSettings, Polygon, Polyline, Strokes
@@ -32,7 +32,7 @@ def outline_text(spec: Outline) -> str:
         "background": _plain(spec.background),
         "cuts": _plain(spec.cuts),
         "undecided": [list(pair) for pair in spec.undecided],
-        "polygons": [{"as": _polygon_name(p.label), "points": _plain([p.points])[0]} for p in spec.polygons],
+        "polygons": [{"as": _polygon_name(p), "points": _plain([p.points])[0]} for p in spec.polygons],
         "dropped": list(spec.dropped),
         "settings": {name: value for name, value in settings.items() if value != usual[name]},
     }
@@ -69,8 +69,8 @@ def read_outline(path: Path) -> Outline:
         raise SettingsError(error.problem, path=path, remedy=error.remedy) from error
 
 
-def parse_outline(text: str) -> Outline:
-    """Read an outline from JSON text.
+def parse_outline(text: str, table: StructureTable = BUILT_IN) -> Outline:
+    """Read an outline from JSON text, with the keys of a table of structures.
 
     Raises:
         SettingsError: it is no outline, or holds something unknown or malformed.
@@ -81,17 +81,18 @@ def parse_outline(text: str) -> Outline:
         raise SettingsError("The outline is not JSON.") from error
     if not isinstance(parts, dict) or parts.pop("format", None) != FORMAT:
         raise SettingsError(f"This is no outline of the form {FORMAT}.")
-    unknown = sorted(parts.keys() - _READERS.keys() - {"strokes", "confidence", "opening_voxels"})
+    unknown = sorted(parts.keys() - _READERS.keys() - {"strokes", "confidence", "opening_voxels", "polygons"})
     if unknown:
         raise SettingsError(f"An outline has no {', '.join(unknown)}.")
     try:
         read = {name: _READERS[name](value) for name, value in parts.items() if name in _READERS}
-        return Outline(strokes=_strokes(parts), **read)
+        polygons = _polygons(parts.get("polygons", []), table)
+        return Outline(strokes=_strokes(parts, table), polygons=polygons, table=table, **read)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise SettingsError(f"The outline is malformed: {error}.") from error
 
 
-def _strokes(parts: dict[str, Any]) -> tuple[Strokes, ...]:
+def _strokes(parts: dict[str, Any], table: StructureTable) -> tuple[Strokes, ...]:
     drawn = parts.get("strokes", {})
     confidence, opening = parts.get("confidence", {}), parts.get("opening_voxels", {})
     loose = sorted((confidence.keys() | opening.keys()) - drawn.keys())
@@ -99,7 +100,7 @@ def _strokes(parts: dict[str, Any]) -> tuple[Strokes, ...]:
         raise SettingsError(f"A confidence or an opening without strokes: {', '.join(loose)}.")
     sure = dict.fromkeys(drawn, _SURE) | {key: _whole(value) for key, value in confidence.items()}
     radius = {key: _whole(value) for key, value in opening.items()}
-    return tuple(Strokes(key, _lines(lines), sure[key], radius.get(key)) for key, lines in drawn.items())
+    return tuple(Strokes(key, _lines(lines), sure[key], radius.get(key), table) for key, lines in drawn.items())
 
 
 def _window(value: Any) -> tuple[int, int, int, int] | None:
@@ -113,17 +114,18 @@ def _pairs(value: Any) -> tuple[tuple[str, str], ...]:
     return tuple((one, other) for one, other in value)
 
 
-def _polygons(value: Any) -> tuple[Polygon, ...]:
-    return tuple(Polygon(_polygon_label(p["as"]), _line(p["points"])) for p in value)
+def _polygons(value: Any, table: StructureTable) -> tuple[Polygon, ...]:
+    return tuple(Polygon(_polygon_label(p["as"], table), _line(p["points"]), table) for p in value)
 
 
-def _polygon_name(label: int) -> str:
-    return {BACKGROUND_ID: _NONE, UNLABELLED: _UNLABELLED}.get(label) or BY_ID[label].key
+def _polygon_name(polygon: Polygon) -> str:
+    named = {BACKGROUND_ID: _NONE, UNLABELLED: _UNLABELLED}
+    return named.get(polygon.label) or polygon.table.by_id[polygon.label].key
 
 
-def _polygon_label(name: str) -> int:
+def _polygon_label(name: str, table: StructureTable) -> int:
     named = {_NONE: BACKGROUND_ID, _UNLABELLED: UNLABELLED}
-    return named[name] if name in named else BY_KEY[name].class_id
+    return named[name] if name in named else table.by_key[name].class_id
 
 
 def _settings(value: Any) -> OutlineSettings:
@@ -177,7 +179,6 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "background": _lines,
     "cuts": _lines,
     "undecided": _pairs,
-    "polygons": _polygons,
     "dropped": _keys,
     "settings": _settings,
     "side": Side,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BACKGROUND_ID, BY_KEY, STRUCTURES, UNLABELLED
+from vastus.anatomy import BACKGROUND_ID, UNLABELLED
 from vastus.errors import GeometryError
 from vastus.refinement.outline import Outline, OutlineSettings, Polygon, Polyline, Strokes
 from vastus.refinement.random_walk import HARDEST, walk
@@ -30,7 +30,6 @@ _TUMOUR_RIM_VOXELS = 2
 _BONE_SPECK, _LEAST_PIECE, _LEAST_ISLAND, _LEAST_SECTION = 25, 40, 20, 25
 """Voxels: bone specks up to this, pieces without a stroke up to this, islands and whole sections below this go."""
 _STROKE_ON_MUSCLE = 0.6
-_BONE_IDS = frozenset(s.class_id for s in STRUCTURES if not s.is_muscle)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +158,10 @@ def _cost(fine: Plane, settings: OutlineSettings) -> Plane:
     return np.asarray(depth / settings.edge_scale_hu + np.maximum(0, _SOFT_HU - fine) / _DARK_STEP_HU)
 
 
+def _class_of(strokes: Strokes) -> int:
+    return strokes.table.by_key[strokes.key].class_id
+
+
 def _muscles(spec: Outline) -> list[Strokes]:
     return [strokes for strokes in spec.strokes if not strokes.is_bone]
 
@@ -248,7 +251,7 @@ def _put_muscle(labels: Labels, regions: NDArray[np.int64], rank: int, strokes: 
     keep = np.bincount(pieces.ravel(), minlength=count + 1) > _LEAST_PIECE
     keep[np.unique(pieces[lines_mask(strokes.lines, fields.soft.shape)[box]])] = True
     keep[0] = False
-    labels[box][keep[pieces]] = BY_KEY[strokes.key].class_id
+    labels[box][keep[pieces]] = _class_of(strokes)
 
 
 def _put_bone(labels: Labels, strokes: Strokes, fields: Fields, remarks: list[Remark]) -> None:
@@ -257,7 +260,7 @@ def _put_bone(labels: Labels, strokes: Strokes, fields: Fields, remarks: list[Re
     pieces, _ = label(fields.bone)
     touched = np.unique(pieces[lines_mask(strokes.lines, fields.bone.shape) & fields.bone])
     if len(touched):
-        labels[np.isin(pieces, touched)] = BY_KEY[strokes.key].class_id
+        labels[np.isin(pieces, touched)] = _class_of(strokes)
     else:
         remarks.append(Remark(strokes.key, "its stroke does not touch bone"))
 
@@ -266,7 +269,7 @@ def _put_polygon(labels: Labels, polygon: Polygon, fields: Fields) -> None:
     inside = polygon_mask(polygon.points, labels.shape)
     if polygon.label in (BACKGROUND_ID, UNLABELLED):
         inside &= ~fields.bone
-    elif polygon.label not in _BONE_IDS:
+    elif not polygon.table.is_bone(polygon.label):
         inside &= fields.soft & ~fields.bone
     labels[inside] = polygon.label
 
@@ -275,14 +278,14 @@ def _tidy(labels: Labels, spec: Outline, fields: Fields, remarks: list[Remark]) 
     """Undecided borders, small islands, structures that can't be separated, sections too small to be one."""
     before = labels.copy()
     for pair in spec.undecided:
-        one, other = (before == BY_KEY[key].class_id for key in pair)
+        one, other = (before == spec.table.by_key[key].class_id for key in pair)
         _put_band(labels, one, other, (before == BACKGROUND_ID) & fields.soft, fields.settings.undecided_radius_voxels)
     for key in spec.keys:
-        _drop_islands(labels, BY_KEY[key].class_id)
+        _drop_islands(labels, spec.table.by_key[key].class_id)
     for key in spec.dropped:
-        labels[before == BY_KEY[key].class_id] = UNLABELLED
+        labels[before == spec.table.by_key[key].class_id] = UNLABELLED
     for strokes in _muscles(spec):
-        mask = labels == BY_KEY[strokes.key].class_id
+        mask = labels == _class_of(strokes)
         size = int(mask.sum())
         if 0 < size < _LEAST_SECTION:
             labels[mask] = UNLABELLED

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import GROUPS, Group, Structure, structures_of
+from vastus.anatomy import BUILT_IN, Structure, StructureTable
 from vastus.errors import SettingsError
 from vastus.io.atomic import atomic_path
 from vastus.report.pictures import Picture, blend, take_picture
@@ -31,6 +31,7 @@ _EDGE = 20
 _CAPTION = 24
 _TITLE = 34
 _LEGEND_LINE = 22
+_LEGEND_LINES = 12
 _PAPER = (16, 18, 20)
 _INK = (232, 236, 238)
 _QUIET = (150, 160, 165)
@@ -40,11 +41,12 @@ RGB = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MontageScan:
-    """One scan of a montage; ``labels`` is ``None`` to show the CT alone."""
+    """One scan of a montage; ``labels`` is ``None`` to show the CT alone. All scans of one have the same table."""
 
     title: str
     ct: Volume
     labels: Volume | None = None
+    table: StructureTable = BUILT_IN
 
 
 def write_montage(path: Path, ct: Volume, labels: Volume | None = None, *, title: str = "") -> None:
@@ -70,20 +72,21 @@ def write_contact_sheet(path: Path, scans: Iterable[MontageScan]) -> None:
 def draw_montage(scans: Iterable[MontageScan]) -> RGB:
     """The montage as RGB pixels, shape (H, W, 3). Legend only when there are labels."""
     bands = []
-    with_labels = False
+    explained: StructureTable | None = None
     for scan in scans:
         bands.append(_band(scan))
-        with_labels |= scan.labels is not None
+        if scan.labels is not None:
+            explained = scan.table
     if not bands:
         raise SettingsError("A montage needs at least one scan.")
     width = max(band.shape[1] for band in bands)
-    if with_labels:
-        bands.append(_legend(width))
+    if explained is not None:
+        bands.append(_legend(width, explained))
     return np.concatenate([_widen(band, width) for band in bands])
 
 
 def _band(scan: MontageScan) -> RGB:
-    scene = make_scene(scan.ct, scan.labels)
+    scene = make_scene(scan.ct, scan.labels, scan.table)
     axial = [
         take_picture(scene, plane, longest_px=_AXIAL_PX, finest_mm=_FINEST_MM)
         for plane in axial_planes(scene, _AXIAL_COUNT)
@@ -105,7 +108,7 @@ def _band(scan: MontageScan) -> RGB:
         caption = "   ".join(part for part in (picture.plane.title, picture.plane.detail) if part)
         caption = caption.replace("\N{MINUS SIGN}", "-")  # Pillow's font has none
         draw.text((left, top - _CAPTION + 2), caption, fill=_QUIET, font=_font(14))
-        for row, pixels in enumerate((_grey(picture), blend(picture))[:rows]):
+        for row, pixels in enumerate((_grey(picture), blend(picture, scan.table))[:rows]):
             _paste(canvas, pixels, left, top + row * (axial_height + _GAP), picture.marks)
         left += axial_width + _GAP
     for pixels in coronal:
@@ -120,27 +123,32 @@ def _coronal(scene: Scene, room_px: tuple[int, int]) -> list[RGB]:
     pixels_per_mm = min(room / mm for room, mm in zip(room_px, extent_mm, strict=True))
     longest = int(pixels_per_mm * max(extent_mm))
     picture = take_picture(scene, coronal_planes(scene)[0], longest_px=longest, finest_mm=0.0)
-    return [_grey(picture)] if scene.labels is None else [_grey(picture), blend(picture)]
+    return [_grey(picture)] if scene.labels is None else [_grey(picture), blend(picture, scene.table)]
 
 
-def _legend(width: int) -> RGB:
-    """Swatches of all structures, one column a group."""
-    groups = [list(structures_of(group)) for group in GROUPS]
-    column = (width - 2 * _EDGE) // len(groups)
-    height = _EDGE + _LEGEND_LINE * (1 + max(len(g) for g in groups)) + _EDGE
+def _legend(width: int, table: StructureTable) -> RGB:
+    """Swatches of all structures, a column a group, or several for a long one."""
+    columns = [
+        (group.title if start == 0 else "", members[start : start + _LEGEND_LINES])
+        for group in table.groups
+        for members in [list(table.structures_of(group))]
+        for start in range(0, len(members), _LEGEND_LINES)
+    ]
+    column_px = (width - 2 * _EDGE) // len(columns)
+    height = _EDGE + _LEGEND_LINE * (1 + max(len(members) for _, members in columns)) + _EDGE
     canvas, draw = _canvas(width, height)
-    for n, (group, structures) in enumerate(zip(GROUPS, groups, strict=True)):
-        _legend_column(draw, _EDGE + n * column, group, structures)
+    for n, (title, members) in enumerate(columns):
+        _legend_column(draw, _EDGE + n * column_px, title, members)
     return np.asarray(canvas)
 
 
-def _legend_column(draw: ImageDraw, left: int, group: Group, structures: Sequence[Structure]) -> None:
+def _legend_column(draw: ImageDraw, left: int, title: str, structures: Sequence[Structure]) -> None:
     top = _EDGE
-    draw.text((left, top), group.title, fill=_QUIET, font=_font(14))
+    draw.text((left, top), title, fill=_QUIET, font=_font(14))
     for structure in structures:
         top += _LEGEND_LINE
         draw.rounded_rectangle((left, top + 2, left + 13, top + 15), 3, fill=structure.colour)
-        draw.text((left + 22, top), structure.english, fill=_INK, font=_font(14))
+        draw.text((left + 22, top), structure.drawn_name, fill=_INK, font=_font(14))
 
 
 def _paste(canvas: Any, pixels: RGB, left: int, top: int, marks: tuple[str, str]) -> None:

@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BACKGROUND_ID, GROUPS, STRUCTURES
+from vastus.anatomy import BACKGROUND_ID, BUILT_IN, StructureTable
 from vastus.attempts import Attempts
 from vastus.errors import GeometryError, MissingInputError, SettingsError
 from vastus.inference.islands import find_parts
 from vastus.io.atomic import ensure_folder
 from vastus.io.nnunet_layout import IMAGES, LABELS, image_name, labels_name, write_description
+from vastus.io.structure_tables import write_table_beside
 from vastus.label_arrays import classes_of
 from vastus.training.losses import IGNORE
 from vastus.training.renaming import renamed
@@ -71,13 +72,16 @@ class PseudoCase:
 
 
 def vote(
-    scan: Volume, segment: Segment, views: Sequence[ImageVariant] = IMAGE_VARIANTS
+    scan: Volume,
+    segment: Segment,
+    views: Sequence[ImageVariant] = IMAGE_VARIANTS,
+    table: StructureTable = BUILT_IN,
 ) -> tuple[Classes, NDArray[np.float32]]:
     """Class ids that most views give, and the share of the views that do; axes of ``to_ras``.
 
     Of classes with equally many votes the one with the smaller id is given; its share tells that it is no majority.
     """
-    votes = np.stack([_classes_seen(scan, segment, view) for view in views])
+    votes = np.stack([_classes_seen(scan, segment, view, table) for view in views])
     winner = np.zeros(votes.shape[1:], np.uint8)
     count = np.zeros(votes.shape[1:], np.uint8)
     for class_id in np.unique(votes):
@@ -87,12 +91,12 @@ def vote(
     return winner, (count / len(views)).astype(np.float32)
 
 
-def _classes_seen(scan: Volume, segment: Segment, view: ImageVariant) -> Classes:
+def _classes_seen(scan: Volume, segment: Segment, view: ImageVariant, table: StructureTable) -> Classes:
     upright = to_ras(scan)
     array = upright.array[::-1] if view.mirror else upright.array
     affine = upright.affine.copy()
     affine[:3, :3] *= view.zoom
-    class_ids = classes_of(segment(Volume(np.ascontiguousarray(array), affine)).array)
+    class_ids = classes_of(segment(Volume(np.ascontiguousarray(array), affine)).array, table)
     return np.ascontiguousarray(class_ids[::-1] if view.mirror else class_ids)
 
 
@@ -165,11 +169,13 @@ class Trust:
             would be taught to it again.
         renamed: class ids that it tells apart better than it draws them: within an earlier round's outlines of these
             only the names are its own (``vastus.training.renaming``).
+        table: of the structures that the network knows.
     """
 
     agreement: float = 0.8
     doubted: frozenset[int] = frozenset()
     renamed: frozenset[int] = frozenset()
+    table: StructureTable = BUILT_IN
 
     def __post_init__(self) -> None:
         """Refuse what can't be meant."""
@@ -179,20 +185,19 @@ class Trust:
             raise SettingsError("Without background no scan can be labelled.")
 
 
-def class_ids_of(names: Sequence[str]) -> frozenset[int]:
-    """Class ids of structures (``rectus_femoris``) and of whole groups (``anterior``).
+def class_ids_of(names: Sequence[str], table: StructureTable = BUILT_IN) -> frozenset[int]:
+    """Class ids of structures (``rectus_femoris``) and of whole groups (``anterior``) of a table.
 
     Raises:
         SettingsError: a name is neither.
     """
     found: set[int] = set()
     for name in names:
-        ids = {s.class_id for s in STRUCTURES if name in (s.key, s.group.value)}
+        ids = {s.class_id for s in table.rows if name in (s.key, s.group.value)}
         if not ids:
-            groups = ", ".join(g.value for g in GROUPS)
-            raise SettingsError(
-                f"There is no structure or group {name!r}.", remedy=f"See `vastus classes`; groups are {groups}."
-            )
+            groups = ", ".join(g.value for g in table.groups)
+            keys = "See `vastus classes`" if table.is_built_in else f"Structures are {', '.join(table.by_key)}"
+            raise SettingsError(f"There is no structure or group {name!r}.", remedy=f"{keys}; groups are {groups}.")
         found |= ids
     return frozenset(found)
 
@@ -213,7 +218,7 @@ def pseudo_label(case: PseudoCase, segment: Segment, trust: Trust) -> Volume:
             difference = case.scan.difference_to(volume)
             raise GeometryError(f"The {what} of {case.name} does not lie on the grid of its scan: {difference}.")
     ct = to_ras(case.scan)
-    classes, agreement = vote(case.scan, segment)
+    classes, agreement = vote(case.scan, segment, table=trust.table)
     labels = settle(classes, agreement, trust.agreement)
     if case.outlines is not None:
         labels = renamed(to_ras(case.outlines).array, labels, trust.renamed, ct.spacing_mm)
@@ -268,8 +273,9 @@ def write_pseudo_set(
     if not made:
         raise MissingInputError("No scan could be labelled.", path=folder)
     notes = {"description": "Pseudo-labels: a network's own output where several views agree. Not for evaluation."}
-    values = {s.key: s.class_id for s in STRUCTURES}
+    values = {s.key: s.class_id for s in trust.table.rows}
     write_description(folder, values, len(made), ignore=IGNORE, notes=notes)
+    write_table_beside(trust.table, folder)
 
 
 def _disc(radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:

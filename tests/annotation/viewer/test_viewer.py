@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -408,3 +409,29 @@ def test_who_waits_for_the_network_sees_the_queue_and_can_stop(server: Running, 
     gate.set()
     assert held.result(60) is True
     assert server.project.store.current("new") is None
+
+
+def test_structures_of_a_lab_s_own_and_of_the_midline(open_viewer: Open, tmp_path: Path) -> None:
+    import nibabel
+
+    from annotation_server import ONE_THREAD, serving
+    from own_scan import SACRUM, own_labels, write_own_bundle
+    from vastus.annotation.project.project import ServerSettings
+    from vastus.io.labels import write_labels
+
+    ct, labels = own_labels()
+    (tmp_path / "own").mkdir()
+    nibabel.save(nibabel.Nifti1Image(ct.array, ct.affine), tmp_path / "own" / "hip.nii.gz")
+    with serving(ServerSettings(tmp_path / "own", write_own_bundle(tmp_path / "weights"), ONE_THREAD)) as running:
+        write_labels(labels, tmp_path / "hip.nii.gz", table=running.project.table)
+        running.client.post("/api/cases/hip/versions", (tmp_path / "hip.nii.gz").read_bytes())
+        viewer = open_viewer(address=running.address)
+        viewer.open("hip")
+        viewer.page.click("#structures tr[data-key=sacrum] .name")
+        viewer.page.wait_for_function(
+            "document.querySelector('#structures tr[data-key=sacrum] .ml').textContent !== '–'"
+        )
+        assert viewer.page.is_disabled("#side-right") and viewer.page.evaluate("vastus.workspace.selected") == SACRUM
+        assert viewer.page.locator("#structures tr[data-key=sacrum] input").count() == 1
+        assert viewer.page.locator("#structures tr[data-key=femur] input:visible").count() == 2
+        assert "Merged" in viewer.text("#structures") and "Sartorius" not in viewer.text("#structures")

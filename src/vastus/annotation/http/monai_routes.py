@@ -22,7 +22,7 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Res
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from vastus.anatomy import LABELS, SIDES
+from vastus.anatomy import StructureTable
 from vastus.annotation.http.access import LOCAL_USER, By, CurrentProject, User, user_of
 from vastus.annotation.http.viewer_routes import NIFTI_GZ, grid_of, version_row
 from vastus.annotation.models.engine import Purpose, RequestKind
@@ -34,7 +34,6 @@ from vastus.annotation.project.store import FINAL_TAG, ORIGINAL_TAG, CaseState, 
 from vastus.annotation.project.toolbox import ToolWork
 from vastus.annotation.refusals import BadRequestError, UnknownItemError
 from vastus.annotation.uploads.intake import (
-    VALUE_OF_NAME,
     Segments,
     UploadFormat,
     check_dicom_upload,
@@ -69,7 +68,11 @@ _STRATEGIES: Final = {
     Strategy.AGREEMENT: "The scan of which the least agreement with a reader is expected",
     Strategy.RANDOM: "Any scan",
 }
-SIDED: Final = {label.name: label.value for label in LABELS if label.side in SIDES}
+
+
+def labels_of(table: StructureTable) -> dict[str, int]:
+    """The names that a client may draw: both sides of each pair, and what lies in the midline."""
+    return {label.name: label.value for label in table.whole_labels}
 
 
 class InferQuery(BaseModel):
@@ -93,18 +96,19 @@ class InferForm:
 def info(project: CurrentProject) -> dict[str, Any]:
     """What this server can do."""
     models: dict[str, Any] = {}
+    sided = labels_of(project.table)
     entries = project.registry.entries()
     for entry in sorted(entries, key=lambda e: not e.selected):
         models[entry.name] = {
             "type": "segmentation",
-            "labels": SIDED,
+            "labels": sided,
             "dimension": 3,
             "description": entry.trained_on,
             "config": {},
         }
     models[GROW_MODEL] = {
         "type": "scribbles",
-        "labels": SIDED,
+        "labels": sided,
         "dimension": 3,
         "config": {},
         "description": "Grow from seeds: every voxel takes the value of the stroke it is best connected to",
@@ -117,9 +121,11 @@ def info(project: CurrentProject) -> dict[str, Any]:
         stats[TRAINER] = {"best_metric": dice, "model": selected.name}
     return {
         "name": APP_NAME,
-        "description": "Muscles and bones of hip and thigh in CT",
+        "description": "Muscles and bones of hip and thigh in CT"
+        if project.table.is_built_in
+        else "Structures of your own in CT",
         "version": __version__,
-        "labels": list(SIDED),
+        "labels": list(sided),
         "models": models,
         "trainers": {TRAINER: trainer},
         "strategies": {s.value: {"description": text} for s, text in _STRATEGIES.items()},
@@ -195,9 +201,9 @@ def put_label(
     values = _table(params)
     tag = checked_name(tag, "tag") if tag else FINAL_TAG
     case_id = project.cases.get(image).id
-    segments = Segments.from_label_info(values.get("label_info"))
+    segments = Segments.from_label_info(values.get("label_info"), project.table)
     with received_file(label, project.layout.temporary) as path:
-        labels = read_label_upload(path, grid_of(project, case_id), segments)
+        labels = read_label_upload(path, grid_of(project, case_id), segments, table=project.table)
     kind = Kind.MODEL if tag == ORIGINAL_TAG else Kind.HUMAN
     saved = project.save(case_id, Draft(kind, _author(user, values), note="MONAI Label", tag=tag), labels)
     return {"image": case_id, "label": case_id, "tag": tag} | version_row(saved)
@@ -396,8 +402,8 @@ def _grown(
     with received_file(form.label, project.layout.temporary) as path:
         if _STROKES in named:
             return _one_structure(project, (path, grid, key, scan), named, values)
-        segments = Segments.from_label_info(values.get("label_info"))
-        drawn = read_label_upload(path, grid, segments, frozenset({BACKGROUND_SEED}))
+        segments = Segments.from_label_info(values.get("label_info"), project.table)
+        drawn = read_label_upload(path, grid, segments, frozenset({BACKGROUND_SEED}), project.table)
     return drawn.with_array(project.tools.grow(ToolWork(key, drawn, None, lambda: scan)).labels), None
 
 
@@ -406,12 +412,12 @@ def _one_structure(
 ) -> tuple[Volume, list[int]]:
     """3D Slicer's scribbles: foreground and background strokes for the structure that is selected there."""
     path, grid, key, scan = sent
-    selected = VALUE_OF_NAME.get(str(values.get("selected_label_name")))
+    selected = project.table.value_of_name.get(str(values.get("selected_label_name")))
     if selected is None:
         raise BadRequestError("selected_label_name must name a structure.", remedy="GET /info/ lists them.")
     meaning = {_STROKES: selected, _BACKGROUND_STROKES: BACKGROUND_SEED}
     strokes = Segments({position: meaning.get(name, 0) for position, name in enumerate(named, start=1)})
-    drawn = read_label_upload(path, grid, strokes, frozenset({BACKGROUND_SEED}))
+    drawn = read_label_upload(path, grid, strokes, frozenset({BACKGROUND_SEED}), project.table)
     return drawn.with_array(project.tools.grow(ToolWork(f"{key} {selected}", drawn, None, lambda: scan)).labels), [
         selected
     ]
@@ -421,13 +427,13 @@ def _answer(
     project: Project, labels: Volume, reply: tuple[str, str, str, float], present: list[int] | None
 ) -> Response:
     model, extension, output, seconds = reply
-    names = label_names(present if present is not None else occurring(labels.array))
+    names = label_names(present if present is not None else occurring(labels.array), project.table)
     params = {"label_names": dict(names), "model": model, "latencies": {"total": seconds}}
     if output == "json":
         return JSONResponse(params)
     target = project.layout.temporary / f"{secrets.token_hex(12)}{extension}"
     try:
-        write_labels(labels, target)
+        write_labels(labels, target, table=project.table)
         content = target.read_bytes()
     finally:
         target.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from vastus.anatomy import BACKGROUND_ID, UNLABELLED, Side
+from vastus.anatomy import BUILT_IN, SIDES, UNLABELLED, Side, StructureTable
 from vastus.annotation.http.access import By, Caller, CurrentProject, user_of
 from vastus.annotation.http.viewer_routes import grid_of, version_row
 from vastus.annotation.names import checked_name, tidy_note
@@ -75,7 +75,7 @@ async def draw_slice(
     All other slices stay as they are in ``parent`` (or the current version); without a version they are unlabelled.
     With ``preview`` nothing is saved: the slice comes back, base64 of gzip of uint8 values, i fastest.
     """
-    spec = _parsed(outline, query.side)
+    spec = _parsed(outline, query.side, by.project.table)
     by.project.cases.get(case_id)
     if query.preview:
         response.status_code = 200
@@ -119,12 +119,14 @@ async def save_drawn(case_id: str, by: By, labels: UploadFile, about: Annotated[
         raise BadRequestError("What is said about the labels is malformed.") from error
     if drawing.tag:
         checked_name(drawing.tag, "tag")
-    specs = {k: None if one is None else _parsed(one, Side.UNKNOWN) for k, one in drawing.outlines.items()}
+    specs = {
+        k: None if one is None else _parsed(one, Side.UNKNOWN, by.project.table) for k, one in drawing.outlines.items()
+    }
     by.project.cases.get(case_id)
 
     def work() -> dict[str, Any]:
         with received_file(labels, by.project.layout.temporary) as path:
-            sent = read_label_upload(path, grid_of(by.project, case_id))
+            sent = read_label_upload(path, grid_of(by.project, case_id), table=by.project.table)
         return version_row(_save_drawn(by, case_id, drawing, specs, sent))
 
     return await run_in_threadpool(work)
@@ -170,14 +172,14 @@ def _merged(project: Project, parent: Version, current: Version, sent: Volume, *
     return sent.with_array(merged.labels)
 
 
-def _parsed(outline: dict[str, Any], side: Side) -> Outline:
+def _parsed(outline: dict[str, Any], side: Side, table: StructureTable) -> Outline:
     """An outline as it was sent; its own side goes before that of the address.
 
     Raises:
         BadRequestError, TooLargeError, SettingsError: it can't be drawn.
     """
     try:
-        spec = parse_outline(json.dumps(outline, ensure_ascii=False).encode().decode())
+        spec = parse_outline(json.dumps(outline, ensure_ascii=False).encode().decode(), table)
     except UnicodeEncodeError as error:
         raise BadRequestError("The outline holds characters that are none.") from error
     if sum(map(len, _lines(spec))) > _MOST_POINTS:
@@ -254,15 +256,17 @@ def _outlined(project: Project, case_id: str, index: int, spec: Outline) -> Outl
 def values_of(classes: NDArray[np.uint8], spec: Outline) -> NDArray[np.uint8]:
     """Class ids of a slice (I, J) as label values of the side that the outline names, or of both."""
     if spec.middle is None:
-        return _on_side(classes, spec.side)
+        return _on_side(classes, spec.side, spec.table)
     right = np.arange(classes.shape[0])[:, None] > spec.middle
-    return np.where(right, _on_side(classes, Side.RIGHT), _on_side(classes, Side.LEFT))
+    return np.where(right, *(_on_side(classes, side, spec.table) for side in SIDES))
 
 
-def _on_side(classes: NDArray[np.uint8], side: Side) -> NDArray[np.uint8]:
-    """Class ids as label values of a side."""
-    structure = (classes != BACKGROUND_ID) & (classes != UNLABELLED)
-    return np.where(structure, classes + np.uint8(side.offset), classes).astype(np.uint8)
+def _on_side(classes: NDArray[np.uint8], side: Side, table: StructureTable = BUILT_IN) -> NDArray[np.uint8]:
+    """Class ids as label values of a side; what lies in the midline has none."""
+    lookup = np.arange(256, dtype=np.uint8)
+    for structure in table.rows:
+        lookup[structure.class_id] = structure.label_value(side)
+    return lookup[classes]
 
 
 def _lines(spec: Outline) -> list[Polyline]:

@@ -7,8 +7,8 @@ import gzip
 from dataclasses import dataclass
 from typing import Any
 
-from vastus.anatomy import BY_VALUE, UNLABELLED
-from vastus.annotation.structures import display_name
+from vastus.anatomy import BUILT_IN, UNLABELLED, StructureTable
+from vastus.annotation.structures import name_of_value
 from vastus.refinement.boxes import box_of
 from vastus.refinement.grow_structures import Change, changes_between
 from vastus.volume import Volume, to_ras
@@ -23,12 +23,14 @@ class Preview:
         shown: the labels as they are on the annotator's screen.
         after: the labels as they would be; both on one grid.
         changes: what that does to each structure, in mL.
+        table: of the structures.
     """
 
     note: str
     shown: Volume
     after: Volume
     changes: tuple[Change, ...]
+    table: StructureTable = BUILT_IN
 
     def row(self) -> dict[str, Any]:
         """For a client.
@@ -39,7 +41,7 @@ class Preview:
         rows = [
             {
                 "value": c.value,
-                "name": _name(c.value),
+                "name": "Unlabelled" if c.value == UNLABELLED else name_of_value(c.value, self.table),
                 "before_ml": round(c.before_ml, 2),
                 "after_ml": round(c.after_ml, 2),
                 "gained_ml": round(c.gained_ml, 2),
@@ -60,9 +62,3 @@ def preview_of(note: str, shown: Volume, after: Volume, before: Volume | None = 
     """A preview; volumes are told against ``before``, the last version, or against what is shown."""
     base = shown if before is None else before
     return Preview(note, shown, after, changes_between(base.array, after.array, after.spacing_mm))
-
-
-def _name(value: int) -> str:
-    if value == UNLABELLED:
-        return "Unlabelled"
-    return display_name(BY_VALUE[value]) if value in BY_VALUE else ""

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from vastus.anatomy import BY_VALUE
+from vastus.anatomy import StructureTable
 from vastus.annotation.http.access import By, user_of
 from vastus.annotation.http.previews import Preview
 from vastus.annotation.http.viewer_routes import grid_of, version_row
@@ -49,14 +49,14 @@ class ToolQuery(BaseModel):
     give_way: str = Field(default="", max_length=2000)
     preview: bool = False
 
-    def options(self) -> ToolOptions:
+    def options(self, table: StructureTable) -> ToolOptions:
         """The same for the toolbox.
 
         Raises:
             BadRequestError: a list that is not one of numbers, or a structure that does not exist.
         """
         give_way = frozenset(_numbers(self.give_way, "give_way"))
-        if unknown := sorted(give_way - set(BY_VALUE)):
+        if unknown := sorted(give_way - set(table.by_value)):
             raise BadRequestError(f"There is no structure {unknown[0]}.", remedy="GET /api/structures lists them.")
         slices = tuple(_numbers(self.slices, "slices"))
         return ToolOptions(self.value, self.plane, slices, self.width_mm, self.sigma_mm, give_way)
@@ -69,7 +69,7 @@ async def run_tool(
     """Run a tool; the result is a new version of kind ``tool``. With ``preview`` only what would change is told."""
     project = by.project
     project.cases.get(case_id)
-    options = query.options()
+    options = query.options(project.table)
     with incoming(project.layout.temporary) as path:
         with path.open("wb") as file:
             async for chunk in request.stream():
@@ -83,13 +83,13 @@ async def run_tool(
             found = project.label_map(before) if before is not None and needed else None
             if path.stat().st_size:
                 strokes = frozenset({BACKGROUND_SEED}) if tool is Tool.GROW else frozenset()
-                drawn = read_label_upload(path, grid_of(project, case_id), also=strokes)
+                drawn = read_label_upload(path, grid_of(project, case_id), also=strokes, table=project.table)
             else:
                 drawn = project.current_labels(case_id) if found is None else found
             given = ToolWork(case_id, drawn, found, lambda: project.image(case_id))
             labels, note = project.tools.run(tool, given, options)
             if query.preview:
-                return Preview(note, drawn, labels, changes_of(given, labels))
+                return Preview(note, drawn, labels, changes_of(given, labels), project.table)
             return project.save(case_id, Draft(Kind.TOOL, by.user, query.parent, note), labels)
 
         made = await run_in_threadpool(work)

@@ -11,7 +11,7 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from vastus.anatomy import LABELS, UNLABELLED
+from vastus.anatomy import UNLABELLED
 from vastus.annotation.http.access import CurrentProject, User, user_of
 from vastus.annotation.models.trainer import TrainRequest
 from vastus.annotation.names import checked_name, tidy_note
@@ -43,9 +43,9 @@ async def me(user: User, project: CurrentProject) -> dict[str, Any]:
 
 
 @router.get("/structures")
-async def structures() -> list[dict[str, Any]]:
+async def structures(project: CurrentProject) -> list[dict[str, Any]]:
     """Every label value with its name, side and colour."""
-    return structure_rows()
+    return structure_rows(project.table)
 
 
 @router.get("/cases")
@@ -119,7 +119,7 @@ async def save_version(
     async with received_body(request, project.layout.temporary) as path:
 
         def take() -> Version:
-            return project.save(case_id, draft, read_label_upload(path, grid_of(project, case_id)))
+            return project.save(case_id, draft, read_label_upload(path, grid_of(project, case_id), table=project.table))
 
         return version_row(await run_in_threadpool(take))
 
@@ -269,9 +269,10 @@ def volume_rows(project: Project, version: Version) -> list[dict[str, Any]]:
     scan = project.image(version.case_id)
     if scan.array.shape != found.array.shape:
         raise UnknownItemError("The scan of this case was replaced; this version lies on the one before.")
-    tally = tally_labels(np.where(found.array == UNLABELLED, 0, found.array).astype(np.uint8), scan.array)
+    seen = np.where(found.array == UNLABELLED, 0, found.array).astype(np.uint8)
+    tally = tally_labels(seen, scan.array, project.table)
     rows = []
-    for row, label in enumerate(LABELS):
+    for row, label in enumerate(project.table.labels):
         count, with_hu = int(tally.voxels[row]), int(tally.hu_voxels[row])
         if count:
             rows.append(

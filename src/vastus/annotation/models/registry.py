@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from vastus.anatomy import BUILT_IN, StructureTable
 from vastus.annotation.names import checked_name
 from vastus.annotation.project.layout import Layout
 from vastus.annotation.project.store import Store
 from vastus.annotation.refusals import UnknownItemError
 from vastus.errors import VastusError
 from vastus.inference.bundle import INFO_FILE, Bundle, default_bundle_folder, load_bundle
-from vastus.io.own_structures import refuse_own
+from vastus.io.own_structures import extends
 
 _SELECTED: Final = "selected model"
 
@@ -34,10 +35,16 @@ class ModelEntry:
 
 
 class ModelRegistry:
-    """The bundle that comes with Vastus, or the one given on the command line, and those trained in this project."""
+    """The bundle that comes with Vastus, or the one given on the command line, and those trained in this project.
 
-    def __init__(self, layout: Layout, store: Store, first: Path | None = None) -> None:
-        self._layout = layout
+    Models are those that know the structures of the project, or some of them under the same label values. A training
+    may start from any other bundle: layers and rows of structures of the same name are taken over.
+    """
+
+    def __init__(
+        self, layout: Layout, store: Store, first: Path | None = None, table: StructureTable = BUILT_IN
+    ) -> None:
+        self._layout, self._table = layout, table
         self._store = store
         self._first = first
         self._checked: dict[Path, Bundle] = {}
@@ -45,6 +52,15 @@ class ModelRegistry:
 
     def bundles(self) -> dict[str, Bundle]:
         """All usable bundles by name, the newest last; looked up anew every time, so that new ones appear."""
+        return {name: one for name, one in self._readable().items() if extends(self._table, one.info.table)}
+
+    def start_of_training(self) -> Bundle | None:
+        """What a training continues: the selected model; the first bundle, if it knows other structures; or nothing."""
+        bundles = self.bundles()
+        selected = self._selected_of(bundles)
+        return bundles[selected] if selected is not None else next(iter(self._readable().values()), None)
+
+    def _readable(self) -> dict[str, Bundle]:
         first = self._first or default_bundle_folder()
         folders = [first] if (first / INFO_FILE).is_file() else []
         if self._layout.models.is_dir():
@@ -68,6 +84,11 @@ class ModelRegistry:
         """
         bundles = self.bundles()
         chosen_name = name or self._selected_of(bundles)
+        if chosen_name is None and self._readable():
+            raise UnknownItemError(
+                "No model knows the structures of this project yet.",
+                remedy="Save a few final labels, then train: POST /api/train",
+            )
         if chosen_name is None or chosen_name not in bundles:
             raise UnknownItemError("There is no such model.", remedy="GET /api/models lists them.")
         return bundles[chosen_name]
@@ -105,9 +126,7 @@ class ModelRegistry:
         with self._guard:
             bundle = self._checked.get(folder)
             if bundle is None:
-                bundle = load_bundle(folder)
-                refuse_own(bundle.info.table, "The annotation server")
-                self._checked[folder] = bundle
+                bundle = self._checked[folder] = load_bundle(folder)
             return bundle
 
 

@@ -210,7 +210,7 @@ class Trainer:
                 f"A training needs two final labels, one of them to be held out; there are {count}.",
                 remedy="Save labels with the tag final.",
             )
-        start = None if request.fresh or self._registry.selected() is None else self._registry.bundle()
+        start = None if request.fresh else self._registry.start_of_training()
         if start is not None and not start.safetensors_path.is_file():
             raise NotReadyError(
                 "The selected model has no weights that a training could start from.",

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from vastus.anatomy import LABELS, UNLABELLED
+from vastus.anatomy import BUILT_IN, UNLABELLED, StructureTable
 from vastus.annotation.logs import LOG
 from vastus.annotation.project.cases import Cases
 from vastus.annotation.project.store import Store
@@ -26,6 +26,7 @@ from vastus.errors import VastusError
 from vastus.io.atomic import put_in_place
 from vastus.io.nnunet_layout import FILE_ENDING, SPLITS_FILE, image_path, labels_path, write_description, write_splits
 from vastus.io.nnunet_layout import LABELS as LABEL_MAPS
+from vastus.io.structure_tables import write_table_beside
 
 FOLDS: Final = 5
 _ORDER: Final = "order of becoming final"
@@ -43,10 +44,10 @@ class FinalCase:
 class FinalLabels:
     """The data set of a project."""
 
-    def __init__(self, store: Store, cases: Cases, folder: Path) -> None:
+    def __init__(self, store: Store, cases: Cases, folder: Path, table: StructureTable = BUILT_IN) -> None:
         self._store = store
         self._cases = cases
-        self.folder = folder
+        self.folder, self._table = folder, table
         self._guard = threading.Lock()
 
     def refresh(self, case_id: str) -> None:
@@ -93,7 +94,7 @@ class FinalLabels:
             order += sorted(set(finals) - set(order))
         for final in finals.values():
             place_pair(folder, final)
-        describe(folder, order)
+        describe(folder, order, self._table)
         return len(finals)
 
     def _final(self, case_id: str) -> FinalCase | None:
@@ -115,17 +116,18 @@ class FinalLabels:
 
     def _describe(self, order: list[str]) -> None:
         self._store.set_setting(_ORDER, json.dumps(order))
-        describe(self.folder, order)
+        describe(self.folder, order, self._table)
 
     def _present(self) -> set[str]:
         return {p.name.removesuffix(FILE_ENDING) for p in (self.folder / LABEL_MAPS).glob(f"*{FILE_ENDING}")}
 
 
-def describe(folder: Path, order: Iterable[str]) -> None:
-    """Write ``dataset.json`` with every value of the anatomy table, and the folds."""
+def describe(folder: Path, order: Iterable[str], table: StructureTable = BUILT_IN) -> None:
+    """Write ``dataset.json`` with every value of the table, the table file if it is not built in, and the folds."""
     folder.mkdir(parents=True, exist_ok=True)
     names = list(order)
-    write_description(folder, {label.name: label.value for label in LABELS}, len(names), ignore=UNLABELLED)
+    write_description(folder, table.value_of_name, len(names), ignore=UNLABELLED)
+    write_table_beside(table, folder)
     if len(names) < 2:
         # Nothing can be held out yet.
         (folder / SPLITS_FILE).unlink(missing_ok=True)

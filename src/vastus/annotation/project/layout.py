@@ -2,6 +2,7 @@
 
 DIR/scan1.nii.gz, DIR/patient2/ (DICOM) ...   the scans, as the user put them there; only ever read
 DIR/dataset/                                  final labels in nnU-Net layout, for ``vastus train --data DIR/dataset``
+DIR/annotation/structure_table.csv            the structures of the project, if they are not the built-in ones
 DIR/annotation/history.sqlite                 who made which version of which label from what
 DIR/annotation/cases/ID/image.nii.gz          the scan in HU as it is served (made on first use)
 DIR/annotation/cases/ID/versions/000001.nii.gz

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from vastus.anatomy import LABELS
+from vastus.anatomy import BUILT_IN, StructureTable
 from vastus.annotation.hosts import LOOPBACK_HOSTS
 from vastus.annotation.logs import LOG, LogLines
 from vastus.annotation.models.engine import Engine, Purpose, RequestKind
@@ -26,14 +26,16 @@ from vastus.annotation.project.layout import Layout
 from vastus.annotation.project.review import Review
 from vastus.annotation.project.sessions import Sessions
 from vastus.annotation.project.store import CaseState, Draft, Kind, Store, Version
+from vastus.annotation.project.structure_choice import choose_structures
 from vastus.annotation.project.toolbox import Toolbox
 from vastus.annotation.project.uncertainty_queue import UncertaintyQueue
 from vastus.annotation.project.users import Accounts
 from vastus.annotation.refusals import AlreadyThereError, NotReadyError
 from vastus.annotation.uploads.intake import occurring
+from vastus.errors import VastusError
 from vastus.inference.choices import RuntimeOptions
 from vastus.io.folder_lock import FolderLock, take_folder_lock
-from vastus.io.labels import read_labels, write_labels
+from vastus.io.labels import read_label_map, write_labels
 from vastus.volume import Volume, to_ras
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class ServerSettings:
         hosts: names by which the server may be called.
         body_limit: bytes of a body.
         voxel_limit: voxels of an uploaded scan.
+        structures: table file of the structures to draw; None: those of the project so far, else those of the weights.
     """
 
     root: Path
@@ -64,6 +67,7 @@ class ServerSettings:
     hosts: frozenset[str] = LOOPBACK_HOSTS
     body_limit: int = 1 << 30
     voxel_limit: int = 400_000_000
+    structures: Path | None = None
 
 
 class Project:
@@ -77,12 +81,22 @@ class Project:
         self._folder_lock = _folder_lock(self.layout)
         self.store = Store(self.layout)
         self.store.clear_incoming()
-        self.labels = FinalLabels(self.store, self.cases, self.layout.dataset)
-        self.registry = ModelRegistry(self.layout, self.store, settings.weights)
+        try:
+            self.table = choose_structures(
+                self.layout.state,
+                given=settings.structures,
+                weights=settings.weights,
+                has_labels=bool(self.store.currents()),
+            )
+        except VastusError:
+            self._folder_lock.release()
+            raise
+        self.labels = FinalLabels(self.store, self.cases, self.layout.dataset, self.table)
+        self.registry = ModelRegistry(self.layout, self.store, settings.weights, self.table)
         self.engine = Engine(settings.runtime)
         self.trainer = Trainer(self.layout, self.labels, self.registry, settings.training)
         self.uncertainty_queue = UncertaintyQueue(self)
-        self.tools = Toolbox()
+        self.tools = Toolbox(self.table)
         self.review = Review(self)
         self.sessions = Sessions(self.layout.temporary / "sessions")
         self.log_lines = LogLines()
@@ -117,13 +131,13 @@ class Project:
 
     def label_map(self, version: Version) -> Volume:
         """The voxels of a version; ``UNLABELLED`` where nobody looked."""
-        return read_labels(self.store.file(version), partly=True)
+        return read_label_map(self.store.file(version), partly=True, table=self.table).volume
 
     def names_in(self, version: Version) -> Mapping[str, int]:
         """Names and values of the structures in a version; remembered, as versions never change."""
         known = self._names.get(version.sha256)
         if known is None:
-            known = self._names[version.sha256] = label_names(occurring(self.label_map(version).array))
+            known = self._names[version.sha256] = label_names(occurring(self.label_map(version).array), self.table)
         return known
 
     def current_labels(self, case_id: str) -> Volume:
@@ -140,7 +154,9 @@ class Project:
     def save(self, case_id: str, draft: Draft, labels: Volume) -> Version:
         """Add a version and keep the data set current."""
         draft = self._with_drawn(case_id, draft, labels)
-        version = self.store.save(case_id, draft, lambda path: write_labels(labels, path, partly=True))
+        version = self.store.save(
+            case_id, draft, lambda path: write_labels(labels, path, partly=True, table=self.table)
+        )
         self.labels.refresh(case_id)
         LOG.info("%s: version %d saved (%s, by %s)", case_id, version.number, version.kind.value, version.author)
         return version
@@ -214,10 +230,9 @@ class Project:
         return None
 
 
-def label_names(present: list[int]) -> Mapping[str, int]:
+def label_names(present: list[int], table: StructureTable = BUILT_IN) -> Mapping[str, int]:
     """Names of the values that occur, in the order of the values: 3D Slicer gives the n-th present value the n-th."""
-    values = set(present)
-    return {label.name: label.value for label in sorted(LABELS, key=lambda label: label.value) if label.value in values}
+    return {table.by_value[value].name: value for value in sorted(present) if value in table.by_value}
 
 
 def _folder_lock(layout: Layout) -> FolderLock:

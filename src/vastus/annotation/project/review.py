@@ -10,6 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from vastus.anatomy import StructureTable
 from vastus.annotation.logs import LOG
 from vastus.annotation.project.cases import Cases
 from vastus.annotation.project.layout import Layout
@@ -34,6 +35,7 @@ class ReviewedProject(Protocol):
     layout: Layout
     cases: Cases
     store: Store
+    table: StructureTable
 
     def label_map(self, version: Version) -> Volume:
         """Read the voxels of a version."""
@@ -45,13 +47,14 @@ class ReviewedProject(Protocol):
 
 
 class CheckState(Enum):
-    """Whether the list belongs to the labels as they are."""
+    """Whether the list belongs to the labels as they are. ``LEFT_OUT``: structures of a lab's own are not checked."""
 
     NONE = "none"
     RUNNING = "running"
     STALE = "stale"
     CURRENT = "current"
     FAILED = "failed"
+    LEFT_OUT = "left out"
 
 
 class Review:
@@ -66,6 +69,8 @@ class Review:
 
     def state(self) -> CheckState:
         """Whether a check is running, and whether the labels have changed since the last one."""
+        if not self._project.table.is_built_in:
+            return CheckState.LEFT_OUT
         if self._thread is not None and self._thread.is_alive():
             return CheckState.RUNNING
         if self._failed:
@@ -76,7 +81,12 @@ class Review:
         return CheckState.CURRENT if _checked(self._folder(newest)) == self._now() else CheckState.STALE
 
     def start(self, wait_s: float = 0.0) -> None:
-        """Begin a check unless one is running, and wait for it a while."""
+        """Begin a check unless one is running, and wait for it a while.
+
+        It knows how the built-in structures lie and how large they are; others are left alone.
+        """
+        if not self._project.table.is_built_in:
+            return
         with self._guard:
             if self._thread is None or not self._thread.is_alive():
                 self._failed = False

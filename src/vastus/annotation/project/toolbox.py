@@ -12,9 +12,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BY_VALUE
+from vastus.anatomy import BUILT_IN, StructureTable
 from vastus.annotation.refusals import BadRequestError
-from vastus.annotation.structures import display_name
+from vastus.annotation.structures import name_of_value
 from vastus.refinement.between_slices import fill_between
 from vastus.refinement.grow_structures import Change, Growth, StructureGrower, changes_between
 from vastus.refinement.one_structure import replace_structure
@@ -69,15 +69,15 @@ class ToolOptions:
     sigma_mm: float = 2.0
     give_way: frozenset[int] = frozenset()
 
-    def structure(self) -> int:
+    def structure(self, table: StructureTable) -> int:
         """The value of the structure.
 
         Raises:
-            BadRequestError: none is named, or one that is not in the anatomy table.
+            BadRequestError: none is named, or one that is not in the table.
         """
         if self.value is None:
             raise BadRequestError("Which structure?", remedy="Give value=..., one of GET /api/structures.")
-        if self.value not in BY_VALUE:
+        if self.value not in table.by_value:
             raise BadRequestError(f"There is no structure {self.value}.", remedy="GET /api/structures lists them.")
         return self.value
 
@@ -102,7 +102,8 @@ class ToolWork:
 class Toolbox:
     """Runs tools; remembers what grew in the last cases."""
 
-    def __init__(self) -> None:
+    def __init__(self, table: StructureTable = BUILT_IN) -> None:
+        self._table = table
         self._growers: OrderedDict[str, tuple[threading.Lock, StructureGrower]] = OrderedDict()
         self._guard = threading.Lock()
 
@@ -115,21 +116,21 @@ class Toolbox:
         drawn, spacing_mm = work.drawn, work.drawn.spacing_mm
         if tool is Tool.GROW:
             growth = self.grow(work)
-            names = ", ".join(display_name(BY_VALUE[value]) for value in growth.grown)
+            names = ", ".join(name_of_value(value, self._table) for value in growth.grown)
             return drawn.with_array(growth.labels), f"grown from strokes: {names}"
         if tool is Tool.SMOOTH:
-            value = options.structure()
+            value = options.structure(self._table)
             smooth = smooth_structure(drawn.array, value, spacing_mm, SmoothingBand(options.width_mm, options.sigma_mm))
-            return drawn.with_array(smooth), f"{display_name(BY_VALUE[value])} smoothed"
+            return drawn.with_array(smooth), f"{name_of_value(value, self._table)} smoothed"
         if tool is Tool.FIX:
-            value = options.structure()
+            value = options.structure(self._table)
             base = work.before if work.before is not None else drawn
             mask = drawn.array == value
             fixed = replace_structure(base.array, mask, value, spacing_mm, options.give_way)
-            return drawn.with_array(fixed), f"only {display_name(BY_VALUE[value])} changed"
+            return drawn.with_array(fixed), f"only {name_of_value(value, self._table)} changed"
         axis = axis_order(drawn.affine).source[options.plane.world_axis]
         slices = options.slices or corrected_slices(work, axis, options.value)
-        values = None if options.value is None else (options.structure(),)
+        values = None if options.value is None else (options.structure(self._table),)
         filled = fill_between(drawn.array, slices, axis, spacing_mm, values)
         return drawn.with_array(filled), f"filled between {len(slices)} {options.plane.value} slices"
 
@@ -145,7 +146,10 @@ class Toolbox:
         if known is None:
             scan = work.scan()
             across = axis_order(scan.affine).source[SlicePlane.AXIAL.world_axis]
-            known = threading.Lock(), StructureGrower(scan.array, scan.spacing_mm, axis=across)
+            known = (
+                threading.Lock(),
+                StructureGrower(scan.array, scan.spacing_mm, axis=across, is_bone=self._table.is_bone),
+            )
         with self._guard:
             self._growers[work.case_id] = known
             while len(self._growers) > GROWERS_KEPT:

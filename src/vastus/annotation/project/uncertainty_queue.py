@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
-from vastus.anatomy import BY_VALUE
+from vastus.anatomy import BUILT_IN, StructureTable
 from vastus.annotation.logs import LOG
 from vastus.annotation.models.engine import Engine, PacedPredictor, Priority, Purpose, RequestKind
 from vastus.annotation.models.registry import ModelRegistry
@@ -22,7 +22,7 @@ from vastus.annotation.project.cases import Cases, write_image
 from vastus.annotation.project.layout import Layout
 from vastus.annotation.project.store import CaseState, Store
 from vastus.annotation.refusals import NotReadyError, StoppedError
-from vastus.annotation.structures import display_name
+from vastus.annotation.structures import name_of_value
 from vastus.curation.ranking import Candidate, Ranked, Strategy, case_features, rank_cases
 from vastus.curation.uncertainty import Uncertainty, estimate_uncertainty
 from vastus.errors import VastusError
@@ -44,6 +44,7 @@ class QueuedProject(Protocol):
     store: Store
     registry: ModelRegistry
     engine: Engine
+    table: StructureTable
 
     def image(self, case_id: str) -> Volume:
         """Read the voxels of a case."""
@@ -69,11 +70,12 @@ class CaseUncertainty:
     map_path: Path
     expected: float | None = None
     judged: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    table: StructureTable = field(default=BUILT_IN, repr=False)
 
     def rows(self) -> list[dict[str, object]]:
         """One row a structure, the least sure first."""
         return [
-            {"value": value, "name": display_name(BY_VALUE[value]), "uncertainty": round(share, 4)}
+            {"value": value, "name": name_of_value(value, self.table), "uncertainty": round(share, 4)}
             | dict(self.judged.get(value, {}))
             for value, share in sorted(self.by_value.items(), key=lambda item: -item[1])
         ]
@@ -131,7 +133,14 @@ class UncertaintyQueue:
         by_value = {int(value): float(share) for value, share in facts["by_value"].items()}
         judged = {int(value): dict(one) for value, one in facts.get("judged", {}).items()}
         return CaseUncertainty(
-            model, facts["score"], by_value, tuple(facts["features"]), folder / _MAP_FILE, facts.get("expected"), judged
+            model,
+            facts["score"],
+            by_value,
+            tuple(facts["features"]),
+            folder / _MAP_FILE,
+            facts.get("expected"),
+            judged,
+            self._project.table,
         )
 
     def rank(self, strategy: Strategy, *, seed: int = 0) -> tuple[tuple[Ranked, ...], int]:
@@ -195,12 +204,15 @@ class UncertaintyQueue:
 
     def _estimate(self, case_id: str, bundle: Bundle, predictor: PacedPredictor) -> CaseUncertainty:
         scan = self._project.image(case_id)
-        found: Uncertainty = estimate_uncertainty(predictor, scan)
-        features = case_features(scan, found.labels)
+        table = self._project.table
+        found: Uncertainty = estimate_uncertainty(predictor, scan, table=table)
+        features = case_features(scan, found.labels, table)
         name = bundle.folder.name
         target = self._folder(case_id, name)
-        expected = _mean_agreement(found.evidence)
-        judged = {value: _in_numbers(one) for value, one in expect_agreement(found.evidence, bundle).items()}
+        # What is expected was fitted to the built-in structures.
+        evidence = found.evidence if bundle.info.table.is_built_in else None
+        expected = _mean_agreement(evidence)
+        judged = {value: _in_numbers(one) for value, one in expect_agreement(evidence, bundle).items()}
         facts = {
             "score": found.score,
             "by_value": {str(v): s for v, s in found.by_value.items()},
@@ -214,7 +226,9 @@ class UncertaintyQueue:
                 (folder / _FACTS_FILE).write_text(json.dumps(facts), encoding="utf-8")
         self._project.store.set_score(case_id, name, found.score)
         LOG.info("%s: uncertainty %.3f under %s", case_id, found.score, name)
-        return CaseUncertainty(name, found.score, dict(found.by_value), features, target / _MAP_FILE, expected, judged)
+        return CaseUncertainty(
+            name, found.score, dict(found.by_value), features, target / _MAP_FILE, expected, judged, table
+        )
 
     def _folder(self, case_id: str, model: str) -> Path:
         return self._project.layout.case(case_id) / "uncertainty" / model

@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import BY_VALUE, LABELS, UNLABELLED
+from vastus.anatomy import BUILT_IN, UNLABELLED, StructureTable
 from vastus.annotation.names import tidy_note
 from vastus.annotation.refusals import TooLargeError, UnreadableUploadError, WrongGridError
 from vastus.dicom.codestreams import announced_size, rle_size
@@ -36,8 +36,6 @@ _GREY_NIFTI_TYPES: Final = frozenset({2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280
 _NRRD_HEADER_LIMIT: Final = 1 << 20
 _CHUNK: Final = 1 << 20
 _GZIP: Final = 31
-"""How far, in voxels, a label map's corner may be from the case's: quaternions of other programs are float32."""
-VALUE_OF_NAME: Final[Mapping[str, int]] = {label.name: label.value for label in LABELS}
 _NOT_LABELS: Final = frozenset({"background", "foreground_scribbles", "background_scribbles"})
 
 
@@ -57,27 +55,29 @@ class UploadFormat(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """What a client's label values mean: value in the file -> value of the anatomy table (0: drop)."""
+    """What a client's label values mean: value in the file -> value of the project's table (0: drop)."""
 
     values: Mapping[int, int]
 
     @classmethod
-    def from_label_info(cls, label_info: object) -> Segments | None:
+    def from_label_info(cls, label_info: object, table: StructureTable = BUILT_IN) -> Segments | None:
         """Read MONAI Label's ``label_info``: 3D Slicer numbers its segments 1, 2, ... in the order of this list.
 
         Raises:
-            LabelError: a name that the anatomy table does not know.
+            LabelError: a name that the table does not know.
         """
         if not isinstance(label_info, list) or not label_info:
             return None
         names = [tidy_note(str(entry.get("name", ""))) if isinstance(entry, dict) else "" for entry in label_info]
-        unknown = sorted({n for n in names if n not in VALUE_OF_NAME and n not in _NOT_LABELS})
+        unknown = sorted({n for n in names if n not in table.value_of_name and n not in _NOT_LABELS})
         if unknown:
             raise LabelError(
                 f"The label map holds segments with unknown names: {', '.join(unknown)[:300]}.",
-                remedy="`vastus classes` lists the known ones, with _right or _left appended.",
+                remedy="`vastus classes` lists the known ones, with _right or _left appended."
+                if table.is_built_in
+                else "GET /info/ lists the known ones.",
             )
-        return cls({position: VALUE_OF_NAME.get(name, 0) for position, name in enumerate(names, start=1)})
+        return cls({position: table.value_of_name.get(name, 0) for position, name in enumerate(names, start=1)})
 
 
 def upload_format(path: Path) -> UploadFormat:
@@ -125,18 +125,23 @@ def read_upload(path: Path, voxel_limit: int) -> Volume:
 
 
 def read_label_upload(
-    path: Path, grid: VoxelGrid, segments: Segments | None = None, also: frozenset[int] = frozenset()
+    path: Path,
+    grid: VoxelGrid,
+    segments: Segments | None = None,
+    also: frozenset[int] = frozenset(),
+    table: StructureTable = BUILT_IN,
 ) -> Volume:
     """Read a label map of a case.
 
     Args:
         path: the received bytes.
         grid: of the case.
-        segments: what the values mean, if they are not those of the anatomy table.
+        segments: what the values mean, if they are not those of the table.
         also: values that may occur besides (a stroke of background).
+        table: of the structures.
 
     Returns:
-        uint8 values of the anatomy table and ``UNLABELLED``, on the grid of the case.
+        uint8 values of the table and ``UNLABELLED``, on the grid of the case.
 
     Raises:
         TooLargeError, UnreadableUploadError: see ``read_upload``.
@@ -145,7 +150,7 @@ def read_label_upload(
     """
     found = read_upload(path, int(np.prod(grid.shape)))
     values = _whole_numbers(found.array)
-    return Volume(_on_grid(_known(values, segments, also), found.affine, grid), grid.affine)
+    return Volume(_on_grid(_known(values, segments, also, table), found.affine, grid), grid.affine)
 
 
 def check_dicom_upload(path: Path, voxel_limit: int) -> int:
@@ -311,18 +316,20 @@ def _whole_numbers(array: NDArray[Any]) -> NDArray[np.uint8]:
     return array.astype(np.uint8)
 
 
-def _known(values: NDArray[np.uint8], segments: Segments | None, also: frozenset[int]) -> NDArray[np.uint8]:
-    """Values of the anatomy table; those of a client's own numbering are translated if they all belong to it."""
+def _known(
+    values: NDArray[np.uint8], segments: Segments | None, also: frozenset[int], table: StructureTable
+) -> NDArray[np.uint8]:
+    """Values of the table; those of a client's own numbering are translated if they all belong to it."""
     present = occurring(values)
     meaning = segments.values if segments is not None else {}
     own = not meaning or any(v not in meaning for v in present)
     if own:
-        _refuse_unknown([v for v in present if v not in BY_VALUE and v not in also and v != UNLABELLED])
+        _refuse_unknown([v for v in present if v not in table.by_value and v not in also and v != UNLABELLED])
         return values
-    table = np.zeros(256, dtype=np.uint8)
+    lookup = np.zeros(256, dtype=np.uint8)
     for value, label in meaning.items():
-        table[min(value, 255)] = label
-    return table[values]
+        lookup[min(value, 255)] = label
+    return lookup[values]
 
 
 def occurring(values: NDArray[np.uint8]) -> list[int]:

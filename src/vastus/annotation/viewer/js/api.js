@@ -128,7 +128,7 @@ export class Api {
     return { rows: await response.json(), pending: Number(response.headers.get("x-vastus-pending") ?? 0) };
   }
 
-  /** The findings, and whether they belong to the labels as they are: none, running, stale, current, failed. */
+  /** The findings, and whether they belong to the labels as they are: none, running, stale, current, failed, left out. */
   async findings() {
     const response = await this.send("GET", "/api/findings");
     return { rows: await response.json(), state: response.headers.get("x-vastus-check") ?? "current" };

@@ -232,7 +232,8 @@ export class Outlining {
 
   sideOf(spec) {
     if (spec) return spec.middle !== undefined && spec.middle !== null ? "both" : (spec.side ?? "unknown");
-    return this.lastSide || this.workspace.byValue.get(this.workspace.selected)?.side || this.workspace.sideInScan || "unknown";
+    const selected = this.workspace.byValue.get(this.workspace.selected)?.side;
+    return this.lastSide || (selected === "midline" ? "" : selected) || this.workspace.sideInScan || "unknown";
   }
 
   setHu(spec) {

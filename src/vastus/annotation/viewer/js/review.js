@@ -6,6 +6,7 @@ const STATES = {
   running: "Labels have changed; they are being checked …",
   stale: "Labels have changed since this check.",
   failed: "The last check failed; the server's log says why.",
+  "left out": "The check knows the built-in structures only. Structures of your own are not checked.",
 };
 
 const sentence = (text) => (text ? text.charAt(0).toUpperCase() + text.slice(1).replaceAll(/[_-]/g, " ") : "");

@@ -5,6 +5,8 @@ import { GAINED, LOST } from "./proposals.js";
 import { BACKGROUND_SEED, UNLABELLED } from "./workspace.js";
 
 const SIDES = ["right", "left", "unknown"]; // the last column is shown only where a label map needs it
+/** The column of a structure: the number of what lies in the midline has the room of both sides. */
+const columnOf = (structure) => (structure.side === "midline" ? "right" : structure.side);
 
 const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1);
 const plainName = (structure) => sentence(structure.name.replace(/[ _,(]*(right|left)\)?$/i, "").replaceAll("_", " "));
@@ -32,7 +34,7 @@ export class Structures {
     const { structures } = this.workspace;
     for (const s of structures) {
       s.plain = plainName(s);
-      s.label = s.side === "unknown" ? `${s.plain}, side unknown` : `${s.plain}, ${s.side}`;
+      s.label = s.side === "midline" ? s.plain : s.side === "unknown" ? `${s.plain}, side unknown` : `${s.plain}, ${s.side}`;
     }
     const table = $("#structures");
     table.querySelectorAll("tbody").forEach((body) => body.remove());
@@ -43,7 +45,7 @@ export class Structures {
       const keys = [...new Set(members.map((s) => s.key.replace(/_(right|left)$/, "")))];
       const head = el("tr", { class: "group" },
         el("th", { scope: "rowgroup", colSpan: 1 }, title),
-        ...SIDES.map((side) => el("td", { class: side }, this.groupToggle(title, side, members.filter((s) => s.side === side)))));
+        ...SIDES.map((side) => el("td", { class: side }, this.groupToggle(title, side, members.filter((s) => columnOf(s) === side)))));
       const body = el("tbody", { "data-group": group }, head);
       for (const key of keys) body.append(this.row(key, members.filter((s) => s.key.replace(/_(right|left)$/, "") === key)));
       table.append(body);
@@ -67,16 +69,17 @@ export class Structures {
     const button = el("button", { type: "button", class: "name", title: first.abbreviation ?? "" }, swatch(first.colour), first.plain);
     button.addEventListener("click", () => this.choose(key));
     button.addEventListener("dblclick", () => this.goTo());
-    const cells = SIDES.map((side) => {
-      const s = members.find((m) => m.side === side);
-      const cell = el("td", { class: side });
+    const single = first.side === "midline";
+    const cells = SIDES.filter((side) => !single || side !== "left").map((side) => {
+      const s = members.find((m) => columnOf(m) === side);
+      const cell = el("td", { class: side, colSpan: single && side === "right" ? 2 : 1 });
       if (!s) return { cell };
       const box = el("input", { type: "checkbox", checked: true, "aria-label": `Show ${s.label}` });
       box.addEventListener("change", () => this.toggle([s.value], box.checked));
       const ml = el("span", { class: "ml" });
       const hu = el("span", { class: "hu" });
       cell.append(box, ml, hu);
-      return { cell, box, ml, hu, value: s.value, side };
+      return { cell, box, ml, hu, value: s.value, side: s.side };
     });
     const line = el("tr", { "data-key": key }, el("th", { scope: "row" }, button), ...cells.map((c) => c.cell));
     this.rows.push({ key, line, button, members, plain: first.plain, cells: cells.filter((c) => c.value) });
@@ -193,7 +196,7 @@ export class Structures {
   choose(key) {
     const row = this.rows.find((r) => r.key === key);
     const before = this.workspace.byValue.get(this.workspace.selected)?.side;
-    const side = before || this.workspace.sideInScan || "right";
+    const side = (before === "midline" ? "" : before) || this.workspace.sideInScan || "right";
     const cell = row.cells.find((c) => c.side === side) ?? row.cells[0];
     this.workspace.select(cell?.value ?? row.members[0].value);
   }
@@ -215,7 +218,7 @@ export class Structures {
     strip.querySelector("strong").textContent = s?.plain ?? "No structure selected";
     for (const side of ["right", "left"]) {
       $(`#side-${side}`).checked = s?.side === side;
-      $(`#side-${side}`).disabled = !s || s === BACKGROUND_SEED || s === UNLABELLED;
+      $(`#side-${side}`).disabled = !s || s === BACKGROUND_SEED || s === UNLABELLED || s.side === "midline";
     }
     for (const id of ["solo", "go-to"]) $(`#${id}`).disabled = !s;
   }

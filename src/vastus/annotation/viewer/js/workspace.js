@@ -217,7 +217,7 @@ export class Workspace extends EventTarget {
   warnOfSide() {
     const { sideInScan, scene } = this;
     if (!sideInScan || this.warnedOfSide) return;
-    const other = this.structures.some((s) => s.side && s.side !== sideInScan && s.side !== "unknown" && scene.map.counts[s.value] > 0);
+    const other = this.structures.some((s) => ["right", "left"].includes(s.side) && s.side !== sideInScan && scene.map.counts[s.value] > 0);
     if (!other) return;
     this.warnedOfSide = true;
     say(`All labels of this scan are on the ${sideInScan}; this stroke is on the other side. Ctrl Z takes it back.`, "error");
