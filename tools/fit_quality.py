@@ -626,7 +626,7 @@ HELD_BACK: Final = 0.003
 
 def fit(sources: dict[str, Any], cache: Path, output: Path, results: Path | None) -> None:
     """Fit on everything but the test scans, set the chances on scans held out in turn, write, and score the test."""
-    rows, _ = gather_rows(sources, cache)
+    rows, scans = gather_rows(sources, cache)
     population = find_population(rows)
     values = all_features(rows, population)
     learn, weight, wrong = rows.kind != "test", _weights(rows), rows.dice < WRONG_BELOW
@@ -650,6 +650,9 @@ def fit(sources: dict[str, Any], cache: Path, output: Path, results: Path | None
         )
     slope, offset = _platt(total[natural], wrong[natural], weight[natural])
     band = _band(total[natural], rows.dice[natural])
+    if results:
+        upright = learn & rows.whole & (rows.source == "plain")
+        write_folds(results / FOLDS_FILE, rows, scans, upright, total, (slope, offset, band))
     facts = {
         "inputs": list(INPUTS),
         "slope": slope,
@@ -675,6 +678,29 @@ def score(sources: dict[str, Any], cache: Path, output: Path, results: Path | No
 
 
 FOLDS: Final = 3
+FOLDS_FILE: Final = "agreement_folds.csv"
+"""Structures of the scans that the fit learnt from, judged by weights that had not seen the patient."""
+
+
+def write_folds(
+    path: Path,
+    rows: Rows,
+    scans: list[str],
+    chosen: NDArray[np.bool_],
+    total: NDArray[np.float64],
+    read_off: tuple[float, float, NDArray[np.float64]],
+) -> None:
+    """Write what was expected out of fold, for ``benchmarks/review_loop.py``."""
+    slope, offset, band = read_off
+    expected = np.interp(total, band[:, 0], band[:, 1])
+    wrong = 1.0 / (1.0 + np.exp(-(slope * total + offset)))
+    label = np.concatenate([s.rows for s in rows.sections])
+    lines = ["scan,kind,view,label,dice,expected,wrong"]
+    for n in np.flatnonzero(chosen):
+        names = (scans[rows.group[n]], rows.kind[n], rows.view[n], label_name(int(label[n])))
+        lines.append(",".join((*names, *(f"{v:.4f}" for v in (rows.dice[n], expected[n], wrong[n])))))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _band(total: NDArray[np.float64], dice: NDArray[np.float64], knots: int = 12) -> NDArray[np.float64]:

@@ -66,8 +66,8 @@ def test_features_of_different_lengths_are_refused() -> None:
         rank_cases([Candidate("a", None, (1.0,)), Candidate("b", None, (1.0, 2.0))], Strategy.DIVERSITY)
 
 
-def test_the_least_expected_agreement_comes_first():
-    cases = [Candidate("a", expected=0.8), Candidate("b", expected=0.3), Candidate("c"), Candidate("d", expected=0.6)]
+def test_the_scan_with_most_to_mend_comes_first():
+    cases = [Candidate("a", to_mend=0.2), Candidate("b", to_mend=4.7), Candidate("c"), Candidate("d", to_mend=0.4)]
     ranked = rank_cases(cases, Strategy.AGREEMENT)
     assert names(ranked) == ["b", "d", "a", "c"]
-    assert ranked[0].score == pytest.approx(0.7)
+    assert ranked[0].score == pytest.approx(4.7)

@@ -28,7 +28,7 @@ def leg_on(side: LyingOn | None, *, leg: Side = Side.RIGHT) -> tuple[Volume, Vol
         hu[:, :, k][np.hypot(x, y) < 50 + k] = 50
         labels[:, :, k][np.hypot(x, y) < 30] = BY_KEY["vastus_intermedius"].label_value(leg)
     if side is not None:
-        place = {LyingOn.BACK: (1, 0), LyingOn.FRONT: (1, -1), LyingOn.LEFT: (0, 0), LyingOn.RIGHT: (0, -1)}[side]
+        place = {LyingOn.BACK: (1, 1), LyingOn.FRONT: (1, -2), LyingOn.LEFT: (0, 1), LyingOn.RIGHT: (0, -2)}[side]
         np.moveaxis(hu, place[0], 0)[place[1]] = -150
     return Volume(labels, AFFINE), Volume(hu, AFFINE)
 
@@ -45,6 +45,13 @@ def test_a_table_elsewhere_than_the_header_says_is_told(seen: LyingOn, said: Lyi
     assert len(remarks) == (said is not seen)
     for remark in remarks:
         assert f"lies on the {said.value} (PatientPosition HFS)" in remark.text and not remark.stops
+
+
+def test_a_body_that_the_image_cuts_flat_lies_on_no_table():
+    hu = leg_on(None)[1].array
+    cut = hu[:, 8:]
+    assert table_seen(cut, SPACING) is None
+    assert table_seen(hu[:, ::-1][:, :-8], SPACING) is None
 
 
 def test_without_a_table_nothing_is_said():

@@ -39,13 +39,14 @@ class Candidate:
         case: its name.
         uncertainty: 0..1 (``Uncertainty.score``); None: not known yet.
         features: ``case_features``; empty: not known yet.
-        expected: mean agreement that is expected of its structures (``vastus.quality``); None: not known yet.
+        to_mend: what correcting it is expected to mend: one less the expected agreement (``vastus.quality``), summed
+            over its structures. A mean would put few bad structures before many. None: not known yet.
     """
 
     case: str
     uncertainty: float | None = None
     features: tuple[float, ...] = ()
-    expected: float | None = None
+    to_mend: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +76,9 @@ def rank_cases(
         order = np.random.default_rng(seed).permutation(len(named))
         return tuple(Ranked(named[i].case, 1.0 - place / len(named)) for place, i in enumerate(order))
     if strategy is Strategy.AGREEMENT:
-        able = sorted((c for c in named if c.expected is not None), key=lambda c: (c.expected, c.case))
-        rest = [Ranked(c.case, 0.0) for c in named if c.expected is None]
-        return (*(Ranked(c.case, 1.0 - float(c.expected or 0.0)) for c in able), *rest)
+        told = [Ranked(c.case, c.to_mend) for c in named if c.to_mend is not None]
+        told.sort(key=lambda r: (-r.score, r.case))
+        return (*told, *(Ranked(c.case, 0.0) for c in named if c.to_mend is None))
     needs_features = strategy is not Strategy.UNCERTAINTY
     needs_uncertainty = strategy is not Strategy.DIVERSITY
     able = [

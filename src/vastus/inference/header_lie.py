@@ -21,6 +21,9 @@ from vastus.volume import Volume
 ONE_SIDED: Final = 0.95
 """Share of the labels: a scan of one leg has so many of them on one side."""
 LEAST_MM3: Final = 100_000.0
+CUT_SHARE: Final = 0.2
+"""Of an edge of the image that is solid: the image cuts the body there, and a flat cut is no table."""
+SOLID_HU: Final = -500
 
 _OPPOSITE: Final = {
     LyingOn.BACK: LyingOn.FRONT,
@@ -85,12 +88,12 @@ def table_seen(hu: np.ndarray, spacing: np.ndarray) -> LyingOn | None:
     across = table_side(hu.swapaxes(0, 1), spacing[[1, 0, 2]])
     seen = [
         on
-        for on, holds in (
-            (LyingOn.BACK, ahead < 0),
-            (LyingOn.FRONT, ahead > 0),
-            (LyingOn.LEFT, across < 0),
-            (LyingOn.RIGHT, across > 0),
+        for on, holds, edge in (
+            (LyingOn.BACK, ahead < 0, hu[:, 0]),
+            (LyingOn.FRONT, ahead > 0, hu[:, -1]),
+            (LyingOn.LEFT, across < 0, hu[0]),
+            (LyingOn.RIGHT, across > 0, hu[-1]),
         )
-        if holds
+        if holds and float((edge > SOLID_HU).mean()) < CUT_SHARE
     ]
     return seen[0] if len(seen) == 1 else None

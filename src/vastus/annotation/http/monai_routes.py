@@ -65,7 +65,7 @@ _STRATEGIES: Final = {
     Strategy.UNCERTAINTY: "The scan whose labels the model is least sure of",
     Strategy.DIVERSITY: "The scan least like those that are corrected already",
     Strategy.COMBINED: "Unsure and unlike those that are corrected already",
-    Strategy.AGREEMENT: "The scan of which the least agreement with a reader is expected",
+    Strategy.AGREEMENT: "The scan in which most is likely to be mended, by the expected agreement of its structures",
     Strategy.RANDOM: "Any scan",
 }
 

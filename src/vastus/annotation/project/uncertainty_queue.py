@@ -68,7 +68,7 @@ class CaseUncertainty:
     by_value: Mapping[int, float]
     features: tuple[float, ...]
     map_path: Path
-    expected: float | None = None
+    to_mend: float | None = None
     judged: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     table: StructureTable = field(default=BUILT_IN, repr=False)
 
@@ -132,13 +132,16 @@ class UncertaintyQueue:
             return None
         by_value = {int(value): float(share) for value, share in facts["by_value"].items()}
         judged = {int(value): dict(one) for value, one in facts.get("judged", {}).items()}
+        # Kept by an older version: from the structures that it judged.
+        older = sum(1.0 - one["expected"] for one in judged.values()) if judged else None
+        to_mend = facts.get("to_mend", older)
         return CaseUncertainty(
             model,
             facts["score"],
             by_value,
             tuple(facts["features"]),
             folder / _MAP_FILE,
-            facts.get("expected"),
+            to_mend,
             judged,
             self._project.table,
         )
@@ -167,9 +170,17 @@ class UncertaintyQueue:
         self._compute(unknown)
         return rank_cases(candidates, strategy, seed=seed, known=known), len(unknown)
 
+    def doubtful(self, case_id: str, most: int) -> list[dict[str, object]]:
+        """Structures of a case of which the least agreement is expected, worst first; none where nothing is known."""
+        model = self._project.registry.selected()
+        known = None if model is None else self.known(case_id, model)
+        judged = {} if known is None else known.judged
+        worst = sorted(judged, key=lambda value: judged[value]["expected"])[:most]
+        return [{"value": value, "name": name_of_value(value, BUILT_IN)} | dict(judged[value]) for value in worst]
+
     def _candidate(self, case_id: str, model: str) -> Candidate:
         known = self.known(case_id, model)
-        return Candidate(case_id) if known is None else Candidate(case_id, known.score, known.features, known.expected)
+        return Candidate(case_id) if known is None else Candidate(case_id, known.score, known.features, known.to_mend)
 
     def _compute(self, case_ids: list[str]) -> None:
         """See to it that these are computed one after another, whatever else the network does in between."""
@@ -211,13 +222,13 @@ class UncertaintyQueue:
         target = self._folder(case_id, name)
         # What is expected was fitted to the built-in structures.
         evidence = found.evidence if bundle.info.table.is_built_in else None
-        expected = _mean_agreement(evidence)
+        to_mend = _to_mend(evidence)
         judged = {value: _in_numbers(one) for value, one in expect_agreement(evidence, bundle).items()}
         facts = {
             "score": found.score,
             "by_value": {str(v): s for v, s in found.by_value.items()},
             "features": features,
-            "expected": expected,
+            "to_mend": to_mend,
             "judged": {str(value): one for value, one in judged.items()},
         }
         if not target.is_dir():
@@ -227,7 +238,7 @@ class UncertaintyQueue:
         self._project.store.set_score(case_id, name, found.score)
         LOG.info("%s: uncertainty %.3f under %s", case_id, found.score, name)
         return CaseUncertainty(
-            name, found.score, dict(found.by_value), features, target / _MAP_FILE, expected, judged, table
+            name, found.score, dict(found.by_value), features, target / _MAP_FILE, to_mend, judged, table
         )
 
     def _folder(self, case_id: str, model: str) -> Path:
@@ -240,7 +251,8 @@ def _in_numbers(one: Agreement) -> dict[str, float]:
     return {name: round(value, 4) for name, value in found.items()}
 
 
-def _mean_agreement(evidence: Evidence | None) -> float | None:
-    """Mean expected agreement of a scan's structures; it puts scans into an order, whichever weights were used."""
-    found = expect_agreement(evidence, None)
-    return sum(one.expected for one in found.values()) / len(found) if found else None
+def _to_mend(evidence: Evidence | None) -> float | None:
+    """Sum of what is lacking to full agreement over a scan's structures; ranks scans, whichever weights were used."""
+    if evidence is None:
+        return None
+    return sum(1.0 - one.expected for one in expect_agreement(evidence, None).values())

@@ -12,6 +12,7 @@ export class Cases {
   constructor(workspace) {
     this.workspace = workspace;
     this.scores = new Map();
+    this.first = new Map();
     workspace.on("cases case", () => this.fill());
     $("#find-case").addEventListener("input", () => this.fill());
     $("#strategy").addEventListener("change", () => this.rank());
@@ -45,6 +46,7 @@ export class Cases {
     const details = [STATES[c.state] ?? c.state];
     if (c.problem) details.push(`can't be read: ${c.problem}`);
     if (c.locked_by) details.push(c.locked_by === workspace.myName ? "locked by you" : `locked by ${c.locked_by}`);
+    if (this.first.has(c.id)) details.push(`look first at ${this.first.get(c.id)}`);
     return el("button", {
       type: "button", class: "case", "data-id": c.id, "data-state": c.state, "aria-current": open ? "true" : undefined,
       "aria-label": `${c.name ?? c.id}, ${STATES[c.state] ?? c.state}${locked}`,
@@ -61,6 +63,7 @@ export class Cases {
     if (!ranking) return null;
     const { rows, pending } = ranking;
     this.scores = new Map(rows.map((r) => [r.id, r.score]));
+    this.first = new Map(rows.filter((r) => r.structures?.length > 0).map((r) => [r.id, r.structures.map((s) => s.name).join(", ")]));
     $("#pending").textContent = pending > 0 ? `The network has yet to look at ${pending} ${pending === 1 ? "case" : "cases"}; they come last until then.` : "";
     this.fill();
     return rows;
