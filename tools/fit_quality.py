@@ -671,7 +671,10 @@ def fit(sources: dict[str, Any], cache: Path, output: Path, results: Path | None
 
 
 def score(sources: dict[str, Any], cache: Path, output: Path, results: Path | None) -> None:
-    """Try a finished model on the test scans."""
+    """Try a finished model on the test scans, if they were looked at."""
+    if not any((cache / f"{job.name}.items.pickle").exists() for job in jobs_of(sources) if job.kind == "test"):
+        print("No test scan was looked at and counted: nothing to score.")
+        return
     rows, scans = gather_rows(sources, cache, only="test")
     model = load_model(output)
     score_test(rows, scans, all_features(rows, model.population), model, results)
