@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Final
 
 import numpy as np
@@ -226,15 +226,19 @@ def _jpeg(scene: Scene, index: int, *, step: int, quality: int) -> bytes:
 
 def _grey(hu: NDArray[np.generic]) -> NDArray[np.uint8]:
     """HU in the window as grey values; whole numbers go through a table, which is several times faster."""
-    low, high = SOFT_TISSUE.hu
     if hu.dtype != np.int16:
         hu = np.clip(np.asarray(hu, dtype=np.float32), -1024, 3071).round().astype(np.int16)
-    return _table()[np.clip(hu, int(low), int(high)) - np.int16(low)]
+    # Read as unsigned, negative values lie behind the others; no index lies outside the table.
+    return np.take(_grey_of_value(), hu.view(np.uint16), mode="wrap")
 
 
-def _table() -> NDArray[np.uint8]:
+@cache
+def _grey_of_value() -> NDArray[np.uint8]:
+    """The grey value of each value of 16 bits, shape (65536,), those from 0 upwards first."""
     low, high = SOFT_TISSUE.hu
-    return np.round(np.arange(int(high - low) + 1) * (255.0 / (high - low))).astype(np.uint8)
+    greys = np.round(np.arange(int(high - low) + 1) * (255.0 / (high - low))).astype(np.uint8)
+    values = np.arange(2**16, dtype=np.uint16).view(np.int16)
+    return greys[np.clip(values, int(low), int(high)) - np.int16(low)]
 
 
 def _changes(scene: Scene, index: int, *, step: int) -> _Changes:
