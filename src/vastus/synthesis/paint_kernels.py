@@ -20,9 +20,11 @@ NO_MUSCLE = -50.0
 # Muscle: streaks of fat from three textures, and fat at the edge, which fades with depth (mm).
 FATTY_FIBRE, FATTY_BLOTCH, FATTY_GRAIN = 0.75, 0.45, 0.35
 SEAM_FADES_MM = 1.2
+MUSCLE_BLOTCH_HU, MUSCLE_FIBRE_HU = 5.0, 4.0
+"""Muscle without fat is not even, either: so much remains on real CT when the noise is taken away."""
 
 # Fat: fine strands where a texture passes through zero.
-STRAND_BLOTCH, STRAND_SHARP, FAT_BLOTCH_HU = 0.5, -14.0, 3.0
+STRAND_BLOTCH, STRAND_SHARP, FAT_BLOTCH_HU = 0.5, -8.0, 8.0
 
 # Bone: spongy towards the joints, marrow in the shaft, a cortex around both (as a share of its full value).
 SPONGY_BLOTCH_HU, SPONGY_GRAIN_HU, SPONGY_FIBRE_HU, MARROW_BLOTCH_HU = 55, 45, 25, 12
@@ -105,6 +107,7 @@ def paint_tissues(  # type: ignore[no-untyped-def] # pragma: no cover
                     if deep > rim:
                         seam = edge_share(part, tissue, i, j, k, kinds, fat, edges, reach)
                         inside += seam * np.exp(deep / SEAM_FADES_MM) * (1 - inside)
+                    value += MUSCLE_BLOTCH_HU * blotch + MUSCLE_FIBRE_HU * fibre
                     value += min(inside, 1.0) * (fat_hu - value)
                 elif what == BOWEL:
                     cavity = CAVITY_BLOTCH * blotch + CAVITY_FIBRE * fibre

@@ -7,17 +7,28 @@ of fat -108..-82 HU); bone, contrast and metal are textbook values; textures are
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from scipy.special import ndtri
 
 from vastus.synthesis.growth import Grid
 from vastus.synthesis.muscle_boundaries import REACH_MM, SEAMS
 from vastus.synthesis.paint_kernels import paint_tissues
+from vastus.synthesis.protocols import (
+    RESAMPLED_ALONG_MM,
+    Contrast,
+    Kernel,
+    ScanProtocol,
+    blur_mm,
+    contrast_factor,
+    noise_hu,
+    noise_power,
+)
 from vastus.synthesis.soft_tissues import look_of
 from vastus.synthesis.subject import TissueMap
 from vastus.synthesis.tissues import BONE_IDS, KIND_OF_TISSUE, Tissue, any_of, is_muscle
@@ -34,6 +45,13 @@ BLUR_REACH = 2.5
 """Standard deviations after which a point spread is cut off."""
 BONE_FULL_MM = 30.0
 """So much dense bone on either side darkens what lies between as far as it gets."""
+TILE = 128
+"""Edge of a texture in voxels."""
+_STREAK_MM = (10.0, 0.5, 0.5)
+"""Along, across and between streaks: SD of the smoothing. In GE scans of training patients, rows and slices hardly
+depend on their neighbours, and streaks are a few centimetres long."""
+_CONTRAST_FROM_HU = 70.0
+"""What is denser than any soft tissue owes the rest to iodine or calcium."""
 _STREAKS_FROM_MM, _STREAKS_FULL_MM, _STREAKS_MOST = 200.0, 180.0, 1.3
 RAY_COUNT = 360
 """Directions in which metal streaks are drawn."""
@@ -96,6 +114,7 @@ class Acquisition:
         streak_hu: SD of horizontal streaks where the body is widest.
         cupping_hu: darkening between dense bones.
         width_mm: of the body, which makes streaks; None measures it in every slice. A patch does not show it.
+        kernel: whose grain the noise has.
     """
 
     blur_mm: float
@@ -103,6 +122,7 @@ class Acquisition:
     streak_hu: float
     cupping_hu: float
     width_mm: float | None = None
+    kernel: Kernel = Kernel.GE_SOFT
 
 
 def sample_look(parts: Sequence[PartFacts], rng: np.random.Generator) -> Look:
@@ -156,26 +176,78 @@ def sample_look(parts: Sequence[PartFacts], rng: np.random.Generator) -> Look:
     )
 
 
-def sample_acquisition(rng: np.random.Generator) -> Acquisition:
-    """Draw a scanner setting."""
-    blur, noise = float(rng.uniform(0.3, 1.1)), float(np.exp(rng.uniform(np.log(4), np.log(28))))
-    rng.random()  # an unused draw: without it every seed would give other streaks than in the scans of the docs
-    return Acquisition(blur, noise, float(rng.choice([0.0, rng.uniform(2, 14)])), float(rng.uniform(0, 14)))
+def _streak_mm(spacing_mm: tuple[float, float, float], *, resampled: bool) -> tuple[float, float, float]:
+    """Smoothing of streaks; that of resampling comes on top."""
+    along, across, between = _STREAK_MM
+    if not resampled:
+        return _STREAK_MM
+    return along, float(np.hypot(across, spacing_mm[1] / np.sqrt(6))), max(between, RESAMPLED_ALONG_MM)
+
+
+def at_voltage(look: Look, parts: Sequence[PartFacts], voltage_kv: float) -> Look:
+    """The look at another tube voltage than ``REFERENCE_KV``: contrast against water changes by tissue."""
+    muscle, fat, bone, iodine = (contrast_factor(voltage_kv, c) for c in Contrast)
+    mean = look.mean_hu * np.float32(muscle)
+    for number, part in enumerate(parts):
+        if part.tissue == Tissue.METAL or look.mean_hu[number] < 0:
+            mean[number] = look.mean_hu[number]
+        elif look.mean_hu[number] > _CONTRAST_FROM_HU:
+            dense = bone if part.tissue in (Tissue.OTHER_BONE, Tissue.CALCIUM) else iodine
+            mean[number] = _CONTRAST_FROM_HU + dense * (look.mean_hu[number] - _CONTRAST_FROM_HU)
+    return replace(
+        look,
+        mean_hu=mean,
+        fat_hu=look.fat_hu * fat,
+        cortex_hu=look.cortex_hu * bone,
+        spongy_hu=look.spongy_hu * bone,
+        marrow_hu=look.marrow_hu * (fat if look.marrow_hu < 0 else muscle),
+    )
+
+
+def acquisition_of(
+    protocol: ScanProtocol,
+    spacing_mm: tuple[float, float, float],
+    *,
+    resampled: bool = False,
+    width_mm: float | None = None,
+) -> Acquisition:
+    """What a protocol means in voxels of a size.
+
+    Args:
+        protocol: how the scanner is set.
+        spacing_mm: of the image.
+        resampled: whether the image is on a coarser grid than the scan was.
+        width_mm: see ``Acquisition``.
+    """
+    noise = noise_hu(protocol, spacing_mm, resampled=resampled)
+    blur = blur_mm(protocol.kernel, spacing_mm[0], resampled=resampled)
+    return Acquisition(blur, noise, protocol.streaks * noise, protocol.cupping_hu, width_mm, protocol.kernel)
 
 
 class Textures:
     """Unit-variance random textures that tile without a seam, made once for a voxel size and then rolled about.
 
-    ``grain`` is fine (under a millimetre), ``fibre`` runs along z as muscle fibres do, ``blotch`` is coarse.
+    ``grain`` is fine (under a millimetre), ``fibre`` runs along z as muscle fibres do, ``blotch`` is coarse, ``streak``
+    runs across the body. ``noise`` is that of a kernel.
+
+    Args:
+        spacing_mm: of the image.
+        seed: of the textures.
+        size: edge of a tile in voxels.
+        resampled: whether the image is on a coarser grid than the scan was.
     """
 
-    def __init__(self, spacing_mm: tuple[float, float, float], seed: int, size: int = 128) -> None:
+    def __init__(
+        self, spacing_mm: tuple[float, float, float], seed: int, size: int = TILE, *, resampled: bool = False
+    ) -> None:
         rng = np.random.default_rng([seed, 3])
         self.size = size
+        self._spacing_mm, self._seed, self._resampled = spacing_mm, seed, resampled
+        self._noise: dict[Kernel, Image] = {}
         self.grain = self._make(rng, (0.8, 0.8, 0.8), spacing_mm)
         self.fibre = self._make(rng, (1.7, 1.7, 9.0), spacing_mm)
         self.blotch = self._make(rng, (7.0, 7.0, 7.0), spacing_mm)
-        self.streak = self._make(rng, (28.0, 0.9, 0.6), spacing_mm)
+        self.streak = self._make(rng, _streak_mm(spacing_mm, resampled=resampled), spacing_mm)
 
     def _make(
         self, rng: np.random.Generator, sigma_mm: tuple[float, float, float], spacing_mm: tuple[float, float, float]
@@ -183,6 +255,18 @@ class Textures:
         noise = rng.standard_normal((self.size,) * 3, dtype=np.float32)
         noise = gaussian_filter(noise, [s / d for s, d in zip(sigma_mm, spacing_mm, strict=True)], mode="wrap")
         return np.asarray(noise / noise.std(), np.float32)
+
+    def noise(self, kernel: Kernel) -> Image:
+        """Grain of a kernel: coloured in the plane, independent from slice to slice of the scan."""
+        if kernel not in self._noise:
+            rng = np.random.default_rng([self._seed, 3, 1 + list(Kernel).index(kernel)])
+            power = noise_power(kernel, self._spacing_mm[0], self.size, resampled=self._resampled)
+            white = rng.standard_normal((self.size,) * 3, dtype=np.float32)
+            grain = fft.irfft2(fft.rfft2(white) * np.sqrt(power).astype(np.float32), s=white.shape[1:])
+            if self._resampled:
+                grain = gaussian_filter1d(grain, RESAMPLED_ALONG_MM / self._spacing_mm[2], axis=0, mode="wrap")
+            self._noise[kernel] = np.asarray(np.moveaxis(grain, 0, -1) / grain.std(), np.float32, order="C")
+        return self._noise[kernel]
 
     def take(self, texture: Image, shape: tuple[int, int, int], start: Starts) -> Image:
         """A piece of the given shape from a place on, repeated where it is larger than the tile."""
@@ -325,7 +409,9 @@ def acquire(hu: Image, tissue_map: TissueMap, exposure: Exposure, textures: Text
         image = image + metal_streaks(tissue_map.tissue == Tissue.METAL, spacing, exposure.rays)
     if setting.cupping_hu > 1:
         image = image - np.float32(setting.cupping_hu) * _between_bones(tissue_map)
-    noise = np.float32(setting.noise_hu) * textures.take(textures.grain, shape, exposure.grain_start + along)
+    noise = np.float32(setting.noise_hu) * textures.take(
+        textures.noise(setting.kernel), shape, exposure.grain_start + along
+    )
     if exposure.streak_start is not None:
         seen = (tissue_map.tissue != Tissue.AIR).any(axis=1).sum(axis=0) * spacing[0]
         width = seen if setting.width_mm is None else np.full(len(seen), setting.width_mm)
