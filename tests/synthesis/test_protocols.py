@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from vastus.synthesis.look import at_voltage, sample_look
 from vastus.synthesis.protocols import (
     SHARP_KERNELS,
     SOFT_KERNELS,
@@ -17,7 +18,6 @@ from vastus.synthesis.protocols import (
     noise_power,
     sample_protocol,
 )
-from vastus.synthesis.scanner import at_voltage, sample_look
 from vastus.synthesis.store import StoredPart
 from vastus.synthesis.tissues import FEMUR, Tissue
 

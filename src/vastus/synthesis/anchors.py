@@ -57,15 +57,15 @@ def find_anchors(atlas: Atlas, node_map: NodeMap, length_mm: float) -> Anchors:
         near = bone[inner <= np.quantile(inner, _INNERMOST)]
         ends.append(near)
         low = bone[bone[:, 2] <= np.quantile(bone[:, 2], _LOWEST)]
-        ischium[side] = _forward(node_map, low.mean(axis=0))
+        ischium[side] = moved_point(node_map, low.mean(axis=0))
     joint = np.concatenate(ends)
     middle = joint.mean(axis=0)
     middle[0] = marks.midline_x_mm
-    centre = _forward(node_map, middle)
+    centre = moved_point(node_map, middle)
     (y0, z0), (y1, z1) = np.quantile(joint[:, 1:], [0.03, 0.97], axis=0) - middle[1:]
     tail = _points_of([p for p in atlas.parts if p.name in ("sacrum", "coccyx")])
     tail = tail[tail[:, 2] <= tail[:, 2].min() + 6.0].mean(axis=0)
-    _, tail_y, tail_z = _forward(node_map, tail)
+    _, tail_y, tail_z = moved_point(node_map, tail)
     unit = length_mm / _USUAL_LEG_MM
     along = length_mm / marks.leg_mm
     return Anchors(
@@ -75,7 +75,7 @@ def find_anchors(atlas: Atlas, node_map: NodeMap, length_mm: float) -> Anchors:
         (centre[2] + along * float(z0), centre[2] + along * float(z1)),
         ischium,
         (tail_y, tail_z),
-        {side: _forward(node_map, np.array(marks.head_mm[side])) for side in SIDES},
+        {side: moved_point(node_map, np.array(marks.head_mm[side])) for side in SIDES},
     )
 
 
@@ -86,7 +86,7 @@ def _points_of(parts: Sequence[Part]) -> NDArray[np.float64]:
     )
 
 
-def _forward(node_map: NodeMap, point_mm: NDArray[np.float64]) -> tuple[float, float, float]:
+def moved_point(node_map: NodeMap, point_mm: NDArray[np.float64]) -> tuple[float, float, float]:
     """Where a point of the person lies in the new body: the nearest node, and a step from there."""
     away = node_map.source_mm - point_mm.astype(np.float32)
     shape = away.shape[:3]

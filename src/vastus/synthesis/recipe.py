@@ -11,16 +11,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from vastus.synthesis.look import Look, at_voltage, sample_look
 from vastus.synthesis.protocols import ScanProtocol, neighbour_weight, sample_protocol
 from vastus.synthesis.scanner import (
     TILE,
     Exposure,
-    Look,
     Starts,
     acquisition_of,
-    at_voltage,
     sample_exposure,
-    sample_look,
 )
 from vastus.synthesis.store import StoredBody
 from vastus.synthesis.surroundings import Couch, Drape, Forearms, sample_couch, sample_drape

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from vastus.anatomy import Side
 from vastus.errors import SettingsError
 from vastus.synthesis.growth import Grid
+from vastus.synthesis.look import at_voltage, sample_look
 from vastus.synthesis.phantom import LabelledScan
 from vastus.synthesis.protocols import SLICES_MM, sample_protocol
 from vastus.synthesis.scanner import (
@@ -18,10 +19,8 @@ from vastus.synthesis.scanner import (
     Textures,
     acquire,
     acquisition_of,
-    at_voltage,
     paint_hu,
     sample_exposure,
-    sample_look,
 )
 from vastus.synthesis.subject import Body, TissueMap
 from vastus.synthesis.surroundings import (

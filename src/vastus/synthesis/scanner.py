@@ -1,14 +1,9 @@
-"""From tissues to Hounsfield units: what a CT would show of a body, with its blur, noise, streaks and table.
-
-Values and spreads: muscle, fat and noise were set against 34 real thigh CTs (see the docs; medians of muscle 33..57 HU,
-of fat -108..-82 HU); bone, contrast and metal are textbook values; textures are modelled.
-"""
+"""From tissues to Hounsfield units: what a CT would show of a body, with its textures, blur, noise and streaks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,25 +12,22 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from scipy.special import ndtri
 
 from vastus.synthesis.growth import Grid
+from vastus.synthesis.look import Look
 from vastus.synthesis.muscle_boundaries import REACH_MM, SEAMS
 from vastus.synthesis.paint_kernels import paint_tissues
 from vastus.synthesis.protocols import (
     RESAMPLED_ALONG_MM,
-    Contrast,
     Kernel,
     ScanProtocol,
     blur_mm,
-    contrast_factor,
     noise_hu,
     noise_power,
 )
-from vastus.synthesis.soft_tissues import look_of
 from vastus.synthesis.subject import TissueMap
-from vastus.synthesis.tissues import BONE_IDS, KIND_OF_TISSUE, Tissue, any_of, is_muscle
+from vastus.synthesis.tissues import BONE_IDS, KIND_OF_TISSUE, Tissue, any_of
 
 Image = NDArray[np.float32]
 HU_RANGE = (-1024.0, 3071.0)
-_METAL_HU = 3000.0
 _RIM_MM = 1.5 * REACH_MM
 """Deeper inside a muscle its edge is not felt."""
 _MOST_FAT = 0.95
@@ -50,58 +42,12 @@ TILE = 128
 _STREAK_MM = (10.0, 0.5, 0.5)
 """Along, across and between streaks: SD of the smoothing. In GE scans of training patients, rows and slices hardly
 depend on their neighbours, and streaks are a few centimetres long."""
-_CONTRAST_FROM_HU = 70.0
-"""What is denser than any soft tissue owes the rest to iodine or calcium."""
 _STREAKS_FROM_MM, _STREAKS_FULL_MM, _STREAKS_MOST = 200.0, 180.0, 1.3
 RAY_COUNT = 360
 """Directions in which metal streaks are drawn."""
 
 Starts = NDArray[np.int64]
 """Where textures are taken from: (3,) for one, (3, 3) for fibres, blotches and grain."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Look:
-    """How the tissues of one body look in one scan; drawn once a scan.
-
-    Attributes:
-        mean_hu: by part number (256); muscles have one each.
-        infiltration: share of fat inside, by part number.
-        fat_hu, skin_hu: of what is no part.
-        fibre_contrast: how sharply streaks of fat stand out, 1 soft .. 6 hard.
-        seam: share of fat at the very edge of a muscle where it is widest; see ``seams``.
-        septa_hu: brightness of the fine strands in fat.
-        cortex_hu, spongy_hu, marrow_hu: of bone; marrow fills the shaft.
-        cortex_mm: thickness at the joint ends and in mid-shaft.
-        gas: share of the bowel that is gas.
-        bowel_fat: share of the cavity that is fat.
-    """
-
-    mean_hu: NDArray[np.float32]
-    infiltration: NDArray[np.float32]
-    fat_hu: float
-    skin_hu: float
-    fibre_contrast: float
-    seam: float
-    septa_hu: float
-    cortex_hu: float
-    spongy_hu: float
-    marrow_hu: float
-    cortex_mm: tuple[float, float]
-    gas: float
-    bowel_fat: float
-
-
-class PartFacts(Protocol):
-    """What the look of a part depends on."""
-
-    @property
-    def name(self) -> str:
-        """Structure name."""
-
-    @property
-    def tissue(self) -> int:
-        """Class id or ``Tissue``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,83 +71,12 @@ class Acquisition:
     kernel: Kernel = Kernel.GE_SOFT
 
 
-def sample_look(parts: Sequence[PartFacts], rng: np.random.Generator) -> Look:
-    """Draw the look of a body."""
-    muscle = float(np.clip(rng.normal(55, 7), 24, 72))
-    mean = np.zeros(256, np.float32)
-    fat_inside = np.zeros(256, np.float32)
-    share = float(np.clip(np.exp(rng.normal(np.log(0.06), 0.8)), 0.01, 0.4))
-    contrast_vessel = float(rng.choice([rng.uniform(30, 55), rng.uniform(90, 320)], p=[0.7, 0.3]))
-    organ = float(rng.uniform(30, 60)) + (40 if contrast_vessel > 80 else 0)
-    for number, part in enumerate(parts):
-        tissue = part.tissue
-        if is_muscle(tissue):
-            mean[number] = muscle + rng.normal(0, 4)
-            fat_inside[number] = np.clip(share * np.exp(rng.normal(0, 0.5)), 0.005, 0.5)
-        elif tissue == Tissue.VESSEL:
-            mean[number] = contrast_vessel * (1.0 if part.name == "artery" else rng.uniform(0.6, 1.0))
-        elif tissue == Tissue.SOFT:
-            look = look_of(part.name)
-            mean[number] = rng.normal(look.mean_hu, look.sd_hu) + look.contrast_hu * (contrast_vessel > 80)
-            fat_inside[number] = np.clip(look.fat * np.exp(rng.normal(0, 0.5)), 0.0, 0.6)
-        elif tissue == Tissue.GAS:
-            mean[number] = rng.uniform(-950, -750)
-        elif tissue == Tissue.FLUID:
-            mean[number] = rng.uniform(0, 18)
-            if part.name == "bladder" and rng.random() < (0.25 if contrast_vessel > 80 else 0.02):
-                mean[number] = rng.uniform(100, 800)  # urine with contrast medium
-        elif tissue == Tissue.ORGAN:
-            mean[number] = organ + rng.normal(0, 10)
-        elif tissue == Tissue.TENDON:
-            mean[number] = rng.uniform(50, 110)
-        elif tissue == Tissue.METAL:
-            mean[number] = _METAL_HU
-        elif tissue == Tissue.BOWEL:
-            mean[number] = rng.uniform(10, 45)
-    cortex_mm = (float(rng.uniform(0.8, 2.0)), float(rng.uniform(3.0, 7.0)))
-    return Look(
-        mean_hu=mean,
-        infiltration=fat_inside,
-        fat_hu=float(rng.normal(-106, 6)),
-        skin_hu=float(rng.uniform(-30, 30)),
-        fibre_contrast=float(rng.uniform(1.2, 4.0)),
-        seam=float(rng.uniform(0.5, 1.1)),
-        septa_hu=float(rng.uniform(5, 45)),
-        cortex_hu=float(rng.uniform(800, 1500)),
-        spongy_hu=float(rng.uniform(80, 330)),
-        marrow_hu=float(rng.uniform(-70, 60)),
-        cortex_mm=cortex_mm,
-        gas=float(rng.uniform(0, 0.15)),
-        bowel_fat=float(rng.uniform(0.25, 0.7)),
-    )
-
-
 def _streak_mm(spacing_mm: tuple[float, float, float], *, resampled: bool) -> tuple[float, float, float]:
     """Smoothing of streaks; that of resampling comes on top."""
     along, across, between = _STREAK_MM
     if not resampled:
         return _STREAK_MM
     return along, float(np.hypot(across, spacing_mm[1] / np.sqrt(6))), max(between, RESAMPLED_ALONG_MM)
-
-
-def at_voltage(look: Look, parts: Sequence[PartFacts], voltage_kv: float) -> Look:
-    """The look at another tube voltage than ``REFERENCE_KV``: contrast against water changes by tissue."""
-    muscle, fat, bone, iodine = (contrast_factor(voltage_kv, c) for c in Contrast)
-    mean = look.mean_hu * np.float32(muscle)
-    for number, part in enumerate(parts):
-        if part.tissue == Tissue.METAL or look.mean_hu[number] < 0:
-            mean[number] = look.mean_hu[number]
-        elif look.mean_hu[number] > _CONTRAST_FROM_HU:
-            dense = bone if part.tissue in (Tissue.OTHER_BONE, Tissue.CALCIUM) else iodine
-            mean[number] = _CONTRAST_FROM_HU + dense * (look.mean_hu[number] - _CONTRAST_FROM_HU)
-    return replace(
-        look,
-        mean_hu=mean,
-        fat_hu=look.fat_hu * fat,
-        cortex_hu=look.cortex_hu * bone,
-        spongy_hu=look.spongy_hu * bone,
-        marrow_hu=look.marrow_hu * (fat if look.marrow_hu < 0 else muscle),
-    )
 
 
 def acquisition_of(
@@ -305,6 +180,7 @@ def paint_hu(
         int(Tissue.FAT),
         look.mean_hu,
         bias,
+        look.layer_mm,
         shaft,
         numbers,
         edges,

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vastus.synthesis import paint_kernels as numbers
 from vastus.synthesis.growth import NO_PART, Grid
+from vastus.synthesis.look import Look
 from vastus.synthesis.protocols import Kernel
 from vastus.synthesis.recipe import LESION_BLOTCH_HU, SOFT_HU, Recipe, Shown, draw_recipe
 from vastus.synthesis.render import IGNORE, NO_IMAGE_HU, Pool
@@ -28,7 +29,6 @@ from vastus.synthesis.scanner import (
     NO_BLUR,
     RAY_COUNT,
     Exposure,
-    Look,
     Rays,
     Starts,
     Textures,
@@ -196,6 +196,9 @@ def _paint(where: _Map, length_mm: float, look: Look, tiles: _Tiles, starts: Sta
     seam = _edge_share(where, torch.from_numpy(tables[3]).to(device), seam_reach(where.grid.spacing_mm))
     seam = torch.where(deep > rim, seam, 0.0)
     fatty = fatty + seam * torch.exp(deep.clamp(max=0.0) / numbers.SEAM_FADES_MM) * (1 - fatty)
+    layer = torch.from_numpy(look.layer_mm).to(device)[number]
+    sheet = numbers.LAYER_FAT * torch.exp(-(((deep + layer) / numbers.LAYER_MM) ** 2))
+    fatty = fatty + torch.where(layer > 0, sheet, 0.0) * (1 - fatty)
     lean = value + numbers.MUSCLE_BLOTCH_HU * blotch + numbers.MUSCLE_FIBRE_HU * fibre
     out = torch.where(bias > numbers.NO_MUSCLE, lean + fatty.clamp(max=1.0) * (fat_hu - lean), out)
 
