@@ -111,7 +111,7 @@ def sample_look(parts: Sequence[PartFacts], rng: np.random.Generator) -> Look:
         fat_hu=float(rng.normal(-106, 6)),
         skin_hu=float(rng.uniform(-30, 30)),
         fibre_contrast=float(rng.uniform(1.2, 4.0)),
-        seam=float(rng.uniform(0.5, 1.1)),
+        seam=float(rng.uniform(0.8, 1.5)),
         septa_hu=float(rng.uniform(5, 45)),
         cortex_hu=float(rng.uniform(800, 1500)),
         spongy_hu=float(rng.uniform(80, 330)),
