@@ -3,8 +3,8 @@
     python benchmarks/muscle_boundary_visibility.py --scans FOLDER --labels LABELS --out RESULTS
 
 FOLDER holds CTs (``STS_001_CT.nii.gz`` with ``STS_001_GTV_mask.nii.gz`` beside it, or nnU-Net's ``case_0000.nii.gz``);
-LABELS holds label maps named after the scans, or what ``vastus segment`` wrote, one folder a scan. The same measure on
-both, with labels of the same network, says what the engine draws too faint or too clear;
+LABELS holds label maps named after the scans (slices that nobody drew hold 255), or what ``vastus segment`` wrote, one
+folder a scan. The same measure on both says what the engine draws too faint or too clear;
 ``synthesis/muscle_boundaries.py`` holds what it said of real thighs.
 
 Of every slice with enough muscles, smoothed a little, the **darkest place within 3 mm** is taken at every voxel. The
@@ -108,7 +108,7 @@ def measure(slices: Iterator[Slice], spacing_mm: Plane) -> pd.DataFrame:
 
 def slices_of(scan: Path, labels: Path) -> tuple[Iterator[Slice], Plane]:
     """Slices with enough muscles, spread over a scan, and the spacing in them."""
-    volume, marked = to_ras(read_scan(scan).volume), to_ras(read_labels(labels)).array
+    volume, marked = to_ras(read_scan(scan).volume), to_ras(read_labels(labels, partly=True)).array
     mask = scan.with_name(scan.name.replace("_CT.", "_GTV_mask."))
     tumour = to_ras(read_labels(mask)).array > 0 if mask != scan and mask.is_file() else np.zeros(marked.shape, bool)
     muscle = np.where((marked % 100 > 0) & (marked % 100 < 28), marked % 100, 0)

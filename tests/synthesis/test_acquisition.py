@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from vastus.synthesis.growth import Grid
-from vastus.synthesis.recipe import patch_acquisition
-from vastus.synthesis.scanner import Acquisition, Textures, acquire, sample_exposure, streak_strength
+from vastus.synthesis.protocols import Kernel, sample_protocol
+from vastus.synthesis.scanner import Acquisition, Textures, acquire, acquisition_of, sample_exposure, streak_strength
 from vastus.synthesis.subject import TissueMap
 from vastus.synthesis.tissues import Tissue
 
@@ -36,4 +36,17 @@ def test_a_narrow_patch_of_a_wide_body_has_streaks_across() -> None:
 
 
 def test_the_setting_of_a_patch_knows_the_width_of_the_body() -> None:
-    assert patch_acquisition(333.0, np.random.default_rng(0)).width_mm == 333.0
+    protocol = sample_protocol(np.random.default_rng(0))
+    assert acquisition_of(protocol, (2.0, 2.0, 2.0), resampled=True, width_mm=333.0).width_mm == 333.0
+
+
+def test_noise_of_a_kernel_has_its_grain_and_is_independent_between_slices() -> None:
+    textures = Textures((1.0, 1.0, 3.0), 0)
+    for kernel in Kernel:
+        noise = textures.noise(kernel)
+        assert noise.std() == pytest.approx(1.0, rel=1e-3)
+        assert abs(float((noise[:, :, 1:] * noise[:, :, :-1]).mean())) < 0.01
+    neighbours = [float((n[1:] * n[:-1]).mean()) for n in map(textures.noise, Kernel)]
+    # Soft kernels: neighbours look alike; sharp ones: hardly.
+    assert dict(zip(Kernel, neighbours, strict=True))[Kernel.PHILIPS_SOFT] == max(neighbours) > 0.4
+    assert min(neighbours) < 0.2

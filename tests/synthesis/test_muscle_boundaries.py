@@ -8,9 +8,10 @@ import pytest
 
 from vastus.anatomy import BY_KEY, MUSCLES
 from vastus.synthesis.growth import NO_PART, Grid
+from vastus.synthesis.look import sample_look
 from vastus.synthesis.muscle_boundaries import SEAMS
 from vastus.synthesis.paint_kernels import edge_share
-from vastus.synthesis.scanner import Textures, paint_hu, sample_look, seam_reach
+from vastus.synthesis.scanner import Textures, paint_hu, seam_reach
 from vastus.synthesis.store import StoredPart
 from vastus.synthesis.subject import TissueMap
 from vastus.synthesis.tissues import KIND_OF_TISSUE, Tissue

@@ -15,6 +15,7 @@ from vastus.errors import MissingInputError, SettingsError
 from vastus.io.tables import VOLUME_COLUMNS
 from vastus.synthesis.dataset import DatasetOptions, write_dataset
 from vastus.synthesis.growth import Grid
+from vastus.synthesis.look import sample_look
 from vastus.synthesis.render import IGNORE, open_pool
 from vastus.synthesis.scan import Coverage, ScanSpec, make_scan, sample_spec
 from vastus.synthesis.scanner import (
@@ -24,7 +25,6 @@ from vastus.synthesis.scanner import (
     metal_streaks,
     paint_hu,
     sample_exposure,
-    sample_look,
     sample_rays,
 )
 from vastus.synthesis.store import fill_pool, load_body

@@ -16,6 +16,8 @@ from vastus.synthesis.kernels import NODE_MM
 _INNERMOST = 0.04
 """Share of the hip bone's voxels, nearest to the midline, that are taken for the symphysis."""
 _LOWEST = 0.04
+_COARSE = 3
+"""Nodes are looked through in steps of so many at first."""
 _USUAL_LEG_MM = 420.0
 
 
@@ -57,15 +59,15 @@ def find_anchors(atlas: Atlas, node_map: NodeMap, length_mm: float) -> Anchors:
         near = bone[inner <= np.quantile(inner, _INNERMOST)]
         ends.append(near)
         low = bone[bone[:, 2] <= np.quantile(bone[:, 2], _LOWEST)]
-        ischium[side] = _forward(node_map, low.mean(axis=0))
+        ischium[side] = moved_point(node_map, low.mean(axis=0))
     joint = np.concatenate(ends)
     middle = joint.mean(axis=0)
     middle[0] = marks.midline_x_mm
-    centre = _forward(node_map, middle)
+    centre = moved_point(node_map, middle)
     (y0, z0), (y1, z1) = np.quantile(joint[:, 1:], [0.03, 0.97], axis=0) - middle[1:]
     tail = _points_of([p for p in atlas.parts if p.name in ("sacrum", "coccyx")])
     tail = tail[tail[:, 2] <= tail[:, 2].min() + 6.0].mean(axis=0)
-    _, tail_y, tail_z = _forward(node_map, tail)
+    _, tail_y, tail_z = moved_point(node_map, tail)
     unit = length_mm / _USUAL_LEG_MM
     along = length_mm / marks.leg_mm
     return Anchors(
@@ -75,7 +77,7 @@ def find_anchors(atlas: Atlas, node_map: NodeMap, length_mm: float) -> Anchors:
         (centre[2] + along * float(z0), centre[2] + along * float(z1)),
         ischium,
         (tail_y, tail_z),
-        {side: _forward(node_map, np.array(marks.head_mm[side])) for side in SIDES},
+        {side: moved_point(node_map, np.array(marks.head_mm[side])) for side in SIDES},
     )
 
 
@@ -86,21 +88,32 @@ def _points_of(parts: Sequence[Part]) -> NDArray[np.float64]:
     )
 
 
-def _forward(node_map: NodeMap, point_mm: NDArray[np.float64]) -> tuple[float, float, float]:
+def moved_point(node_map: NodeMap, point_mm: NDArray[np.float64]) -> tuple[float, float, float]:
     """Where a point of the person lies in the new body: the nearest node, and a step from there."""
-    away = node_map.source_mm - point_mm.astype(np.float32)
-    shape = away.shape[:3]
-    nearest = [int(n) for n in np.unravel_index(int((away**2).sum(axis=-1).argmin()), shape)]
-    i, j, k = nearest
+    source, wanted = node_map.source_mm, point_mm.astype(np.float32)
+    shape = source.shape[:3]
+    # First among every third node: the map is smooth.
+    coarse = _nearest(source[::_COARSE, ::_COARSE, ::_COARSE], wanted)
+    first = [max(_COARSE * n - _COARSE - 1, 0) for n in coarse]
+    near = source[tuple(slice(f, f + 2 * _COARSE + 3) for f in first)]
+    nearest = [f + n for f, n in zip(first, _nearest(near, wanted), strict=True)]
     at = node_map.origin_mm + NODE_MM * np.array(nearest)
     rows = []
     for axis in range(3):
         low, high = list(nearest), list(nearest)
         low[axis], high[axis] = max(nearest[axis] - 1, 0), min(nearest[axis] + 1, shape[axis] - 1)
-        rows.append((away[tuple(high)] - away[tuple(low)]) / (NODE_MM * (high[axis] - low[axis])))
+        rows.append((source[tuple(high)] - source[tuple(low)]) / (NODE_MM * (high[axis] - low[axis])))
+    i, j, k = nearest
     try:
-        move = np.linalg.solve(np.array(rows, np.float64).T, -away[i, j, k].astype(np.float64))
+        move = np.linalg.solve(np.array(rows, np.float64).T, (wanted - source[i, j, k]).astype(np.float64))
     except np.linalg.LinAlgError:
         move = np.zeros(3)
     x, y, z = at + np.clip(move, -NODE_MM, NODE_MM)
     return float(x), float(y), float(z)
+
+
+def _nearest(source_mm: NDArray[np.float32], point_mm: NDArray[np.float32]) -> list[int]:
+    """Index of the node nearest to a point."""
+    away = source_mm - point_mm
+    found = int(np.einsum("...i,...i->...", away, away).argmin())
+    return [int(n) for n in np.unravel_index(found, source_mm.shape[:3])]

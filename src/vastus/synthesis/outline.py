@@ -97,7 +97,7 @@ def _pressed(outline: Distances, deep: Distances, node_map: NodeMap, anchors: An
     # A smooth maximum: the solid in common, with rounded edges.
     both = np.maximum(round_mm - np.abs(outline - behind), 0.0)
     cut = np.maximum(outline, behind) + both * both / (4 * round_mm)
-    return np.asarray(np.minimum(cut, np.maximum(deep + _LEAST_PRESSED_MM, outline)), np.float32)
+    return np.asarray(np.minimum(cut, np.maximum(deep - _LEAST_PRESSED_MM, outline)), np.float32)
 
 
 def _closed(outline: Distances, node_map: NodeMap, anchors: Anchors, below_mm: float) -> Distances:

@@ -20,9 +20,14 @@ NO_MUSCLE = -50.0
 # Muscle: streaks of fat from three textures, and fat at the edge, which fades with depth (mm).
 FATTY_FIBRE, FATTY_BLOTCH, FATTY_GRAIN = 0.75, 0.45, 0.35
 SEAM_FADES_MM = 1.2
+MUSCLE_BLOTCH_HU, MUSCLE_FIBRE_HU = 5.0, 4.0
+"""Muscle without fat is not even, either: so much remains on real CT when the noise is taken away."""
+
+LAYER_MM, LAYER_FAT = 0.8, 0.75
+"""Thickness of the sheets in a muscle of three layers, and their share of fat."""
 
 # Fat: fine strands where a texture passes through zero.
-STRAND_BLOTCH, STRAND_SHARP, FAT_BLOTCH_HU = 0.5, -14.0, 3.0
+STRAND_BLOTCH, STRAND_SHARP, FAT_BLOTCH_HU = 0.5, -8.0, 8.0
 
 # Bone: spongy towards the joints, marrow in the shaft, a cortex around both (as a share of its full value).
 SPONGY_BLOTCH_HU, SPONGY_GRAIN_HU, SPONGY_FIBRE_HU, MARROW_BLOTCH_HU = 55, 45, 25, 12
@@ -62,7 +67,7 @@ def edge_share(part, tissue, i, j, k, kinds, fat, edges, reach):  # type: ignore
 
 @njit(parallel=True, cache=True, fastmath=True, nogil=True)
 def paint_tissues(  # type: ignore[no-untyped-def] # pragma: no cover
-    part, depth, tissue, kinds, fat, mean, bias, shaft, numbers, edges, reach, fibres, blotches, grains, starts
+    part, depth, tissue, kinds, fat, mean, bias, layers, shaft, numbers, edges, reach, fibres, blotches, grains, starts
 ):
     """See ``scanner.paint_hu``; ``numbers`` are the fields of a ``Look`` in order, ``edges`` as in ``edge_share``.
 
@@ -105,6 +110,10 @@ def paint_tissues(  # type: ignore[no-untyped-def] # pragma: no cover
                     if deep > rim:
                         seam = edge_share(part, tissue, i, j, k, kinds, fat, edges, reach)
                         inside += seam * np.exp(deep / SEAM_FADES_MM) * (1 - inside)
+                    if layers[number] > 0:
+                        off = (deep + layers[number]) / LAYER_MM
+                        inside += LAYER_FAT * np.exp(-off * off) * (1 - inside)
+                    value += MUSCLE_BLOTCH_HU * blotch + MUSCLE_FIBRE_HU * fibre
                     value += min(inside, 1.0) * (fat_hu - value)
                 elif what == BOWEL:
                     cavity = CAVITY_BLOTCH * blotch + CAVITY_FIBRE * fibre

@@ -11,7 +11,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.synthesis.scanner import Acquisition, Exposure, Look, Starts, sample_exposure, sample_look
+from vastus.synthesis.look import Look, at_voltage, sample_look
+from vastus.synthesis.protocols import ScanProtocol, neighbour_weight, sample_protocol
+from vastus.synthesis.scanner import (
+    TILE,
+    Exposure,
+    Starts,
+    acquisition_of,
+    sample_exposure,
+)
 from vastus.synthesis.store import StoredBody
 from vastus.synthesis.surroundings import Couch, Drape, Forearms, sample_couch, sample_drape
 from vastus.synthesis.view import Size, Spacing, WindowPlace, arms_beside, arms_in_reach, halves_of, width_at
@@ -136,7 +144,7 @@ class Recipe:
     lesion: Lesion | None
     filling: Filling | None
     exposure: Exposure
-    profile: np.float32 | None
+    profile: np.float32
     gain: np.float32
     offset_hu: np.float32
 
@@ -146,8 +154,8 @@ def draw_recipe(
     view: WindowPlace,
     window: tuple[Size, Spacing],
     shown: Shown,
-    tile: int,
     rng: np.random.Generator,
+    protocol: ScanProtocol | None = None,
 ) -> Recipe:
     """Draw all that is left to chance once a place is chosen.
 
@@ -155,23 +163,26 @@ def draw_recipe(
         body, view: which body, and where in it.
         window: shape and spacing of the patch.
         shown: what lies there.
-        tile: edge of the textures in voxels.
         rng: decides.
+        protocol: how the scanner is set; None draws it.
     """
     size, spacing_mm = window
     halves, fine, tall = halves_of(size, spacing_mm)
     matrix, shift = view.in_halves(halves)
-    look, starts = sample_look(body.parts, rng), rng.integers(tile, size=(3, 3))
+    drawn = sample_protocol(rng)
+    protocol = protocol or drawn
+    look = at_voltage(sample_look(body.parts, rng), body.parts, protocol.voltage_kv)
+    starts = rng.integers(TILE, size=(3, 3))
     couch = sample_couch(shown.lowest_row, rng) if rng.random() < COUCH else None
     drape = sample_drape((tall[0], tall[2]), fine, rng) if rng.random() < CLOTH else None
     arms = arms_beside(body, rng) if rng.random() < ARMS else None
     if arms is not None and not arms_in_reach(arms, body, matrix, shift, tall):
         arms = None
     sheet, lesion = sample_sheet(tall, fine, rng), sample_lesion(tall, fine, rng)
-    filling = Filling(float(rng.uniform(0, 65)), rng.integers(tile, size=3)) if lesion is not None else None
-    setting = patch_acquisition(width_at(body, view, size), rng)
-    exposure = sample_exposure(setting, tall[2] if shown.metal else 0, tile, rng)
-    profile = np.float32(rng.uniform(0, 0.25)) if rng.random() < 0.4 else None
+    filling = Filling(float(rng.uniform(0, 65)), rng.integers(TILE, size=3)) if lesion is not None else None
+    setting = acquisition_of(protocol, fine, resampled=True, width_mm=width_at(body, view, size))
+    exposure = sample_exposure(setting, tall[2] if shown.metal else 0, TILE, rng)
+    profile = np.float32(neighbour_weight(protocol.slice_mm, spacing_mm[2]))
     gain, offset_hu = np.float32(rng.normal(1, 0.02)), np.float32(rng.normal(0, 5))
     return Recipe(
         view,
@@ -193,14 +204,3 @@ def draw_recipe(
         gain,
         offset_hu,
     )
-
-
-def patch_acquisition(width_mm: float, rng: np.random.Generator) -> Acquisition:
-    """Draw the scanner setting of a patch of a body so wide: in the network's voxels, noise is less than in a scan's.
-
-    On real CT of thighs and hips (voxels of 2 x 2 x 4 mm, one scanner each of GE and Philips), streaks across the body
-    are about as strong as the noise beside them.
-    """
-    blur, noise = float(rng.uniform(0.3, 1.6)), float(np.exp(rng.uniform(np.log(2), np.log(24))))
-    streaks = float(rng.choice([0.0, rng.uniform(0.3, 1.4)], p=[0.15, 0.85]))
-    return Acquisition(blur, noise, streaks * noise, float(rng.uniform(0, 14)), width_mm)

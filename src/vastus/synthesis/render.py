@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.errors import MissingInputError
+from vastus.synthesis.protocols import ScanProtocol
 from vastus.synthesis.recipe import LESION_BLOTCH_HU, SOFT_HU, Recipe, Shown, draw_recipe
 from vastus.synthesis.scanner import Image, Textures, acquire, paint_hu
 from vastus.synthesis.store import StoredBody, load_body
@@ -27,13 +28,20 @@ NO_IMAGE_HU = -1024.0
 
 
 class Pool:
-    """Patches from a folder of bodies; see the module."""
+    """Patches from a folder of bodies; see the module.
+
+    Args:
+        folder: what ``fill_pool`` made.
+        texture_seed: of the textures.
+        protocol: one setting of the scanner for all patches; None draws one for each.
+    """
 
     _REFRESH = 100
 
-    def __init__(self, folder: Path, texture_seed: int = 0) -> None:
+    def __init__(self, folder: Path, texture_seed: int = 0, protocol: ScanProtocol | None = None) -> None:
         self.folder = folder
         self._texture_seed = texture_seed
+        self._protocol = protocol
         self._textures: dict[Spacing, Textures] = {}
         self._calls = 0
         self.bodies: list[Path] = []
@@ -56,7 +64,7 @@ class Pool:
         shown = _gather(body, view, window_size, spacing_mm)
         textures = self._textures_of(shown.grid.spacing_mm)
         facts = Shown(lowest_row(shown.tissue), _has_metal(body, shown.tissue))
-        recipe = draw_recipe(body, view, (window_size, spacing_mm), facts, textures.size, rng)
+        recipe = draw_recipe(body, view, (window_size, spacing_mm), facts, rng, self._protocol)
         labels = body.labels[_centres(body, shown, view, window_size)]
         hu = _image(body, shown, recipe, textures, labels)
         covered = np.zeros(window_size, bool)
@@ -74,7 +82,7 @@ class Pool:
 
     def _textures_of(self, spacing_mm: Spacing) -> Textures:
         if spacing_mm not in self._textures:
-            self._textures[spacing_mm] = Textures(spacing_mm, self._texture_seed)
+            self._textures[spacing_mm] = Textures(spacing_mm, self._texture_seed, resampled=True)
         return self._textures[spacing_mm]
 
 
@@ -139,10 +147,9 @@ def _add_lesion(hu: Image, recipe: Recipe, textures: Textures, labels: NDArray[n
 
 
 def _slices(hu: Image, recipe: Recipe) -> Image:
-    """Back to whole slices; now and then a wider slice profile; a little gain and offset."""
+    """Back to whole slices, with the profile that theirs have after resampling; a little gain and offset."""
     if recipe.halves > 1:
         hu = hu.reshape(hu.shape[0], hu.shape[1], -1, recipe.halves).mean(axis=3)
-    if recipe.profile is not None:
-        padded = np.concatenate([hu[:, :, :1], hu, hu[:, :, -1:]], axis=2)
-        hu = (1 - 2 * recipe.profile) * hu + recipe.profile * (padded[:, :, :-2] + padded[:, :, 2:])
+    padded = np.concatenate([hu[:, :, :1], hu, hu[:, :, -1:]], axis=2)
+    hu = (1 - 2 * recipe.profile) * hu + recipe.profile * (padded[:, :, :-2] + padded[:, :, 2:])
     return np.asarray(hu * recipe.gain + recipe.offset_hu, np.float32)

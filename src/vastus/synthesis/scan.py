@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 from vastus.anatomy import Side
 from vastus.errors import SettingsError
 from vastus.synthesis.growth import Grid
+from vastus.synthesis.look import at_voltage, sample_look
 from vastus.synthesis.phantom import LabelledScan
+from vastus.synthesis.protocols import SLICES_MM, sample_protocol
 from vastus.synthesis.scanner import (
     Acquisition,
     Textures,
     acquire,
+    acquisition_of,
     paint_hu,
-    sample_acquisition,
     sample_exposure,
-    sample_look,
 )
 from vastus.synthesis.subject import Body, TissueMap
 from vastus.synthesis.surroundings import (
@@ -86,7 +87,7 @@ def sample_spec(rng: np.random.Generator) -> ScanSpec:
     plane = float(rng.uniform(0.6, 1.2))
     coverage = Coverage.HIP_TO_KNEE if rng.random() < 0.7 else list(Coverage)[int(rng.integers(1, 6))]
     leg = Side.UNKNOWN if rng.random() < 0.85 else (Side.RIGHT if rng.random() < 0.5 else Side.LEFT)
-    slice_mm = float(rng.choice([1.0, 1.25, 2.0, 3.0, 5.0]))
+    slice_mm = float(rng.choice(SLICES_MM))
     return ScanSpec(
         (plane, plane, slice_mm),
         None,
@@ -108,7 +109,9 @@ def make_scan(body: Body, spec: ScanSpec, seed: int) -> LabelledScan:
     grid = _grid(body, spec)
     tissue_map = body.tissue_map(grid)
     labels = np.asfortranarray(body.label_values()[tissue_map.part])
-    look, acquisition = sample_look(body.named, rng), spec.acquisition or sample_acquisition(rng)
+    look, protocol = sample_look(body.named, rng), replace(sample_protocol(rng), slice_mm=spec.spacing_mm[2])
+    look = at_voltage(look, body.named, protocol.voltage_kv)
+    acquisition = spec.acquisition or acquisition_of(protocol, spec.spacing_mm)
     # Noise is made in the scan's own voxels, however fine they are.
     textures = Textures(spec.spacing_mm, seed, size=160)
     starts = np.random.default_rng([seed, 7]).integers(textures.size, size=(3, 3))

@@ -1,30 +1,33 @@
-"""From tissues to Hounsfield units: what a CT would show of a body, with its blur, noise, streaks and table.
-
-Values and spreads: muscle, fat and noise were set against 34 real thigh CTs (see the docs; medians of muscle 33..57 HU,
-of fat -108..-82 HU); bone, contrast and metal are textbook values; textures are modelled.
-"""
+"""From tissues to Hounsfield units: what a CT would show of a body, with its textures, blur, noise and streaks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from scipy.special import ndtri
 
 from vastus.synthesis.growth import Grid
+from vastus.synthesis.look import Look
 from vastus.synthesis.muscle_boundaries import REACH_MM, SEAMS
 from vastus.synthesis.paint_kernels import paint_tissues
-from vastus.synthesis.soft_tissues import look_of
+from vastus.synthesis.protocols import (
+    RESAMPLED_ALONG_MM,
+    Kernel,
+    ScanProtocol,
+    blur_mm,
+    noise_hu,
+    noise_power,
+)
 from vastus.synthesis.subject import TissueMap
-from vastus.synthesis.tissues import BONE_IDS, KIND_OF_TISSUE, Tissue, any_of, is_muscle
+from vastus.synthesis.tissues import BONE_IDS, KIND_OF_TISSUE, Tissue, any_of
 
 Image = NDArray[np.float32]
 HU_RANGE = (-1024.0, 3071.0)
-_METAL_HU = 3000.0
 _RIM_MM = 1.5 * REACH_MM
 """Deeper inside a muscle its edge is not felt."""
 _MOST_FAT = 0.95
@@ -34,56 +37,17 @@ BLUR_REACH = 2.5
 """Standard deviations after which a point spread is cut off."""
 BONE_FULL_MM = 30.0
 """So much dense bone on either side darkens what lies between as far as it gets."""
+TILE = 128
+"""Edge of a texture in voxels."""
+_STREAK_MM = (10.0, 0.5, 0.5)
+"""Along, across and between streaks: SD of the smoothing. In GE scans of training patients, rows and slices hardly
+depend on their neighbours, and streaks are a few centimetres long."""
 _STREAKS_FROM_MM, _STREAKS_FULL_MM, _STREAKS_MOST = 200.0, 180.0, 1.3
 RAY_COUNT = 360
 """Directions in which metal streaks are drawn."""
 
 Starts = NDArray[np.int64]
 """Where textures are taken from: (3,) for one, (3, 3) for fibres, blotches and grain."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Look:
-    """How the tissues of one body look in one scan; drawn once a scan.
-
-    Attributes:
-        mean_hu: by part number (256); muscles have one each.
-        infiltration: share of fat inside, by part number.
-        fat_hu, skin_hu: of what is no part.
-        fibre_contrast: how sharply streaks of fat stand out, 1 soft .. 6 hard.
-        seam: share of fat at the very edge of a muscle where it is widest; see ``seams``.
-        septa_hu: brightness of the fine strands in fat.
-        cortex_hu, spongy_hu, marrow_hu: of bone; marrow fills the shaft.
-        cortex_mm: thickness at the joint ends and in mid-shaft.
-        gas: share of the bowel that is gas.
-        bowel_fat: share of the cavity that is fat.
-    """
-
-    mean_hu: NDArray[np.float32]
-    infiltration: NDArray[np.float32]
-    fat_hu: float
-    skin_hu: float
-    fibre_contrast: float
-    seam: float
-    septa_hu: float
-    cortex_hu: float
-    spongy_hu: float
-    marrow_hu: float
-    cortex_mm: tuple[float, float]
-    gas: float
-    bowel_fat: float
-
-
-class PartFacts(Protocol):
-    """What the look of a part depends on."""
-
-    @property
-    def name(self) -> str:
-        """Structure name."""
-
-    @property
-    def tissue(self) -> int:
-        """Class id or ``Tissue``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +60,7 @@ class Acquisition:
         streak_hu: SD of horizontal streaks where the body is widest.
         cupping_hu: darkening between dense bones.
         width_mm: of the body, which makes streaks; None measures it in every slice. A patch does not show it.
+        kernel: whose grain the noise has.
     """
 
     blur_mm: float
@@ -103,79 +68,61 @@ class Acquisition:
     streak_hu: float
     cupping_hu: float
     width_mm: float | None = None
+    kernel: Kernel = Kernel.GE_SOFT
 
 
-def sample_look(parts: Sequence[PartFacts], rng: np.random.Generator) -> Look:
-    """Draw the look of a body."""
-    muscle = float(np.clip(rng.normal(55, 7), 24, 72))
-    mean = np.zeros(256, np.float32)
-    fat_inside = np.zeros(256, np.float32)
-    share = float(np.clip(np.exp(rng.normal(np.log(0.06), 0.8)), 0.01, 0.4))
-    contrast_vessel = float(rng.choice([rng.uniform(30, 55), rng.uniform(90, 320)], p=[0.7, 0.3]))
-    organ = float(rng.uniform(30, 60)) + (40 if contrast_vessel > 80 else 0)
-    for number, part in enumerate(parts):
-        tissue = part.tissue
-        if is_muscle(tissue):
-            mean[number] = muscle + rng.normal(0, 4)
-            fat_inside[number] = np.clip(share * np.exp(rng.normal(0, 0.5)), 0.005, 0.5)
-        elif tissue == Tissue.VESSEL:
-            mean[number] = contrast_vessel * (1.0 if part.name == "artery" else rng.uniform(0.6, 1.0))
-        elif tissue == Tissue.SOFT:
-            look = look_of(part.name)
-            mean[number] = rng.normal(look.mean_hu, look.sd_hu) + look.contrast_hu * (contrast_vessel > 80)
-            fat_inside[number] = np.clip(look.fat * np.exp(rng.normal(0, 0.5)), 0.0, 0.6)
-        elif tissue == Tissue.GAS:
-            mean[number] = rng.uniform(-950, -750)
-        elif tissue == Tissue.FLUID:
-            mean[number] = rng.uniform(0, 18)
-            if part.name == "bladder" and rng.random() < (0.25 if contrast_vessel > 80 else 0.02):
-                mean[number] = rng.uniform(100, 800)  # urine with contrast medium
-        elif tissue == Tissue.ORGAN:
-            mean[number] = organ + rng.normal(0, 10)
-        elif tissue == Tissue.TENDON:
-            mean[number] = rng.uniform(50, 110)
-        elif tissue == Tissue.METAL:
-            mean[number] = _METAL_HU
-        elif tissue == Tissue.BOWEL:
-            mean[number] = rng.uniform(10, 45)
-    cortex_mm = (float(rng.uniform(0.8, 2.0)), float(rng.uniform(3.0, 7.0)))
-    return Look(
-        mean_hu=mean,
-        infiltration=fat_inside,
-        fat_hu=float(rng.normal(-106, 6)),
-        skin_hu=float(rng.uniform(-30, 30)),
-        fibre_contrast=float(rng.uniform(1.2, 4.0)),
-        seam=float(rng.uniform(0.5, 1.1)),
-        septa_hu=float(rng.uniform(5, 45)),
-        cortex_hu=float(rng.uniform(800, 1500)),
-        spongy_hu=float(rng.uniform(80, 330)),
-        marrow_hu=float(rng.uniform(-70, 60)),
-        cortex_mm=cortex_mm,
-        gas=float(rng.uniform(0, 0.15)),
-        bowel_fat=float(rng.uniform(0.25, 0.7)),
-    )
+def _streak_mm(spacing_mm: tuple[float, float, float], *, resampled: bool) -> tuple[float, float, float]:
+    """Smoothing of streaks; that of resampling comes on top."""
+    along, across, between = _STREAK_MM
+    if not resampled:
+        return _STREAK_MM
+    return along, float(np.hypot(across, spacing_mm[1] / np.sqrt(6))), max(between, RESAMPLED_ALONG_MM)
 
 
-def sample_acquisition(rng: np.random.Generator) -> Acquisition:
-    """Draw a scanner setting."""
-    blur, noise = float(rng.uniform(0.3, 1.1)), float(np.exp(rng.uniform(np.log(4), np.log(28))))
-    rng.random()  # an unused draw: without it every seed would give other streaks than in the scans of the docs
-    return Acquisition(blur, noise, float(rng.choice([0.0, rng.uniform(2, 14)])), float(rng.uniform(0, 14)))
+def acquisition_of(
+    protocol: ScanProtocol,
+    spacing_mm: tuple[float, float, float],
+    *,
+    resampled: bool = False,
+    width_mm: float | None = None,
+) -> Acquisition:
+    """What a protocol means in voxels of a size.
+
+    Args:
+        protocol: how the scanner is set.
+        spacing_mm: of the image.
+        resampled: whether the image is on a coarser grid than the scan was.
+        width_mm: see ``Acquisition``.
+    """
+    noise = noise_hu(protocol, spacing_mm, resampled=resampled)
+    blur = blur_mm(protocol.kernel, spacing_mm[0], resampled=resampled)
+    return Acquisition(blur, noise, protocol.streaks * noise, protocol.cupping_hu, width_mm, protocol.kernel)
 
 
 class Textures:
     """Unit-variance random textures that tile without a seam, made once for a voxel size and then rolled about.
 
-    ``grain`` is fine (under a millimetre), ``fibre`` runs along z as muscle fibres do, ``blotch`` is coarse.
+    ``grain`` is fine (under a millimetre), ``fibre`` runs along z as muscle fibres do, ``blotch`` is coarse, ``streak``
+    runs across the body. ``noise`` is that of a kernel.
+
+    Args:
+        spacing_mm: of the image.
+        seed: of the textures.
+        size: edge of a tile in voxels.
+        resampled: whether the image is on a coarser grid than the scan was.
     """
 
-    def __init__(self, spacing_mm: tuple[float, float, float], seed: int, size: int = 128) -> None:
+    def __init__(
+        self, spacing_mm: tuple[float, float, float], seed: int, size: int = TILE, *, resampled: bool = False
+    ) -> None:
         rng = np.random.default_rng([seed, 3])
         self.size = size
+        self._spacing_mm, self._seed, self._resampled = spacing_mm, seed, resampled
+        self._noise: dict[Kernel, Image] = {}
         self.grain = self._make(rng, (0.8, 0.8, 0.8), spacing_mm)
         self.fibre = self._make(rng, (1.7, 1.7, 9.0), spacing_mm)
         self.blotch = self._make(rng, (7.0, 7.0, 7.0), spacing_mm)
-        self.streak = self._make(rng, (28.0, 0.9, 0.6), spacing_mm)
+        self.streak = self._make(rng, _streak_mm(spacing_mm, resampled=resampled), spacing_mm)
 
     def _make(
         self, rng: np.random.Generator, sigma_mm: tuple[float, float, float], spacing_mm: tuple[float, float, float]
@@ -183,6 +130,18 @@ class Textures:
         noise = rng.standard_normal((self.size,) * 3, dtype=np.float32)
         noise = gaussian_filter(noise, [s / d for s, d in zip(sigma_mm, spacing_mm, strict=True)], mode="wrap")
         return np.asarray(noise / noise.std(), np.float32)
+
+    def noise(self, kernel: Kernel) -> Image:
+        """Grain of a kernel: coloured in the plane, independent from slice to slice of the scan."""
+        if kernel not in self._noise:
+            rng = np.random.default_rng([self._seed, 3, 1 + list(Kernel).index(kernel)])
+            power = noise_power(kernel, self._spacing_mm[0], self.size, resampled=self._resampled)
+            white = rng.standard_normal((self.size,) * 3, dtype=np.float32)
+            grain = fft.irfft2(fft.rfft2(white) * np.sqrt(power).astype(np.float32), s=white.shape[1:])
+            if self._resampled:
+                grain = gaussian_filter1d(grain, RESAMPLED_ALONG_MM / self._spacing_mm[2], axis=0, mode="wrap")
+            self._noise[kernel] = np.asarray(np.moveaxis(grain, 0, -1) / grain.std(), np.float32, order="C")
+        return self._noise[kernel]
 
     def take(self, texture: Image, shape: tuple[int, int, int], start: Starts) -> Image:
         """A piece of the given shape from a place on, repeated where it is larger than the tile."""
@@ -221,6 +180,7 @@ def paint_hu(
         int(Tissue.FAT),
         look.mean_hu,
         bias,
+        look.layer_mm,
         shaft,
         numbers,
         edges,
@@ -325,7 +285,9 @@ def acquire(hu: Image, tissue_map: TissueMap, exposure: Exposure, textures: Text
         image = image + metal_streaks(tissue_map.tissue == Tissue.METAL, spacing, exposure.rays)
     if setting.cupping_hu > 1:
         image = image - np.float32(setting.cupping_hu) * _between_bones(tissue_map)
-    noise = np.float32(setting.noise_hu) * textures.take(textures.grain, shape, exposure.grain_start + along)
+    noise = np.float32(setting.noise_hu) * textures.take(
+        textures.noise(setting.kernel), shape, exposure.grain_start + along
+    )
     if exposure.streak_start is not None:
         seen = (tissue_map.tissue != Tissue.AIR).any(axis=1).sum(axis=0) * spacing[0]
         width = seen if setting.width_mm is None else np.full(len(seen), setting.width_mm)

@@ -47,6 +47,8 @@ LOOKS: Final[dict[str, SoftLook]] = {
     "tract": SoftLook(50, 14, 0.05),
     "nerve": SoftLook(34, 8, 0.2),
     "ligament": SoftLook(55, 15, 0.08),
+    "oedema": SoftLook(12, 8, 0.45),
+    "haematoma": SoftLook(60, 12, 0.02),
     "soft_tissue": SoftLook(40, 10, 0.05),
 }
 """By the name of an overlay or a part of ``Tissue.SOFT``; ``soft_tissue`` stands in for a name that is not here."""

@@ -6,7 +6,7 @@ accordingly and fits every muscle's volume to its target; ``Body.tissue_map`` ev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.anatomy import BY_ID, BY_KEY, GROUPS, SIDES, THIGH_GROUPS, Group, Side
-from vastus.synthesis.anchors import find_anchors
+from vastus.synthesis.anchors import Anchors, find_anchors
 from vastus.synthesis.atlas import Atlas, Part
 from vastus.synthesis.bundles import grown_together
 from vastus.synthesis.clinical import Person, Population, sample_person, target_volumes_mm3
@@ -38,8 +38,10 @@ from vastus.synthesis.kernels import NODE_MM
 from vastus.synthesis.muscle_variation import Belly, nearer, sample_bellies, with_bellies
 from vastus.synthesis.outline import SKIN_MM, laid_down, outline_mm, sample_lying, sample_nodes
 from vastus.synthesis.overlay import Overlay, lay_over
+from vastus.synthesis.patient_changes import after_fracture, calcium
 from vastus.synthesis.perineum import REPLACED, soft_tissue
 from vastus.synthesis.shapes import Point
+from vastus.synthesis.skin_shapes import reshaped, sample_shape
 from vastus.synthesis.tissues import CLASS_OF_TISSUE, MUSCLE_IDS, Tissue, is_muscle
 
 
@@ -57,6 +59,8 @@ _ATTEMPTS = 4
 _MOST_MISS = 0.02
 """A plan in which a volume misses its target by more is tried again with more room."""
 _MORE_ROOM = 1.06
+_REAL_OUTLINES = 0.5
+"""Share of bodies whose skin has the shape of real people's."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -358,13 +362,19 @@ def _attempt(plan: SubjectPlan, atlas: Atlas) -> tuple[Body, Fit]:
     length = atlas.landmarks.leg_mm * along
     anchors = find_anchors(atlas, node_map, length)
     floating, deep = outline_mm(atlas, node_map, plan.fat_mm, plan.skin_share, rng)
+    shaped = np.random.default_rng([plan.seed, 12])
+    if shaped.random() < _REAL_OUTLINES:
+        floating = reshaped(floating, deep, node_map, anchors, sample_shape(shaped))
     outline = laid_down(floating, deep, node_map, anchors, sample_lying(plan.fat_mm, around))
 
     def room(point_mm: Point) -> float:
         at = Grid(np.array(point_mm), (1.0, 1.0, 1.0), (1, 1, 1))
         return float(sample_nodes(outline, node_map.origin_mm, at)[0, 0, 0])
 
-    overlays = soft_tissue(anchors, plan.person.sex, plan.person.age_years, room, around)
+    overlays = (
+        *soft_tissue(anchors, plan.person.sex, plan.person.age_years, room, around),
+        *_changes(plan, atlas, node_map, anchors),
+    )
     spacing = _FIT_SPACING_MM[plan.variety]
     first, last = _skin_box(outline, node_map.origin_mm, (float(low[2]), float(high[2])))
     n_x, n_y, n_z = (int(n) + 1 for n in (last - first) / spacing)
@@ -375,6 +385,16 @@ def _attempt(plan: SubjectPlan, atlas: Atlas) -> tuple[Body, Fit]:
         if value:
             body.volumes_mm3[int(value)] = body.volumes_mm3.get(int(value), 0.0) + float(volume)
     return body, fit
+
+
+def _changes(plan: SubjectPlan, atlas: Atlas, node_map: NodeMap, anchors: Anchors) -> Iterator[Overlay]:
+    """What age and a fracture leave, in the frame of the atlas person's sides."""
+    rng = np.random.default_rng([plan.seed, 13])
+    yield from calcium(atlas.parts, node_map, plan.person, rng)
+    injured = plan.person.fracture_side
+    if injured is not Side.UNKNOWN:
+        side = injured.opposite if plan.mirrored else injured
+        yield from after_fracture(anchors, 1.0 if side is Side.RIGHT else -1.0, anchors.head_mm[side], rng)
 
 
 def _skin_box(

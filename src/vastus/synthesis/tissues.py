@@ -36,6 +36,7 @@ class Tissue(IntEnum):
     TABLE = 76
     CLOTH = 77
     SOFT = 78
+    CALCIUM = 79
 
 
 TISSUE_COUNT: Final = max(Tissue) + 1

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from vastus.synthesis import paint_kernels as numbers
 from vastus.synthesis.growth import NO_PART, Grid
+from vastus.synthesis.look import Look
+from vastus.synthesis.protocols import Kernel
 from vastus.synthesis.recipe import LESION_BLOTCH_HU, SOFT_HU, Recipe, Shown, draw_recipe
 from vastus.synthesis.render import IGNORE, NO_IMAGE_HU, Pool
 from vastus.synthesis.scanner import (
@@ -27,7 +29,6 @@ from vastus.synthesis.scanner import (
     NO_BLUR,
     RAY_COUNT,
     Exposure,
-    Look,
     Rays,
     Starts,
     Textures,
@@ -64,6 +65,7 @@ class _Tiles:
     """Textures of one voxel size on the device."""
 
     size: int
+    noise: dict[Kernel, Tensor]
     fibre: Tensor
     blotch: Tensor
     grain: Tensor
@@ -103,7 +105,7 @@ class TorchPool:
         part, depth = _gather(body, *view.in_halves(halves), tall)
         shown = _Map(part, depth, body.tissues[part.long()], patch_grid(body.stored, view, fine, tall))
         tiles = self._tiles_of(fine)
-        recipe = draw_recipe(body.stored, view, (window_size, spacing_mm), _facts(body.stored, shown), tiles.size, rng)
+        recipe = draw_recipe(body.stored, view, (window_size, spacing_mm), _facts(body.stored, shown), rng)
         centres = part if halves == 1 else _gather(body, view.matrix, view.shift, window_size)[0]
         labels = body.labels[centres.long()]
         hu = _paint(shown, body.stored.length_mm, recipe.look, tiles, recipe.starts)
@@ -133,9 +135,10 @@ class TorchPool:
 
     def _tiles_of(self, spacing_mm: Spacing) -> _Tiles:
         if spacing_mm not in self._tiles:
-            made = Textures(spacing_mm, 0)
+            made = Textures(spacing_mm, 0, resampled=True)
             tiles = (torch.from_numpy(t).to(self.device) for t in (made.fibre, made.blotch, made.grain, made.streak))
-            self._tiles[spacing_mm] = _Tiles(made.size, *tiles)
+            noise = {kernel: torch.from_numpy(made.noise(kernel)).to(self.device) for kernel in Kernel}
+            self._tiles[spacing_mm] = _Tiles(made.size, noise, *tiles)
         return self._tiles[spacing_mm]
 
 
@@ -193,7 +196,11 @@ def _paint(where: _Map, length_mm: float, look: Look, tiles: _Tiles, starts: Sta
     seam = _edge_share(where, torch.from_numpy(tables[3]).to(device), seam_reach(where.grid.spacing_mm))
     seam = torch.where(deep > rim, seam, 0.0)
     fatty = fatty + seam * torch.exp(deep.clamp(max=0.0) / numbers.SEAM_FADES_MM) * (1 - fatty)
-    out = torch.where(bias > numbers.NO_MUSCLE, value + fatty.clamp(max=1.0) * (fat_hu - value), out)
+    layer = torch.from_numpy(look.layer_mm).to(device)[number]
+    sheet = numbers.LAYER_FAT * torch.exp(-(((deep + layer) / numbers.LAYER_MM) ** 2))
+    fatty = fatty + torch.where(layer > 0, sheet, 0.0) * (1 - fatty)
+    lean = value + numbers.MUSCLE_BLOTCH_HU * blotch + numbers.MUSCLE_FIBRE_HU * fibre
+    out = torch.where(bias > numbers.NO_MUSCLE, lean + fatty.clamp(max=1.0) * (fat_hu - lean), out)
 
     middle = torch.where(what == FEMUR, shaft[None, None, :], 0.0)
     spongy = numbers.SPONGY_BLOTCH_HU * blotch + numbers.SPONGY_GRAIN_HU * grain + numbers.SPONGY_FIBRE_HU * fibre
@@ -293,7 +300,7 @@ def _acquire(image: Tensor, shown: _Map, exposure: Exposure, tiles: _Tiles) -> T
         before = torch.cumsum(rows, dim=0)
         between = torch.minimum(before, before[-1:] - before) / BONE_FULL_MM
         image = image - setting.cupping_hu * between.clamp(0, 1)
-    noise = setting.noise_hu * tiles.take(tiles.grain, exposure.grain_start, shape)
+    noise = setting.noise_hu * tiles.take(tiles.noise[setting.kernel], exposure.grain_start, shape)
     if exposure.streak_start is not None:
         strength = float(streak_strength(np.array([setting.width_mm or 0.0]), setting)[0])
         noise = noise + strength * tiles.take(tiles.streak, exposure.streak_start, shape)
@@ -332,8 +339,7 @@ def _slices(hu: Tensor, recipe: Recipe) -> Tensor:
     """See ``render``."""
     if recipe.halves > 1:
         hu = hu.reshape(hu.shape[0], hu.shape[1], -1, recipe.halves).mean(dim=3)
-    if recipe.profile is not None:
-        weight = float(recipe.profile)
-        padded = torch.cat([hu[:, :, :1], hu, hu[:, :, -1:]], dim=2)
-        hu = (1 - 2 * weight) * hu + weight * (padded[:, :, :-2] + padded[:, :, 2:])
+    weight = float(recipe.profile)
+    padded = torch.cat([hu[:, :, :1], hu, hu[:, :, -1:]], dim=2)
+    hu = (1 - 2 * weight) * hu + weight * (padded[:, :, :-2] + padded[:, :, 2:])
     return hu * float(recipe.gain) + float(recipe.offset_hu)
