@@ -25,7 +25,8 @@ from vastus.io.scan_types import VoxelGrid
 
 router = APIRouter(prefix="/api", dependencies=[Depends(user_of)], tags=["Vastus"])
 
-NIFTI_GZ = "application/gzip"
+NIFTI_GZ, NIFTI = "application/gzip", "application/octet-stream"
+UNPACK = {"content-encoding": "gzip"}
 
 
 class SaveQuery(BaseModel):
@@ -82,6 +83,12 @@ def image(case_id: str, project: CurrentProject) -> FileResponse:
     return FileResponse(project.cases.image_path(case_id), media_type=NIFTI_GZ, filename=f"{case_id}.nii.gz")
 
 
+@router.get("/cases/{case_id}/image.nii", response_class=FileResponse)
+def image_to_unpack(case_id: str, project: CurrentProject) -> FileResponse:
+    """The same bytes, for a client that unpacks what it receives by itself, as browsers do."""
+    return FileResponse(project.cases.image_path(case_id), media_type=NIFTI, headers=UNPACK)
+
+
 @router.get("/cases/{case_id}/versions")
 def versions(case_id: str, project: CurrentProject) -> list[dict[str, Any]]:
     """The history of a case's label, oldest first."""
@@ -100,6 +107,13 @@ def labels(case_id: str, version: int, project: CurrentProject) -> FileResponse:
         filename=f"{case_id}-{version}.nii.gz",
         headers={"x-vastus-sha256": found.sha256},
     )
+
+
+@router.get("/cases/{case_id}/versions/{version}/labels.nii", response_class=FileResponse)
+def labels_to_unpack(case_id: str, version: int, project: CurrentProject) -> FileResponse:
+    """The same bytes, for a client that unpacks what it receives by itself."""
+    project.cases.get(case_id)
+    return FileResponse(project.store.file(project.store.version(case_id, version)), media_type=NIFTI, headers=UNPACK)
 
 
 _LABEL_BODY = {

@@ -1,5 +1,7 @@
 // Everything that is said to the server. All addresses are on the server that served this page.
 
+import { readVoxels } from "./voxels.js";
+
 const TOKEN = "vastus-token";
 
 /** A refusal by the server: its words, and the HTTP status. */
@@ -86,6 +88,11 @@ export class Api {
     return (await this.send("GET", path)).arrayBuffer();
   }
 
+  /** @param {(share: number) => boolean} told see readVoxels */
+  async voxels(path, told) {
+    return readVoxels(await this.send("GET", path), told);
+  }
+
   async blob(path) {
     return (await this.send("GET", path)).blob();
   }
@@ -94,13 +101,14 @@ export class Api {
   structures = () => this.json("GET", "/api/structures");
   cases = () => this.json("GET", "/api/cases");
   versions = (id) => this.json("GET", `/api/cases/${segment(id)}/versions`);
-  image = (id) => this.bytes(`/api/cases/${segment(id)}/image.nii.gz`);
+  image = (id, told) => this.voxels(`/api/cases/${segment(id)}/image.nii`, told);
+  labelVoxels = (id, version) => this.voxels(`/api/cases/${segment(id)}/versions/${segment(version)}/labels.nii`);
   labels = (id, version) => this.bytes(`/api/cases/${segment(id)}/versions/${segment(version)}/labels.nii.gz`);
   volumes = (id, version) => this.json("GET", `/api/cases/${segment(id)}/versions/${segment(version)}/volumes`);
   save = (id, gz, { parent, note, tag }) =>
     this.json("POST", `/api/cases/${segment(id)}/versions${query({ parent, note, tag })}`, { body: gz, type: "application/gzip" });
-  overview = (id) => this.bytes(`/api/cases/${segment(id)}/overview.nii`);
-  overviewOf = (id, version) => this.bytes(`/api/cases/${segment(id)}/versions/${segment(version)}/overview.nii`);
+  overview = (id) => this.voxels(`/api/cases/${segment(id)}/overview.nii`);
+  overviewOf = (id, version) => this.voxels(`/api/cases/${segment(id)}/versions/${segment(version)}/overview.nii`);
   outlines = (id, version) => this.json("GET", `/api/cases/${segment(id)}/versions/${segment(version)}/outlines`);
   strokes = (id, version) => this.json("GET", `/api/cases/${segment(id)}/versions/${segment(version)}/strokes`);
   outlinePreview = (id, slice, outline) =>

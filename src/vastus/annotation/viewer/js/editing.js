@@ -37,7 +37,7 @@ export class Editing {
   /** What drawing with the current tool needs and lacks, or "". */
   get missing() {
     if (!this.workspace.case) return "Open a case first.";
-    if (this.workspace.overview) return "This is an overview. Load the whole scan to change labels.";
+    if (this.workspace.overview) return "This is an overview. Labels can be changed once the whole scan is here.";
     if (this.workspace.lockedByOther) return `${this.workspace.lockedByOther} is working on this case; it can be looked at, not changed.`;
     if (this.workspace.showsOldVersion) return "This is an older version. Restore it to change it.";
     const needsStructure = ["brush", "outline", "pour"].includes(this.tool) || (this.tool === "erase" && $("#keep-others").checked);

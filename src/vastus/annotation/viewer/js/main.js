@@ -168,6 +168,7 @@ function setUpTitle(workspace) {
     $("#busy-text").textContent = `Loading ${target.name ?? target.id} …`;
     $("#busy").hidden = false;
   });
+  workspace.on("progress", (share) => ($("#busy-text").textContent = $("#busy-text").textContent.replace(/…( \d+ %)?$/, `… ${Math.floor(100 * share)} %`)));
   workspace.on("loaded", () => ($("#busy").hidden = true));
   addEventListener("beforeunload", (event) => {
     if (workspace.unsaved) event.preventDefault();

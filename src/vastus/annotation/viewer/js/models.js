@@ -16,8 +16,12 @@ export class Models {
     $("#tab-models").addEventListener("chosen", () => this.load());
     $("#infer").addEventListener("click", (event) => this.infer(event.currentTarget));
     $("#infer-here").addEventListener("click", (event) => this.infer(event.currentTarget));
-    $("#load-whole").addEventListener("click", (event) => attempt(() => workspace.open(workspace.case.id, { whole: true }), event.currentTarget));
+    $("#load-whole").addEventListener("click", (event) => attempt(() => workspace.loadWhole(), event.currentTarget));
     workspace.on("case version", () => ($("#overview").hidden = workspace.case === null || !workspace.overview));
+    workspace.on("following case", (share) => {
+      $("#load-whole").hidden = workspace.following !== null;
+      $("#overview-text").textContent = workspace.following === null ? "Overview on a coarser grid." : `Overview. The whole scan follows: ${Math.floor(100 * (share ?? 0))} %`;
+    });
     workspace.on("loading", () => ($("#overview").hidden = true));
     const offer = () => ($("#no-labels").hidden = workspace.case === null || workspace.version !== null || workspace.unsaved || workspace.lockedByOther !== "");
     workspace.on("case version unsaved cases loaded", offer);

@@ -1,7 +1,8 @@
 // What is drawn: the CT and the labels in three planes, the same of a second version beside them, and the structures in
-// 3D. The only module that knows NiiVue.
+// 3D. This module and grey.js alone know NiiVue.
 
 import { $, debounce } from "./dom.js";
+import { dropTextures, greyImage, sendAhead, showGrey, windowedShader } from "./grey.js";
 import { LabelMap, PLANES } from "./labels.js";
 import { niftiOf, thinned } from "./nifti.js";
 
@@ -39,7 +40,7 @@ const SPECIAL_VALUES = `vec4 dcolor = drawColor(drawV, drawOpacity);
 function drawSpecialValues() {
   const plain = WebGL2RenderingContext.prototype.shaderSource;
   WebGL2RenderingContext.prototype.shaderSource = function shaderSource(shader, source) {
-    plain.call(this, shader, source.replace("vec4 dcolor = drawColor(drawV, drawOpacity);", SPECIAL_VALUES));
+    plain.call(this, shader, windowedShader(source.replace("vec4 dcolor = drawColor(drawV, drawOpacity);", SPECIAL_VALUES)));
   };
 }
 
@@ -96,6 +97,7 @@ async function newNiivue(canvas, options, after = () => {}) {
     centerButton: DRAG.pan,
   });
   drawOncePerFrame(nv, after);
+  showGrey(nv);
   await nv.attachToCanvas(canvas, false);
   return nv;
 }
@@ -110,7 +112,9 @@ export class Scene extends EventTarget {
     this.ct = null;
     this.overlay = null;
     this.window = [-160, 240];
-    this.updateRender = debounce(() => this.drawRender(), 350);
+    this.solidStays = false; // while a finer grid of the same scan and labels takes the place of a coarser one
+    const drawRender = debounce(() => this.drawRender(), 350);
+    this.updateRender = () => this.solidStays || drawRender();
     this.updateRenderCrosshair = debounce(() => this.linkRender(), 120);
   }
 
@@ -151,55 +155,70 @@ export class Scene extends EventTarget {
 
   // ---- the case ----
 
-  /** Shows a CT, given as the bytes of a .nii or .nii.gz. */
-  async showCase(buffer, name = "ct.nii.gz") {
+  /**
+   * Shows a CT.
+   * @param {import("./voxels.js").Voxels} image in HU
+   * @param {() => boolean} wanted whether it still is, when it has reached the graphics card
+   * @returns {Promise<boolean>} whether it is shown
+   */
+  async showCase(image, wanted = () => true) {
+    const ct = await greyImage(NVImage, image, this.window);
+    await sendAhead(this.nv, ct);
+    if (!wanted()) {
+      this.nv.gl.deleteTexture(ct.grey.sent.texture);
+      return false;
+    }
     this.clear();
-    this.ct = await NVImage.loadFromUrl({ url: buffer, name, colormap: "gray", cal_min: this.window[0], cal_max: this.window[1] });
-    this.hu = null;
+    this.ct = ct;
+    this.image = image;
     this.nv.addVolume(this.ct);
     this.nv.scene.pan2Dxyzmm = Float32Array.of(0, 0, 0, 1);
-    this.dims = [...this.ct.dimsRAS].slice(1, 4);
-    this.spacing = [...this.ct.pixDimsRAS].slice(1, 4);
+    this.dims = image.dims;
+    this.spacing = image.spacing;
     this.nv.scene.crosshairPos = this.nv.vox2frac(this.dims.map((n) => Math.floor(n / 2)));
+    return true;
   }
 
   clear() {
-    for (const nv of [this.nv, this.nv2, this.nv3]) {
+    for (const nv of [this.nv, this.nv2, this.solidStays ? null : this.nv3]) {
       if (!nv) continue;
       while (nv.volumes.length > 0) nv.removeVolume(nv.volumes.at(-1));
       nv.drawBitmap = null;
     }
+    for (const nv of [this.nv, this.nv2]) if (nv) dropTextures(nv);
     this.overlay = null;
     this.ct = null;
+    this.image = null;
     this.map = null;
-    this.shape3d = null;
+    if (!this.solidStays) this.shape3d = null;
   }
 
-  async bitmapOf(nv, buffer) {
-    nv.drawAddUndoBitmap = () => {};
-    if (buffer === null) {
-      nv.createEmptyDrawing();
-    } else {
-      const image = await NVImage.loadFromUrl({ url: buffer, name: new Uint8Array(buffer, 0, 1)[0] === 0x1f ? "labels.nii.gz" : "labels.nii" });
-      if (!nv.loadDrawing(image)) throw new Error("These labels are not on the grid of the CT.");
-    }
+  /** Gives a view the labels to draw (null: none). @returns {Uint8Array} their voxels */
+  bitmapOf(nv, labels) {
+    const [nx, ny, nz] = this.dims;
+    if (labels && labels.dims.join() !== this.dims.join()) throw new Error("These labels are not on the grid of the CT.");
+    const { gl } = nv;
+    nv.drawBitmap = labels?.array ?? new Uint8Array(nx * ny * nz);
+    nv.drawTexture = nv.r8Tex(nv.drawTexture, gl.TEXTURE0 + LABEL_TEXTURE, [3, nx, ny, nz]);
+    if (labels) gl.texSubImage3D(gl.TEXTURE_3D, 0, 0, 0, 0, nx, ny, nz, gl.RED, gl.UNSIGNED_BYTE, nv.drawBitmap);
     nv.drawScene();
     return nv.drawBitmap;
   }
 
-  /** Shows labels (bytes of a .nii.gz; null: none yet) for looking and editing. @returns {Promise<LabelMap>} */
-  async showLabels(buffer) {
-    this.map = new LabelMap(await this.bitmapOf(this.nv, buffer), this.dims, this.spacing);
+  /** Shows labels for looking and editing. @param {import("./voxels.js").Voxels | null} labels null: none yet @returns {LabelMap} */
+  showLabels(labels) {
+    this.map = new LabelMap(this.bitmapOf(this.nv, labels), this.dims, this.spacing);
     this.applyPalette();
     this.updateRender();
     return this.map;
   }
 
   /** Shows another version beside the first; null closes it. @returns its voxels */
-  async showSecond(buffer) {
-    const on = buffer !== undefined;
+  async showSecond(labels) {
+    const on = labels !== undefined;
     $("#canvases").classList.toggle("compare", on);
     if (!on) {
+      if (this.nv2) dropTextures(this.nv2);
       this.layOut();
       return null;
     }
@@ -207,7 +226,7 @@ export class Scene extends EventTarget {
     nv.resizeListener();
     while (nv.volumes.length > 0) nv.removeVolume(nv.volumes[0]);
     nv.addVolume(this.ct);
-    const voxels = await this.bitmapOf(nv, buffer);
+    const voxels = this.bitmapOf(nv, labels);
     this.setOpacity(this.look.opacity, this.look.outline);
     this.applyPalette();
     this.layOut();
@@ -219,17 +238,13 @@ export class Scene extends EventTarget {
     return $("#canvases").classList.contains("compare");
   }
 
-  /** The edited labels as the bytes of a .nii, on the CT's own grid. */
+  /** The edited labels as the bytes of a .nii, in RAS order. */
   labelBytes() {
-    return this.nv.saveImage({ filename: "", isSaveDrawing: true });
+    return new Uint8Array(niftiOf({ voxels: this.map.voxels, dims: this.dims, strides: [1, 1, 1] }, this.image.affine));
   }
 
   huAt(index) {
-    if (!this.hu) {
-      const { scl_slope: slope, scl_inter: inter } = this.ct.hdr;
-      this.hu = { img: this.ct.img2RAS(), slope: slope || 1, inter: inter || 0 };
-    }
-    return this.hu.img[index] * this.hu.slope + this.hu.inter;
+    return this.image.array[index] * this.image.slope + this.image.inter;
   }
 
   // ---- looks ----
@@ -267,7 +282,10 @@ export class Scene extends EventTarget {
     if (!this.ct) return;
     this.ct.cal_min = low;
     this.ct.cal_max = high;
-    for (const nv of [this.nv, this.comparing ? this.nv2 : null]) nv?.updateGLVolume();
+    for (const nv of [this.nv, this.comparing ? this.nv2 : null]) {
+      nv?.refreshLayers(this.ct, 0);
+      nv?.drawScene();
+    }
   }
 
   windowChanged() {
@@ -340,7 +358,7 @@ export class Scene extends EventTarget {
     const shape = small.dims.join();
     if (this.shape3d !== shape || nv.volumes.length === 0) {
       while (nv.volumes.length > 0) nv.removeVolume(nv.volumes[0]);
-      const image = await NVImage.loadFromUrl({ url: niftiOf(small, this.ct.matRAS), name: "solid.nii" });
+      const image = await NVImage.loadFromUrl({ url: niftiOf(small, this.image.affine), name: "solid.nii" });
       image.opacity = 0;
       nv.addVolume(image);
       nv.drawAddUndoBitmap = () => {};
@@ -372,8 +390,14 @@ export class Scene extends EventTarget {
 
   // ---- place ----
 
-  get placeMm() {
-    return [...this.nv.frac2mm(this.nv.scene.crosshairPos)];
+  /** Where the crosshair is and how the planes are zoomed: the same for another grid of the same scan. */
+  get camera() {
+    return { mm: this.nv.frac2mm(this.nv.scene.crosshairPos), pan: Float32Array.from(this.nv.scene.pan2Dxyzmm) };
+  }
+
+  set camera({ mm, pan }) {
+    this.nv.scene.crosshairPos = this.nv.mm2frac(mm);
+    this.nv.scene.pan2Dxyzmm = pan;
   }
 
   get crosshair() {

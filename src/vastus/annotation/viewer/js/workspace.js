@@ -1,6 +1,6 @@
 // The state of the page: which case and version are open, what has been changed, who holds the lock. Panels listen.
 
-import { ask, debounce, el, gzip, say, when } from "./dom.js";
+import { ask, attempt, debounce, el, gzip, say, when } from "./dom.js";
 import { Drafts } from "./drafts.js";
 import { diceOfEach } from "./labels.js";
 
@@ -9,7 +9,9 @@ export const UNLABELLED = { value: 255, key: "unlabelled", name: "Unlabelled", p
 /** What "grow from seeds" takes for no structure at all; never saved. */
 export const BACKGROUND_SEED = { value: 254, key: "background_seed", name: "Background", plain: "Background", label: "Background seed", side: "", colour: "#8b9096", group: "seeds" };
 const CONFLICT = 409;
-const LARGE_VOXELS = 48e6; // above it a case opens as an overview on a coarser grid
+const LARGE_VOXELS = 48e6; // above it a case opens as an overview on a coarser grid, and the whole follows
+const WHOLE_VOXELS = 250e6; // above it the whole is loaded only when somebody asks for it: three bytes a voxel in the page
+const voxelsOf = ({ shape }) => (shape ?? []).reduce((n, m) => n * m, 1);
 
 export class Workspace extends EventTarget {
   /** @param {import("./api.js").Api} api @param {import("./scene.js").Scene} scene */
@@ -35,6 +37,8 @@ export class Workspace extends EventTarget {
     this.locked = false;
     this.keepDraft = debounce(() => this.writeDraft(), 800);
     this.selected = 0;
+    this.largeVoxels = LARGE_VOXELS;
+    this.following = null; // the case whose whole scan is on its way
     scene.addEventListener("edited", () => this.edited());
   }
 
@@ -82,7 +86,7 @@ export class Workspace extends EventTarget {
   // ---- opening ----
 
   /** Opens a case at its newest version. Asks first when changes would be lost. @returns {Promise<boolean>} */
-  async open(id, { whole = false } = {}) {
+  async open(id) {
     if (!(await this.mayLeave())) return false;
     const target = this.cases.find((c) => c.id === id);
     if (!target) throw new Error(`There is no case ${id} any more.`);
@@ -91,11 +95,11 @@ export class Workspace extends EventTarget {
       await this.release();
       await this.closeSecond();
       this.case = null;
-      const place = this.scene.ct && whole ? this.scene.placeMm : null;
-      this.overview = !whole && (target.shape ?? []).reduce((n, m) => n * m, 1) > LARGE_VOXELS;
-      const [image, versions] = await Promise.all([this.overview ? this.api.overview(id) : this.api.image(id), this.api.versions(id)]);
-      await this.scene.showCase(image, this.overview ? "ct.nii" : "ct.nii.gz");
-      if (place) this.scene.nv.scene.crosshairPos = this.scene.nv.mm2frac(place);
+      this.following = null;
+      this.overview = voxelsOf(target) > this.largeVoxels;
+      const told = (share) => (this.emit("progress", share), true);
+      const [image, versions] = await Promise.all([this.overview ? this.api.overview(id) : this.api.image(id, told), this.api.versions(id)]);
+      await this.scene.showCase(image);
       this.case = this.cases.find((c) => c.id === id) ?? target;
       this.versions = versions;
       await this.show(versions.at(-1)?.version ?? null);
@@ -104,16 +108,42 @@ export class Workspace extends EventTarget {
     }
     this.emit("case");
     if (!this.overview) await this.offerDraft();
+    else if (voxelsOf(target) <= WHOLE_VOXELS) attempt(() => this.loadWhole());
     return true;
+  }
+
+  /** Puts the whole scan in the place of its overview. The overview can be looked at meanwhile. */
+  async loadWhole() {
+    const { id } = this.case;
+    if (this.following === id) return;
+    this.following = id;
+    this.emit("following", 0);
+    try {
+      const wanted = () => this.following === id;
+      const image = await this.api.image(id, (share) => wanted() && (this.emit("following", share), true));
+      let camera = null;
+      const take = () => wanted() && (camera = this.scene.camera) && (this.scene.solidStays = true);
+      if (!image || !(await this.scene.showCase(image, take))) return;
+      this.overview = false;
+      this.scene.camera = camera;
+      await this.show(this.version?.version ?? null);
+    } finally {
+      this.scene.solidStays = false;
+      if (this.following === id) {
+        this.following = null;
+        this.emit("case");
+      }
+    }
+    await this.offerDraft();
   }
 
   /** Shows one version of the open case (null: no labels yet). */
   async show(version) {
     const known = this.versions.find((v) => v.version === version) ?? null;
-    const [buffer, outlines, strokes] = known
+    const [labels, outlines, strokes] = known
       ? await Promise.all([this.labelsOf(version), this.api.outlines(this.case.id, version), this.api.strokes(this.case.id, version)])
       : [null, {}, []];
-    await this.scene.showLabels(buffer);
+    this.scene.showLabels(labels);
     this.scene.map.kept = this.overview ? [] : strokes; // their places are those of the whole scan
     this.takeOutlines(this.overview ? {} : outlines);
     this.slicesBefore = new Map();
@@ -130,7 +160,7 @@ export class Workspace extends EventTarget {
   }
 
   labelsOf(version) {
-    return this.overview ? this.api.overviewOf(this.case.id, version) : this.api.labels(this.case.id, version);
+    return this.overview ? this.api.overviewOf(this.case.id, version) : this.api.labelVoxels(this.case.id, version);
   }
 
   /** Another version of the open case, after the question about unsaved changes. */
