@@ -49,7 +49,8 @@ def main() -> None:
         server = subprocess.Popen(program, stderr=subprocess.PIPE)
         try:
             assert server.stderr is not None
-            server.stderr.readline()
+            while b"Viewer" not in server.stderr.readline():
+                pass
             measure(f"http://127.0.0.1:{port}", scan, root / "labels.nii.gz", arguments)
         finally:
             server.terminate()

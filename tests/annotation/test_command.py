@@ -23,6 +23,7 @@ def start(project: Path, model: Path, *more: str) -> tuple[subprocess.Popen[str]
     command = [sys.executable, "-m", "vastus", "annotate", str(project), "--port", "0", "--weights", str(model), *more]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert process.stderr is not None
+    assert process.stderr.readline() == "vastus annotate: loading\n"
     line = process.stderr.readline()
     found = re.search(r"3 scans\. .*(http://127\.0\.0\.1:\d+)", line)
     assert found, line + process.stderr.read()

@@ -49,8 +49,9 @@ def test_a_name_that_no_system_takes_is_one_line(maps, tmp_path, monkeypatch, ca
     with pytest.raises(SystemExit) as ended:
         main.run()
     assert ended.value.code == 2
-    message = capsys.readouterr().err
-    assert "SettingsError: A name is longer than this system takes." in message and len(message.splitlines()) == 1
+    loading, *message = capsys.readouterr().err.splitlines()
+    assert loading == "vastus evaluate: loading"
+    assert len(message) == 1 and "SettingsError: A name is longer than this system takes." in message[0]
 
 
 def test_different_grids_end_with_code_2_and_no_output(maps, tmp_path, monkeypatch, capsys):

@@ -91,6 +91,7 @@ def annotate(
         typer.echo("or let a proxy on this machine do TLS, and listen on 127.0.0.1.", err=True)
     if any(find_spec(module) is None for module in ("fastapi", "uvicorn", "python_multipart")):
         raise MissingExtraError("The annotation server", "annotate")
+    typer.echo("vastus annotate: loading", err=True)
     import uvicorn
 
     from vastus.annotation.hosts import LOOPBACK_HOSTS

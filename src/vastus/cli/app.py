@@ -34,6 +34,7 @@ def app(
 
     if any(find_spec(module) is None for module in ("fastapi", "uvicorn", "python_multipart")):
         raise MissingExtraError("The app", "annotate")
+    typer.echo("vastus app: loading", err=True)
     from vastus.app.program import Start, run
 
     run(Start(folder or Path.home() / "Vastus", port, _PORT, weights, threads, browser), typer.echo)

@@ -84,6 +84,7 @@ def batch(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Segment and measure many scans: one table, one page of pictures, and a list of the scans to check first."""
+    typer.echo("vastus batch: loading", err=True)
     from vastus.batch.archive import keep_table
     from vastus.batch.forecast import as_dict, as_text, forecast
     from vastus.batch.logs import BatchProgress

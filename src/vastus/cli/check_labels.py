@@ -39,6 +39,7 @@ def check_labels(
     """Find labels that look wrong: a ranked list with pictures and proposals. No label file is changed."""
     if sum([weights is not None, predictions is not None, no_model]) > 1:
         raise SettingsError("Give one of --weights, --predictions and --no-model.")
+    typer.echo("vastus check-labels: loading", err=True)
     from vastus.curation.label_noise import CheckOptions, find_cases
     from vastus.curation.label_noise import check_labels as check
     from vastus.curation.page import PAGE_FILE

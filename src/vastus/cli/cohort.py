@@ -49,11 +49,11 @@ def cohort(
         return
     if scans is None or clinical is None or output is None:
         raise typer.BadParameter("give SCANS, CLINICAL and -o OUT, or --example DIR to make example data")
-    typer.echo("cohort: loading", err=True)
+    typer.echo("vastus cohort: loading", err=True)
     from vastus.cohort.runner import CohortRun, parse_sex_codes, run_cohort
 
     def tell(step: str) -> None:
-        typer.echo(f"cohort: {step}", err=True)
+        typer.echo(f"vastus cohort: {step}", err=True)
 
     codes = parse_sex_codes(sex_codes) if sex_codes else {}
     run = CohortRun(scans, clinical, output, criteria, rules, seed, codes, compare_criteria, structures)

@@ -41,6 +41,7 @@ def build(
     ] = False,
 ) -> None:
     """Find each CT by the checksum of its voxels and write imagesTr, labelsTr and dataset.json (nnU-Net layout)."""
+    typer.echo("vastus dataset build: loading", err=True)
     from vastus.datasets.building import BuildOptions, build_dataset
     from vastus.datasets.layout import read_open_set
 

@@ -15,10 +15,10 @@ def doctor(
     """Say what is installed, what is missing and how to get it, whether it works, and how fast. Exit code 1: broken."""
     import json
 
-    from vastus.doctor.examination import as_dict, as_text, examine
-
     if test and not as_json:
         typer.echo("Looking; the first time this takes a minute or two, as loops are compiled.", err=True)
+    from vastus.doctor.examination import as_dict, as_text, examine
+
     seen = examine(test=test, threads=threads)
     typer.echo(json.dumps(as_dict(seen), indent=2) if as_json else as_text(seen))
     if not seen.works:

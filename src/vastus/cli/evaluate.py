@@ -47,6 +47,7 @@ def evaluate(
     ] = False,
 ) -> None:
     """Score label maps: overlap, surface distances in mm, volumes; agreement and comparison over cases."""
+    typer.echo("vastus evaluate: loading", err=True)
     from vastus.evaluation.files import write_evaluation
     from vastus.evaluation.icc import MissingCells
     from vastus.evaluation.runner import DEFAULT_NAMES, Rater, RunSettings

@@ -45,6 +45,8 @@ def measure(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Measure a labelled scan. With clinical values, also compute indices and a diagnosis by published criteria."""
+    if not as_json:
+        typer.echo("vastus measure: loading", err=True)
     import json
 
     from vastus.io.atomic import ensure_folder, write_text

@@ -27,6 +27,7 @@ def mix_people(
     ] = None,
 ) -> None:
     """Add people mixed from two to four others: each muscle has shares of its own, and they may lie beyond all."""
+    typer.echo("vastus mix-people: loading", err=True)
     import numpy as np
 
     from vastus.cli.synth import load_people

@@ -18,6 +18,7 @@ def preview(
     series: Annotated[str | None, typer.Option("--series", help="DICOM series to read, if there are several.")] = None,
 ) -> None:
     """Draw six axial slices and one coronal slice as a PNG: the CT above, the labels in colour below."""
+    typer.echo("vastus preview: loading", err=True)
     from vastus.errors import SettingsError
     from vastus.io.atomic import ensure_folder
     from vastus.io.labels import read_labels_on

@@ -38,6 +38,7 @@ def pseudo_label(
     threads: Annotated[int | None, typer.Option("--threads", "-t", min=1, help="Number of processor threads.")] = None,
 ) -> None:
     """Label unlabelled scans where six segmentations of the network agree, for `vastus train --data`."""
+    typer.echo("vastus pseudo-label: loading", err=True)
     from vastus.inference.bundle import default_bundle, load_bundle
     from vastus.inference.choices import RuntimeOptions
     from vastus.inference.predictor import Predictor

@@ -23,6 +23,7 @@ def atlas(
     ] = "",
 ) -> None:
     """Build the atlas of both people from their meshes. This is needed once and takes about a minute for each."""
+    typer.echo("vastus atlas: loading", err=True)
     from vastus.io.atomic import ensure_folder
     from vastus.synthesis.atlas import PersonName
     from vastus.synthesis.atlas_building import build_atlas
@@ -90,6 +91,7 @@ def synth(
     ] = None,
 ) -> None:
     """Write labelled synthetic CT scans in nnU-Net layout with clinical.csv, or a pool of bodies for training."""
+    typer.echo("vastus synth: loading", err=True)
     from vastus.synthesis.subject import Variety
 
     atlases = load_people(atlas_folder, person)
