@@ -2,11 +2,13 @@
 
     python tools/synthesis_figures.py DATASET REAL_CT_FOLDER OUT
 
-DATASET is what ``vastus synth`` wrote; REAL_CT_FOLDER holds real thigh CTs (``*_CT.nii.gz``).
+DATASET is what ``vastus synth`` wrote; REAL_CT_FOLDER holds real thigh CTs (``*_CT.nii.gz``). Of them only training
+patients of ``datasets/real-thigh`` are looked at.
 """
 
 from __future__ import annotations
 
+import csv
 import sys
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from vastus.volume import Volume, shape_for_spacing, to_ras
 Image_ = NDArray[np.uint8]
 GRID_MM = (2.0, 2.0, 4.0)
 HEIGHT = 150
+INDEX = Path(__file__).parents[1] / "datasets" / "real-thigh" / "index.csv"
 
 
 def tile(hu: NDArray[np.int16], labels: NDArray[np.uint8], pixel_mm: tuple[float, float]) -> Image_:
@@ -103,6 +106,13 @@ def spectrum(array: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.asarray(total / max(total.sum(), 1e-9))
 
 
+def training_patients() -> list[str]:
+    """Names of the real thighs with which settings may be chosen."""
+    with INDEX.open(newline="", encoding="utf-8") as file:
+        names = {row["scan"] for row in csv.DictReader(file) if row["split"] == "train"}
+    return sorted(name for name in names if name.startswith("STS_"))
+
+
 def compare(dataset: Path, real: Path, out: Path) -> None:
     """Histogram, noise and its spectrum of real and synthetic thighs: a figure and the numbers."""
     import matplotlib as mpl
@@ -111,7 +121,7 @@ def compare(dataset: Path, real: Path, out: Path) -> None:
     import matplotlib.pyplot as plt
 
     kinds = {
-        "real": [thigh(read_scan(p).volume, None) for p in sorted(real.glob("*_CT.nii.gz"))],
+        "real": [thigh(read_scan(real / f"{name}_CT.nii.gz").volume, None) for name in training_patients()],
         "synthetic": [
             thigh(read_scan(p).volume, read_labels(dataset / "labelsTr" / p.name.replace("_0000", "")))
             for p in sorted((dataset / "imagesTr").glob("*_0000.nii.gz"))

@@ -10,13 +10,13 @@ from vastus.anatomy import BY_KEY, MUSCLES
 from vastus.synthesis.growth import NO_PART, Grid
 from vastus.synthesis.look import sample_look
 from vastus.synthesis.muscle_boundaries import SEAMS
-from vastus.synthesis.paint_kernels import edge_share
+from vastus.synthesis.paint_kernels import SEAM_FADES_MM, edge_share
 from vastus.synthesis.scanner import Textures, paint_hu, seam_reach
 from vastus.synthesis.store import StoredPart
 from vastus.synthesis.subject import TissueMap
 from vastus.synthesis.tissues import KIND_OF_TISSUE, Tissue
 
-LATERALIS, INTERMEDIUS = BY_KEY["vastus_lateralis"].class_id, BY_KEY["vastus_intermedius"].class_id
+MEDIALIS, INTERMEDIUS = BY_KEY["vastus_medialis"].class_id, BY_KEY["vastus_intermedius"].class_id
 SARTORIUS, GRACILIS = BY_KEY["sartorius"].class_id, BY_KEY["gracilis"].class_id
 
 
@@ -32,23 +32,23 @@ def test_the_table_is_symmetric_and_a_share():
     ids = [m.class_id for m in MUSCLES]
     among = SEAMS[np.ix_(ids, ids)]
     assert (among == among.T).all()
-    assert SEAMS[LATERALIS, INTERMEDIUS] == 0.0
-    assert SEAMS[SARTORIUS, GRACILIS] == 1.0
+    assert SEAMS[MEDIALIS, INTERMEDIUS] == 0.0
+    assert SEAMS[SARTORIUS, GRACILIS] > 0.8
 
 
 def test_the_nearest_neighbour_counts():
-    part, tissue = row_of((3, 0, SARTORIUS), (2, 1, LATERALIS), (3, 2, GRACILIS))
+    part, tissue = row_of((3, 0, SARTORIUS), (2, 1, MEDIALIS), (3, 2, GRACILIS))
     edges = np.zeros(SEAMS.shape, np.float32)
-    edges[SARTORIUS, LATERALIS], edges[SARTORIUS, GRACILIS], edges[SARTORIUS, Tissue.FAT] = 0.25, 0.5, 0.125
+    edges[SARTORIUS, MEDIALIS], edges[SARTORIUS, GRACILIS], edges[SARTORIUS, Tissue.FAT] = 0.25, 0.5, 0.125
     assert edge_share(part, tissue, 2, 0, 0, KIND_OF_TISSUE, int(Tissue.FAT), edges, 4) == 0.25
     assert edge_share(part, tissue, 0, 0, 0, KIND_OF_TISSUE, int(Tissue.FAT), edges, 2) == 0.125
     assert edge_share(part, tissue, 0, 0, 0, KIND_OF_TISSUE, int(Tissue.FAT), edges, 3) == 0.25
 
 
 def test_of_equally_near_ones_the_fattest_border_counts():
-    part, tissue = row_of((2, 1, LATERALIS), (1, 0, SARTORIUS), (2, 2, GRACILIS))
+    part, tissue = row_of((2, 1, MEDIALIS), (1, 0, SARTORIUS), (2, 2, GRACILIS))
     edges = np.zeros(SEAMS.shape, np.float32)
-    edges[SARTORIUS, LATERALIS], edges[SARTORIUS, GRACILIS] = 0.25, 0.5
+    edges[SARTORIUS, MEDIALIS], edges[SARTORIUS, GRACILIS] = 0.25, 0.5
     assert edge_share(part, tissue, 2, 0, 0, KIND_OF_TISSUE, int(Tissue.FAT), edges, 2) == 0.5
     assert edge_share(part[::-1], tissue[::-1], 2, 0, 0, KIND_OF_TISSUE, int(Tissue.FAT), edges, 2) == 0.5
 
@@ -91,9 +91,9 @@ def painted(one, other):
 
 
 def test_vasti_grow_into_each_other_and_sartorius_lies_in_fat():
-    fused, apart = painted(LATERALIS, INTERMEDIUS), painted(SARTORIUS, GRACILIS)
+    fused, apart = painted(MEDIALIS, INTERMEDIUS), painted(SARTORIUS, GRACILIS)
     assert fused[15:17] == pytest.approx(fused[[2, -3]], abs=8.0)
-    # Half a millimetre below the surface the share of fat is 0.8 exp(-0.5 / 1.2).
-    expected = 50.0 - 150.0 * 0.8 * np.exp(-0.5 / 1.2)
+    # Half a millimetre below the surface: the share of the body, times that of the pair, faded a little.
+    expected = 50.0 - 150.0 * 0.8 * SEAMS[SARTORIUS, GRACILIS] * np.exp(-0.5 / SEAM_FADES_MM)
     assert apart[15:17] == pytest.approx([expected, expected], abs=8.0)
     assert all(a >= b - 3.0 for a, b in pairwise(apart[8:16]))

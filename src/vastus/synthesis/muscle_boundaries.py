@@ -96,7 +96,7 @@ _FALL_HU: Final[tuple[tuple[str, str, int, int, int | None], ...]] = (
     ("vastus_medialis", "adductor_magnus", 12, 41, 27),
     ("vastus_medialis", "biceps_femoris", 2, 36, None),
 )
-"""Pair, number of patients, median fall, fall that the engine showed without correction (None: seen too rarely):
+"""Pair, number of patients, median fall, and the fall that the engine showed without correction (None: rarely seen):
 the gaps and the touching surfaces of its bodies show, too."""
 
 

@@ -19,7 +19,7 @@ NO_MUSCLE = -50.0
 
 # Muscle: streaks of fat from three textures, and fat at the edge, which fades with depth (mm).
 FATTY_FIBRE, FATTY_BLOTCH, FATTY_GRAIN = 0.75, 0.45, 0.35
-SEAM_FADES_MM = 1.2
+SEAM_FADES_MM = 1.7
 MUSCLE_BLOTCH_HU, MUSCLE_FIBRE_HU = 5.0, 4.0
 """Muscle without fat is not even, either: so much remains on real CT when the noise is taken away."""
 

@@ -140,20 +140,22 @@ def _bowel(p: _Place) -> Iterator[Overlay]:
         np.array([62, p.front / p.u - 12, p.high / p.u + 150]),
     )
     high = np.maximum(high, low + 10)
-    for _ in range(int(p.rng.integers(4, 11))):
+    for loop in range(int(p.rng.integers(9, 18))):
         at = p.rng.uniform(low, high)
+        if loop % 2:  # the small pelvis is full of bowel, however little fat lies between
+            at[2] = p.rng.uniform(low[2], low[2] + 45)
         steps = np.cumsum(p.rng.normal(0, [22, 14, 16], (int(p.rng.integers(2, 5)), 3)), axis=0)
         line = np.clip(np.vstack([at, at + steps]), low, high) * p.u
         points: tuple[Point, ...] = tuple((float(x), float(y), float(z)) for x, y, z in line)
-        wide = p.about(12, 0.3)
+        wide = p.about(13, 0.3)
         radii = tuple(float(wide * p.rng.uniform(0.8, 1.2)) for _ in points)
         kind = p.rng.choice(["bowel_fluid", "stool", "gas", "collapsed"], p=[0.4, 0.2, 0.2, 0.2])
         wall = p.between(1.5, 3.5)
         if kind != "collapsed":
             name = "bowel_contrast" if swallowed and kind != "gas" and p.rng.random() < 0.7 else str(kind)
             tissue = Tissue.GAS if kind == "gas" else Tissue.SOFT
-            yield _soft(name, Tube(points, tuple(max(r - wall, 2.0) for r in radii)), (Tissue.BOWEL,), tissue)
-        yield _soft("bowel_wall", Tube(points, radii), (Tissue.BOWEL,))
+            yield _soft(name, Tube(points, tuple(max(r - wall, 2.0) for r in radii)), _INSIDE, tissue)
+        yield _soft("bowel_wall", Tube(points, radii))
 
 
 def _prostate(p: _Place, age_years: float) -> Iterator[Overlay]:
@@ -186,7 +188,8 @@ def _genitals_of_men(p: _Place, room: Room) -> Iterator[Overlay]:
     bend: Point = (p.between(-4, 4), p.front + p.between(18, 34), p.low - p.between(2, 16))
     length = p.between(55, 115)
     if p.rng.random() < 0.08:  # laid up on the belly
-        tip: Point = (p.between(-25, 25), bend[1] + p.between(0, 12), bend[2] + length)
+        bend = _on_the_skin(bend, room, p)
+        tip = _on_the_skin((p.between(-25, 25), bend[1] + p.between(0, 12), bend[2] + length), room, p)
     else:
         tip_z = bend[2] - length * float(p.rng.uniform(0.75, 1.0))
         tip = _into_the_open((p.between(-28, 28), bend[1] - p.between(0, 25), tip_z), room, p)
