@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from vastus.anatomy import BUILT_IN
 from vastus.annotation.project.uncertainty_queue import _FACTS_FILE, UncertaintyQueue
 from vastus.curation.ranking import Strategy
 
@@ -33,6 +34,7 @@ def queue_of(folder: Path, facts: dict[str, dict[str, Any]]) -> UncertaintyQueue
         layout=SimpleNamespace(case=lambda case: folder / case),
         to_correct=lambda: sorted(facts),
         states=lambda: dict.fromkeys(facts, "model"),
+        table=BUILT_IN,
     )
     return UncertaintyQueue(project)
 

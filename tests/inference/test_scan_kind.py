@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vastus.anatomy import BY_KEY
+from vastus.anatomy import BY_KEY, Side
 from vastus.inference.scan_kind import said_of_kind
 from vastus.synthesis.phantom import make_phantom
 from vastus.volume import Volume
@@ -52,6 +52,26 @@ def test_a_scan_in_which_nothing_is_found_is_named():
     values, hu, affine = parts()
     (warning,) = said(np.where(values % 100 == FEMUR, values, 0).astype(np.uint8), hu, affine)
     assert "Next to nothing of a hip or a thigh" in warning
+
+
+def calf() -> tuple[NDArray[np.uint8], NDArray[np.int16], NDArray[np.float64]]:
+    """Two bones and muscle in fat, which thins downwards; a few labels that a network gives by mistake."""
+    shape = (60, 60, 50)
+    x, y = np.mgrid[-90:90:3, -90:90:3]
+    values, hu = np.zeros(shape, np.uint8), np.full(shape, -1000, np.int16)
+    for k in range(shape[2]):
+        hu[:, :, k][np.hypot(x, y) < 50 + 0.4 * k] = -100
+        hu[:, :, k][np.hypot(x, y) < 40 + 0.4 * k] = 55
+        hu[:, :, k][np.hypot(x, y - 15) < 12] = 600
+        hu[:, :, k][np.hypot(x - 25, y) < 6] = 600
+        values[:, :, k][np.hypot(x + 20, y) < 5] = BY_KEY["semimembranosus"].label_value(Side.RIGHT)
+    return values, hu, np.diag([3.0, 3.0, 5.0, 1.0])
+
+
+def test_a_calf_alone_is_told():
+    (warning,) = said(*calf())
+    assert "Next to nothing of a hip or a thigh" in warning and "calf" in warning
+    assert stops(*calf()) == (True,)
 
 
 def test_an_abdomen_is_named():
