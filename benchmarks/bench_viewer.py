@@ -3,11 +3,11 @@
     python benchmarks/bench_viewer.py [--shape 512 512 450] [--scan ct.nii.gz] [--browser chromium] [--repeats 3]
 
 Starts the real server on one scan (a phantom with noise, unless ``--scan`` names another, which is repeated along the
-body until it has the shape) with labels, and opens it in the browser as a person does: *overview* is the time from the
-click until the coarse scan and its labels are drawn, *whole* until all voxels are, which follow by themselves. A change of the grey window and a
-step to the next slice are timed until drawn. Memory is that of the page's own process and of the process that stands in
-for the graphics card, as Linux counts it (PSS); peaks are those of a sample every 50 ms. Processor seconds of the
-browser are printed besides, because they depend less on what else runs. Linux only.
+body until it has the shape) with labels, and opens it in the browser as a person does: *overview* is the time from
+the click until the coarse scan and its labels are drawn, *whole* until all voxels are, which follow by themselves. A
+change of the grey window and a step to the next slice are timed until drawn. Memory is that of the page's own process
+and of the process that stands in for the graphics card, as Linux counts it (PSS); peaks are those of a sample every
+50 ms. Processor seconds of the browser are printed besides, because they depend less on what else runs. Linux only.
 """
 
 from __future__ import annotations
