@@ -368,6 +368,15 @@ def test_a_change_that_is_cancelled_in_another_slice_leaves_nothing(server: Runn
     assert viewer.page.evaluate(digest) == before
 
 
+def test_the_order_by_expected_agreement_names_what_to_look_at_first(open_viewer: Open) -> None:
+    viewer = open_viewer()
+    named = [{"name": "Gracilis, left", "value": 210}, {"name": "Sartorius, right", "value": 101}]
+    rows = [{"id": "new", "score": 1.4, "structures": named}]
+    viewer.page.route("**/api/ranking*", lambda route: route.fulfill(json=rows))
+    viewer.page.select_option("#strategy", "agreement")
+    viewer.page.wait_for_selector("#cases >> text=look first at Gracilis, left, Sartorius, right", timeout=5000)
+
+
 def test_uncertainty_next_case_and_models(server: Running, open_viewer: Open) -> None:
     viewer = open_viewer()
     viewer.page.select_option("#strategy", "random")
