@@ -1,6 +1,6 @@
 """Draw how good the expected agreement is, and write its numbers into the docs, from what ``fit_quality.py`` stored.
 
-python tools/draw_agreement.py FOLDER    FOLDER holds agreement_test.csv and agreement_test.json
+python tools/draw_agreement.py FOLDER    FOLDER holds agreement_test.csv, agreement_test.json and agreement_folds.csv
 """
 
 from __future__ import annotations
@@ -92,6 +92,7 @@ def main(folder: Path) -> None:
     draw(read(folder / "agreement_test.csv"))
     for name in ("agreement_test.csv", "agreement_test.json"):
         shutil.copy(folder / name, PICTURE.with_name("expected-agreement" + Path(name).suffix))
+    shutil.copy(folder / "agreement_folds.csv", PICTURE.with_name("expected-agreement-folds.csv"))
     text = PAGE.read_text(encoding="utf-8")
     before, rest = text.split(_BEGIN)
     after = rest.split(_END)[1]

@@ -793,6 +793,7 @@ def summarise(table: list[dict[str, Any]]) -> dict[str, Any]:
             "auroc": [round(v, 3) for v in _with_interval(wrong_p, wrong, names)],
             "auroc_expected": round(_auroc(-expected, wrong), 3),
             "auroc_confidence": [round(v, 3) for v in _with_interval(-sure, wrong, names)],
+            "clear": _clear(wrong_p, dice, names),
             "ece": round(float(ece), 3),
             "coverage": round(float(((dice >= low) & (dice <= high)).mean()), 3),
             "mean_width": round(float((high - low).mean()), 3),
@@ -801,6 +802,24 @@ def summarise(table: list[dict[str, Any]]) -> dict[str, Any]:
             "told_wrong_rightly": int(((wrong_p >= 0.5) & wrong).sum()),
         }
     return out
+
+
+CLEAR: Final = 0.1
+"""A Dice this far from the limit is clearly right or wrong, whichever slices were drawn."""
+
+
+def _clear(
+    chance: NDArray[np.float64], dice: NDArray[np.float64], names: NDArray[np.str_]
+) -> dict[str, int | float | list[float]]:
+    """AUROC where the Dice is clearly above or below the limit, with its interval, and where it is not."""
+    far = np.abs(dice - WRONG_BELOW) >= CLEAR
+    wrong = dice < WRONG_BELOW
+    return {
+        "n": int(far.sum()),
+        "wrong": int(wrong[far].sum()),
+        "auroc": [round(v, 3) for v in _with_interval(chance[far], wrong[far], names[far])],
+        "auroc_of_the_rest": round(_auroc(chance[~far], wrong[~far]), 3),
+    }
 
 
 def _with_interval(
