@@ -12,6 +12,7 @@ FLOORS: dict[str, int] = {
     "compiled": 0,
     "priority": 0,
     "processors": 0,
+    "second_process": 1,
     "blocks": 0,
     "loops": 0,
     "label_arrays": 1,

@@ -48,12 +48,13 @@ def evaluate(
 ) -> None:
     """Score label maps: overlap, surface distances in mm, volumes; agreement and comparison over cases."""
     typer.echo("vastus evaluate: loading", err=True)
-    from vastus.evaluation.files import write_evaluation
+    from vastus.evaluation.files import draw_into, write_evaluation
     from vastus.evaluation.icc import MissingCells
     from vastus.evaluation.runner import DEFAULT_NAMES, Rater, RunSettings
     from vastus.evaluation.runner import evaluate as run
     from vastus.evaluation.table import ScoreSettings
     from vastus.io.structure_tables import read_structure_table
+    from vastus.second_process import second_process
 
     called = names or DEFAULT_NAMES
     raters = [Rater(called[0], prediction)] + ([Rater(called[1], second)] if second else [])
@@ -61,14 +62,17 @@ def evaluate(
     missing = MissingCells.LISTWISE if listwise else MissingCells.REFUSE
     own = None if structures is None else read_structure_table(structures)
     settings = RunSettings(ScoreSettings(tolerance_mm, empty, merge_sides), resample, missing, own)
-    result = run(
-        tuple(raters),
-        reference,
-        settings,
-        progress=lambda case: typer.echo(f"scoring {case}", err=True),
-        warn=lambda text: typer.echo(f"vastus: {text}", err=True),
-    )
-    write_evaluation(result, output)
+    with second_process("matplotlib.figure", "pandas") as beside:  # the figures are drawn beside the tables
+        result = run(
+            tuple(raters),
+            reference,
+            settings,
+            progress=lambda case: typer.echo(f"scoring {case}", err=True),
+            warn=lambda text: typer.echo(f"vastus: {text}", err=True),
+            on_scores=lambda scores, table: beside.call(draw_into, output, scores, table),
+        )
+        write_evaluation(result, output, figures=False)
+        beside.finish()
     for model in result.models:
         typer.echo(_headline(result, model))
         if result.drawn_slices:

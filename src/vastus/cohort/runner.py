@@ -11,7 +11,7 @@ from typing import Any
 
 from vastus.cohort.clinical_table import read_clinical_table
 from vastus.cohort.document import DOCUMENT_FILE, write_document
-from vastus.cohort.drawing import open_figure_folder
+from vastus.cohort.drawing import LIBRARIES, FigureFolder
 from vastus.cohort.example import EXAMPLE_NOTE, is_example
 from vastus.cohort.page import render_page
 from vastus.cohort.problems import EmptyCohortError, ProblemKind, count_by_kind, problems_table
@@ -25,6 +25,7 @@ from vastus.io.atomic import atomic_path, ensure_folder, write_text
 from vastus.io.structure_tables import read_structure_table, write_table_beside
 from vastus.io.tables import WORKBOOK_FILE
 from vastus.sarcopenia import criteria_names, load_criteria
+from vastus.second_process import second_process
 from vastus.version import __version__
 
 TABLES_FOLDER = "tables"
@@ -79,7 +80,8 @@ def run_cohort(run: CohortRun, tell: Callable[[str], None] = lambda _: None) -> 
             f"--compare-criteria names the same criteria as --criteria ({criteria.key}).",
             remedy="Give another one, or leave it out.",
         )
-    with open_figure_folder(run.output / FIGURES_FOLDER) as figures:
+    with second_process(*LIBRARIES) as beside:
+        figures = FigureFolder(run.output / FIGURES_FOLDER, beside)
         tell("reading the tables")
         clinical = read_clinical_table(run.clinical, run.sex_codes)
         volumes = read_volumes(run.scans, None if run.structures is None else read_structure_table(run.structures))

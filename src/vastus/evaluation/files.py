@@ -51,14 +51,17 @@ _SHOWN = (m.DICE, m.ASSD, m.HAUSDORFF, m.HD95, m.SURFACE_DICE, m.RAVD_SIGNED, m.
 _SIGNIFICANT_DIGITS = "%.8g"
 
 
-def write_evaluation(evaluation: Evaluation, folder: Path) -> list[Path]:
+def write_evaluation(evaluation: Evaluation, folder: Path, *, figures: bool = True) -> list[Path]:
     """Write everything into a folder (made if needed); return the files.
+
+    Args:
+        evaluation: what was found.
+        folder: for the files.
+        figures: draw the figures, too (``draw_into`` does it where another process shall).
 
     Raises:
         OutputError: the folder can't be written to.
     """
-    from vastus.evaluation.figures import write_figures
-
     ensure_folder(folder)
     tables = {
         SCORES_FILE: evaluation.scores,
@@ -78,9 +81,24 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> list[Path]:
     texts[MARKDOWN_FILE] = as_markdown(evaluation)
     for name, text in texts.items():
         write_text(folder / name, text)
-    return [folder / name for name in texts] + write_figures(
-        evaluation.scores, ensure_folder(folder / FIGURES_FOLDER), evaluation.table
-    )
+    drawn = draw_into(folder, evaluation.scores, evaluation.table) if figures else []
+    return [folder / name for name in texts] + drawn
+
+
+def draw_into(folder: Path, scores: pd.DataFrame, table: StructureTable) -> list[Path]:
+    """Draw the figures of an evaluation into its folder (made if needed); return the files.
+
+    Args:
+        folder: of the evaluation.
+        scores: one row a case, model, structure and side.
+        table: of the structures.
+
+    Raises:
+        OutputError: the folder can't be written to.
+    """
+    from vastus.evaluation.figures import write_figures
+
+    return write_figures(scores, ensure_folder(folder / FIGURES_FOLDER), table)
 
 
 def as_record(evaluation: Evaluation) -> dict[str, Any]:

@@ -107,6 +107,7 @@ def evaluate(
     settings: RunSettings,
     progress: Callable[[str], None] = lambda _: None,
     warn: Callable[[str], None] = lambda _: None,
+    on_scores: Callable[[pd.DataFrame, StructureTable], None] = lambda *_: None,
 ) -> Evaluation:
     """Score models or readers against a reference, and against each other.
 
@@ -118,6 +119,7 @@ def evaluate(
         settings: see there.
         progress: told one line a case.
         warn: told what a user should know of a file.
+        on_scores: given the scores of all cases before they are summed up, and the table of their structures.
 
     Raises:
         MissingInputError: nothing to read, or a reference without its prediction (all named).
@@ -156,6 +158,7 @@ def evaluate(
         first = attempts.failures[0].problem if attempts.failures else "every case lacks a prediction"
         raise MissingInputError(f"No case can be scored. {first}", path=reference)
     scores = pd.concat(tables, ignore_index=True)
+    on_scores(scores, table)
     of_sections = pd.concat(sections[1:], ignore_index=True) if len(sections) > 1 else sections[0]
     return Evaluation(
         scores,

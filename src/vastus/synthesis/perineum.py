@@ -140,12 +140,18 @@ def _bowel(p: _Place) -> Iterator[Overlay]:
         np.array([62, p.front / p.u - 12, p.high / p.u + 150]),
     )
     high = np.maximum(high, low + 10)
+    inlet = np.array([0.55, 1.0, 1.0])
     for loop in range(int(p.rng.integers(9, 18))):
-        at = p.rng.uniform(low, high)
-        if loop % 2:  # the small pelvis is full of bowel, however little fat lies between
-            at[2] = p.rng.uniform(low[2], low[2] + 45)
+        # The small pelvis is full of bowel. Between its bones and behind the belly's wall, loops take fat, too.
+        deep = loop % 2 == 1
+        first, last = (
+            (low * inlet, np.array([high[0] * inlet[0], p.back / p.u - 16, low[2] + 45])) if deep else (low, high)
+        )
+        last = np.maximum(last, first + 10)
+        at = p.rng.uniform(first, last)
         steps = np.cumsum(p.rng.normal(0, [22, 14, 16], (int(p.rng.integers(2, 5)), 3)), axis=0)
-        line = np.clip(np.vstack([at, at + steps]), low, high) * p.u
+        line = np.clip(np.vstack([at, at + steps]), first, last) * p.u
+        takes = _INSIDE if deep else (Tissue.BOWEL,)
         points: tuple[Point, ...] = tuple((float(x), float(y), float(z)) for x, y, z in line)
         wide = p.about(13, 0.3)
         radii = tuple(float(wide * p.rng.uniform(0.8, 1.2)) for _ in points)
@@ -154,8 +160,8 @@ def _bowel(p: _Place) -> Iterator[Overlay]:
         if kind != "collapsed":
             name = "bowel_contrast" if swallowed and kind != "gas" and p.rng.random() < 0.7 else str(kind)
             tissue = Tissue.GAS if kind == "gas" else Tissue.SOFT
-            yield _soft(name, Tube(points, tuple(max(r - wall, 2.0) for r in radii)), _INSIDE, tissue)
-        yield _soft("bowel_wall", Tube(points, radii))
+            yield _soft(name, Tube(points, tuple(max(r - wall, 2.0) for r in radii)), takes, tissue)
+        yield _soft("bowel_wall", Tube(points, radii), takes)
 
 
 def _prostate(p: _Place, age_years: float) -> Iterator[Overlay]:

@@ -309,4 +309,4 @@ def _made_up_scan() -> Volume:
         hu[from_axis < 13**2] = -100
         hu[from_axis < 10**2] = 55
         hu[from_axis < 2**2] = 900
-    return Volume(hu, np.diag([6.0, 6.0, 6.0, 1.0]))
+    return Volume(np.asfortranarray(hu), np.diag([6.0, 6.0, 6.0, 1.0]))  # in memory as files are read

@@ -1,0 +1,79 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from calls_made_beside import write_id, write_loaded
+from vastus import second_process
+from vastus.second_process import SecondProcess
+
+
+@pytest.fixture
+def importable(monkeypatch):
+    """Another process can load the helper modules, too."""
+    here = str(Path(__file__).parent)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])]))
+
+
+def make_call(path, *, beside):
+    process = SecondProcess(beside=beside)
+    try:
+        process.call(write_id, path)
+        process.finish()
+    finally:
+        process.close()
+    return int(path.read_text())
+
+
+@pytest.mark.usefixtures("importable")
+def test_calls_are_made_by_another_process(tmp_path):
+    assert make_call(tmp_path / "a", beside=True) != os.getpid()
+    assert make_call(tmp_path / "b", beside=False) == os.getpid()
+
+
+@pytest.mark.usefixtures("importable")
+def test_modules_are_loaded_ahead(tmp_path):
+    process = SecondProcess("wave", beside=True)
+    process.call(write_loaded, tmp_path / "a", "wave")
+    process.finish()
+    process.close()
+    assert (tmp_path / "a").read_text() == "True"
+
+
+def test_what_a_second_process_could_not_do_is_done_here(tmp_path, monkeypatch):
+    def fail(_modules):
+        return subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"], stdin=subprocess.PIPE)
+
+    monkeypatch.setattr(second_process, "_start", fail)
+    assert make_call(tmp_path / "a", beside=True) == os.getpid()
+
+
+def test_where_no_second_process_can_be_started_all_is_done_here(tmp_path, monkeypatch):
+    monkeypatch.setattr(second_process, "_start", lambda _: None)
+    assert make_call(tmp_path / "a", beside=True) == os.getpid()
+
+
+def test_an_error_is_told_from_here(tmp_path):
+    process = SecondProcess(beside=False)
+    process.call(write_id, tmp_path / "no folder" / "a")
+    with pytest.raises(FileNotFoundError):
+        process.finish()
+
+
+@pytest.mark.parametrize(("processors", "started"), [(1, 0), (2, 1)])
+def test_it_needs_a_second_processor(monkeypatch, processors, started):
+    starts = []
+    monkeypatch.setattr(second_process, "_start", starts.append)
+    monkeypatch.setattr(second_process, "usable_processors", lambda: processors)
+    with second_process.second_process():
+        pass
+    assert len(starts) == started
+
+
+def test_it_ends_with_what_it_was_opened_for(monkeypatch):
+    monkeypatch.setattr(second_process, "usable_processors", lambda: 2)
+    with pytest.raises(ZeroDivisionError), second_process.second_process() as process:
+        raise ZeroDivisionError
+    assert process._process is not None and process._process.returncode is not None
