@@ -243,7 +243,7 @@ def _into_the_open(point: Point, room: Room, p: _Place) -> Point:
 def _on_the_skin(point: Point, room: Room, p: _Place) -> Point:
     """The place, moved back to where it touches the body, lest a fold floats in front of it."""
     x, y, z = point
-    places = [(x, y - step * p.u, z) for step in range(0, 40, 4)]
+    places = [(x, y - step * p.u, z) for step in range(0, 100, 4)]
     return next((at for at in places if room(at) < 3 * p.u), point)
 
 
