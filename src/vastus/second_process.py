@@ -71,7 +71,7 @@ class SecondProcess:
             for sent in self._sent:
                 sent.result()
             self._process.stdin.close()
-        except OSError:  # it ended before it had read everything
+        except Exception:  # it ended before it had read everything, or something can't be sent: told from here
             return False
         return self._process.wait() == 0
 

@@ -14,6 +14,9 @@ from vastus.second_process import SecondProcess
 LIBRARIES = ("matplotlib.pyplot", "pandas")
 """What the second process loads while the first data are computed."""
 
+DRAWN_HERE = ("change",)
+"""Figures left to this process, which has written everything else by then: both are done at the same time."""
+
 
 class FigureFolder:
     """A folder that is filled with figures.
@@ -32,7 +35,8 @@ class FigureFolder:
         if not self._tasks:
             ensure_folder(self._folder)
         self._tasks.append(task)
-        self._beside.call(draw, task, self._folder)
+        if task.name not in DRAWN_HERE:
+            self._beside.call(draw, task, self._folder)
 
     def svg_texts(self) -> dict[str, str]:
         """Wait for all figures.
@@ -43,6 +47,9 @@ class FigureFolder:
         Raises:
             OutputError: a file can't be written.
         """
+        for task in self._tasks:
+            if task.name in DRAWN_HERE:
+                draw(task, self._folder)
         self._beside.finish()
         return {task.name: (self._folder / f"{task.stem}.svg").read_text(encoding="utf-8") for task in self._tasks}
 
