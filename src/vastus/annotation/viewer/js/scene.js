@@ -68,6 +68,7 @@ function thinCrosshair(nv) {
   const width = (CROSSHAIR_PIXELS * (nv.uiData.dpr || 1)) / pixelsPerMm;
   if (!Number.isFinite(width) || Math.abs(width / nv.opts.crosshairWidth - 1) < 0.1) return false;
   nv.opts.crosshairWidth = width;
+  if (nv.crosshairs3D) nv.crosshairs3D.mm[0] = NaN; // else the old lines stay until the crosshair moves
   return true;
 }
 
