@@ -48,9 +48,7 @@ def main() -> None:
         program = [sys.executable, "-m", "vastus", "annotate", str(root / "scans"), "--port", str(port)]
         server = subprocess.Popen(program, stderr=subprocess.PIPE)
         try:
-            assert server.stderr is not None
-            while b"Viewer" not in server.stderr.readline():
-                pass
+            wait_until_it_listens(server)
             measure(f"http://127.0.0.1:{port}", scan, root / "labels.nii.gz", arguments)
         finally:
             server.terminate()
@@ -152,6 +150,14 @@ def row(
 def checked(response: requests.Response) -> requests.Response:
     assert response.ok, response.text
     return response
+
+
+def wait_until_it_listens(server: subprocess.Popen[bytes]) -> None:
+    """Read what the server says until it tells its address."""
+    assert server.stderr is not None
+    while b"http" not in server.stderr.readline():
+        if server.poll() is not None:
+            raise RuntimeError("The server did not start.")
 
 
 def free_port() -> int:

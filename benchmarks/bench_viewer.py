@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from bench_annotation import free_port, phantom
+from bench_annotation import free_port, phantom, wait_until_it_listens
 from browser import browser_named
 from vastus.annotation.project.cases import write_image
 from vastus.io.labels import write_labels
@@ -90,8 +90,7 @@ def served(scans: Path, labels: Path) -> Iterator[str]:
     program = [sys.executable, "-m", "vastus", "annotate", str(scans), "--port", str(port)]
     server = subprocess.Popen(program, stderr=subprocess.PIPE)
     try:
-        assert server.stderr is not None
-        server.stderr.readline()
+        wait_until_it_listens(server)
         address = f"http://127.0.0.1:{port}"
         answer = requests.post(f"{address}/api/cases/large/versions", data=labels.read_bytes(), timeout=600)
         answer.raise_for_status()

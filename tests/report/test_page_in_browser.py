@@ -278,6 +278,22 @@ def test_print_is_two_or_three_pages(opened: Callable[..., Any]) -> None:
     assert 2 <= sheets(opened().pdf(prefer_css_page_size=True)) <= 3
 
 
+def test_a_page_that_stops_the_reader_prints_as_short(browser: Any, file: Path, tmp_path: Path) -> None:
+    stops = tmp_path / "stops.html"
+    words = "6 structures are likely wrong: " + "Adductor brevis, left: 0.31 (0.00 to 0.83), 92%; " * 6
+    section = f'<section class="alarm" role="alert"><h2>Stop: likely wrong</h2><p>{words}</p></section>'
+    text = file.read_text(encoding="utf-8")
+    assert '<dl class="facts">' in text
+    stops.write_text(text.replace('<dl class="facts">', section + '<dl class="facts">', 1), encoding="utf-8")
+    page = browser.new_page()
+    page.goto(stops.as_uri())
+    assert sheets(page.pdf(prefer_css_page_size=True)) <= 3
+    height = page.evaluate("matchMedia('print').matches || document.querySelector('.alarm').offsetHeight")
+    page.emulate_media(media="print")
+    assert page.evaluate("document.querySelector('.alarm').offsetHeight") < 0.75 * height
+    page.close()
+
+
 @pytest.mark.parametrize("lines", [0, 6, 12, 18])
 def test_colours_alone_get_no_sheet(browser: Any, browser_name: str, file: Path, tmp_path: Path, lines: int) -> None:
     # With a few lines more above them the colours no longer fit below the pictures: the volumes follow at once.
