@@ -181,12 +181,12 @@ scans.read_scan = read_scan
     "network": """
 import vastus.inference.predictor as predictor
 segment = predictor.Predictor.segment
-def slowly(self, scan, on_progress):
+def slowly(self, scan, on_progress, *others, **named):
     def tell(progress):
         on_progress(progress)
         if progress.done == 2:
             print("in network", file=sys.stderr, flush=True)
-    return segment(self, scan, tell)
+    return segment(self, scan, tell, *others, **named)
 predictor.Predictor.segment = slowly
 """,
     "measure": """

