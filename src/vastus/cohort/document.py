@@ -12,6 +12,7 @@ from vastus.cohort import narrative
 from vastus.cohort.page import PageTable, word_tables
 from vastus.cohort.results import CohortResults
 from vastus.io.atomic import atomic_path
+from vastus.io.stops import STOP_RED
 
 if TYPE_CHECKING:
     from docx.document import Document
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 DOCUMENT_FILE: Final = "tables.docx"
 _EPOCH = datetime.datetime(2000, 1, 1)
 _POINTS = 8
-_RED: Final = (0xC4, 0x00, 0x1D)
 
 
 def write_document(path: Path, results: CohortResults, note: str = "") -> bool:
@@ -52,7 +52,7 @@ def write_document(path: Path, results: CohortResults, note: str = "") -> bool:
     document.add_heading(narrative.title(results), 0)
     for sentence in narrative.stop_sentences(results.dataset.problems):
         run = document.add_paragraph().add_run(sentence)
-        run.font.bold, run.font.color.rgb = True, RGBColor(*_RED)
+        run.font.bold, run.font.color.rgb = True, RGBColor.from_string(STOP_RED)
     for text in (
         note,
         f"{results.criteria.name}. {results.criteria.note or ''}",

@@ -10,7 +10,7 @@ from vastus.anatomy import BUILT_IN, Side, StructureTable
 from vastus.dicom.objects import Algorithm, new_object, stop_title
 from vastus.dicom.source import LabelledSeries
 from vastus.io.csv_tables import VolumeRow
-from vastus.io.stops import NO_STOPS, Stops
+from vastus.io.stops import NO_STOPS, STOP_RED, Stops
 from vastus.volume import Volume
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _TITLE, _TITLE_OF_OWN = "Muscles and bones from hip to knee", "Structures and th
 _MANY_ROWS = 35
 """A longer table gets thinner rows, so that it still is one page: a table has 51 structures at most."""
 _NOTE = "For research; not a medical device. * cut by the edge of the scan."
-_RED, _PALE = "#c4001d", "#ffe9e9"
+_PALE = "#ffe9e9"
 _LIKELY_WRONG, _MISSED, _NOT_FOUND = "likely wrong", "missed", "-"
 _LONGEST_ALARM = 900
 """Letters: the table below must stay on its page."""
@@ -116,7 +116,7 @@ def _alarm_box(stops: Stops, width: float) -> Any:
     from reportlab.lib.styles import ParagraphStyle
     from reportlab.platypus import Paragraph, Table, TableStyle
 
-    red = colors.HexColor(_RED)
+    red = colors.HexColor(f"#{STOP_RED}")
     title = ParagraphStyle("title", fontName="Helvetica-Bold", fontSize=13, leading=17, textColor=red)
     plain = ParagraphStyle("plain", fontName="Helvetica", fontSize=8.5, leading=11, textColor=red)
     lines = [Paragraph(_printable(stops.title.upper()), title)]
@@ -160,7 +160,7 @@ def _table(rows: Iterable[VolumeRow], table: StructureTable, stops: Stops) -> An
             mark = _mark(row, stops, (structure.key, side.value))
             if mark:
                 at = len(line), len(lines)
-                red.append(("TEXTCOLOR", at, (at[0] + 1, at[1]), colors.HexColor(_RED)))
+                red.append(("TEXTCOLOR", at, (at[0] + 1, at[1]), colors.HexColor(f"#{STOP_RED}")))
             line += _cells(row, mark)
         lines.append(line)
     style = [

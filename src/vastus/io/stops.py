@@ -10,6 +10,9 @@ from typing import Any, Final
 
 from vastus.io.tables import AGREEMENT, ALARMS, LIKELY_WRONG, MISSING, SIDE, STRUCTURE
 
+STOP_RED: Final = "C4001D"
+"""Colour of what stops a reader, in PDFs, workbooks and documents: red, green and blue in hexadecimal digits."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stops:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from vastus.errors import OutputError
 from vastus.io.atomic import atomic_path
-from vastus.io.stops import Stops
+from vastus.io.stops import STOP_RED, Stops
 
 DICTIONARY: Final = "dictionary"
 """Name of the sheet that explains the columns of the others."""
@@ -20,7 +20,6 @@ DICTIONARY: Final = "dictionary"
 STOP: Final = "STOP"
 """Name of the sheet that stops a reader."""
 
-_RED: Final = "C4001D"
 _MOST_ROWS = 1_048_575
 """Of a sheet, below its header: Excel reads no more."""
 _LONGEST_NAME = 31
@@ -107,7 +106,7 @@ def _fill(target: Any, header: tuple[str, ...], rows: list[tuple[Any, ...]], red
     from openpyxl.utils import get_column_letter
 
     if red:
-        target.sheet_properties.tabColor = _RED
+        target.sheet_properties.tabColor = STOP_RED
     target.freeze_panes = "B2"
     target.auto_filter.ref = f"A1:{get_column_letter(max(len(header), 1))}{len(rows) + 1}"
     for position, title in enumerate(header, start=1):
@@ -118,7 +117,7 @@ def _fill(target: Any, header: tuple[str, ...], rows: list[tuple[Any, ...]], red
     for cell in titles:
         cell.font = Font(bold=True)
     target.append(titles)
-    alarming = Font(bold=True, color=_RED)
+    alarming = Font(bold=True, color=STOP_RED)
     for number, row in enumerate(rows):
         # Names of patients and files come from outside: they must stay text.
         cells = [
