@@ -38,6 +38,8 @@ def test_people_between_are_made_from_either_person(atlas_folder):
     for name, person in (("atlas_vhf_50.npz", PersonName.FEMALE), ("atlas_vhm_50.npz", PersonName.MALE)):
         assert thin < muscle_mm3(made[name]) < thick
         assert made[name].person is person
+        assert made[name].made_from == tuple(sorted({name[6:-4], "vhf", "vhm"}))
+    assert made["atlas_vhf.npz"].made_from == ("vhf",)
 
 
 @pytest.mark.slow
@@ -46,17 +48,18 @@ def test_one_person_of_the_folder_can_be_chosen(atlas_folder, tmp_path, monkeypa
     volumes = {path.stem: muscle_mm3(load_atlas(path)) for path in atlas_folder.iterdir()}
     assert len(set(volumes.values())) == 4  # tells them apart
     women = ["atlas_vhf", "atlas_vhf_50"]
-    chosen = {None: sorted(volumes), "vhf": women[:1], "vhf_50": women[1:], "vhf*": women}
+    both = ["atlas_vhf", "atlas_vhm"]
+    chosen = {(): sorted(volumes), ("vhf",): women[:1], ("vhf_50",): women[1:], ("vhf*",): women, ("vhm", "vhf"): both}
     grown_from: list[list[float]] = []
     # Bodies take long; what they would be made of is what matters here.
     monkeypatch.setattr(
         "vastus.synthesis.store.fill_pool",
         lambda _folder, atlases, count, **_: grown_from.append([muscle_mm3(a) for a in atlases]) or count,
     )
-    for person, names in chosen.items():
+    for people, names in chosen.items():
         expected = [volumes[name] for name in names]
-        assert [muscle_mm3(a) for a in load_people(atlas_folder, person)] == expected
-        asked = ["--person", person] if person else []
+        assert [muscle_mm3(a) for a in load_people(atlas_folder, people)] == expected
+        asked = [word for person in people for word in ("--person", person)]
         command = ["synth", "--atlas", str(atlas_folder), *asked, "--pool", "-n", "1", "-o", str(tmp_path / "pool")]
         result = runner.invoke(app, command)
         assert result.exit_code == 0, result.output

@@ -32,6 +32,8 @@ def add_person(
 ) -> None:
     """Add a person to the atlas from a label map; what is not drawn comes from a whole person, bent to fit."""
     typer.echo("vastus add-person: reading the label map", err=True)
+    from dataclasses import replace
+
     from vastus.cli.synth import load_people
     from vastus.importing.drawn_labels import read_drawn
     from vastus.importing.label_maps import label_stem
@@ -48,12 +50,12 @@ def add_person(
     user = UserTable()
     if names is not None:
         user = read_user_table(Path(names)) if Path(names).is_file() else UserTable(shipped_names(names))
-    whole = load_people(atlas_folder, like)
+    whole = load_people(atlas_folder, [like])
     drawn = read_drawn(labels, user, skin, lambda line: typer.echo(line, err=True))
     low, high = drawn.seen_mm
     typer.echo(f"{len(drawn.names)} names, {high - low:.0f} mm of the body; matching with {len(whole)}", err=True)
     made = grafted_person(drawn, whole)
-    save_atlas(made.atlas, path)
+    save_atlas(replace(made.atlas, made_from=(name, *made.whole.made_from)), path)
     before, after = made.match.miss_mm
     typer.echo(
         f"{path}: {len(made.atlas.parts)} structures; completed by {made.whole.person.value};"

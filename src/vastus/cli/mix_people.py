@@ -28,6 +28,8 @@ def mix_people(
 ) -> None:
     """Add people mixed from two to four others: each muscle has shares of its own, and they may lie beyond all."""
     typer.echo("vastus mix-people: loading", err=True)
+    from dataclasses import replace
+
     import numpy as np
 
     from vastus.cli.synth import load_people
@@ -41,7 +43,7 @@ def mix_people(
         if not paths:
             raise MissingInputError(f"The atlas has no person {pattern!r}.", path=atlas_folder)
         names = [path.stem.removeprefix("atlas_") for path in paths]
-        people |= dict(zip(names, load_people(atlas_folder, pattern), strict=True))
+        people |= dict(zip(names, load_people(atlas_folder, [pattern]), strict=True))
     if len(people) < 2:
         raise SettingsError("Mixing needs at least two people.", remedy="Name them with --person.")
     known: dict[tuple[str, str], Correspondence] = {}
@@ -55,6 +57,8 @@ def mix_people(
         for other in others:
             if (other, first) not in known:
                 known[other, first] = find_correspondence(people[other], people[first])
-        save_atlas(mixed_person(people[first], [known[other, first] for other in others], mix), path)
+        mixed = mixed_person(people[first], [known[other, first] for other in others], mix)
+        of_whom = {name for whose in (first, *others) for name in people[whose].made_from}
+        save_atlas(replace(mixed, made_from=tuple(sorted(of_whom))), path)
         told = ", ".join(f"{share:.2f} {other}" for share, other in zip(mix.shares, others, strict=True))
         typer.echo(f"{path}: {1 - sum(mix.shares):.2f} {first}, {told}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,6 +41,8 @@ def atlas(
 
 
 def _people_between(person: Atlas, other: Atlas, shares: list[float], output: Path) -> None:
+    from dataclasses import replace
+
     from vastus.synthesis.between import person_between
     from vastus.synthesis.correspondence import find_correspondence
 
@@ -50,6 +53,7 @@ def _people_between(person: Atlas, other: Atlas, shares: list[float], output: Pa
     )
     for share in shares:
         made = person_between(person, other, match, share)
+        made = replace(made, made_from=(person.person.value, other.person.value))
         _save(made, output / f"atlas_{person.person.value}_{round(100 * share):02d}.npz")
 
 
@@ -87,14 +91,15 @@ def synth(
         bool, typer.Option("--pool", help="Write bodies for `vastus train --synthetic` instead of scans.")
     ] = False,
     person: Annotated[
-        str | None, typer.Option("--person", help="Use one person only: vhf, vhm or one between them (vhf_25).")
+        list[str] | None,
+        typer.Option("--person", help="Use these people only: vhf, vhm, one between them (vhf_25); repeatable."),
     ] = None,
 ) -> None:
     """Write labelled synthetic CT scans in nnU-Net layout with clinical.csv, or a pool of bodies for training."""
     typer.echo("vastus synth: loading", err=True)
     from vastus.synthesis.subject import Variety
 
-    atlases = load_people(atlas_folder, person)
+    atlases = load_people(atlas_folder, person or ())
     variety = Variety.WIDE if wide or pool else Variety.CLINICAL
     if pool:
         from vastus.synthesis.store import fill_pool
@@ -117,13 +122,26 @@ def _spacing(text: str) -> tuple[float, float, float]:
     return x, y, z
 
 
-def load_people(folder: Path, person: str | None) -> list[Atlas]:
-    """Load all atlases of a folder, or those whose name fits ``person`` (``vhf``, ``vh?_50``), sorted by name."""
+def load_people(folder: Path, patterns: Sequence[str] = ()) -> list[Atlas]:
+    """Load all atlases of a folder, or those whose name fits a pattern (``vhf``, ``vh?_50``), sorted by name.
+
+    Raises:
+        MissingInputError: nobody fits one of the patterns.
+    """
     from vastus.synthesis.atlas import load_atlas
 
-    paths = sorted(folder.glob(f"atlas_{person or '*'}.npz"))
-    if not paths:
-        raise MissingInputError(
-            "No atlas file in this folder.", path=folder, remedy="Make the atlas files with `vastus atlas`."
-        )
-    return [load_atlas(path) for path in paths]
+    return [load_atlas(path) for path in people_files(folder, patterns)]
+
+
+def people_files(folder: Path, patterns: Sequence[str] = ()) -> list[Path]:
+    """The files that ``load_people`` reads."""
+    found: set[Path] = set()
+    for pattern in patterns or ("*",):
+        paths = set(folder.glob(f"atlas_{pattern}.npz"))
+        if not paths:
+            whom = f"of {pattern!r} " if patterns else ""
+            raise MissingInputError(
+                f"No atlas file {whom}in this folder.", path=folder, remedy="Make the atlas files with `vastus atlas`."
+            )
+        found |= paths
+    return sorted(found)

@@ -33,6 +33,8 @@ UNIT_MM = 0.125
 """Distances are stored as int8 in steps of 1/8 mm, cut at +-15.9 mm."""
 MARGIN_MM = 14.0
 FEMORAL_HEAD_RADIUS_MM = 24.0
+UNKNOWN_PEOPLE = "?"
+"""Stands among the people of whom a person is made if the file does not tell: a mixture from before this was noted."""
 _FORMAT = 2
 """Files of format 1 hold numbers in place of the names of tissues, and are read, too."""
 
@@ -113,7 +115,8 @@ class Atlas:
     """One person: parts, landmarks, and two fields that carry the outline.
 
     ``skin`` is the signed distance to the skin of the atlas; ``deep`` the one to the envelope of everything under the
-    subcutaneous fat (muscle fascia, abdominal wall).
+    subcutaneous fat (muscle fascia, abdominal wall). ``made_from`` names all whose anatomy is in this person; a person
+    read from a file is among them. Whoever tests on one of them does not train on this person.
     """
 
     person: PersonName
@@ -121,6 +124,7 @@ class Atlas:
     landmarks: Landmarks
     skin: Field
     deep: Field
+    made_from: tuple[str, ...] = ()
 
     def select(self, tissue: int) -> Iterator[Part]:
         """The parts of one tissue."""
@@ -172,6 +176,7 @@ def save_atlas(atlas: Atlas, path: Path) -> None:
     head = {
         "format": _FORMAT,
         "person": atlas.person.value,
+        "made_from": list(atlas.made_from),
         "parts": index,
         "landmarks": {
             "head_mm": {s.value: v for s, v in marks.head_mm.items()},
@@ -226,4 +231,27 @@ def load_atlas(path: Path) -> Atlas:
         marks["crest_z_mm"],
         marks["midline_x_mm"],
     )
-    return Atlas(PersonName(head["person"]), parts, landmarks, fields["skin"], fields["deep"])
+    made_from = _made_from(head, path)
+    return Atlas(PersonName(head["person"]), parts, landmarks, fields["skin"], fields["deep"], made_from)
+
+
+def read_made_from(path: Path) -> tuple[str, ...]:
+    """All whose anatomy is in the person of a file, itself among them; reads nothing else of it."""
+    with np.load(path, allow_pickle=False) as data:
+        return _made_from(json.loads(bytes(data["head"])), path)
+
+
+def _made_from(head: dict[str, Any], path: Path) -> tuple[str, ...]:
+    name = path.stem.removeprefix("atlas_")
+    noted: list[str] | None = head.get("made_from")
+    if noted is None:
+        noted = _told_by_name(name, head["person"])
+    return tuple(sorted({name, *noted}))
+
+
+def _told_by_name(name: str, person: str) -> list[str]:
+    """Of whom a person is made, in files from before this was noted."""
+    if name.startswith("mix_"):
+        return [UNKNOWN_PEOPLE]
+    between = name.removeprefix(f"{person}_")
+    return [p.value for p in PersonName] if between != name and between.isdecimal() else [person]
