@@ -1,7 +1,8 @@
+import cc3d
 import numpy as np
 import pytest
 
-from vastus.synthesis.components import CRUMB_SHARE, crumbs_and_splits, drop_crumbs
+from vastus.synthesis.components import CRUMB_SHARE, crumbs_and_splits, drop_crumbs, in_one_piece
 from vastus.synthesis.growth import Offsets, Packed, fit_offsets
 from vastus.synthesis.kernels import NO_PART
 
@@ -92,3 +93,27 @@ def test_a_fit_reaches_its_volume_in_one_piece(wanted):
     radius = float(np.cbrt(wanted * 3 / 4 / np.pi))
     assert float(fit.offsets.middle_mm[0]) == pytest.approx(radius - 10.0, abs=0.1)
     assert fit.volume_mm3[0] == pytest.approx(wanted, rel=0.01)
+
+
+def pieces_of(mask):
+    return cc3d.connected_components(mask, connectivity=26, return_N=True)[1]
+
+
+def test_two_pieces_with_a_small_gap_are_joined_and_nothing_of_them_is_lost():
+    mask = np.zeros((30, 30, 60), bool)
+    mask[5:25, 5:10, 5:40] = True
+    mask[5:25, 14:19, 44:56] = True
+    assert pieces_of(mask) == 2
+    whole = in_one_piece(mask)
+    assert pieces_of(whole) == 1
+    assert (whole & mask).sum() == mask.sum() and 30 < (whole & ~mask).sum() < 400
+
+
+def test_crumbs_and_what_is_far_away_are_left_out():
+    mask = np.zeros((30, 30, 60), bool)
+    mask[5:25, 5:10, 5:30] = True
+    main = mask.copy()
+    mask[5:25, 5:10, 50:58] = True  # large, 30 mm away
+    mask[5, 13, 8] = True  # near, a crumb
+    assert (in_one_piece(mask) == main).all()
+    assert in_one_piece(main) is main

@@ -14,7 +14,47 @@ _EDGE_SHARE = 0.01
 _AROUND = 3
 """How many voxels around a crumb are closed to its part when volumes are fitted again."""
 
+_LONGEST_BRIDGE, _BRIDGE_RADIUS = 10.0, 3.0
+"""Over which gap two pieces of a structure are joined, and how thick the bridge is, in voxels."""
+_JOINED_SHARE = 0.05
+"""A piece above this share of the largest is joined to it, if it is near enough."""
+
 Mask = NDArray[np.bool_]
+
+
+def in_one_piece(mask: Mask) -> Mask:
+    """A structure whose parts come from two people, in one piece: what is large and near is joined.
+
+    The rest is left out.
+    """
+    import cc3d
+    from scipy.ndimage import distance_transform_edt
+
+    pieces, count = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=26, return_N=True)
+    if count <= 1:
+        return mask
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    order = np.argsort(-sizes, kind="stable")[:count]
+    result: Mask = pieces == order[0]
+    for number in order[1:]:
+        if sizes[number] < _JOINED_SHARE * sizes[order[0]]:
+            break
+        way, nearest = distance_transform_edt(~result, return_indices=True)
+        points = np.argwhere(pieces == number)
+        at = tuple(points[way[tuple(points.T)].argmin()])
+        if way[at] <= _LONGEST_BRIDGE:
+            result |= pieces == number
+            result |= _bridge(np.array(at), np.array([axis[at] for axis in nearest]), mask.shape)
+    return result
+
+
+def _bridge(start: NDArray[np.int64], end: NDArray[np.int64], shape: tuple[int, ...]) -> Mask:
+    """A rod with round ends between two voxels."""
+    points = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"), axis=-1) - start
+    way = (end - start).astype(float)
+    share = np.clip(points @ way / max(float(way @ way), 1e-9), 0.0, 1.0)
+    return np.asarray(np.linalg.norm(points - share[..., None] * way, axis=-1) <= _BRIDGE_RADIUS)
 
 
 def drop_crumbs(part: NDArray[np.uint8], whole: Mask) -> None:

@@ -25,6 +25,7 @@ from vastus.errors import SettingsError
 from vastus.synthesis.atlas import UNIT_MM, Atlas, Landmarks, Part, part_from_mask
 from vastus.synthesis.between import Bent, bent_onto, cut_anew, grid_around
 from vastus.synthesis.bundles import lines_of, resampled
+from vastus.synthesis.components import in_one_piece
 from vastus.synthesis.correspondence import Correspondence, Group, match_partly
 from vastus.synthesis.deformation import smoothstep
 from vastus.synthesis.drawn import Drawn, DrawnName, Mask, find_landmarks
@@ -32,7 +33,7 @@ from vastus.synthesis.growth import Grid
 from vastus.synthesis.kernels import VOXEL_MM
 from vastus.synthesis.procedural import GRID_MM, add_procedural
 from vastus.synthesis.straightening import straightening
-from vastus.synthesis.tissues import Tissue
+from vastus.synthesis.tissues import Tissue, is_muscle
 
 _PASSAGE_MM = 36.0
 """Over this height at the ends of the drawing, what is drawn passes into what is bent."""
@@ -205,8 +206,11 @@ def _divided(region: _Region, right: Mask) -> Iterator[Part]:
         owner[closer] = number
     for number, (key, side) in enumerate(wanted):
         mask = owner == number
+        tissue = _tissue(key, region.members)
+        if is_muscle(tissue) and side is not Side.UNKNOWN:
+            # At the end of the drawing, what goes on may lie beside what is drawn.
+            mask = in_one_piece(mask)
         if mask.sum() >= _LEAST_VOXELS:
-            tissue = _tissue(key, region.members)
             yield part_from_mask(key, tissue, side, mask, region.grid.origin_mm, procedural=False)
 
 

@@ -40,8 +40,9 @@ __all__ = [
 _STEPS = 40
 _GOOD_ENOUGH = 0.003
 """Relative error of a volume at which fitting stops."""
-_MOST_MM = 14.0
-"""An offset goes no further; the distance blocks end there."""
+_LEAST_MM, _MOST_MM = -14.0, 24.0
+"""An offset goes no further. The distance blocks end after 14 mm, so nothing grows further into fat. But between two
+muscles only the difference of their offsets counts: a thin one between grown ones needs more than they have."""
 _FAR_UNITS = 127
 _BAND = 0.4
 """Share of a voxel's edge over which a surface is smeared when volumes are counted."""
@@ -260,7 +261,7 @@ def _newton(
         step_mm[before * miss < 0] *= 0.5
         before = miss
         area_mm2 = np.maximum(growth * voxel / UNIT_MM, 50.0)
-        offset = np.clip(offset + np.clip(miss / area_mm2, -step_mm, step_mm), -_MOST_MM, _MOST_MM)
+        offset = np.clip(offset + np.clip(miss / area_mm2, -step_mm, step_mm), _LEAST_MM, _MOST_MM)
     return offset, volume * voxel
 
 
