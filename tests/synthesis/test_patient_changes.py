@@ -1,4 +1,4 @@
-"""Calcium, oedema and blood take fat or vessel only, come with age and fractures, and follow the seed."""
+"""Calcium, oedema and blood take fat or vessel only; lines of fractures cross the neck; all follow the seed."""
 
 from dataclasses import replace
 
@@ -13,9 +13,11 @@ from vastus.synthesis.clinical import Person
 from vastus.synthesis.deformation import NodeMap
 from vastus.synthesis.kernels import NODE_MM
 from vastus.synthesis.look import sample_look
-from vastus.synthesis.patient_changes import after_fracture, calcium
+from vastus.synthesis.overlay import Overlay
+from vastus.synthesis.patient_changes import after_fracture, calcium, fracture_line
 from vastus.synthesis.soft_tissues import LOOKS
-from vastus.synthesis.tissues import CLASS_OF_TISSUE, Tissue
+from vastus.synthesis.store import StoredBody, StoredPart
+from vastus.synthesis.tissues import CLASS_OF_TISSUE, FEMUR, Tissue
 
 OLD = Person(Sex.MAN, 90.0, 170.0, 70.0)
 
@@ -72,3 +74,53 @@ def test_calcium_is_dense_and_single_muscles_turn_into_fat() -> None:
     assert 0.05 < np.mean([n > 0 for n in mostly_fat]) < 0.3 and max(mostly_fat) <= 3
     hard = replace(artery(), name="calcium", tissue=int(Tissue.CALCIUM))
     assert sample_look([hard], np.random.default_rng(0)).mean_hu[0] > 200
+
+
+HEAD, SHAFT = (88.0, 0.0, 420.0), (132.0, 0.0, 365.0)
+
+
+def lines(count: int = 200) -> list[Overlay]:
+    found = [list(fracture_line(HEAD, SHAFT, 1.0, np.random.default_rng(seed))) for seed in range(count)]
+    assert all(len(one) <= 1 for one in found)
+    return [one[0] for one in found if one]
+
+
+def test_the_line_of_a_fracture_takes_femur_only_and_is_not_always_seen() -> None:
+    found = lines()
+    assert 0.5 < len(found) / 200 < 0.7
+    assert all(o.tissue is Tissue.FRACTURE and o.takes == (FEMUR,) for o in found)
+    with pytest.raises(AssertionError, match="takes no structure"):
+        Overlay("oedema", Tissue.SOFT, found[0].shape, (FEMUR,))
+
+
+def test_the_line_crosses_neck_or_trochanters_whole_and_thin() -> None:
+    axis = (np.array(SHAFT) - HEAD) / np.linalg.norm(np.array(SHAFT) - HEAD)
+    places = []
+    for overlay in lines():
+        shape = overlay.shape
+        share = (np.array(shape.centre_mm) - HEAD) @ axis / np.linalg.norm(np.array(SHAFT) - HEAD)
+        places.append(share)
+        # Along the axis of the neck, the line is met once, and is a few millimetres thick.
+        way = np.arange(-25, 25, 0.1)
+        points = (np.array(shape.centre_mm) + way[:, None] * axis).astype(np.float32).T
+        inside = shape.distance_mm(*points) < 0
+        assert 0.9 < 0.1 * inside.sum() < 9
+        assert (np.diff(inside.astype(int)) == 1).sum() == 1
+    places = np.array(places)
+    neck = places < 0.6
+    assert places.min() > 0.35 and places[~neck].min() > 0.84 and 0.35 < neck.mean() < 0.65
+
+
+def test_a_fracture_is_darker_than_bone() -> None:
+    hard = replace(artery(), name="fracture", tissue=int(Tissue.FRACTURE))
+    looks = [sample_look([hard], np.random.default_rng(seed)) for seed in range(50)]
+    assert all(look.mean_hu[0] <= 110 < look.cortex_hu for look in looks)
+    assert np.mean([look.mean_hu[0] < look.spongy_hu for look in looks]) > 0.9
+
+
+def test_in_a_pool_a_fracture_is_labelled_as_femur() -> None:
+    line = lines(20)[0]
+    parts = (StoredPart(line.name, int(line.tissue)), StoredPart("oedema", int(Tissue.SOFT)))
+    nothing = np.zeros((1, 1, 1), np.uint8)
+    body = StoredBody(nothing, nothing.astype(np.int8), parts, np.zeros(3), 420.0, np.zeros((0, 4), np.int16))
+    assert list(body.labels[:2]) == [FEMUR, 0]

@@ -14,8 +14,10 @@ from vastus.synthesis.atlas import save_atlas
 from vastus.synthesis.deformation import Deformation, Girth, Pose, backward_map, person_origin
 from vastus.synthesis.growth import NO_PART, Grid, rank_of
 from vastus.synthesis.implants import Implant, implant_parts
+from vastus.synthesis.overlay import Overlay
+from vastus.synthesis.shapes import Crack
 from vastus.synthesis.subject import Variety, build_body, sample_plan
-from vastus.synthesis.tissues import Tissue
+from vastus.synthesis.tissues import FEMUR, Tissue
 
 pytestmark = pytest.mark.slow  # bodies are made
 
@@ -219,3 +221,22 @@ def test_implants_are_metal_and_count_as_bone(atlas, implant):
 
 def test_parts_beyond_the_table_are_nobody(body):
     assert body.label_values()[NO_PART] == 0
+
+
+def test_a_fracture_shows_in_the_femur_and_changes_no_label(body, tissue_map, labels):
+    femur = BY_KEY["femur"].label_value(Side.RIGHT)
+    inside = np.argwhere(labels == femur)
+    grid = tissue_map.grid
+    at = grid.origin_mm + np.array(grid.spacing_mm) * inside[len(inside) // 2]
+    crack = Crack(tuple(float(v) for v in at), (0.0, 0.0, 1.0), 1.5, 30.0)
+    person = dataclasses.replace(body.plan.person, fracture_side=Side.RIGHT)
+    broken = dataclasses.replace(
+        body,
+        plan=dataclasses.replace(body.plan, person=person),
+        overlays=(*body.overlays, Overlay("fracture", Tissue.FRACTURE, crack, (FEMUR,))),
+    )
+    shown = broken.tissue_map(grid)
+    line = shown.tissue == Tissue.FRACTURE
+    assert line.sum() > 20 and (labels[line] == femur).all()
+    assert (broken.label_values()[shown.part] == labels).all()
+    assert (shown.tissue[~line] == tissue_map.tissue[~line]).all()

@@ -29,11 +29,7 @@ Rod = tuple[NDArray[np.float64], NDArray[np.float64], float]
 
 def implant_parts(implant: Implant, atlas: Atlas, side: Side) -> Iterator[Part]:
     """Parts of one implant on one side of the person (millimetre sizes of common products, rounded)."""
-    head = np.array(atlas.landmarks.head_mm[side])
-    knee = np.array(atlas.landmarks.knee_mm[side])
-    out = np.array([1.0 if side is Side.RIGHT else -1.0, 0.0, 0.0])
-    up = (head - knee) / np.linalg.norm(head - knee)
-    shaft = head + out * 44.0 - up * 55.0  # centre of the shaft at the lesser trochanter
+    head, shaft, out, up = axis_of_neck(atlas, side)
     neck = (head - shaft) / np.linalg.norm(head - shaft)
     rods: list[Rod] = []
     if implant is Implant.SCREWS:
@@ -53,6 +49,15 @@ def implant_parts(implant: Implant, atlas: Atlas, side: Side) -> Iterator[Part]:
         distance = np.linalg.norm(points - head, axis=-1)
         cup = (distance > 23.0) & (distance < 27.5) & ((points - head) @ neck > 4.0)
         yield part_from_mask("cup", int(Tissue.METAL), side, cup, origin, procedural=True)
+
+
+def axis_of_neck(atlas: Atlas, side: Side) -> tuple[NDArray[np.float64], ...]:
+    """Centre of the femoral head, of the shaft at the lesser trochanter (mm); directions outwards and up the shaft."""
+    head = np.array(atlas.landmarks.head_mm[side])
+    knee = np.array(atlas.landmarks.knee_mm[side])
+    out = np.array([1.0 if side is Side.RIGHT else -1.0, 0.0, 0.0])
+    up = (head - knee) / np.linalg.norm(head - knee)
+    return head, head + out * 44.0 - up * 55.0, out, up
 
 
 def _grid(origin: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:

@@ -23,6 +23,7 @@ _RANGES: Final = {
     Tissue.TENDON: (50.0, 110.0),
     Tissue.METAL: (_METAL_HU, _METAL_HU),
     Tissue.BOWEL: (10.0, 45.0),
+    Tissue.FRACTURE: (-20.0, 110.0),
 }
 """HU of tissues that are even."""
 _REPLACED: Final = 0.125

@@ -1,5 +1,7 @@
 """Soft tissue laid over a body that is already there: it takes fat, air or the cavity, never a structure with a label.
 
+One exception: the line of a fracture takes femur, and is labelled as femur.
+
 Shapes lie in the frame of the new body. So they need no part of their own in the atlas, and differ from body to body.
 """
 
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 
 from vastus.synthesis.growth import NO_PART, Grid
 from vastus.synthesis.shapes import Shape
-from vastus.synthesis.tissues import Tissue
+from vastus.synthesis.tissues import FEMUR, Tissue
 
 _UNIT_MM = 0.125
 _NO_PARTS = (Tissue.AIR, Tissue.FAT, Tissue.SKIN)
@@ -28,17 +30,19 @@ class Overlay:
         name: decides its grey value (``soft_tissues.LOOKS``).
         tissue: a ``Tissue`` without a class.
         shape: in the frame of the body.
-        takes: tissues it may replace.
+        takes: tissues it may replace (a fracture: class ids).
     """
 
     name: str
     tissue: Tissue
     shape: Shape
-    takes: tuple[Tissue, ...]
+    takes: tuple[int, ...]
 
     def __post_init__(self) -> None:
         """Refuse to take what carries a class."""
-        assert all(isinstance(t, Tissue) for t in self.takes), "an overlay takes no structure"
+        unlabelled = all(isinstance(t, Tissue) for t in self.takes)
+        keeps_label = self.tissue is Tissue.FRACTURE and self.takes == (FEMUR,)
+        assert unlabelled or keeps_label, "an overlay takes no structure"
 
 
 def lay_over(

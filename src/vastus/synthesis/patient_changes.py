@@ -1,6 +1,7 @@
-"""What age and a fracture leave around the muscles: calcium in the walls of arteries, oedema, a haematoma.
+"""What age and a fracture leave: calcium in the walls of arteries, oedema, a haematoma, the line of the fracture.
 
-Nothing here is measured; frequencies and sizes are guessed. It takes fat or vessel only, never a structure.
+Nothing here is measured; frequencies and sizes are guessed. It takes fat or vessel only, never a structure. Only the
+line lies in a structure, and is labelled as the femur that it crosses.
 """
 
 from __future__ import annotations
@@ -15,14 +16,19 @@ from vastus.synthesis.atlas import Part
 from vastus.synthesis.clinical import Person
 from vastus.synthesis.deformation import NodeMap
 from vastus.synthesis.overlay import Overlay
-from vastus.synthesis.shapes import Ball, Point, Together, Tube
-from vastus.synthesis.tissues import Tissue
+from vastus.synthesis.shapes import Ball, Crack, Point, Together, Tube
+from vastus.synthesis.tissues import FEMUR, Tissue
 
 _STEP_MM = 45.0
 _PIECES = 8
 _NONE_BEFORE, _ALL_FROM = 50.0, 85.0
 """Age at which the first have calcium in their arteries, and at which nearly all have."""
 _OEDEMA, _HAEMATOMA = 0.7, 0.4
+_LINE, _OF_NECK = 0.6, 0.5
+"""How often the line of the fracture is seen, and how often it crosses the neck (else the trochanters)."""
+_NECK_SHARES, _TROCHANTER_SHARES = (0.38, 0.58), (0.85, 1.05)
+"""Where the line crosses the way from the middle of the head to the shaft at the lesser trochanter."""
+_NECK_REACH_MM, _TROCHANTER_REACH_MM = 28.0, 48.0
 
 
 def calcium(parts: Sequence[Part], node_map: NodeMap, person: Person, rng: np.random.Generator) -> Iterator[Overlay]:
@@ -72,6 +78,33 @@ def after_fracture(anchors: Anchors, outwards: float, head_mm: Point, rng: np.ra
     if rng.random() < _OEDEMA:
         at = (x + outwards * 80 * u, y - u * float(rng.uniform(-10, 40)), z - u * float(rng.uniform(0, 90)))
         yield Overlay("oedema", Tissue.SOFT, _cloud(at, u * float(rng.uniform(30, 65)), rng), (Tissue.FAT,))
+
+
+def fracture_line(head_mm: Point, shaft_mm: Point, unit: float, rng: np.random.Generator) -> Iterator[Overlay]:
+    """A line through neck or trochanters, across the axis of the neck, jagged; bone on either side stays in place.
+
+    Args:
+        head_mm: centre of the injured femoral head.
+        shaft_mm: centre of the shaft at the lesser trochanter.
+        unit: size of the body.
+        rng: decides.
+    """
+    if rng.random() >= _LINE:
+        return
+    of_neck = rng.random() < _OF_NECK
+    share = float(rng.uniform(*(_NECK_SHARES if of_neck else _TROCHANTER_SHARES)))
+    head, way = np.array(head_mm), np.array(shaft_mm) - np.array(head_mm)
+    normal = way / np.linalg.norm(way) + rng.normal(0, 0.18, 3)
+    normal /= np.linalg.norm(normal)
+    waves = []
+    for length_mm, amplitude in ((32.0, 2.2), (13.0, 1.0)):
+        along = np.cross(normal, rng.normal(0, 1, 3))
+        along /= np.linalg.norm(along) * length_mm * unit
+        waves.append((unit * amplitude * float(rng.uniform(0.3, 1.0)), _point(along), float(rng.uniform(0, 2 * np.pi))))
+    reach = unit * (_NECK_REACH_MM if of_neck else _TROCHANTER_REACH_MM)
+    half = float(rng.uniform(0.7, 2.2))
+    crack = Crack(_point(head + share * way), _point(normal), half, reach, tuple(waves))
+    yield Overlay("fracture", Tissue.FRACTURE, crack, (FEMUR,))
 
 
 def _cloud(at: Point, size_mm: float, rng: np.random.Generator) -> Together:

@@ -159,6 +159,39 @@ class Funnel:
 
 
 @dataclass(frozen=True, slots=True)
+class Crack:
+    """A thin wavy sheet through a place: the line of a fracture.
+
+    Attributes:
+        centre_mm: of it.
+        normal: unit vector across it.
+        half_mm: half its thickness.
+        radius_mm: how far it reaches.
+        waves: amplitude (mm), direction of a wave over its length (1/mm), phase (rad).
+    """
+
+    centre_mm: Point
+    normal: Point
+    half_mm: float
+    radius_mm: float
+    waves: tuple[tuple[float, Point, float], ...] = ()
+
+    def distance_mm(self, x: Distances, y: Distances, z: Distances) -> Distances:
+        """See ``Shape``."""
+        dx, dy, dz = (v - np.float32(c) for v, c in zip((x, y, z), self.centre_mm, strict=True))
+        across = dx * self.normal[0] + dy * self.normal[1] + dz * self.normal[2]
+        for amplitude, (a, b, c), phase in self.waves:
+            across = across + amplitude * np.sin(2 * np.pi * (a * dx + b * dy + c * dz) + phase)
+        away = np.sqrt(dx**2 + dy**2 + dz**2)
+        return np.asarray(np.maximum(np.abs(across) - self.half_mm, away - self.radius_mm), np.float32)
+
+    def box_mm(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """See ``Shape``."""
+        centre = np.array(self.centre_mm)
+        return centre - self.radius_mm, centre + self.radius_mm
+
+
+@dataclass(frozen=True, slots=True)
 class Cleft:
     """A sheet near the midline that reaches from the back to a depth that changes with height.
 

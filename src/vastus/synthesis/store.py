@@ -19,7 +19,15 @@ from vastus.io.atomic import atomic_folder
 from vastus.synthesis.atlas import Atlas
 from vastus.synthesis.growth import NO_PART, Grid
 from vastus.synthesis.subject import Body, Variety, build_body, sample_plan
-from vastus.synthesis.tissues import CLASS_OF_TISSUE, FEMUR, Tissue, name_of, tissue_of_part
+from vastus.synthesis.tissues import (
+    CLASS_OF_TISSUE,
+    FEMUR,
+    WITHIN_FEMUR,
+    Tissue,
+    any_of,
+    name_of,
+    tissue_of_part,
+)
 
 POOL_SPACING_MM = 2.0
 _POINTS_PER_CLASS = 64
@@ -56,9 +64,9 @@ class StoredBody:
 
     @property
     def labels(self) -> NDArray[np.uint8]:
-        """Class id by stored part number; metal counts as femur."""
+        """Class id by stored part number; metal and fracture lines count as femur."""
         tissues = self.tissues
-        return np.where(tissues == Tissue.METAL, np.uint8(FEMUR), CLASS_OF_TISSUE[tissues])
+        return np.where(any_of(tissues, WITHIN_FEMUR), np.uint8(FEMUR), CLASS_OF_TISSUE[tissues])
 
 
 def store_body(body: Body, folder: Path, rng: np.random.Generator) -> None:

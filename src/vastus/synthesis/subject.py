@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.anatomy import BY_ID, BY_KEY, GROUPS, SIDES, THIGH_GROUPS, Group, Side
-from vastus.synthesis.anchors import Anchors, find_anchors
+from vastus.synthesis.anchors import Anchors, find_anchors, moved_point
 from vastus.synthesis.atlas import Atlas, Part
 from vastus.synthesis.bundles import grown_together
 from vastus.synthesis.clinical import Person, Population, sample_person, target_volumes_mm3
@@ -32,17 +32,17 @@ from vastus.synthesis.growth import (
     paint,
     whole_parts,
 )
-from vastus.synthesis.implants import Implant, implant_parts
+from vastus.synthesis.implants import Implant, axis_of_neck, implant_parts
 from vastus.synthesis.joint_tissues import joint_tissues
 from vastus.synthesis.kernels import NODE_MM
 from vastus.synthesis.muscle_variation import Belly, nearer, sample_bellies, with_bellies
 from vastus.synthesis.outline import SKIN_MM, laid_down, outline_mm, sample_lying, sample_nodes
 from vastus.synthesis.overlay import Overlay, lay_over
-from vastus.synthesis.patient_changes import after_fracture, calcium
+from vastus.synthesis.patient_changes import after_fracture, calcium, fracture_line
 from vastus.synthesis.perineum import REPLACED, soft_tissue
 from vastus.synthesis.shapes import Point
 from vastus.synthesis.skin_shapes import reshaped, sample_shape
-from vastus.synthesis.tissues import CLASS_OF_TISSUE, MUSCLE_IDS, Tissue, is_muscle
+from vastus.synthesis.tissues import CLASS_OF_TISSUE, FEMUR, MUSCLE_IDS, Tissue, is_muscle
 
 
 class Variety(Enum):
@@ -153,6 +153,9 @@ class Body:
             class_id = int(CLASS_OF_TISSUE[part.tissue]) or _class_of_implant(part)
             if class_id:
                 table[number] = BY_ID[class_id].label_value(self.side_of(part))
+        for number, overlay in enumerate(self.overlays, start=len(self.parts)):
+            if overlay.tissue is Tissue.FRACTURE:
+                table[number] = BY_ID[FEMUR].label_value(self.plan.person.fracture_side)
         return table
 
     def skin_box_mm(self, z_range_mm: tuple[float, float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -395,6 +398,9 @@ def _changes(plan: SubjectPlan, atlas: Atlas, node_map: NodeMap, anchors: Anchor
     if injured is not Side.UNKNOWN:
         side = injured.opposite if plan.mirrored else injured
         yield from after_fracture(anchors, 1.0 if side is Side.RIGHT else -1.0, anchors.head_mm[side], rng)
+        if side not in plan.implants:
+            shaft = moved_point(node_map, axis_of_neck(atlas, side)[1])
+            yield from fracture_line(anchors.head_mm[side], shaft, anchors.unit, rng)
 
 
 def _skin_box(

@@ -37,6 +37,7 @@ class Tissue(IntEnum):
     CLOTH = 77
     SOFT = 78
     CALCIUM = 79
+    FRACTURE = 80
 
 
 TISSUE_COUNT: Final = max(Tissue) + 1
@@ -46,6 +47,8 @@ CLASS_OF_TISSUE = np.array([t if t < CLASS_COUNT else 0 for t in range(TISSUE_CO
 """Class id of every tissue id: a look-up table."""
 
 FEMUR: Final = BY_KEY["femur"].class_id
+WITHIN_FEMUR: Final = (Tissue.METAL, Tissue.FRACTURE)
+"""What looks otherwise but is labelled as femur (the cup of a prosthesis: as hip bone)."""
 MUSCLE_IDS: Final = frozenset(m.class_id for m in MUSCLES)
 BONE_IDS: Final = tuple(b.class_id for b in BONES)
 _KINDS: Final = {
