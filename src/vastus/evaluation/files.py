@@ -17,18 +17,8 @@ from vastus.evaluation.metrics import Metric
 from vastus.evaluation.policy import Presence
 from vastus.evaluation.readers import READERS, column_of
 from vastus.evaluation.runner import Evaluation
-from vastus.evaluation.summary import (
-    BOTH_SIDES,
-    FIRST,
-    LEVEL,
-    METRIC,
-    NAME,
-    OVER,
-    REFERENCE_NAME,
-    SECOND,
-    Over,
-    SummaryLevel,
-)
+from vastus.evaluation.slices import BOTH_SIDES, SummaryLevel
+from vastus.evaluation.summary import FIRST, LEVEL, METRIC, NAME, OVER, REFERENCE_NAME, SECOND, Over
 from vastus.io.atomic import ensure_folder, write_text
 from vastus.io.own_structures import entries_of
 from vastus.io.tables import SIDE, STRUCTURE
