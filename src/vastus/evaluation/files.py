@@ -37,6 +37,15 @@ SECTION_SUMMARY_FILE = "section_summary.csv"
 JSON_FILE = "evaluation.json"
 MARKDOWN_FILE = "summary.md"
 FIGURES_FOLDER = "figures"
+DRAWING = (
+    "vastus.evaluation.figures",
+    "pandas",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.backends.backend_svg",
+    "PIL.PngImagePlugin",
+)
+"""What ``draw_into`` loads: for a process that shall be ready when the scores come."""
 _SHOWN = (m.DICE, m.ASSD, m.HAUSDORFF, m.HD95, m.SURFACE_DICE, m.RAVD_SIGNED, m.RAVD_ABSOLUTE)
 _SIGNIFICANT_DIGITS = "%.8g"
 
