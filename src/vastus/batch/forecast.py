@@ -17,6 +17,7 @@ from vastus.batch.runner import OpenBatch
 from vastus.batch.task import Ending, Task, Work
 from vastus.batch.worker import perform
 from vastus.errors import VastusError
+from vastus.io.nibabel_alone import load_nibabel
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ def _voxel_count(path: Path, series: str | None) -> int:
     import math
 
     if path.name.lower().endswith((".nii", ".nii.gz")):
-        import nibabel
+        nibabel = load_nibabel()
         from nibabel.filebasedimages import ImageFileError
 
         try:

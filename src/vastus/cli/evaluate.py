@@ -48,7 +48,7 @@ def evaluate(
 ) -> None:
     """Score label maps: overlap, surface distances in mm, volumes; agreement and comparison over cases."""
     typer.echo("vastus evaluate: loading", err=True)
-    from vastus.evaluation.files import draw_into, write_evaluation
+    from vastus.evaluation.files import DRAWING, draw_into, write_evaluation
     from vastus.evaluation.icc import MissingCells
     from vastus.evaluation.runner import DEFAULT_NAMES, Rater, RunSettings
     from vastus.evaluation.runner import evaluate as run
@@ -62,7 +62,7 @@ def evaluate(
     missing = MissingCells.LISTWISE if listwise else MissingCells.REFUSE
     own = None if structures is None else read_structure_table(structures)
     settings = RunSettings(ScoreSettings(tolerance_mm, empty, merge_sides), resample, missing, own)
-    with second_process("matplotlib.figure", "pandas") as beside:  # the figures are drawn beside the tables
+    with second_process(*DRAWING) as beside:  # the figures are drawn beside the tables
         result = run(
             tuple(raters),
             reference,

@@ -115,8 +115,6 @@ def bland_altman(first: NDArray[Any], second: NDArray[Any]) -> BlandAltman:
     Bland & Altman 1986, doi 10.1016/S0140-6736(86)90837-8: limits with 1.96 SD (the paper's example rounds to 2), CI
     of the bias from SD / sqrt(n), of a limit from sqrt(3 / n) SD, with Student's t.
     """
-    from scipy.stats import t
-
     x, y = _columns(first, second)
     n = len(x)
     if n == 0:
@@ -125,8 +123,11 @@ def bland_altman(first: NDArray[Any], second: NDArray[Any]) -> BlandAltman:
     bias = float(difference.mean())
     if n < 2:
         return BlandAltman(Estimate(bias, math.nan, math.nan), math.nan, UNDEFINED, UNDEFINED)
+    # Not scipy.stats, which calls the same function: it takes a second to import.
+    from scipy.special import stdtrit
+
     sd = float(difference.std(ddof=1))
-    reach = float(t.ppf(TAIL, n - 1)) * sd / math.sqrt(n)
+    reach = float(stdtrit(n - 1, TAIL)) * sd / math.sqrt(n)
 
     def around(value: float, half: float) -> Estimate:
         return Estimate(value, value - half, value + half)
@@ -138,11 +139,11 @@ def bland_altman(first: NDArray[Any], second: NDArray[Any]) -> BlandAltman:
 
 
 def _fisher(value: float, standard_error: float) -> Estimate:
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
     if abs(value) >= 1.0:
         return Estimate(value, value, value)
-    z, half = math.atanh(value), float(norm.ppf(TAIL)) * standard_error
+    z, half = math.atanh(value), float(ndtri(TAIL)) * standard_error
     return Estimate(value, math.tanh(z - half), math.tanh(z + half))
 
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from vastus.anatomy import BUILT_IN, StructureTable
 from vastus.evaluation import metrics as m
-from vastus.evaluation.summary import BOTH_SIDES, LEVEL, METRIC, NAME, SummaryLevel, slices
+from vastus.evaluation.slices import BOTH_SIDES, SummaryLevel, filled_slices
+from vastus.evaluation.summary import LEVEL, METRIC, NAME
 from vastus.io.tables import SUBJECT
 from vastus.multiple_tests import holm
 
@@ -94,10 +95,10 @@ def compare_models(scores: pd.DataFrame, table: StructureTable = BUILT_IN) -> pd
     if len(models) != 2:
         return pd.DataFrame()
     rows: list[dict[str, Any]] = []
-    for part in slices(scores, table):
-        chosen = part.of(scores)
-        if part.side != BOTH_SIDES or not len(chosen):
+    for part, positions in filled_slices(scores, table):
+        if part.side != BOTH_SIDES:
             continue
+        chosen = scores.iloc[positions]
         means = chosen.groupby([m.MODEL, SUBJECT], sort=True)[list(m.METRIC_COLUMNS)].mean()
         first, second = means.loc[models[0]], means.loc[models[1]]
         second = second.reindex(first.index)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 CaseVolumes = dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 
@@ -41,10 +42,19 @@ _MARKERS = dict(zip(GROUPS, "osD^vP", strict=True))
 # For groups of a table of one's own.
 _OTHER_LOOKS = (("X", "#56B4E9"), ("*", "#8C564B"), ("h", "#7F7F7F"), ("<", "#17BECF"), (">", "#BCBD22"))
 _MM3_PER_CM3 = 1000.0
+# On a logarithmic axis: more would touch each other.
+_LABELLED_DIGITS = "25"
 # A few far-off values (a missed structure) would squeeze all boxes into a line: then the axis is logarithmic.
 _LOG_RATIO = 25.0
 _POINTS_UP_TO = 12
 _GRID_COLUMNS = 5
+_LEGEND_COLUMNS = 3
+_EDGE_INCHES = 0.1
+# Ends a line within a series of points.
+_BREAK = (math.nan, math.nan)
+_TICK_INCHES = 0.1
+# zlib's level 6 takes ten times as long for a file that is little smaller.
+_PNG_LEVEL = 1
 
 
 def write_figures(scores: pd.DataFrame, folder: Path, table: StructureTable = BUILT_IN) -> list[Path]:
@@ -57,14 +67,22 @@ def write_figures(scores: pd.DataFrame, folder: Path, table: StructureTable = BU
     """
     written = []
     for name, figure in _figures(scores, table):
-        for suffix in SUFFIXES:
-            path = folder / f"{name}{suffix}"
-            with atomic_path(path) as temporary:
-                figure.savefig(temporary, dpi=_DPI, format=suffix[1:])
-            # The places found for the first format serve the second: finding them costs as much as drawing.
-            figure.set_layout_engine("none")
-            written.append(path)
+        paths = [folder / f"{name}{suffix}" for suffix in SUFFIXES]
+        _save(figure, *paths)
+        written += paths
     return written
+
+
+def _save(figure: Figure, png: Path, svg: Path) -> None:
+    """Draw a figure once for each format: ``savefig`` would draw it twice, to find a layout that is given here."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    canvas = FigureCanvasAgg(figure)
+    with atomic_path(png) as temporary:
+        canvas.print_png(temporary, pil_kwargs={"compress_level": _PNG_LEVEL})
+    with atomic_path(svg) as temporary:
+        FigureCanvasSVG(figure).print_svg(temporary)
 
 
 def _figures(scores: pd.DataFrame, table: StructureTable) -> Iterator[tuple[str, Figure]]:
@@ -81,7 +99,8 @@ def _figures(scores: pd.DataFrame, table: StructureTable) -> Iterator[tuple[str,
 def box_plot(scores: pd.DataFrame, metric: Metric, table: StructureTable = BUILT_IN) -> Figure:
     """Draw the scores of every structure (both sides, all cases), models side by side: Fig. 5 of Kim et al. 2024."""
     figure = _figure(9.0, 10.5)
-    axes = figure.subplots()
+    axes = figure.add_subplot()
+    _without_measuring(axes)
     models = [str(name) for name in scores[m.MODEL].unique()]
     height = 0.8 / len(models)
     everything = scores[metric.column].dropna().to_numpy(float)
@@ -108,7 +127,9 @@ def box_plot(scores: pd.DataFrame, metric: Metric, table: StructureTable = BUILT
         axes.set_xlim(left=0)
     axes.grid(axis="x", color="#DDDDDD", linewidth=0.7)
     axes.set_axisbelow(True)
-    figure.legend(loc="outside upper right", ncols=len(models), frameon=False)
+    figure.legend(loc="upper right", bbox_to_anchor=(0.99, 1.0), ncols=len(models), frameon=False)
+    left = _widest_inches(axes.yaxis.get_ticklabels()) + _TICK_INCHES + _EDGE_INCHES
+    _place(figure, left=left, right=0.2, bottom=0.55, top=0.45)
     return figure
 
 
@@ -121,27 +142,40 @@ def _boxes(
     axes: Axes, values: list[NDArray[np.float64]], places: NDArray[np.float64], height: float, colour: str
 ) -> None:
     few = max((len(v) for v in values), default=0) <= _POINTS_UP_TO
-    filled = [(v, place) for v, place in zip(values, places, strict=True) if len(v)]
+    filled = [(v, float(place)) for v, place in zip(values, places, strict=True) if len(v)]
     if not filled:
         return
-    drawn = axes.boxplot(
-        [v for v, _ in filled],
-        positions=[place for _, place in filled],
-        orientation="horizontal",
-        widths=height * 0.82,
-        patch_artist=True,
-        manage_ticks=False,
-        showfliers=not few,
-        flierprops={"marker": ".", "markersize": 4, "markeredgecolor": colour},
-        medianprops={"color": "black", "linewidth": 1.3},
-    )
-    for box in drawn["boxes"]:
-        box.set(facecolor=colour, alpha=0.45, edgecolor=colour)
-    for line in (*drawn["whiskers"], *drawn["caps"]):
-        line.set_color(colour)
-    if few:
-        for v, place in filled:
-            axes.plot(v, np.full(len(v), place), ".", color=colour, markersize=4)
+    outside = _draw_boxes(axes, filled, height * 0.82, colour)
+    shown = filled if few else outside
+    along = np.concatenate([v for v, _ in shown])
+    across = np.concatenate([np.full(len(v), place) for v, place in shown])
+    axes.plot(along, across, ".", color=colour, markersize=4)
+
+
+def _draw_boxes(
+    axes: Axes, filled: list[tuple[NDArray[np.float64], float]], width: float, colour: str
+) -> list[tuple[NDArray[np.float64], float]]:
+    """Draw horizontal boxes as ``Axes.boxplot`` does, all of one colour at once: it makes six artists for each.
+
+    Returns:
+        The values beyond the whiskers, with their places.
+    """
+    from matplotlib.cbook import boxplot_stats
+    from matplotlib.collections import PolyCollection
+
+    boxes, lines, medians, outside = [], [], [], []
+    for values, place in filled:
+        (of,) = boxplot_stats(values)
+        low, high, cap = place - width / 2, place + width / 2, width / 4
+        boxes.append([(of["q1"], low), (of["q1"], high), (of["q3"], high), (of["q3"], low)])
+        for box_end, end in ((of["q1"], of["whislo"]), (of["q3"], of["whishi"])):
+            lines += [(box_end, place), (end, place), _BREAK, (end, place - cap), (end, place + cap), _BREAK]
+        medians += [(of["med"], low), (of["med"], high), _BREAK]
+        outside.append((of["fliers"], place))
+    axes.add_collection(PolyCollection(boxes, facecolor=colour, edgecolor=colour, alpha=0.45, linewidth=1.0, zorder=2))
+    axes.plot(*zip(*lines, strict=True), color=colour, linewidth=1.0)
+    axes.plot(*zip(*medians, strict=True), color="black", linewidth=1.3, solid_capstyle="butt", zorder=2.1)
+    return outside
 
 
 def _structure_axis(axes: Axes, table: StructureTable) -> None:
@@ -170,15 +204,17 @@ def bland_altman_plot(scores: pd.DataFrame, model: str, table: StructureTable = 
     keys, looks = [s.key for s in table.rows if s.key in volumes], _looks(table)
     rows = max(1, math.ceil(len(keys) / _GRID_COLUMNS))
     figure = _figure(13.0, 1.9 * rows + 0.9)
-    grid = figure.subplots(rows, _GRID_COLUMNS, squeeze=False)
-    for axes in grid.flat[len(keys) :]:
-        axes.set_visible(False)
-    for key, axes in zip(keys, grid.flat, strict=False):
+    grid = figure.add_gridspec(rows, _GRID_COLUMNS, wspace=0.3, hspace=0.42)
+    _place(figure, left=0.85, right=0.15, bottom=0.65, top=0.7)
+    for number, key in enumerate(keys):
+        axes = figure.add_subplot(grid[divmod(number, _GRID_COLUMNS)])
+        _without_measuring(axes)
         _bland_altman_panel(axes, *volumes[key])
-        axes.set_title(table.by_key[key].english, fontsize=9, color=looks[table.by_key[key].group][1])
-    figure.supxlabel("Mean of prediction and reference (cm³)", fontsize=10)
-    figure.supylabel("Prediction − reference (cm³)", fontsize=10)
-    figure.suptitle(f"{model}: bias (line) and 95% limits of agreement (dashed)", fontsize=11)
+        axes.set_title(table.by_key[key].english, y=1.0, fontsize=9, color=looks[table.by_key[key].group][1])
+    figure.supxlabel("Mean of prediction and reference (cm³)", fontsize=10, y=_EDGE_INCHES / figure.get_figheight())
+    figure.supylabel("Prediction − reference (cm³)", fontsize=10, x=_EDGE_INCHES / figure.get_figwidth())
+    title = f"{model}: bias (line) and 95% limits of agreement (dashed)"
+    figure.suptitle(title, fontsize=11, y=1.0 - _EDGE_INCHES / figure.get_figheight())
     return figure
 
 
@@ -203,11 +239,14 @@ def _bland_altman_panel(axes: Axes, predicted: NDArray[np.float64], reference: N
 def correlation_plot(scores: pd.DataFrame, table: StructureTable = BUILT_IN) -> Figure:
     """Draw predicted over reference volume of every structure and case (sides summed), a panel a model, log axes."""
     models, looks = [str(name) for name in scores[m.MODEL].unique()], _looks(table)
-    figure = _figure(6.0 * len(models), 6.4)
+    figure = _figure(6.0 * len(models), 6.6)
     of_models = [_case_volumes(scores[scores[m.MODEL] == model], table) for model in models]
     ends = _shared_limits(of_models)
-    panels = figure.subplots(1, len(models), squeeze=False)
-    for axes, model, volumes in zip(panels.flat, models, of_models, strict=True):
+    _place(figure, left=0.85, right=0.2, bottom=1.15, top=0.45)
+    grid = figure.add_gridspec(1, len(models), wspace=0.2)
+    for panel, model, volumes in zip(grid, models, of_models, strict=True):
+        axes = figure.add_subplot(panel)
+        _without_measuring(axes, label_inches=0.42)
         axes.plot(ends, ends, color="black", linewidth=0.9)
         empty = 0
         for key, (predicted, reference) in volumes.items():
@@ -218,15 +257,16 @@ def correlation_plot(scores: pd.DataFrame, table: StructureTable = BUILT_IN) -> 
         axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(lambda value, _: f"{value:g}")
+            axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in _LABELLED_DIGITS else "")
         axes.set_xlabel("Reference volume (cm³)")
         axes.set_ylabel("Predicted volume (cm³)")
-        axes.set_title(f"{model}{_median_r(volumes)}", fontsize=11)
+        axes.set_title(f"{model}{_median_r(volumes)}", fontsize=11, y=1.0)
         if empty:
             axes.text(
                 0.97, 0.03, f"{empty} missed or invented, not shown", transform=axes.transAxes, ha="right", fontsize=8
             )
     handles = [axes.plot([], [], marker, color=colour, label=g.title)[0] for g, (marker, colour) in looks.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
+    figure.legend(handles=handles, loc="lower center", ncols=_LEGEND_COLUMNS, frameon=False, fontsize=9)
     return figure
 
 
@@ -256,7 +296,39 @@ def _case_volumes(scores: pd.DataFrame, table: StructureTable) -> CaseVolumes:
 
 
 def _figure(width_inches: float, height_inches: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    # Not pyplot: no display, no global state, safe in servers and threads.
-    return Figure(figsize=(width_inches, height_inches), layout="constrained")
+    # Not pyplot: no display, no global state, safe in servers and threads. No layout engine: the places are known, and
+    # one takes as long as drawing.
+    figure = Figure(figsize=(width_inches, height_inches), dpi=_DPI)
+    FigureCanvasAgg(figure)  # what measures texts; it becomes the figure's own
+    return figure
+
+
+def _place(figure: Figure, *, left: float, right: float, bottom: float, top: float) -> None:
+    """Set the margins around all panels, in inches."""
+    width, height = figure.get_size_inches()
+    figure.subplots_adjust(left=left / width, right=1 - right / width, bottom=bottom / height, top=1 - top / height)
+
+
+def _without_measuring(axes: Axes, label_inches: float = 0.4) -> None:
+    """Fix the places of title and labels: to find them, matplotlib measures every tick label each time it draws.
+
+    Args:
+        axes: panel.
+        label_inches: from the axes to the labels.
+    """
+    from matplotlib.transforms import ScaledTranslation
+
+    figure: Any = axes.figure
+    axes.set_title("", y=1.0)
+    below = ScaledTranslation(0.0, -label_inches, figure.dpi_scale_trans)
+    beside = ScaledTranslation(-label_inches, 0.0, figure.dpi_scale_trans)
+    axes.xaxis.set_label_coords(0.5, 0.0, transform=axes.transAxes + below)
+    axes.yaxis.set_label_coords(0.0, 0.5, transform=axes.transAxes + beside)
+
+
+def _widest_inches(texts: Iterable[Text]) -> float:
+    """Return the width of the widest text in inches."""
+    return max((text.get_window_extent().width for text in texts), default=0.0) / _DPI

@@ -17,18 +17,8 @@ from vastus.evaluation.metrics import Metric
 from vastus.evaluation.policy import Presence
 from vastus.evaluation.readers import READERS, column_of
 from vastus.evaluation.runner import Evaluation
-from vastus.evaluation.summary import (
-    BOTH_SIDES,
-    FIRST,
-    LEVEL,
-    METRIC,
-    NAME,
-    OVER,
-    REFERENCE_NAME,
-    SECOND,
-    Over,
-    SummaryLevel,
-)
+from vastus.evaluation.slices import BOTH_SIDES, SummaryLevel
+from vastus.evaluation.summary import FIRST, LEVEL, METRIC, NAME, OVER, REFERENCE_NAME, SECOND, Over
 from vastus.io.atomic import ensure_folder, write_text
 from vastus.io.own_structures import entries_of
 from vastus.io.tables import SIDE, STRUCTURE
@@ -47,6 +37,15 @@ SECTION_SUMMARY_FILE = "section_summary.csv"
 JSON_FILE = "evaluation.json"
 MARKDOWN_FILE = "summary.md"
 FIGURES_FOLDER = "figures"
+DRAWING = (
+    "vastus.evaluation.figures",
+    "pandas",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.backends.backend_svg",
+    "PIL.PngImagePlugin",
+)
+"""What ``draw_into`` loads: for a process that shall be ready when the scores come."""
 _SHOWN = (m.DICE, m.ASSD, m.HAUSDORFF, m.HD95, m.SURFACE_DICE, m.RAVD_SIGNED, m.RAVD_ABSOLUTE)
 _SIGNIFICANT_DIGITS = "%.8g"
 

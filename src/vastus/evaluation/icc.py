@@ -217,6 +217,6 @@ _FORMS: Final[Mapping[IccForm, Callable[[_MeanSquares], Estimate]]] = {
 
 
 def _f(numerator: float, denominator: float) -> float:
-    from scipy.stats import f
+    from scipy.special import fdtri
 
-    return float(f.ppf(TAIL, numerator, denominator))
+    return float(fdtri(numerator, denominator, TAIL))

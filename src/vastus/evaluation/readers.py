@@ -10,13 +10,8 @@ from vastus.anatomy import BUILT_IN, StructureTable
 from vastus.evaluation import metrics as m
 from vastus.evaluation.agreement import koo_li_band
 from vastus.evaluation.icc import IccForm, complete_ratings, icc
-from vastus.evaluation.summary import (
-    LEVEL,
-    NAME,
-    REFERENCE_NAME,
-    case_volumes,
-    slices,
-)
+from vastus.evaluation.slices import case_volumes, filled_slices
+from vastus.evaluation.summary import LEVEL, NAME, REFERENCE_NAME
 from vastus.io.tables import SIDE
 
 if TYPE_CHECKING:
@@ -50,13 +45,16 @@ def readers_of(scores: pd.DataFrame, table: StructureTable = BUILT_IN) -> pd.Dat
     sets = [models] if len(models) > 1 else []
     sets.append([*models, REFERENCE_NAME])
     rows: list[dict[str, Any]] = []
-    for part in slices(scores, table):
-        chosen = part.of(scores)
-        if not len(chosen):
-            continue
-        volumes = pd.DataFrame(case_volumes(chosen, models))
+    filled = list(filled_slices(scores, table))
+    volumes = case_volumes(scores, [rows for _, rows in filled], models)
+    every = np.concatenate([volumes.of_models, volumes.of_reference[None]])
+    columns = {name: number for number, name in enumerate([*models, REFERENCE_NAME])}
+    for number, (part, _) in enumerate(filled):
+        known = ~np.isnan(every[:, number]).all(axis=0)
+        cases = [case for case, is_known in zip(volumes.cases, known, strict=True) if is_known]
         for names in sets:
-            ratings = complete_ratings(volumes[names].to_numpy(float), list(volumes.index), names).table
+            of_names = every[[columns[name] for name in names], number][:, known].T
+            ratings = complete_ratings(of_names, cases, names).table
             present = (ratings > 0).any(axis=1)
             head = {READERS: BETWEEN.join(names), READER_COUNT: len(names)}
             head |= {LEVEL: part.level.value, NAME: part.name, SIDE: part.side}

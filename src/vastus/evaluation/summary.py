@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vastus.anatomy import BUILT_IN, Side, StructureTable
+from vastus.anatomy import BUILT_IN, StructureTable
 from vastus.evaluation import metrics as m
 from vastus.evaluation.agreement import (
     BlandAltman,
@@ -21,6 +21,7 @@ from vastus.evaluation.agreement import (
 )
 from vastus.evaluation.icc import icc_2_1, icc_3_1
 from vastus.evaluation.policy import Presence
+from vastus.evaluation.slices import Cells, SummaryLevel, case_volumes, filled_slices, grouped_means
 from vastus.io.tables import SIDE, STRUCTURE, SUBJECT
 
 if TYPE_CHECKING:
@@ -28,15 +29,6 @@ if TYPE_CHECKING:
 
 LEVEL, NAME, METRIC, OVER, FIRST, SECOND = "level", "name", "metric", "over", "first", "second"
 REFERENCE_NAME = "reference"
-BOTH_SIDES = "both"
-
-
-class SummaryLevel(Enum):
-    """What a row of a summary is about."""
-
-    STRUCTURE = "structure"
-    GROUP = "group"
-    WHOLE = "whole"
 
 
 class Over(Enum):
@@ -46,35 +38,7 @@ class Over(Enum):
     CLASSES = "classes"
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """Some rows of a table of scores: structures, and one side or both."""
-
-    level: SummaryLevel
-    name: str
-    keys: tuple[str, ...]
-    side: str = BOTH_SIDES
-
-    def of(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of the table that belong to this slice."""
-        belongs = table[STRUCTURE].isin(self.keys)
-        if self.side != BOTH_SIDES:
-            belongs &= table[SIDE] == self.side
-        return table[belongs]
-
-
-def slices(scores: pd.DataFrame, table: StructureTable = BUILT_IN) -> Iterator[Slice]:
-    """List every slice of a table of scores: structures by side and together, groups, muscles, bones, foreground."""
-    sides = [side.value for side in Side if (scores[SIDE] == side.value).any()]
-    for structure in table.rows:
-        if len(sides) > 1:
-            for side in sides:
-                yield Slice(SummaryLevel.STRUCTURE, structure.key, (structure.key,), side)
-        yield Slice(SummaryLevel.STRUCTURE, structure.key, (structure.key,))
-    for group in table.groups:
-        yield Slice(SummaryLevel.GROUP, group.value, tuple(s.key for s in table.structures_of(group)))
-    for name, members in (("muscles", table.muscles), ("bones", table.bones), ("foreground", table.rows)):
-        yield Slice(SummaryLevel.WHOLE, name, tuple(s.key for s in members))
+_OVER_COLUMNS = {Over.CASES: SUBJECT, Over.CLASSES: STRUCTURE}
 
 
 def summarise(scores: pd.DataFrame, table: StructureTable = BUILT_IN) -> pd.DataFrame:
@@ -93,38 +57,59 @@ def summarise(scores: pd.DataFrame, table: StructureTable = BUILT_IN) -> pd.Data
 
     rows: list[dict[str, Any]] = []
     for model, of_model in scores.groupby(m.MODEL, sort=False):
-        for part in slices(of_model, table):
-            chosen = part.of(of_model)
-            if len(chosen):
-                rows.extend(_summary_rows(str(model), part, chosen))
+        rows.extend(_summary_rows(str(model), of_model, table))
     return pd.DataFrame(rows)
 
 
-def _summary_rows(model: str, part: Slice, chosen: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    counts = {p.value: int((chosen[m.PRESENCE] == p.value).sum()) for p in Presence if p is not Presence.BOTH}
-    head = {m.MODEL: model, LEVEL: part.level.value, NAME: part.name, SIDE: part.side}
-    over_columns = {Over.CASES: SUBJECT, Over.CLASSES: STRUCTURE}
-    for over, column in over_columns.items():
-        if over is Over.CLASSES and part.level is SummaryLevel.STRUCTURE:
-            continue
-        averaged = chosen.groupby(column, sort=False)[list(m.METRIC_COLUMNS)].mean()
-        for metric in m.METRIC_COLUMNS:
-            values = averaged[metric].dropna()
-            missing = int(chosen[metric].isna().sum())
-            yield (
-                head
-                | {
-                    METRIC: metric,
-                    OVER: over.value,
-                    "mean": values.mean(),
-                    "sd": values.std(ddof=1),
-                    "median": values.median(),
-                    "n": len(values),
-                    "scores": len(chosen) - missing,
-                    "no_value": missing,
-                }
-                | counts
-            )
+def _summary_rows(model: str, scores: pd.DataFrame, table: StructureTable) -> Iterator[dict[str, Any]]:
+    filled = list(filled_slices(scores, table))
+    parts = [rows for _, rows in filled]
+    averaged = {over: grouped_means(scores, parts, column) for over, column in _OVER_COLUMNS.items()}
+    no_value = scores[list(m.METRIC_COLUMNS)].isna().to_numpy()
+    presence = scores[m.PRESENCE].to_numpy()
+    empty = {p.value: presence == p.value for p in Presence if p is not Presence.BOTH}
+    for number, (part, rows) in enumerate(filled):
+        counts = {name: int(np.count_nonzero(hit[rows])) for name, hit in empty.items()}
+        head = {m.MODEL: model, LEVEL: part.level.value, NAME: part.name, SIDE: part.side}
+        missing = no_value[rows].sum(axis=0)
+        for over in Over:
+            if over is Over.CLASSES and part.level is SummaryLevel.STRUCTURE:
+                continue
+            moments = _moments(averaged[over][number])
+            for column, metric in enumerate(m.METRIC_COLUMNS):
+                mean, sd, median, n = moments[column]
+                yield (
+                    head
+                    | {
+                        METRIC: metric,
+                        OVER: over.value,
+                        "mean": mean,
+                        "sd": sd,
+                        "median": median,
+                        "n": n,
+                        "scores": len(rows) - int(missing[column]),
+                        "no_value": int(missing[column]),
+                    }
+                    | counts
+                )
+
+
+def _moments(values: Cells) -> list[tuple[float, float, float, int]]:
+    """Mean, SD (n - 1), median and number of the values of each column that are none of them empty."""
+    columns = np.ascontiguousarray(values.T)
+    if np.isnan(columns).any():
+        return [_moments_of(column[~np.isnan(column)][None])[0] for column in columns]
+    return _moments_of(columns)
+
+
+def _moments_of(rows: Cells) -> list[tuple[float, float, float, int]]:
+    n = rows.shape[1]
+    if not n:
+        return [(math.nan, math.nan, math.nan, 0)] * len(rows)
+    mean = rows.sum(axis=1) / n
+    sd = np.sqrt(((mean[:, None] - rows) ** 2).sum(axis=1) / (n - 1)) if n > 1 else np.full(len(rows), np.nan)
+    median = np.median(rows, axis=1)
+    return [(*map(float, cells), n) for cells in zip(mean, sd, median, strict=True)]
 
 
 def agreement_of(scores: pd.DataFrame, table: StructureTable = BUILT_IN) -> pd.DataFrame:
@@ -139,33 +124,22 @@ def agreement_of(scores: pd.DataFrame, table: StructureTable = BUILT_IN) -> pd.D
     """
     import pandas as pd
 
-    rows: list[dict[str, Any]] = []
     models = [str(name) for name in scores[m.MODEL].unique()]
-    for part in slices(scores, table):
-        chosen = part.of(scores)
-        if not len(chosen):
-            continue
-        series = case_volumes(chosen, models)
-        pairs = [(name, REFERENCE_NAME) for name in models]
-        pairs += [(a, b) for i, a in enumerate(models) for b in models[i + 1 :]]
+    filled = list(filled_slices(scores, table))
+    volumes = case_volumes(scores, [rows for _, rows in filled], models)
+    of = dict(zip(models, volumes.of_models, strict=True)) | {REFERENCE_NAME: volumes.of_reference}
+    pairs = [(name, REFERENCE_NAME) for name in models]
+    pairs += [(a, b) for i, a in enumerate(models) for b in models[i + 1 :]]
+    rows: list[dict[str, Any]] = []
+    for number, (part, _) in enumerate(filled):
         for first, second in pairs:
             head = {FIRST: first, SECOND: second, LEVEL: part.level.value, NAME: part.name, SIDE: part.side}
-            rows.append(head | _agreement_cells(series[first], series[second]))
+            rows.append(head | _agreement_cells(of[first][number], of[second][number]))
     return pd.DataFrame(rows)
 
 
-def case_volumes(chosen: pd.DataFrame, models: list[str]) -> dict[str, pd.Series]:
-    """Sum the volume in mm3 of some rows of a table of scores: each case, by every model and by the reference."""
-    series = {name: _summed(chosen[chosen[m.MODEL] == name], m.VOLUME_PREDICTION_MM3) for name in models}
-    return series | {REFERENCE_NAME: _summed(chosen[chosen[m.MODEL] == models[0]], m.VOLUME_REFERENCE_MM3)}
-
-
-def _summed(chosen: pd.DataFrame, column: str) -> pd.Series:
-    return chosen.groupby(SUBJECT, sort=True)[column].sum()
-
-
-def _agreement_cells(first: pd.Series, second: pd.Series) -> dict[str, Any]:
-    both = np.stack([first.to_numpy(float), second.reindex(first.index).to_numpy(float)], axis=1)
+def _agreement_cells(first: Cells, second: Cells) -> dict[str, Any]:
+    both = np.stack([first, second], axis=1)[~np.isnan(first)]
     present = (both > 0).any(axis=1)
     x, y = both[present].T
     icc2, icc3 = icc_2_1(both[present]), icc_3_1(both[present])

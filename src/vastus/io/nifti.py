@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from vastus.errors import GeometryError, UnreadableScanError, UnsupportedScanError, VastusError
 from vastus.io.atomic import atomic_path
+from vastus.io.nibabel_alone import load_nibabel
 from vastus.io.nifti_header import first_voxel, label_names, no_place, place, refused, scaling
 from vastus.io.scan_types import ReadImage
 from vastus.volume import Volume
@@ -102,9 +103,9 @@ def write_nifti_labels(volume: Volume, path: Path, text: NiftiText, like: Path |
         text: description and extension.
         like: a NIfTI of the same grid whose sform and qform, with their codes, are copied bit by bit.
     """
-    import nibabel
     from isal import isal_zlib
 
+    nibabel = load_nibabel()
     header = nibabel.Nifti1Header()
     header.set_data_dtype(np.uint8)
     header.set_data_shape(volume.shape)
@@ -174,7 +175,7 @@ def read_bytes(path: Path) -> bytes | bytearray:
 
 
 def _header(raw: bytes | bytearray, path: Path) -> Any:
-    import nibabel
+    nibabel = load_nibabel()
     from nibabel.spatialimages import HeaderDataError
     from nibabel.wrapstruct import WrapStructError
 
@@ -240,9 +241,7 @@ def _scaled(stored: NDArray[Any], scaling_of: tuple[float, float] | None) -> NDA
 
 def _set_grid(header: Any, volume: Volume, like: Path | None) -> None:
     if like is not None and like.name.lower().endswith(NIFTI_SUFFIXES):
-        import nibabel
-
-        source: Any = nibabel.load(like)
+        source: Any = load_nibabel().load(like)
         if source.header.sizeof_hdr == header.sizeof_hdr and np.allclose(source.affine, volume.affine, atol=1e-4):
             names = ("pixdim", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d")
             for name in (*names, "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"):
