@@ -20,14 +20,13 @@ from scipy import ndimage
 from vastus.io.atomic import write_text
 from vastus.io.labels import read_labels
 from vastus.synthesis import skin_shapes
-from vastus.synthesis.skin_shapes import ANGLES, LEVELS_MM
+from vastus.synthesis.skin_shapes import ANGLES, GENITALS_BELOW_MM, LEVELS_MM, without_genitals
 from vastus.volume import to_ras
 
 ON_THEIR_BACKS = ("004", "005", "006", "007", "008", "010", "013", "014")
 _ISCHIUM_ABOVE_MM = 37.0
 _FILLED = 0.55
 _MODES = 5
-_GENITALS_BELOW_MM, _GENITALS_DEG = 80, 40.0
 
 
 def radii(mask: NDArray[np.bool_], spacing_mm: tuple[float, float]) -> NDArray[np.float64]:
@@ -40,20 +39,6 @@ def radii(mask: NDArray[np.bool_], spacing_mm: tuple[float, float]) -> NDArray[n
     inside = ndimage.map_coordinates(mask.astype(np.float32), at, order=1) > 0.5
     found = away[away.size - 1 - np.argmax(inside[:, ::-1], axis=1)]
     return np.asarray(found / found.mean())
-
-
-def without_genitals(ratio: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Nothing in front of the chord between two places beside the middle of the front."""
-    count = round(_GENITALS_DEG / 360 * ANGLES)
-    place = np.arange(-count, count + 1)
-    angle = 2 * np.pi * place / ANGLES
-    ends = ratio[[-count, count]]
-    points = ends * np.sin([-angle[-1], angle[-1]]), ends * np.cos([-angle[-1], angle[-1]])
-    slope = (points[1][1] - points[1][0]) / (points[0][1] - points[0][0])
-    chord = (points[1][0] - slope * points[0][0]) / (np.cos(angle) - slope * np.sin(angle))
-    result = ratio.copy()
-    result[place] = np.minimum(ratio[place], chord * 1.03)
-    return result
 
 
 def shape_of(path: Path) -> NDArray[np.float64]:
@@ -71,7 +56,7 @@ def shape_of(path: Path) -> NDArray[np.float64]:
     for level in LEVELS_MM:
         k = int(np.clip(round(low + level / dz), 0, mask.shape[2] - 1))
         row = radii(mask[..., k], (dx, dy))
-        rows.append(without_genitals(row) if level < _GENITALS_BELOW_MM else row)
+        rows.append(without_genitals(row) if level < GENITALS_BELOW_MM else row)
     return ndimage.gaussian_filter(np.array(rows), (0.6, 0.7), mode=("nearest", "wrap"))
 
 

@@ -6,7 +6,7 @@ import pytest
 from synthesis.test_perineum import ANCHORS
 from vastus.synthesis.deformation import NodeMap
 from vastus.synthesis.kernels import NODE_MM
-from vastus.synthesis.skin_shapes import ANGLES, LEVELS_MM, SkinShape, reshaped, sample_shape
+from vastus.synthesis.skin_shapes import ANGLES, GENITALS_BELOW_MM, LEVELS_MM, SkinShape, reshaped, sample_shape
 
 SHAPE = (80, 60, 60)
 ORIGIN = np.array([-240.0, -180.0, 240.0])
@@ -67,3 +67,23 @@ def test_shapes_of_people_are_flat_behind_and_broader_than_deep() -> None:
     assert corner > 1.03 * ellipse
     first = sample_shape(np.random.default_rng(0)).ratio
     assert (first == ratios[0]).all() and (first != ratios[1]).any()
+
+
+def test_a_woman_has_no_groin_of_a_man_and_else_the_same_outline() -> None:
+    """Below the symphysis the front is no further out in the middle than the line between the groins."""
+    places = np.arange(-5, 6)
+    angle = 2 * np.pi * places / ANGLES
+    low = [n for n, level in enumerate(LEVELS_MM) if level < GENITALS_BELOW_MM]
+    bulges = []
+    for seed in range(60):
+        of_man = sample_shape(np.random.default_rng(seed))
+        of_woman = of_man.of_woman()
+        for shape in (of_man, of_woman):
+            forward = shape.ratio[low][:, places] * np.cos(angle)
+            chord = np.maximum(forward[:, 0], forward[:, -1])[:, None]
+            bulges.append(float((forward[:, 1:-1] / chord).max()))
+        outside = np.ones((len(LEVELS_MM), ANGLES), bool)
+        outside[np.ix_(low, places)] = False
+        assert (of_woman.ratio[outside] == of_man.ratio[outside]).all()
+    assert max(bulges[::2]) > 1.08  # mixtures of men have one
+    assert max(bulges[1::2]) < 1.05

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,8 @@ from vastus.synthesis.kernels import NO_PART
 
 CRUMB_SHARE = 0.15
 """A piece below this share of a part's largest is a crumb and becomes fat."""
+_CLOSED_SHARE = 0.3
+"""The same for a part whose crumbs did not count when volumes were fitted: they may have grown since."""
 _EDGE_SHARE = 0.01
 """The same for a piece at the first or last slice: it may belong to something out of sight."""
 _AROUND = 3
@@ -57,18 +61,19 @@ def _bridge(start: NDArray[np.int64], end: NDArray[np.int64], shape: tuple[int, 
     return np.asarray(np.linalg.norm(points - share[..., None] * way, axis=-1) <= _BRIDGE_RADIUS)
 
 
-def drop_crumbs(part: NDArray[np.uint8], whole: Mask) -> None:
+def drop_crumbs(part: NDArray[np.uint8], whole: Mask, closed: Collection[int] = ()) -> None:
     """Turn the crumbs of parts to fat (in place).
 
     Args:
         part: part numbers on a grid.
         whole: by part number (256), whether the part should be one piece.
+        closed: parts whose crumbs did not count when volumes were fitted.
     """
     window = _window(part)
     if window is None:
         return
     cut = part[window]
-    pieces, _, crumb, _ = _label(cut, whole)
+    pieces, _, crumb, _ = _label(cut, whole, closed)
     if crumb.any():
         cut[crumb[pieces]] = NO_PART
 
@@ -76,8 +81,15 @@ def drop_crumbs(part: NDArray[np.uint8], whole: Mask) -> None:
 Crumb = tuple[int, tuple[slice, ...], Mask]
 
 
-def crumbs_and_splits(part: NDArray[np.uint8], whole: Mask) -> tuple[list[Crumb], set[int]]:
+def crumbs_and_splits(
+    part: NDArray[np.uint8], whole: Mask, closed: Collection[int] = ()
+) -> tuple[list[Crumb], set[int]]:
     """Crumbs, and the parts that are still in more than one piece without them.
+
+    Args:
+        part: part numbers on a grid.
+        whole: by part number (256), whether the part should be one piece.
+        closed: as ``drop_crumbs`` takes it.
 
     Returns:
         Each crumb's part, box and surroundings (its voxels and those around it that aren't the part's main piece); and
@@ -89,7 +101,7 @@ def crumbs_and_splits(part: NDArray[np.uint8], whole: Mask) -> tuple[list[Crumb]
     window = _window(part)
     if window is None:
         return [], set()
-    pieces, owner, crumb, split = _label(part[window], whole)
+    pieces, owner, crumb, split = _label(part[window], whole, closed)
     if not crumb.any():
         return [], split
     boxes = cc3d.statistics(pieces, no_slice_conversion=False)["bounding_boxes"]
@@ -117,7 +129,7 @@ def _window(part: NDArray[np.uint8]) -> tuple[slice, ...] | None:
 
 
 def _label(
-    part: NDArray[np.uint8], whole: Mask
+    part: NDArray[np.uint8], whole: Mask, closed: Collection[int]
 ) -> tuple[NDArray[np.unsignedinteger], NDArray[np.uint8], Mask, set[int]]:
     """Piece numbers, the part of each piece, which pieces are crumbs, and which parts are split without them."""
     import cc3d
@@ -132,7 +144,8 @@ def _label(
     at_edge[pieces[:, :, -1]] = True
     largest = np.zeros(256, np.int64)
     np.maximum.at(largest, owner, sizes)
-    share = np.where(at_edge, _EDGE_SHARE, CRUMB_SHARE)
+    share = np.where(np.isin(owner, list(closed)), _CLOSED_SHARE, CRUMB_SHARE)
+    share[at_edge] = _EDGE_SHARE
     known = whole[owner]
     known[0] = False
     crumb = known & (sizes < share * largest[owner])

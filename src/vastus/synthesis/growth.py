@@ -181,12 +181,14 @@ class Fit:
         volume_mm3: of every part, as a much finer grid would count it.
         miss: of every part with a target, the relative error; 0 for the others.
         split: numbers of the parts that are in more than one piece.
+        closed: numbers of the parts whose crumbs were not counted; a body is painted without these.
     """
 
     offsets: Offsets
     volume_mm3: NDArray[np.float64]
     miss: NDArray[np.float64]
     split: frozenset[int]
+    closed: frozenset[int] = frozenset()
 
 
 def fit_offsets(
@@ -215,19 +217,29 @@ def fit_offsets(
     # The table has an entry for NO_PART too, so that no loop needs to ask.
     ranks = np.append(packed.ranks, np.full(256 - len(packed.ranks), Rank.LAST, np.uint8))
     offset = start.middle_mm.astype(np.float64)
+    untouched = distances
     split: set[int] = set()
+    closed: set[int] = set()
     volume = np.zeros(len(offset))
     for last in (False, False, True):
         offset, volume = _newton((parts, distances), ranks, offset, target_mm3, spacing_mm)
         part = np.full(int(np.prod(shape)), NO_PART, np.uint8)
         part[where] = winners(parts, distances, ranks, (offset / UNIT_MM).astype(np.float32))
         crumbs, split = crumbs_and_splits(part.reshape(shape), whole)
-        if last or not _close_to_crumbs(crumbs, where, shape, (parts, distances)):
+        if last or not crumbs:
             break
+        if untouched is distances:
+            distances = distances.copy()
+        closed |= {number for number, _, _ in crumbs}
+        _close_to_crumbs(crumbs, where, shape, (parts, distances))
+    if closed:
+        # A body is painted on distances without anything closed: what was a crumb may be a piece by now.
+        part[where] = winners(parts, untouched, ranks, (offset / UNIT_MM).astype(np.float32))
+        split |= crumbs_and_splits(part.reshape(shape), whole, closed)[1]
     has_target = np.isfinite(target_mm3)
     miss = np.where(has_target, volume / np.where(has_target, target_mm3, 1.0) - 1.0, 0.0)
     found = Offsets(offset.astype(np.float32), start.slope, start.centre_z_mm)
-    return Fit(found, volume, miss, frozenset(split))
+    return Fit(found, volume, miss, frozenset(split), frozenset(closed))
 
 
 def whole_parts(packed: Packed) -> NDArray[np.bool_]:
@@ -305,8 +317,8 @@ def _close_to_crumbs(
     where: NDArray[np.int64],
     shape: tuple[int, ...],
     candidates: tuple[NDArray[np.uint8], NDArray[np.int8]],
-) -> bool:
-    """Take crumbs and what is around them out of their part's reach (in place); whether there were any."""
+) -> None:
+    """Take crumbs and what is around them out of their part's reach (in place)."""
     parts, distances = candidates
     for number, box, around in crumbs:
         inside = np.argwhere(around) + [s.start for s in box]
@@ -316,4 +328,3 @@ def _close_to_crumbs(
         row = row[known][where[row[known]] == flat[known]]
         there, column = np.nonzero(parts[row] == number)
         distances[row[there], column] = _FAR_UNITS
-    return bool(crumbs)

@@ -23,6 +23,8 @@ AIR, FAT, SKIN, OTHER, BONE, FEMUR, BOWEL = range(7)
 structures come as arguments, since compiled code on disk is made again only when this very file changes."""
 _CELL = 8
 _FAR = 127
+_REACH = 126.0
+"""Further out than this no part grows, whatever its offset: where volumes are fitted, and where a body is painted."""
 
 
 @njit(inline="always")
@@ -169,8 +171,10 @@ def find_nearest(  # type: ignore[no-untyped-def] # pragma: no cover
                                 break
                             continue
                         d = raw * wide - slope[index] * (sz - centre_z[index]) * 8.0
+                        if d > _REACH:
+                            continue
                         # Rounded, not cut off: a bias of half a step would be 2% of a thin muscle.
-                        d = np.rint(min(max(d, -127.0), 126.0))
+                        d = np.rint(max(d, -127.0))
                         if ranks[index] == 2:
                             d = 126.0 if d < 0 else 127.0
                         if d > 126.5:
@@ -238,7 +242,7 @@ def paint_winners(  # type: ignore[no-untyped-def] # pragma: no cover
                                 fallback = index
                             continue
                         d = raw * wide - (slope[index] * (sz - centre_z[index]) + middle[index]) * 8.0
-                        if d < best:
+                        if d < best and d + middle[index] * 8.0 <= _REACH:
                             best = d
                             winner = index
                     if winner < 0 and fallback >= 0:

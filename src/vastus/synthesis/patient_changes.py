@@ -26,7 +26,7 @@ _NONE_BEFORE, _ALL_FROM = 50.0, 85.0
 _OEDEMA, _HAEMATOMA = 0.7, 0.4
 _LINE, _OF_NECK = 0.6, 0.5
 """How often the line of the fracture is seen, and how often it crosses the neck (else the trochanters)."""
-_NECK_SHARES, _TROCHANTER_SHARES = (0.38, 0.58), (0.85, 1.05)
+_NECK_SHARES, _TROCHANTER_SHARES = (0.30, 0.44), (0.52, 0.80)
 """Where the line crosses the way from the middle of the head to the shaft at the lesser trochanter."""
 _NECK_REACH_MM, _TROCHANTER_REACH_MM = 28.0, 48.0
 

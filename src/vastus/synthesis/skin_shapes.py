@@ -27,6 +27,9 @@ LEVELS_MM: Final = tuple(range(-20, 201, 20))
 """Heights above the lowest point of the ischium, in a body whose leg has 420 mm."""
 _FULL_FROM_MM: Final = 20.0
 """From the first level to this one, the shape comes in."""
+GENITALS_BELOW_MM: Final = 80
+_GENITALS_DEG: Final = 40.0
+"""Up to this height, and so far to either side of the front, the men's outlines were cut off before the fit."""
 _MOST_SD: Final = 1.6
 _LEAST_FAT_MM: Final = 3.0
 _FAT_RANGE: Final = (0.4, 2.2)
@@ -43,6 +46,14 @@ class SkinShape:
 
     ratio: NDArray[np.float64]
 
+    def of_woman(self) -> SkinShape:
+        """The same without what a mixture of men brings back in front of the groins."""
+        rows = [
+            without_genitals(row) if level < GENITALS_BELOW_MM else row
+            for level, row in zip(LEVELS_MM, self.ratio, strict=True)
+        ]
+        return SkinShape(np.array(rows))
+
 
 @cache
 def _table() -> NDArray[np.float64]:
@@ -57,6 +68,20 @@ def sample_shape(rng: np.random.Generator) -> SkinShape:
     mean, *modes = _table()
     shares = np.clip(rng.normal(0, 1, len(modes)), -_MOST_SD, _MOST_SD)
     return SkinShape(mean + np.tensordot(shares, np.array(modes), 1))
+
+
+def without_genitals(ratio: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Nothing in front of the chord between two places beside the middle of the front."""
+    count = round(_GENITALS_DEG / 360 * ANGLES)
+    place = np.arange(-count, count + 1)
+    angle = 2 * np.pi * place / ANGLES
+    ends = ratio[[-count, count]]
+    points = ends * np.sin([-angle[-1], angle[-1]]), ends * np.cos([-angle[-1], angle[-1]])
+    slope = (points[1][1] - points[1][0]) / (points[0][1] - points[0][0])
+    chord = (points[1][0] - slope * points[0][0]) / (np.cos(angle) - slope * np.sin(angle))
+    result = ratio.copy()
+    result[place] = np.minimum(ratio[place], chord * 1.03)
+    return result
 
 
 def reshaped(outline: Distances, deep: Distances, node_map: NodeMap, anchors: Anchors, shape: SkinShape) -> Distances:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.anatomy import BY_ID, BY_KEY, GROUPS, SIDES, THIGH_GROUPS, Group, Side
+from vastus.sex import Sex
 from vastus.synthesis.anchors import Anchors, find_anchors, moved_point
 from vastus.synthesis.atlas import Atlas, Part
 from vastus.synthesis.bundles import grown_together
@@ -123,6 +124,7 @@ class Body:
         low_mm, high_mm: the box that is modelled.
         length_mm: from the knee joint to the middle of the femoral head.
         volumes_mm3: by label value, of the whole body, as a fine grid would count them.
+        closed: see ``growth.Fit``.
     """
 
     plan: SubjectPlan
@@ -136,6 +138,7 @@ class Body:
     high_mm: NDArray[np.float64]
     length_mm: float
     volumes_mm3: dict[int, float]
+    closed: frozenset[int] = frozenset()
 
     @property
     def named(self) -> tuple[Part | Overlay, ...]:
@@ -174,7 +177,7 @@ class Body:
         """Evaluate on a grid of the subject's frame."""
         asked = _mirrored(grid) if self.plan.mirrored else grid
         part, depth = paint(self.packed, self.node_map, asked, self.offsets)
-        drop_crumbs(part, whole_parts(self.packed))
+        drop_crumbs(part, whole_parts(self.packed), self.closed)
         outline = sample_nodes(self.outline_mm, self.node_map.origin_mm, asked)
         tissue = np.append(self.packed.tissues, np.zeros(256 - len(self.parts), np.uint8))[part]
         free = part == NO_PART
@@ -367,7 +370,9 @@ def _attempt(plan: SubjectPlan, atlas: Atlas) -> tuple[Body, Fit]:
     floating, deep = outline_mm(atlas, node_map, plan.fat_mm, plan.skin_share, rng)
     shaped = np.random.default_rng([plan.seed, 12])
     if shaped.random() < _REAL_OUTLINES:
-        floating = reshaped(floating, deep, node_map, anchors, sample_shape(shaped))
+        shape = sample_shape(shaped)
+        shape = shape.of_woman() if plan.person.sex is Sex.WOMAN else shape
+        floating = reshaped(floating, deep, node_map, anchors, shape)
     outline = laid_down(floating, deep, node_map, anchors, sample_lying(plan.fat_mm, around))
 
     def room(point_mm: Point) -> float:
@@ -383,7 +388,7 @@ def _attempt(plan: SubjectPlan, atlas: Atlas) -> tuple[Body, Fit]:
     n_x, n_y, n_z = (int(n) + 1 for n in (last - first) / spacing)
     candidates = nearest_parts(packed, node_map, Grid(first, spacing, (n_x, n_y, n_z)), start)
     fit = fit_offsets(candidates, packed, start, np.array([_target(p, plan) for p in parts]), spacing)
-    body = Body(plan, parts, packed, node_map, fit.offsets, overlays, outline, low, high, length, {})
+    body = Body(plan, parts, packed, node_map, fit.offsets, overlays, outline, low, high, length, {}, fit.closed)
     for value, volume in zip(body.label_values(), fit.volume_mm3, strict=False):
         if value:
             body.volumes_mm3[int(value)] = body.volumes_mm3.get(int(value), 0.0) + float(volume)
