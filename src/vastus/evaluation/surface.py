@@ -164,7 +164,8 @@ def _complete(
 
 
 def _positions(found: Borders, index: NDArray[np.int64], spacing_mm: tuple[float, float, float]) -> Distances:
-    return np.stack(np.unravel_index(index, found.marked.shape), axis=1) * np.array(spacing_mm)
+    positions: Distances = np.stack(np.unravel_index(index, found.marked.shape), axis=1) * np.array(spacing_mm)
+    return positions
 
 
 def _shell(
