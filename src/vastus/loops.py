@@ -16,6 +16,10 @@ from typing import Any
 from numba import njit as numba_njit
 from numba.core import caching
 
+from vastus.light_imports import load_numba_arrays
+
+load_numba_arrays()
+
 # numba has no types.
 _FunctionCache: Any = caching.FunctionCache
 _IndexDataCacheFile: Any = caching.IndexDataCacheFile

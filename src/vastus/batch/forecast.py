@@ -17,7 +17,7 @@ from vastus.batch.runner import OpenBatch
 from vastus.batch.task import Ending, Task, Work
 from vastus.batch.worker import perform
 from vastus.errors import VastusError
-from vastus.io.nibabel_alone import load_nibabel
+from vastus.light_imports import load_nibabel
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,17 +48,24 @@ def measure(
     if not as_json:
         typer.echo("vastus measure: loading", err=True)
     import json
+    from functools import partial
 
     from vastus.io.atomic import ensure_folder, write_text
-    from vastus.io.labels import read_labels_on
+    from vastus.io.labels import placed_on, read_label_map
+    from vastus.io.prefetch import Prefetch
     from vastus.io.scans import read_scan
     from vastus.io.structure_tables import read_structure_table
     from vastus.io.tables import MEASURES_RECORD_FILE
+
+    own = None if structures is None else read_structure_table(structures)
+    # Both files are read at once, and while the libraries are loaded.
+    reading_scan = Prefetch(partial(read_scan, ct, series=series))
+    reading_labels = Prefetch(partial(read_label_map, labels, table=own))
     from vastus.measuring import MeasureRequest, measure_to_folder
     from vastus.morphometry import MeasureSettings, load_measure_settings, wrong_density
     from vastus.sarcopenia import ClinicalFacts, Sex, diagnose, load_criteria
 
-    # All options are checked before the scan is read.
+    # All options are checked before anything is said of the scan.
     chosen = load_criteria(criteria)
     facts = ClinicalFacts(
         sex=Sex.from_word(sex),
@@ -75,10 +82,8 @@ def measure(
         tug_s=tug_s,
     )
     thresholds = MeasureSettings() if settings is None else load_measure_settings(settings)
-    scan = read_scan(ct, series=series)
-    own = None if structures is None else read_structure_table(structures)
-    read = read_labels_on(labels, scan.volume, ct, table=own)
-    label_map = read.volume
+    scan, read = reading_scan.result(), reading_labels.result()
+    label_map = placed_on(read.volume, labels, scan.volume, ct)
     for warning in (*scan.source.warnings, *(f"{labels.name}: {warning}" for warning in read.warnings)):
         typer.echo(f"vastus: {warning}", err=True)
     ensure_folder(output)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from vastus.anatomy import BUILT_IN, BY_KEY, UNLABELLED, Label, Side, StructureTable, ThighLevel
 from vastus.evaluation import metrics as m
+from vastus.evaluation.distances import SurfaceDistances
 from vastus.evaluation.overlap import OverlapCounts, count_overlap
 from vastus.evaluation.policy import EmptyPolicy, Presence, presence_of
-from vastus.evaluation.surface import SurfaceDistances
 from vastus.evaluation.table import (
     SCORE_COLUMNS,
     ScoreContext,

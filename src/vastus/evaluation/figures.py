@@ -78,11 +78,12 @@ def _save(figure: Figure, png: Path, svg: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-    canvas = FigureCanvasAgg(figure)
+    of_png: Any = FigureCanvasAgg(figure)
     with atomic_path(png) as temporary:
-        canvas.print_png(temporary, pil_kwargs={"compress_level": _PNG_LEVEL})
+        of_png.print_png(temporary, pil_kwargs={"compress_level": _PNG_LEVEL})
+    of_svg: Any = FigureCanvasSVG(figure)
     with atomic_path(svg) as temporary:
-        FigureCanvasSVG(figure).print_svg(temporary)
+        of_svg.print_svg(temporary)
 
 
 def _figures(scores: pd.DataFrame, table: StructureTable) -> Iterator[tuple[str, Figure]]:
@@ -173,8 +174,8 @@ def _draw_boxes(
         medians += [(of["med"], low), (of["med"], high), _BREAK]
         outside.append((of["fliers"], place))
     axes.add_collection(PolyCollection(boxes, facecolor=colour, edgecolor=colour, alpha=0.45, linewidth=1.0, zorder=2))
-    axes.plot(*zip(*lines, strict=True), color=colour, linewidth=1.0)
-    axes.plot(*zip(*medians, strict=True), color="black", linewidth=1.3, solid_capstyle="butt", zorder=2.1)
+    axes.plot(*np.transpose(lines), color=colour, linewidth=1.0)
+    axes.plot(*np.transpose(medians), color="black", linewidth=1.3, solid_capstyle="butt", zorder=2.1)
     return outside
 
 
@@ -244,8 +245,8 @@ def correlation_plot(scores: pd.DataFrame, table: StructureTable = BUILT_IN) -> 
     ends = _shared_limits(of_models)
     _place(figure, left=0.85, right=0.2, bottom=1.15, top=0.45)
     grid = figure.add_gridspec(1, len(models), wspace=0.2)
-    for panel, model, volumes in zip(grid, models, of_models, strict=True):
-        axes = figure.add_subplot(panel)
+    for number, (model, volumes) in enumerate(zip(models, of_models, strict=True)):
+        axes = figure.add_subplot(grid[0, number])
         _without_measuring(axes, label_inches=0.42)
         axes.plot(ends, ends, color="black", linewidth=0.9)
         empty = 0

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vastus.errors import GeometryError
+from vastus.evaluation.distances import DEFAULT_TOLERANCE_MM
 from vastus.evaluation.drawn import score_drawn
 from vastus.evaluation.overlap import label_overlap
 from vastus.evaluation.scan import joint_histogram, paired_maps
-from vastus.evaluation.surface import DEFAULT_TOLERANCE_MM, label_surface_distances
+from vastus.evaluation.surface import label_surface_distances
 from vastus.evaluation.table import (
     SCORE_COLUMNS,
     ScoreContext,

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +17,11 @@ from vastus.evaluation import metrics as m
 from vastus.evaluation.comparison import compare_models
 from vastus.evaluation.drawn import SECTION_COLUMNS, score_drawn, summarise_sections
 from vastus.evaluation.icc import MissingCells
-from vastus.evaluation.pair import score_pair
 from vastus.evaluation.readers import readers_of
 from vastus.evaluation.summary import REFERENCE_NAME, agreement_of, summarise
 from vastus.evaluation.table import SCORE_COLUMNS, ScoreSettings, is_partly_labelled
 from vastus.io.nnunet_layout import case_of
+from vastus.io.prefetch import Prefetch
 from vastus.io.tables import LABELS_FILE, SUBJECT
 from vastus.volume import Volume, place_on, resample_like, to_ras
 
@@ -127,8 +128,6 @@ def evaluate(
         GeometryError: grids differ (both files named) and ``resample`` is off.
         SettingsError: names that are not distinct or are taken.
     """
-    import pandas as pd
-
     names = [rater.name for rater in raters]
     if not names or len(set(names)) != len(names) or REFERENCE_NAME in names:
         raise SettingsError(
@@ -137,7 +136,8 @@ def evaluate(
         )
     settings = _with_table(settings, (reference, *(rater.path for rater in raters)))
     table = settings.scores.table
-    tables, sections = [], [pd.DataFrame(columns=[SUBJECT, m.MODEL, *SECTION_COLUMNS])]
+    tables: list[pd.DataFrame] = []
+    sections: list[pd.DataFrame] = []
     slices: dict[str, tuple[int, ...]] = {}
     left_out: list[str] = []
     attempts, alone = Attempts(warn), not reference.is_dir()
@@ -157,9 +157,12 @@ def evaluate(
     if not tables:
         first = attempts.failures[0].problem if attempts.failures else "every case lacks a prediction"
         raise MissingInputError(f"No case can be scored. {first}", path=reference)
+    import pandas as pd
+
     scores = pd.concat(tables, ignore_index=True)
     on_scores(scores, table)
-    of_sections = pd.concat(sections[1:], ignore_index=True) if len(sections) > 1 else sections[0]
+    no_sections = pd.DataFrame(columns=[SUBJECT, m.MODEL, *SECTION_COLUMNS])
+    of_sections = pd.concat(sections, ignore_index=True) if sections else no_sections
     return Evaluation(
         scores,
         summarise(scores, table),
@@ -297,14 +300,19 @@ class _Found:
 
 
 def _score_files(prediction: Path, reference: Path, settings: RunSettings, warn: Callable[[str], None]) -> _Found:
-    import pandas as pd
-
     from vastus.io.labels import read_label_map
 
     wanted = settings.scores.table
-    found_prediction, found_reference = (
-        read_label_map(path, partly=True, table=None, wanted=wanted) for path in (prediction, reference)
-    )
+    # Both files are read at once, and while the libraries are loaded.
+    reading = [
+        Prefetch(partial(read_label_map, path, partly=True, table=None, wanted=wanted))
+        for path in (prediction, reference)
+    ]
+    import pandas as pd
+
+    from vastus.evaluation.pair import score_pair
+
+    found_prediction, found_reference = (map_of.result() for map_of in reading)
     for path, found in ((prediction, found_prediction), (reference, found_reference)):
         for warning in found.warnings:
             warn(f"{path}: {warning}")

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
+from vastus.blocks import in_blocks
 from vastus.errors import GeometryError, LabelError
 from vastus.loops import njit
 
@@ -93,14 +93,22 @@ def _bytes(array: NDArray[Any]) -> ByteMap:
 
 def joint_histogram(maps: PairedMaps) -> NDArray[np.int64]:
     """Count voxels, shape (256, 256): entry [p, r] counts voxels with prediction p and reference r."""
-    return _joint_histogram(maps.prediction, maps.reference).sum(axis=0)
+    blocks = in_blocks(
+        len(maps.prediction),
+        lambda start, stop: _joint_histogram(maps.prediction[start:stop], maps.reference[start:stop]),
+    )
+    counts: NDArray[np.int64] = np.sum(blocks, axis=0)
+    return counts
 
 
 def foreground_box(maps: PairedMaps) -> tuple[slice, slice, slice]:
     """Find the smallest box that holds every voxel labelled in either map; one voxel if there is none."""
-    hit_a, hit_b, hit_c = _occupied(maps.prediction, maps.reference)
+    blocks = in_blocks(
+        len(maps.prediction), lambda start, stop: _occupied(maps.prediction[start:stop], maps.reference[start:stop])
+    )
+    of_a, of_b, of_c = zip(*blocks, strict=True)
     window = []
-    for hit in (hit_a, hit_b, hit_c):
+    for hit in (np.concatenate(of_a), np.any(of_b, axis=0), np.any(of_c, axis=0)):
         where = np.flatnonzero(hit)
         window.append(slice(int(where[0]), int(where[-1]) + 1) if len(where) else slice(0, 1))
     return window[0], window[1], window[2]
@@ -109,100 +117,87 @@ def foreground_box(maps: PairedMaps) -> tuple[slice, slice, slice]:
 def borders(labels: ByteMap) -> Borders:
     """Find the border voxels of every label; ``labels`` is C-ordered, its faces count as outside."""
     marked = np.empty(labels.shape, np.uint8)
-    counts = _mark_borders(labels, marked)
+    counts = np.zeros((len(labels), VALUE_COUNT), np.int64)
+    in_blocks(len(labels), lambda a, b: _mark_borders(labels, marked, counts, a, b))
     start = np.zeros(VALUE_COUNT + 1, np.int64)
     np.cumsum(counts.sum(axis=0), out=start[1:])
     first = start[:-1] + np.cumsum(counts, axis=0) - counts
     index = np.empty(start[-1], np.int64)
-    _list_borders(marked, first, index)
+    in_blocks(len(labels), lambda a, b: _list_borders(marked, first, index, a, b))
     return Borders(marked, index, start)
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(cache=True, nogil=True)
 def _joint_histogram(prediction, reference):  # type: ignore[no-untyped-def]  # pragma: no cover
     n_a, n_b, n_c = prediction.shape
-    parts = min(n_a, 16)
-    counts = np.zeros((parts, 256, 256), np.int64)
-    for part in prange(parts):
-        for a in range(part * n_a // parts, (part + 1) * n_a // parts):
-            background = 0
-            for b in range(n_b):
-                for c in range(n_c):
-                    p, r = prediction[a, b, c], reference[a, b, c]
-                    # Most voxels are background in both: a register is faster than memory.
-                    if p | r:
-                        counts[part, p, r] += 1
-                    else:
-                        background += 1
-            counts[part, 0, 0] += background
-    return counts
-
-
-@njit(parallel=True, cache=True, nogil=True)
-def _occupied(prediction, reference):  # type: ignore[no-untyped-def]  # pragma: no cover
-    n_a, n_b, n_c = prediction.shape
-    rows = np.zeros((n_a, n_b), np.bool_)
-    parts = min(n_a, 16)
-    columns = np.zeros((parts, n_c), np.uint8)
-    for part in prange(parts):
-        row = np.empty(n_c, np.uint8)
-        for a in range(part * n_a // parts, (part + 1) * n_a // parts):
-            for b in range(n_b):
-                seen = np.uint8(0)
-                for c in range(n_c):
-                    row[c] = prediction[a, b, c] | reference[a, b, c]
-                    seen |= row[c]
-                if seen:
-                    rows[a, b] = True
-                    for c in range(n_c):
-                        columns[part, c] |= row[c]
-    hit_a, hit_b, hit_c = np.zeros(n_a, np.bool_), np.zeros(n_b, np.bool_), np.zeros(n_c, np.bool_)
+    counts = np.zeros((256, 256), np.int64)
+    background = 0
     for a in range(n_a):
         for b in range(n_b):
-            if rows[a, b]:
-                hit_a[a] = True
-                hit_b[b] = True
-    for part in range(parts):
-        for c in range(n_c):
-            if columns[part, c]:
-                hit_c[c] = True
-    return hit_a, hit_b, hit_c
-
-
-@njit(parallel=True, cache=True, nogil=True)
-def _mark_borders(labels, marked):  # type: ignore[no-untyped-def]  # pragma: no cover
-    n_a, n_b, n_c = labels.shape
-    counts = np.zeros((n_a, 256), np.int64)
-    for a in prange(n_a):
-        for b in range(n_b):
-            edge = a == 0 or a == n_a - 1 or b == 0 or b == n_b - 1
             for c in range(n_c):
-                v = labels[a, b, c]
-                if v == 0:
-                    marked[a, b, c] = 0
-                elif (
-                    edge
-                    or c == 0
-                    or c == n_c - 1
-                    or labels[a, b, c - 1] != v
-                    or labels[a, b, c + 1] != v
-                    or labels[a, b - 1, c] != v
-                    or labels[a, b + 1, c] != v
-                    or labels[a - 1, b, c] != v
-                    or labels[a + 1, b, c] != v
-                ):
-                    marked[a, b, c] = v
-                    counts[a, v] += 1
+                p, r = prediction[a, b, c], reference[a, b, c]
+                # Most voxels are background in both: a register is faster than memory.
+                if p | r:
+                    counts[p, r] += 1
                 else:
-                    marked[a, b, c] = 0
+                    background += 1
+    counts[0, 0] += background
     return counts
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def _list_borders(marked, first, index):  # type: ignore[no-untyped-def]  # pragma: no cover
-    n_a, n_b, n_c = marked.shape
-    for a in prange(n_a):
-        place = first[a].copy()
+@njit(cache=True, nogil=True)
+def _occupied(prediction, reference):  # type: ignore[no-untyped-def]  # pragma: no cover
+    n_a, n_b, n_c = prediction.shape
+    hit_a, hit_b, columns = np.zeros(n_a, np.bool_), np.zeros(n_b, np.bool_), np.zeros(n_c, np.uint8)
+    row = np.empty(n_c, np.uint8)
+    for a in range(n_a):
+        for b in range(n_b):
+            seen = np.uint8(0)
+            for c in range(n_c):
+                row[c] = prediction[a, b, c] | reference[a, b, c]
+                seen |= row[c]
+            if seen:
+                hit_a[a] = True
+                hit_b[b] = True
+                for c in range(n_c):
+                    columns[c] |= row[c]
+    return hit_a, hit_b, columns != 0
+
+
+@njit(cache=True, nogil=True)
+def _mark_borders(labels, marked, counts, first, last):  # type: ignore[no-untyped-def]  # pragma: no cover
+    n_a, n_b, n_c = labels.shape
+    for a in range(first, last):
+        for b in range(n_b):
+            edge = a == 0 or a == n_a - 1 or b == 0 or b == n_b - 1 or n_c < 3
+            if edge:
+                for c in range(n_c):
+                    marked[a, b, c] = labels[a, b, c]
+            else:
+                marked[a, b, 0] = labels[a, b, 0]
+                marked[a, b, n_c - 1] = labels[a, b, n_c - 1]
+                # Without a branch: the compiler takes many voxels at a time.
+                for c in range(1, n_c - 1):
+                    v = labels[a, b, c]
+                    differs = (
+                        (labels[a, b, c - 1] ^ v)
+                        | (labels[a, b, c + 1] ^ v)
+                        | (labels[a, b - 1, c] ^ v)
+                        | (labels[a, b + 1, c] ^ v)
+                        | (labels[a - 1, b, c] ^ v)
+                        | (labels[a + 1, b, c] ^ v)
+                    )
+                    marked[a, b, c] = v if differs else np.uint8(0)
+            for c in range(n_c):
+                if marked[a, b, c]:
+                    counts[a, marked[a, b, c]] += 1
+
+
+@njit(cache=True, nogil=True)
+def _list_borders(marked, places, index, first, last):  # type: ignore[no-untyped-def]  # pragma: no cover
+    _, n_b, n_c = marked.shape
+    for a in range(first, last):
+        place = places[a].copy()
         for b in range(n_b):
             row = (a * n_b + b) * n_c
             for c in range(n_c):

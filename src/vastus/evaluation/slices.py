@@ -76,7 +76,7 @@ def filled_slices(scores: pd.DataFrame, table: StructureTable = BUILT_IN) -> Ite
 def grouped_means(scores: pd.DataFrame, parts: Sequence[Rows], column: str) -> list[Cells]:
     """Average every metric within each value of a column, for each slice.
 
-    One grouping of all slices: pandas needs a millisecond for each. Each sum has the same order as if it were alone.
+    One grouping of all slices: pandas needs a millisecond for each. The last bit may differ from that of a slice alone.
 
     Args:
         scores: table of scores.

@@ -15,63 +15,19 @@ Nikolov 2021, doi 10.2196/26151 (surface Dice).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
-from vastus.errors import LabelError, SettingsError
+from vastus.blocks import in_blocks
+from vastus.errors import LabelError
+from vastus.evaluation.distances import DEFAULT_TOLERANCE_MM, Distances, SurfaceDistances
 from vastus.evaluation.scan import Borders, PairedMaps, borders, foreground_box, paired_maps
 from vastus.loops import njit
 
-DEFAULT_TOLERANCE_MM = 2.0
 # Offsets tried around a border voxel before a tree is asked: with them nearly all voxels of a usable result are found.
 _SHELL_OFFSETS = 900
-
-Distances = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SurfaceDistances:
-    """Distances of every border voxel to the nearest one of the other surface.
-
-    Attributes:
-        from_prediction_mm, from_reference_mm: float64, shape (N,) and (M,), no particular order.
-    """
-
-    from_prediction_mm: Distances
-    from_reference_mm: Distances
-
-    @property
-    def assd_mm(self) -> float:
-        """Average symmetric surface distance: all distances of both surfaces, one mean."""
-        total = self.from_prediction_mm.sum() + self.from_reference_mm.sum()
-        return float(total / (len(self.from_prediction_mm) + len(self.from_reference_mm)))
-
-    @property
-    def hausdorff_mm(self) -> float:
-        """Largest distance from either surface to the other."""
-        return float(max(self.from_prediction_mm.max(), self.from_reference_mm.max()))
-
-    @property
-    def hd95_mm(self) -> float:
-        """The larger of the two directed 95th percentiles."""
-        return float(max(np.percentile(self.from_prediction_mm, 95), np.percentile(self.from_reference_mm, 95)))
-
-    def surface_dice(self, tolerance_mm: float = DEFAULT_TOLERANCE_MM) -> float:
-        """Compute the share of the border voxels of both surfaces within the tolerance of the other.
-
-        Raises:
-            SettingsError: the tolerance is negative or not finite.
-        """
-        if not (np.isfinite(tolerance_mm) and tolerance_mm >= 0):
-            raise SettingsError(f"The tolerance must be a length in mm, got {tolerance_mm}.")
-        # A distance that equals the tolerance counts as within, whatever the last bit of its square root says.
-        limit = tolerance_mm + 1e-9
-        both = (self.from_prediction_mm, self.from_reference_mm)
-        return float(sum(int((d <= limit).sum()) for d in both) / sum(len(d) for d in both))
 
 
 def surface_distances(
@@ -169,8 +125,8 @@ def label_surface_distances(maps: PairedMaps) -> Iterator[tuple[int, SurfaceDist
     first = borders(np.ascontiguousarray(maps.prediction[box]))
     second = borders(np.ascontiguousarray(maps.reference[box]))
     offsets, lengths_mm = _shell(maps.spacing_mm, first.marked.shape)
-    near_first = _shell_search(first.index, first.marked, second.marked, offsets, lengths_mm)
-    near_second = _shell_search(second.index, second.marked, first.marked, offsets, lengths_mm)
+    near_first = _near(first, second, offsets, lengths_mm)
+    near_second = _near(second, first, offsets, lengths_mm)
     for value in range(1, 256):
         if len(first.of(value)) and len(second.of(value)):
             yield (
@@ -182,11 +138,21 @@ def label_surface_distances(maps: PairedMaps) -> Iterator[tuple[int, SurfaceDist
             )
 
 
+def _near(here: Borders, there: Borders, offsets: NDArray[np.int64], lengths_mm: Distances) -> Distances:
+    """Find the distance of every border voxel to the nearest one of its label in the other map; -1 beyond the shell."""
+    distances = np.full(len(here.index), -1.0)
+    in_blocks(
+        len(here.index),
+        lambda a, b: _shell_search(here.index[a:b], here.marked, there.marked, offsets, lengths_mm, distances[a:b]),
+    )
+    return distances
+
+
 def _complete(
     value: int, here: Borders, there: Borders, near_mm: Distances, spacing_mm: tuple[float, float, float]
 ) -> Distances:
     """Complete the distances of one label: those beyond the shell are looked up in a tree."""
-    distances = near_mm[here.start[value] : here.start[value + 1]]
+    distances: Distances = near_mm[here.start[value] : here.start[value + 1]]
     far = np.flatnonzero(distances < 0)
     if len(far):
         from scipy.spatial import cKDTree
@@ -198,7 +164,8 @@ def _complete(
 
 
 def _positions(found: Borders, index: NDArray[np.int64], spacing_mm: tuple[float, float, float]) -> Distances:
-    return np.stack(np.unravel_index(index, found.marked.shape), axis=1) * np.array(spacing_mm)
+    positions: Distances = np.stack(np.unravel_index(index, found.marked.shape), axis=1) * np.array(spacing_mm)
+    return positions
 
 
 def _shell(
@@ -214,16 +181,15 @@ def _shell(
     return np.ascontiguousarray(grid[order]), lengths_mm[order]
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def _shell_search(index, here, there, offsets, lengths_mm):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Find the distance to the nearest voxel of the same value in ``there``; -1 if the shell holds none."""
+@njit(cache=True, nogil=True)
+def _shell_search(index, here, there, offsets, lengths_mm, distances):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Write the distance to the nearest voxel of the same value in ``there``, where the shell holds one."""
     n_a, n_b, n_c = here.shape
     values = here.reshape(-1)
     targets = there.reshape(-1)
     reach_a, reach_b, reach_c = offsets[:, 0].max(), offsets[:, 1].max(), offsets[:, 2].max()
     jumps = (offsets[:, 0] * n_b + offsets[:, 1]) * n_c + offsets[:, 2]
-    distances = np.full(len(index), -1.0)
-    for point in prange(len(index)):
+    for point in range(len(index)):
         place = index[point]
         v = values[place]
         c = place % n_c
@@ -237,4 +203,3 @@ def _shell_search(index, here, there, offsets, lengths_mm):  # type: ignore[no-u
             if reachable and targets[place + jumps[step]] == v:
                 distances[point] = lengths_mm[step]
                 break
-    return distances

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from vastus.anatomy import BUILT_IN, SIDES, UNLABELLED, Label, Side, StructureTable
 from vastus.errors import GeometryError, LabelError, SettingsError
 from vastus.evaluation import metrics as m
+from vastus.evaluation.distances import DEFAULT_TOLERANCE_MM, SurfaceDistances
 from vastus.evaluation.overlap import OverlapCounts
 from vastus.evaluation.policy import EmptyPolicy, Presence, empty_scores, presence_of
-from vastus.evaluation.surface import DEFAULT_TOLERANCE_MM, SurfaceDistances
 from vastus.io.tables import GROUP, SIDE, STRUCTURE
 from vastus.volume import Volume
 
@@ -57,6 +57,8 @@ class ScoreSettings:
 
 def is_partly_labelled(labels: Volume) -> bool:
     """Tell whether a label map has voxels that nobody looked at, or about which nobody can tell."""
+    if labels.array.dtype == np.uint8:
+        return int(labels.array.max(initial=0)) == UNLABELLED  # the highest value that there is
     return bool((labels.array == UNLABELLED).any())
 
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from vastus.errors import GeometryError, UnreadableScanError, UnsupportedScanError, VastusError
 from vastus.io.atomic import atomic_path
-from vastus.io.nibabel_alone import load_nibabel
 from vastus.io.nifti_header import first_voxel, label_names, no_place, place, refused, scaling
 from vastus.io.scan_types import ReadImage
+from vastus.light_imports import load_nibabel
 from vastus.volume import Volume
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
@@ -31,9 +31,12 @@ CODES_LABEL_TABLE = (0, 30)
 nibabel look (nibabel can't give the content of 30), and 30, Caret's own, where Connectome Workbench looks."""
 _INTENT_LABEL = 1002
 _GZIP_WRAPPER = 31
-_PIECE_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 16
+"""What is inflated at once: label maps grow sixtyfold, and memory that is used again costs less than new memory."""
 _LIKELY_RATIO = 16
 """Of a scan's voxels to the file: a damaged file may announce anything."""
+_LIKELY_BYTES = 1 << 28
+"""Room that is taken for any file that announces as much: a whole thigh's label map."""
 _MOST_HEADER_BYTES = 1 << 24
 """Header with its extensions: no table of names is that long."""
 
@@ -150,7 +153,7 @@ def read_bytes(path: Path) -> bytes | bytearray:
         return data
     # The file ends with the length of its last member: most files have one, and the room for it is taken only once.
     announced = int.from_bytes(data[-4:], "little")
-    room = bytearray(min(announced, _LIKELY_RATIO * len(data)))
+    room = bytearray(min(announced, max(_LIKELY_BYTES, _LIKELY_RATIO * len(data))))
     end = 0
     rest = memoryview(data)
     try:
