@@ -9,6 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "vastus"
 FLOORS: dict[str, int] = {
+    "light_imports": -1,
     "compiled": 0,
     "priority": 0,
     "processors": 0,
