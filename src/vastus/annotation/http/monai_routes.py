@@ -176,9 +176,11 @@ def put_image(
 @router.head("/datastore/image", include_in_schema=False)
 @router.get("/datastore/image/", include_in_schema=False, response_class=FileResponse)
 def get_image(project: CurrentProject, image: str) -> FileResponse:
-    """A scan in HU."""
+    """A scan in HU. The server reads it ahead, as the client asks for its labels next."""
     case = project.cases.get(image)
-    return FileResponse(project.cases.image_path(case.id), media_type=NIFTI_GZ, filename=f"{case.id}.nii.gz")
+    path = project.cases.image_path(case.id)
+    project.read_ahead(case.id)
+    return FileResponse(path, media_type=NIFTI_GZ, filename=f"{case.id}.nii.gz")
 
 
 @router.get("/datastore/image/info")

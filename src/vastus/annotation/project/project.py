@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from vastus.inference.predictor import Segmentation
 
 _IMAGES_KEPT: Final = 2
+_LAST_READING_SECONDS: Final = 5.0
+"""How long closing waits for a scan that is read ahead."""
 _RESERVED_SECONDS: Final = 15 * 60.0
 
 
@@ -103,6 +106,8 @@ class Project:
         LOG.addHandler(self.log_lines)
         LOG.setLevel(logging.INFO)
         self._images: OrderedDict[str, Volume] = OrderedDict()
+        self._reading: dict[str, Future[Volume]] = {}
+        self._ahead: threading.Thread | None = None
         self._names: dict[str, Mapping[str, int]] = {}
         self._reserved: dict[str, tuple[str, float]] = {}
         self._guard = threading.Lock()
@@ -112,22 +117,54 @@ class Project:
         """End trainings and the network's thread."""
         self.trainer.close()
         self.engine.close()
+        if self._ahead is not None:
+            self._ahead.join(_LAST_READING_SECONDS)
         LOG.removeHandler(self.log_lines)
         self._folder_lock.release()
 
     def image(self, case_id: str) -> Volume:
-        """The voxels of a case; the last two stay in memory."""
+        """The voxels of a case; the last two stay in memory. Who asks while they are being read waits for them."""
         with self._guard:
             known = self._images.pop(case_id, None)
             if known is not None:
                 self._images[case_id] = known
                 return known
-        volume = self.cases.image(case_id)
+            reading = self._reading.get(case_id)
+            if reading is None:
+                own = self._reading[case_id] = Future()
+        return self._read(case_id, own) if reading is None else reading.result()
+
+    def _read(self, case_id: str, result: Future[Volume]) -> Volume:
+        try:
+            volume = self.cases.image(case_id)
+        except BaseException as error:
+            with self._guard:
+                del self._reading[case_id]
+            result.set_exception(error)
+            raise
         with self._guard:
+            del self._reading[case_id]
             self._images[case_id] = volume
             while len(self._images) > _IMAGES_KEPT:
                 self._images.popitem(last=False)
+        result.set_result(volume)
         return volume
+
+    def read_ahead(self, case_id: str) -> None:
+        """Read a case in the background: who fetches a scan asks for its labels next.
+
+        One at a time. A client that fetches all scans of a folder shall not have all of them read.
+        """
+        with self._guard:
+            busy = self._ahead is not None and self._ahead.is_alive()
+            if busy or case_id in self._images or case_id in self._reading:
+                return
+            self._ahead = threading.Thread(target=self._read_quietly, args=(case_id,), name="read ahead", daemon=True)
+        self._ahead.start()
+
+    def _read_quietly(self, case_id: str) -> None:
+        with suppress(VastusError, OSError):  # the request that needs the scan says what is wrong with it
+            self.image(case_id)
 
     def label_map(self, version: Version) -> Volume:
         """The voxels of a version; ``UNLABELLED`` where nobody looked."""
