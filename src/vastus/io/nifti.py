@@ -35,7 +35,7 @@ _PIECE_BYTES = 1 << 16
 """What is inflated at once: label maps grow sixtyfold, and memory that is used again costs less than new memory."""
 _LIKELY_RATIO = 16
 """Of a scan's voxels to the file: a damaged file may announce anything."""
-_LIKELY_BYTES = 1 << 28
+_LIKELY_BYTES = 256 * 2**20
 """Room that is taken for any file that announces as much: a whole thigh's label map."""
 _MOST_HEADER_BYTES = 1 << 24
 """Header with its extensions: no table of names is that long."""
