@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vastus.anatomy import UNLABELLED
 from vastus.evaluation.files import write_evaluation
 from vastus.evaluation.runner import Rater, RunSettings, evaluate
 from vastus.evaluation.table import ScoreSettings
@@ -25,20 +26,16 @@ from vastus.resampling import resample_box
 from vastus.training.dataset import read_dataset
 from vastus.volume import Volume
 
-_UNKNOWN = 255
-_MARGIN_MM = 12.0
-"""Around a label's own box, so that its share fades out within the box."""
-
 
 def there_and_back(
     labels: NDArray[np.integer], spacing_mm: NDArray[np.float64], grid_mm: tuple[float, float, float]
 ) -> NDArray[np.int16]:
-    """Labels (I, J, K) brought onto a grid of this spacing and back by shares; 255 becomes background."""
+    """Labels (I, J, K) brought onto a grid of this spacing and back by shares; unlabelled becomes background."""
     shape = [max(1, round(n * s / g)) for n, s, g in zip(labels.shape, spacing_mm, grid_mm, strict=True)]
-    best = np.full(labels.shape, 0.0, np.float32)
+    best = np.zeros(labels.shape, np.float32)
     result = np.zeros(labels.shape, np.int16)
     for value in np.unique(labels):
-        if value == _UNKNOWN:
+        if value == UNLABELLED:
             continue
         coarse = resample_box((labels == value).astype(np.float32), tuple(shape), antialias=True)
         share = resample_box(coarse, labels.shape, antialias=False)

@@ -60,7 +60,6 @@ INGREDIENTS: dict[str, frozenset[str]] = {
             "gas",
             "bowel_fluid",
             "bowel_contrast",
-            "collapsed",
             "bowel_wall",
         ]
     ),

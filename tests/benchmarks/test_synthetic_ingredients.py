@@ -13,7 +13,7 @@ from vastus.synthesis.soft_tissues import LOOKS
 from vastus.synthesis.tissues import Tissue
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-NOT_OF_LOOKS = {"rectal_gas", "gas", "bladder", "labium", "natal_cleft", "calcium", "collapsed"}
+NOT_OF_LOOKS = {"rectal_gas", "gas", "bladder", "labium", "natal_cleft", "calcium"}
 """Overlays of gas, fluid, fat, skin and calcium take the look of their tissue."""
 
 
