@@ -1,17 +1,34 @@
 """Imports of libraries without what they load and Vastus never uses: half a second of every command.
 
 A package that is left out here is only told to be missing while the import runs, and only to the thread that imports:
-another thread may import it meanwhile, and so may anybody afterwards.
+another thread may import it meanwhile, and so may anybody afterwards. What a library wants to hold without using it is
+put off: a stand-in is held, and the real module is imported when something in it is asked for.
 """
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.abc import MetaPathFinder
-from typing import Any
+from types import ModuleType
+from typing import Any, Final
+
+_HELD_BY_SCIPY: Final = (
+    "numpy.char",
+    "numpy.core",
+    "numpy.ctypeslib",
+    "numpy.f2py",
+    "numpy.ma",
+    "numpy.rec",
+    "numpy.strings",
+    "numpy.testing",
+    "scipy.special",
+)
+"""SciPy takes all of NumPy's names into a table of its own, and ``ndimage.rotate`` needs two special functions."""
 
 
 class _Missing(MetaPathFinder):
@@ -37,6 +54,77 @@ def left_out(package: str) -> Iterator[None]:
         yield
     finally:
         sys.meta_path.remove(finder)
+
+
+class _StandIn(ModuleType):
+    """Stands where a module is expected, and imports it when something in it is asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(import_module(self.__name__), name)
+
+
+@contextmanager
+def put_off(*modules: str) -> Iterator[None]:
+    """Import within this block without these modules, until something in them is used; loaded ones stay.
+
+    Whoever imports such a module after the block gets the module itself.
+
+    Args:
+        modules: full names, such as ``numpy.f2py``; the package of each must be loaded.
+    """
+    stand_ins = {name: _StandIn(name) for name in modules if name not in sys.modules}
+    for name, stand_in in stand_ins.items():
+        package, _, own = name.rpartition(".")
+        sys.modules[name] = stand_in
+        if package:
+            setattr(sys.modules[package], own, stand_in)
+    try:
+        yield
+    finally:
+        for name, stand_in in stand_ins.items():
+            package, _, own = name.rpartition(".")
+            if sys.modules.get(name) is stand_in:
+                del sys.modules[name]
+            if package and vars(sys.modules[package]).get(own) is stand_in:
+                delattr(sys.modules[package], own)
+
+
+@contextmanager
+def no_collecting() -> Iterator[None]:
+    """Load within this block without looking for rubbish: code that is loaded stays, and is looked through in vain."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def load_ndimage() -> Any:
+    """Import SciPy's ``ndimage`` without what it holds and does not use.
+
+    Returns:
+        The package.
+    """
+    import scipy  # noqa: F401
+
+    with put_off(*_HELD_BY_SCIPY):
+        from scipy import ndimage
+    return ndimage
+
+
+def load_numba() -> Any:
+    """Import numba without YAML, which it needs only for a file of settings.
+
+    Returns:
+        The package.
+    """
+    with put_off("yaml"):
+        import numba
+    return numba
 
 
 def load_nibabel() -> Any:

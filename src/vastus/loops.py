@@ -13,12 +13,11 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from numba import njit as numba_njit
-from numba.core import caching
+from vastus.light_imports import load_numba, load_numba_arrays
 
-from vastus.light_imports import load_numba_arrays
-
+numba_njit: Any = load_numba().njit
 load_numba_arrays()
+from numba.core import caching  # noqa: E402  # numba is loaded by the lines above
 
 # numba has no types.
 _FunctionCache: Any = caching.FunctionCache

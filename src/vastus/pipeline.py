@@ -11,10 +11,10 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vastus.anatomy import StructureTable
 from vastus.errors import OutputError
-from vastus.inference.predictor import OnProgress, Predictor, Segmentation, compute_threads
+from vastus.inference.predictor import OnProgress, Predictor, Progress, Segmentation, SegmentStage, compute_threads
 from vastus.io.atomic import cleaned_up, ensure_folder, hidden_path, put_in_place, remove_old
 from vastus.io.csv_tables import VolumeRow
 from vastus.io.folders import is_there
@@ -47,6 +47,7 @@ from vastus.io.tables import (
     STRUCTURE_TABLE_FILE,
     VOLUMES_FILE,
 )
+from vastus.preprocessing import Preprocessed
 from vastus.version import __version__
 from vastus.volume import Volume
 
@@ -140,6 +141,7 @@ def segment_to_folder(
     on_scan: Callable[[Scan], None] | None = None,
     on_progress: OnProgress | None = None,
     read: Callable[[], Scan] | None = None,
+    seen: Callable[[], Preprocessed] | None = None,
     helper: subprocess.Popen[bytes] | None = None,
 ) -> SegmentedScan:
     """Read, segment, measure and write one scan.
@@ -153,6 +155,7 @@ def segment_to_folder(
         on_scan: called when the scan has been read.
         on_progress: called on every step of the segmentation.
         read: gives the scan of the request where it is being read already (``vastus.io.prefetch``).
+        seen: gives it as ``preprocess`` makes it for the weights, where that was begun already.
         helper: compiles loops beside this process (``vastus.rehearsal.begin``).
 
     Raises:
@@ -175,17 +178,24 @@ def segment_to_folder(
         seconds = {"read": time.perf_counter() - start}
         if on_scan:
             on_scan(scan)
-        later = Prefetch(lambda: _load_later(helper, page=request.page))
-        segmentation = predictor.segment(scan.volume, on_progress, scan.source.told)
-        later.result()
-        seconds |= segmentation.seconds
-        subject = request.subject or scan.source.subject
-        with ThreadPoolExecutor(2) as beside:
-            # Compressing the labels and drawing the page's pictures need no measures: both run beside measuring.
-            drawing = beside.submit(_timed, _draw, scan, segmentation) if request.page else None
-            like = scan.source.path if scan.source.kind is ScanFormat.NIFTI else None
-            target, table = staging / LABELS_FILE, segmentation.table
-            written = beside.submit(_timed, write_labels, segmentation.labels, target, like=like, table=table)
+        later = _Later(helper, page=request.page)
+        table = predictor.bundle.info.table
+        with ThreadPoolExecutor(2) as pool:
+            beside = _Beside(pool, scan, table, staging, page=request.page)
+
+            def on_labels(labels: Volume, doubt: Volume) -> None:
+                later.wait()
+                beside.begin(labels, doubt)
+
+            def on_step(progress: Progress) -> None:
+                if progress.stage is SegmentStage.NETWORK:
+                    later.begin()
+                if on_progress:
+                    on_progress(progress)
+
+            segmentation = predictor.segment(scan.volume, on_step, scan.source.told, seen=seen, on_labels=on_labels)
+            seconds |= segmentation.seconds
+            subject = request.subject or scan.source.subject
             write_table_beside(table, staging)
             (agreement, missing), seconds["agreement"] = _timed(_expected, predictor, segmentation, scan)
             with compute_threads(predictor.threads):
@@ -196,12 +206,12 @@ def segment_to_folder(
                 segmentation, (agreement, missing), measured
             )
             details["warnings"] += [*(one.text for one in missing), *measured.warnings]
-            if drawing is not None:
-                pictures, seconds["pictures"] = drawing.result()
+            if request.page:
+                pictures, seconds["pictures"] = beside.pictures()
                 so_far = details | {"seconds": _rounded(seconds)}
                 page, labels = staging / PAGE_FILE, segmentation.labels
                 _, seconds["page"] = _timed(write_scan_page, page, scan.volume, labels, measured, so_far, pictures)
-            _, seconds["write"] = written.result()
+            seconds["write"] = beside.written()
         record = details | {"seconds": _rounded(seconds | {"total": time.perf_counter() - start})}
         (staging / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         _move(staging, request.folder)
@@ -216,6 +226,23 @@ def _named_errors(folder: Path) -> Iterator[None]:
         raise OutputError(f"The results can't be written ({error.strerror}).", path=folder) from error
 
 
+class _Later:
+    """What comes after the network is loaded while it runs, not before: then the interpreter has little else to do."""
+
+    def __init__(self, helper: subprocess.Popen[bytes] | None, *, page: bool) -> None:
+        self._load = partial(_load_later, helper, page=page)
+        self._loading: Prefetch[None] | None = None
+
+    def begin(self) -> None:
+        """Begin to load, once."""
+        self._loading = self._loading or Prefetch(self._load)
+
+    def wait(self) -> None:
+        """Wait until all is loaded."""
+        if self._loading is not None:
+            self._loading.result()
+
+
 def _load_later(helper: subprocess.Popen[bytes] | None, *, page: bool) -> None:
     """Load what comes after the network while it runs: its threads leave the interpreter free."""
     import vastus.measuring  # noqa: F401
@@ -228,10 +255,39 @@ def _load_later(helper: subprocess.Popen[bytes] | None, *, page: bool) -> None:
     load_loops(helper)
 
 
-def _draw(scan: Scan, segmentation: Segmentation) -> PagePictures:
+class _Beside:
+    """What needs the labels alone: it is begun as soon as they are final, beside judging and measuring the scan."""
+
+    def __init__(
+        self, pool: ThreadPoolExecutor, scan: Scan, table: StructureTable, staging: Path, *, page: bool
+    ) -> None:
+        self._pool, self._scan, self._table, self._staging, self._page = pool, scan, table, staging, page
+        self._drawing: Future[tuple[PagePictures, float]] | None = None
+        self._writing: Future[tuple[None, float]] | None = None
+
+    def begin(self, labels: Volume, doubt: Volume) -> None:
+        """Begin to draw the pictures of the page, if one is wanted, and to compress the labels."""
+        source, target = self._scan.source, self._staging / LABELS_FILE
+        like = source.path if source.kind is ScanFormat.NIFTI else None
+        if self._page:
+            self._drawing = self._pool.submit(_timed, _draw, self._scan, labels, self._table, doubt)
+        self._writing = self._pool.submit(_timed, write_labels, labels, target, like=like, table=self._table)
+
+    def pictures(self) -> tuple[PagePictures, float]:
+        """Return the pictures, and how many seconds they took."""
+        assert self._drawing is not None
+        return self._drawing.result()
+
+    def written(self) -> float:
+        """Return, when the labels are written, how many seconds that took."""
+        assert self._writing is not None
+        return self._writing.result()[1]
+
+
+def _draw(scan: Scan, labels: Volume, table: StructureTable, doubt: Volume) -> PagePictures:
     from vastus.report.page import draw_pictures
 
-    return draw_pictures(scan.volume, segmentation.labels, segmentation.table, segmentation.doubt)
+    return draw_pictures(scan.volume, labels, table, doubt)
 
 
 def _expected(

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.errors import SettingsError, UnsupportedScanError
+from vastus.light_imports import load_ndimage
 from vastus.resampling import resample_box
 from vastus.volume import Volume, centred_affine, crop, shape_for_spacing, to_ras
 
@@ -167,8 +168,8 @@ def body_mask(
         The mask, and the exact spacing of its grid in mm.
     """
     import cc3d
-    from scipy import ndimage
 
+    ndimage = load_ndimage()
     target = tuple(max(coarse_mm, s) for s in upright.spacing_mm)
     shape = shape_for_spacing(upright.shape, upright.spacing_mm, (target[0], target[1], target[2]))
     coarse = resample_box(upright.array, shape, antialias=True)

@@ -19,6 +19,7 @@ from vastus.errors import MissingInputError, SettingsError, VastusError
 from vastus.formats.table import OUTPUT_FORMATS
 from vastus.inference.choices import Device, PrecisionChoice, RuntimeName, RuntimeOptions
 from vastus.io.output_format import in_words
+from vastus.light_imports import no_collecting
 
 if TYPE_CHECKING:
     from vastus.inference.predictor import OnProgress, Predictor, Progress
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from vastus.io.prefetch import Prefetch
     from vastus.io.scans import Scan
     from vastus.pipeline import ScanRequest, SegmentedScan
+    from vastus.preprocessing import Preprocessed
     from vastus.sarcopenia import ClinicalFacts
 
 INTERRUPTED = 130
@@ -103,14 +105,17 @@ def segment(
     # This line comes before anything heavy is loaded, so that the user sees that the program runs.
     typer.echo("vastus: loading", err=True)
     with stopping_at_once(), fetched(inputs) as local, _pages_printed(output, as_pdf=pdf):
-        first = _start_reading(local[0], series)
-        predictor, helper = _load(weights, RuntimeOptions(device, runtime, precision, threads), overlap)
+        with no_collecting():
+            first = _start_reading(local[0], series)
+            loaded = _load(weights, RuntimeOptions(device, runtime, precision, threads), overlap, first)
+        predictor, seen, helper = loaded
         if len(local) == 1:
             from vastus.pipeline import ScanRequest
 
-            _one(predictor, ScanRequest(local[0], output, series=series, facts=facts), first, further, helper=helper)
+            request = ScanRequest(local[0], output, series=series, facts=facts)
+            _one(predictor, request, first, further, seen=seen, helper=helper)
         else:
-            _many(predictor, local, output, first, further)
+            _many(predictor, local, output, (first, seen), further)
 
 
 @contextmanager
@@ -154,18 +159,19 @@ def _start_reading(path: Path, series: str | None = None) -> Prefetch[Scan]:
 
 
 def _load(
-    weights: Path | None, options: RuntimeOptions, overlap: float | None
-) -> tuple[Predictor, subprocess.Popen[bytes] | None]:
+    weights: Path | None, options: RuntimeOptions, overlap: float | None, reading: Prefetch[Scan]
+) -> tuple[Predictor, Prefetch[Preprocessed], subprocess.Popen[bytes] | None]:
     """Load the network and, at the same time, the libraries that the first scan needs.
 
     Returns:
-        Also the process that compiles loops, on a first run.
+        Also the first scan, made ready for the network as soon as it is read, and the process that compiles loops, on
+        a first run.
     """
     from vastus.inference.bundle import default_bundle, load_bundle
     from vastus.io.prefetch import Prefetch
 
     bundle = load_bundle(weights) if weights else default_bundle()
-    from vastus.inference.predictor import Predictor, load_ahead
+    from vastus.inference.predictor import Predictor, load_ahead, make_ready
     from vastus.rehearsal import begin
 
     def load_libraries() -> subprocess.Popen[bytes] | None:
@@ -174,12 +180,13 @@ def _load(
         return helper
 
     libraries = Prefetch(load_libraries)
+    seen = reading.then(lambda scan: make_ready(scan.volume, bundle.info, options.threads))
     predictor = Predictor(bundle, options, overlap=overlap)
     helper = libraries.result()
     typer.echo(f"device: {predictor.device}", err=True)
     typer.echo(f"precision: {predictor.precision.precision.value} ({predictor.precision.because})", err=True)
     typer.echo(f"weights: {bundle.info.name} ({bundle.digest[:12]}), {bundle.info.trained_on}", err=True)
-    return predictor, helper
+    return predictor, seen, helper
 
 
 def warning_lines(record: Mapping[str, Any]) -> list[str]:
@@ -202,6 +209,7 @@ def _one(
     further: FormatWork,
     after_network: Callable[[], None] = lambda: None,
     on_done: Callable[[SegmentedScan], None] = lambda _: None,
+    seen: Prefetch[Preprocessed] | None = None,
     helper: subprocess.Popen[bytes] | None = None,
 ) -> SegmentedScan:
     """Segment one scan and write its results; ``on_done`` is called before DICOM results are written and sent."""
@@ -218,7 +226,15 @@ def _one(
         def read() -> Scan:
             return further.check(reading.result())
 
-        done = segment_to_folder(predictor, request, on_scan=on_scan, on_progress=on_progress, read=read, helper=helper)
+        done = segment_to_folder(
+            predictor,
+            request,
+            on_scan=on_scan,
+            on_progress=on_progress,
+            read=read,
+            seen=seen.result if seen else None,
+            helper=helper,
+        )
     for line in warning_lines(done.record):
         typer.echo(line, err=True)
     found = sum(row.volume_mm3 is not None for row in done.rows)
@@ -229,7 +245,13 @@ def _one(
     return done
 
 
-def _many(predictor: Predictor, inputs: list[Path], output: Path, first: Prefetch[Scan], further: FormatWork) -> None:
+def _many(
+    predictor: Predictor,
+    inputs: list[Path],
+    output: Path,
+    first: tuple[Prefetch[Scan], Prefetch[Preprocessed]],
+    further: FormatWork,
+) -> None:
     """Segment scans into one folder each, and write one table of all. A scan that fails does not stop the others.
 
     The next scan is read while the labels of the one before are cleaned, measured and written.
@@ -245,7 +267,7 @@ def _many(predictor: Predictor, inputs: list[Path], output: Path, first: Prefetc
     rows: list[VolumeRow] = []
     failed: list[int] = []
     taken: set[str] = set()
-    coming = [first]
+    coming, seen = [first[0]], [first[1]]
 
     def read_next() -> None:
         coming.extend(_start_reading(path) for path in inputs[number : number + 1])
@@ -259,7 +281,8 @@ def _many(predictor: Predictor, inputs: list[Path], output: Path, first: Prefetc
                 raise MissingInputError("There is no such file or folder.", path=path)
             request = ScanRequest(path, output / subject, subject=subject)
             # The rows of a scan count as soon as it is segmented, also if a PACS then refuses its DICOM results.
-            _one(predictor, request, reading, further, read_next, on_done=lambda done: rows.extend(done.rows))
+            ready = seen.pop() if seen else None
+            _one(predictor, request, reading, further, read_next, on_done=lambda done: rows.extend(done.rows), seen=ready)
         except VastusError as error:
             failed.append(error.exit_code)
             typer.echo(f"vastus: {type(error).__name__}: {error}", err=True)

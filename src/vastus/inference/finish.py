@@ -22,11 +22,55 @@ from vastus.volume import Volume, to_ras
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Labelled:
-    """Label values on the network's grid, what the user should know, and what is known of them.
+class Cleaned:
+    """Label values on the network's grid, what the user should know, and the parts that they were made from."""
+
+    labels: NDArray[np.uint8]
+    warnings: tuple[str, ...]
+    parts: Parts
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """How sure the network is of its labels, and what was counted of them.
 
     ``evidence`` is None for structures outside the built-in table: no model of agreement was made for them.
     """
+
+    confidence: Confidence
+    evidence: Evidence | None
+
+
+def judge(
+    cleaned: Cleaned,
+    scores: ScoreMap,
+    seen: Preprocessed,
+    classes: Sequence[str],
+    settings: PreprocessingSettings,
+    table: StructureTable = BUILT_IN,
+) -> Judged:
+    """Find how sure the network is of cleaned labels, and count the evidence on them.
+
+    Args:
+        cleaned: of ``clean_scores``.
+        scores: of the network grid.
+        seen: what the network saw.
+        classes: keys of the network's channels, the background first.
+        settings: of the network's preprocessing.
+        table: of the structures.
+    """
+    confidence = find_confidence(cleaned.labels, channel_of_label(classes, table), scores, table)
+    if not table.is_built_in:
+        return Judged(confidence, None)
+    ids = (BACKGROUND_ID, *(table.by_key[key].class_id for key in classes[1:]))
+    view = NetworkView(seen.image, seen.affine, settings)
+    parts = cleaned.parts.value, cleaned.parts.size
+    return Judged(confidence, gather_evidence(cleaned.labels, parts, ids, scores, view))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labelled:
+    """Label values on the network's grid, what the user should know, and what is known of them (see ``Judged``)."""
 
     labels: NDArray[np.uint8]
     warnings: tuple[str, ...]
@@ -42,14 +86,9 @@ def label_scores(
     table: StructureTable = BUILT_IN,
 ) -> Labelled:
     """Clean label values from what the network said, how sure it is, and what was counted of them."""
-    labels, warnings, parts = _clean(scores, seen, classes, table)
-    confidence = find_confidence(labels, channel_of_label(classes, table), scores, table)
-    if not table.is_built_in:
-        return Labelled(labels, warnings, confidence, None)
-    ids = (BACKGROUND_ID, *(table.by_key[key].class_id for key in classes[1:]))
-    view = NetworkView(seen.image, seen.affine, settings)
-    evidence = gather_evidence(labels, (parts.value, parts.size), ids, scores, view)
-    return Labelled(labels, warnings, confidence, evidence)
+    cleaned = clean_scores(scores, seen, classes, table)
+    judged = judge(cleaned, scores, seen, classes, settings, table)
+    return Labelled(cleaned.labels, cleaned.warnings, judged.confidence, judged.evidence)
 
 
 def clean(
@@ -66,24 +105,25 @@ def clean(
     Returns:
         Label values, uint8, shape (X, Y, Z) of the image, and what the user should know.
     """
-    labels, warnings, _ = _clean(scores, seen, classes, table)
-    return labels, warnings
+    cleaned = clean_scores(scores, seen, classes, table)
+    return cleaned.labels, cleaned.warnings
 
 
-def _clean(
-    scores: ScoreMap, seen: Preprocessed, classes: Sequence[str], table: StructureTable
-) -> tuple[NDArray[np.uint8], tuple[str, ...], Parts]:
+def clean_scores(
+    scores: ScoreMap, seen: Preprocessed, classes: Sequence[str], table: StructureTable = BUILT_IN
+) -> Cleaned:
+    """Do the same as ``clean``, and keep the parts for ``judge``."""
     x, y, z = seen.image.shape
     ids = np.array([BACKGROUND_ID, *(table.by_key[key].class_id for key in classes[1:])], np.uint8)
     sided = tell_sides(np.take(ids, scores.channels[:x, :y, :z]), seen.affine, side_rules(table))
     voxel_mm3 = abs(float(np.linalg.det(seen.affine[:3, :3])))
     parts = find_parts(sided.labels)
     if not table.is_built_in:
-        return dissolve(sided.labels, parts, islands(parts, voxel_mm3)), sided.warnings, parts
+        return Cleaned(dissolve(sided.labels, parts, islands(parts, voxel_mm3)), sided.warnings, parts)
     below = below_pelvis(parts, seen.affine, voxel_mm3)
     labels = dissolve(sided.labels, parts, below | islands(parts, voxel_mm3, below))
     warnings = (*said_below(parts, below, voxel_mm3), *said_without_bones(parts, voxel_mm3))
-    return labels, (*sided.warnings, *warnings), parts
+    return Cleaned(labels, (*sided.warnings, *warnings), parts)
 
 
 def channel_of_label(classes: Sequence[str], table: StructureTable = BUILT_IN) -> NDArray[np.int64]:

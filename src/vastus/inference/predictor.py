@@ -19,7 +19,7 @@ from vastus.inference.choices import RuntimeOptions
 from vastus.inference.confidence import Confidence
 from vastus.inference.doubt import doubt_map
 from vastus.inference.evidence import Evidence
-from vastus.inference.finish import channel_of_label, label_scores, on_scan_grid
+from vastus.inference.finish import channel_of_label, clean_scores, judge, on_scan_grid
 from vastus.inference.header_lie import said_of_header
 from vastus.inference.remarks import Remark
 from vastus.inference.runtime import Runtime, open_runtime, thread_count
@@ -27,7 +27,9 @@ from vastus.inference.scan_kind import said_of_kind
 from vastus.inference.stitch import ScoreMap, Stitcher
 from vastus.inference.turned import DOUBTFUL, fullest, said_of_turns, turns_of
 from vastus.inference.windows import WindowPlan, pad_to_window, plan_of
+from vastus.io.prefetch import Prefetch
 from vastus.io.scan_types import ToldLie
+from vastus.light_imports import load_ndimage
 from vastus.preprocessing import FloatImage, Preprocessed, preprocess
 from vastus.resampling import resample_box
 from vastus.volume import Volume, to_ras
@@ -58,6 +60,8 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
+OnLabels = Callable[[Volume, Volume], None]
+"""Gets the labels on the grid of the scan, and the map of doubt (see ``Segmentation``)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +71,8 @@ class Segmentation:
     Attributes:
         labels: uint8 label values on the grid of the scan, in its axis order.
         warnings: sentences for the user.
-        seconds: time of each stage; ``stitch`` is the part of ``network`` in which windows were put together.
+        seconds: time of each stage; ``stitch`` is the part of ``network`` in which windows were put together. Of what
+            was begun before, only the wait for it counts.
         windows: number of network windows.
         device: device and runtime of the network.
         confidence: how sure the network is of the whole scan and of each structure.
@@ -125,39 +130,58 @@ class Predictor:
         self._runtime: Runtime = runtime
         self.device = runtime.description
 
-    def segment(self, scan: Volume, on_progress: OnProgress | None = None, told: ToldLie | None = None) -> Segmentation:
+    def segment(
+        self,
+        scan: Volume,
+        on_progress: OnProgress | None = None,
+        told: ToldLie | None = None,
+        *,
+        seen: Callable[[], Preprocessed] | None = None,
+        on_labels: OnLabels | None = None,
+    ) -> Segmentation:
         """Label one scan.
 
         Args:
             scan: in HU, any orientation, any spacing.
             on_progress: called after each step.
             told: how the body lies by the words of its header, to be held against what is seen.
+            seen: gives the scan as ``preprocess`` makes it for these weights, where that was begun already.
+            on_labels: called as soon as the labels are final, before the scan as a whole is judged.
 
         Raises:
             UnsupportedScanError: no body in it.
         """
         tell = on_progress or (lambda _: None)
         clock = _Clock()
-        looked = self._look(scan, tell, clock)
+        looked = self._look(scan, tell, clock, seen)
         info = self.bundle.info
         with compute_threads(self.threads):
             tell(Progress(SegmentStage.CLEAN))
+            # What needs one thread, and is not needed yet, runs beside the next step.
+            doubting = Prefetch(lambda: doubt_map(looked.scores, looked.seen.image.shape, looked.seen.affine))
             with clock.of(SegmentStage.CLEAN.value):
-                labelled = label_scores(looked.scores, looked.seen, info.classes, info.preprocessing, info.table)
+                cleaned = clean_scores(looked.scores, looked.seen, info.classes, info.table)
+            judging = Prefetch(
+                lambda: judge(cleaned, looked.scores, looked.seen, info.classes, info.preprocessing, info.table)
+            )
             tell(Progress(SegmentStage.RESTORE))
             with clock.of(SegmentStage.RESTORE.value):
                 channels = channel_of_label(info.classes, info.table)
-                full = on_scan_grid(labelled.labels, looked.scores, looked.seen, channels, scan, info.table)
-                doubt = doubt_map(looked.scores, looked.seen.image.shape, looked.seen.affine)
-                remarks = self._said_of_scan(full, looked, labelled.confidence.scan, told or ToldLie())
+                full = on_scan_grid(cleaned.labels, looked.scores, looked.seen, channels, scan, info.table)
+                doubt = doubting.result()
+            if on_labels:
+                on_labels(full, doubt)
+            with clock.of("remarks"):
+                judged = judging.result()
+                remarks = self._said_of_scan(full, looked, judged.confidence.scan, told or ToldLie())
         return Segmentation(
             full,
-            (*(remark.text for remark in remarks), *labelled.warnings),
+            (*(remark.text for remark in remarks), *cleaned.warnings),
             clock.seconds,
             looked.windows,
             self.device,
-            labelled.confidence,
-            labelled.evidence,
+            judged.confidence,
+            judged.evidence,
             info.table,
             tuple(remark.text for remark in remarks if remark.stops),
             doubt,
@@ -171,11 +195,13 @@ class Predictor:
         """
         return self._look(scan, lambda _: None, _Clock())
 
-    def _look(self, scan: Volume, tell: OnProgress, clock: _Clock) -> Looked:
+    def _look(
+        self, scan: Volume, tell: OnProgress, clock: _Clock, begun: Callable[[], Preprocessed] | None = None
+    ) -> Looked:
         with compute_threads(self.threads):
             tell(Progress(SegmentStage.PREPROCESS))
             with clock.of(SegmentStage.PREPROCESS.value):
-                seen = preprocess(scan, self.bundle.info.preprocessing)
+                seen = begun() if begun else preprocess(scan, self.bundle.info.preprocessing)
             with clock.of(SegmentStage.NETWORK.value):
                 scores, windows = self._predict(seen, tell, clock)
         return Looked(scan, seen, scores, windows)
@@ -225,11 +251,26 @@ class Predictor:
             return stitcher.result(), len(plan)
 
 
+def make_ready(scan: Volume, info: BundleInfo, threads: int | None) -> Preprocessed:
+    """Preprocess a scan for a bundle whose network is still being loaded.
+
+    Args:
+        scan: in HU.
+        info: of the bundle.
+        threads: as in ``RuntimeOptions``.
+
+    Raises:
+        UnsupportedScanError: no body in it.
+    """
+    with compute_threads(thread_count(threads)):
+        return preprocess(scan, info.preprocessing)
+
+
 def load_ahead() -> None:
     """Load everything that each scan needs (libraries, compiled loops), while a network or a scan is being read."""
     import cc3d  # noqa: F401
-    from scipy import ndimage  # noqa: F401
 
+    load_ndimage()
     resample_box(np.zeros((4, 4, 4), np.int16), (2, 2, 2), antialias=True)
 
 

@@ -24,6 +24,7 @@ from vastus.inference.kept_networks import keep_network, name_of, network_folder
 from vastus.inference.processor import processor_name
 from vastus.inference.stitch import Scores
 from vastus.io.prefetch import Prefetch
+from vastus.light_imports import left_out
 from vastus.preprocessing import FloatImage
 
 _CANT_LOAD: Final = "OpenVINO can't load the network of this bundle."
@@ -32,13 +33,14 @@ _POLL_MS = 100  # how long a wait may keep Ctrl-C from being seen
 
 
 def load_openvino() -> Any:
-    """Import OpenVINO without its telemetry.
+    """Import OpenVINO without its telemetry, and without what converts models.
 
     On import the package ``openvino_telemetry`` sends an event to its maker and, where there is no network, holds the
     program back for seconds at its end. Scans of patients are labelled here: nothing is sent.
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # "not installed": its stub is used
-    import openvino
+    with left_out("openvino.tools.ovc"):  # converts models of other makers
+        import openvino
 
     return openvino
 

@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 _POLL_S = 0.1  # how long a wait may keep Ctrl-C from being seen
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Prefetch(Generic[T]):
@@ -24,13 +25,29 @@ class Prefetch(Generic[T]):
 
     def result(self) -> T:
         """Return the result of the call, or raise its error. Works once, so that a scan is not kept in memory here."""
+        future, self._future = self._taken(), None
+        return _waited(future)
+
+    def then(self, call: Callable[[T], U]) -> Prefetch[U]:
+        """Go on with the result in a thread, as soon as it is there; ``result`` still works.
+
+        Args:
+            call: gets the result. Where there is none but an error, that error is its own result.
+        """
+        future = self._taken()
+        return Prefetch(lambda: call(_waited(future)))
+
+    def _taken(self) -> Future[T]:
         if self._future is None:
             raise RuntimeError("The result was handed over already.")
-        while not self._future.done():
-            with suppress(NotYet):
-                self._future.exception(timeout=_POLL_S)
-        future, self._future = self._future, None
-        return future.result()
+        return self._future
+
+
+def _waited(future: Future[T]) -> T:
+    while not future.done():
+        with suppress(NotYet):
+            future.exception(timeout=_POLL_S)
+    return future.result()
 
 
 def _run(call: Callable[[], T], future: Future[T]) -> None:
