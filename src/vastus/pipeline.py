@@ -249,9 +249,9 @@ def _load_later(helper: subprocess.Popen[bytes] | None, *, page: bool) -> None:
     from vastus.rehearsal import load_loops
 
     if page:
-        from vastus.report.page import load_templates
+        from vastus.report.page import load_ahead
 
-        load_templates()
+        load_ahead()
     load_loops(helper)
 
 

@@ -68,7 +68,7 @@ def said_of_lie(labels: Volume, ct: Volume) -> tuple[Remark, ...]:
     steps = [max(1, round(COARSE_MM / s)) for s in labels.spacing_mm]
     view = tuple(slice(None, None, n) for n in steps)
     spacing = np.array(labels.spacing_mm) * steps
-    classes, hu = classes_of(labels.array[view]), np.asarray(ct.array[view])
+    classes, hu = classes_of(labels.array[view]), ct.array[view].copy(order="K")
     counts = np.stack([np.bincount(classes[:, :, k].ravel(), minlength=CLASS_COUNT) for k in range(classes.shape[2])])
     warnings = []
     why = upside_down(counts, hu, spacing)

@@ -107,16 +107,12 @@ METAL_ONE: Final = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _View:
-    """Labels and HU on a coarse grid, axes to the patient's right, front, head."""
+    """Labels and HU on a coarse grid, axes to the patient's right, front, head; ``classes``: class ids without sides."""
 
     values: NDArray[np.uint8]
+    classes: NDArray[np.uint8]
     hu: NDArray[Any]
     spacing: NDArray[np.float64]
-
-    @property
-    def classes(self) -> NDArray[np.uint8]:
-        """Class ids, sides dropped."""
-        return classes_of(self.values)
 
     @property
     def voxel_mm3(self) -> float:
@@ -132,9 +128,9 @@ def said_of_kind(labels: Volume, ct: Volume) -> tuple[Remark, ...]:
     """
     steps = [max(1, round(COARSE_MM / s)) for s in labels.spacing_mm]
     cut = tuple(slice(None, None, n) for n in steps)
-    view = _View(
-        np.asarray(labels.array[cut]), np.asarray(ct.array[cut]), np.array(labels.spacing_mm) * np.array(steps)
-    )
+    # Copies: what is looked at many times must not lie scattered over the whole scan.
+    values, hu = labels.array[cut].copy(order="K"), ct.array[cut].copy(order="K")
+    view = _View(values, classes_of(values), hu, np.array(labels.spacing_mm) * np.array(steps))
     body = view.hu > BODY_HU
     if body.sum() * view.voxel_mm3 < LEAST_BODY_MM3:
         return ()
@@ -207,7 +203,7 @@ class _Shafts:
             large = [n + 1 for n in range(count) if sizes[n] >= LEAST_SECTION_MM2]
             if not large:
                 continue
-            centres = np.array(ndimage.center_of_mass(parts > 0, parts, large)) * view.spacing[:2]
+            centres = _centres(parts)[large] * view.spacing[:2]
             legs: list[NDArray[np.float64]] = []
             for centre in centres:
                 if all(np.linalg.norm(centre - other) > LEGS_APART_MM for other in legs):
@@ -216,6 +212,14 @@ class _Shafts:
             edge = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
             if not edge.any():  # a femur at the edge of the image is cut, not thin
                 self.areas.append(float(sizes.sum()) / len(legs))
+
+
+def _centres(parts: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Find the centre of each part of one slice, (parts + 1, 2) in voxels; that of part 0 means nothing."""
+    where = np.nonzero(parts)
+    part = parts[where]
+    counts = np.maximum(1, np.bincount(part))
+    return np.stack([np.bincount(part, weights=along) / counts for along in where], axis=1)
 
 
 def _knee(view: _View, shafts: _Shafts) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.display_windows import SOFT_TISSUE
+from vastus.loops import njit
 from vastus.report.planes import Scene, femur_ends
 from vastus.volume import Volume
 
@@ -169,13 +170,41 @@ class _Changes:
 
 
 def _packed(plane: NDArray[np.uint8]) -> _Changes:
-    changed = plane.copy()
-    changed[1:] ^= plane[:-1]
-    where = np.flatnonzero(changed)
     rows, width = plane.shape
-    per_row = np.bincount(where // width, minlength=rows).astype(np.uint16)
-    counts = np.bincount(plane.ravel(), minlength=_VALUES)
-    return _Changes(per_row, (where % width).astype(np.uint16), changed.ravel()[where], counts)
+    # Planes lie in memory against rows and columns; others are brought to that, so that the loop is compiled once.
+    lying = plane if not plane.flags.forc else np.flip(np.flip(plane).copy())
+    per_row, counts = np.empty(rows, np.uint16), np.zeros(_VALUES, np.int64)
+    columns, bits = np.empty(rows * width, np.uint16), np.empty(rows * width, np.uint8)
+    found = _note_changes(lying, per_row, columns, bits, counts)
+    return _Changes(per_row, columns[:found].copy(), bits[:found].copy(), counts)
+
+
+@njit(cache=True, nogil=True)
+def _note_changes(plane, per_row, columns, bits, counts):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Note where a row differs from the one above, and count values; return the number of places."""
+    found = 0
+    rows, width = plane.shape
+    for row in range(rows):
+        begin = found
+        last, since = plane[row, 0], 0
+        for column in range(width):
+            value = plane[row, column]
+            if value != last:
+                counts[last] += column - since
+                last, since = value, column
+            changed = value if row == 0 else value ^ plane[row - 1, column]
+            if changed != 0:
+                columns[found] = column
+                bits[found] = changed
+                found += 1
+        counts[last] += width - since
+        per_row[row] = found - begin
+    return found
+
+
+def load_loop() -> None:
+    """Load the compiled loop, where it is needed soon."""
+    _packed(np.zeros((2, 2), np.uint8))
 
 
 def _deflated(
@@ -245,5 +274,4 @@ def _changes(scene: Scene, index: int, *, step: int) -> _Changes:
     if scene.labels is None:
         rows, columns = _grid(scene, step)
         return _packed(np.zeros((rows, columns), dtype=np.uint8))
-    plane = _plane(scene.labels.array, scene, index)[::step, ::step]
-    return _packed(np.ascontiguousarray(plane).astype(np.uint8))
+    return _packed(_plane(scene.labels.array, scene, index)[::step, ::step].astype(np.uint8, copy=False))
