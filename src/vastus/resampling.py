@@ -15,6 +15,10 @@ from vastus.blocks import in_blocks
 from vastus.loops import njit
 
 
+_PLANES_AT_ONCE = 16
+"""Of the result. A plane of the input that two groups need is shrunk for both."""
+
+
 def axis_weights(n_in: int, n_out: int, *, antialias: bool) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Taps of one axis: for each output voxel the first input voxel and the weights from there on.
 
@@ -67,11 +71,19 @@ def resample_box(array: NDArray[Any], shape: tuple[int, int, int], *, antialias:
         tables.append((first, weights))
     (first_a, weights_a), (first_b, weights_b), (first_c, weights_c) = tables
     flat, steps = _flat(lined_up)
-    planes = np.empty((len(lined_up), len(first_b), len(first_c)), np.float32)
-    result = np.empty((len(first_a), *planes.shape[1:]), np.float32)
+    result = np.empty((len(first_a), len(first_b), len(first_c)), np.float32)
     taps_b, taps_c = (first_b, weights_b), (first_c, weights_c)
-    in_blocks(len(planes), lambda a, b: _shrink_planes(flat, steps, taps_b, taps_c, planes, (a, b)))
-    in_blocks(len(result), lambda a, b: _combine_planes(planes, first_a, weights_a, result, (a, b)))
+
+    def work(start: int, stop: int) -> None:
+        # Few planes at once: their memory is used again, which costs less than new memory for all planes.
+        for a in range(start, stop, _PLANES_AT_ONCE):
+            b = min(stop, a + _PLANES_AT_ONCE)
+            low, high = int(first_a[a:b].min()), int(first_a[a:b].max()) + weights_a.shape[1]
+            planes = np.empty((high - low, *result.shape[1:]), np.float32)
+            _shrink_planes(flat[low * steps[0] :], steps, taps_b, taps_c, planes, (0, high - low))
+            _combine_planes(planes, first_a - np.int32(low), weights_a, result, (a, b))
+
+    in_blocks(len(result), work)
     back = result.transpose(tuple(int(a) for a in np.argsort(order)))
     return np.asfortranarray(back)
 

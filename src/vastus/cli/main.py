@@ -95,6 +95,7 @@ def _options(
 def run() -> None:
     """Entry point of the ``vastus`` program."""
     _print_anything()
+    _set_out_one_command()
     try:
         app()
     except VastusError as error:
@@ -117,6 +118,13 @@ def run() -> None:
         if not stop.code and sys.argv[1:2] in (["segment"], ["cohort"], ["evaluate"]):
             _leave(0)
         raise
+
+
+def _set_out_one_command() -> None:
+    """Leave only the command that is called: to set out the options of all takes as long as to import some of them."""
+    asked = [command for command in app.registered_commands if command.name in sys.argv[1:2]]
+    if asked:
+        app.registered_commands, app.registered_groups = asked, []
 
 
 def _print_anything() -> None:

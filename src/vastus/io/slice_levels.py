@@ -49,14 +49,17 @@ def odd_slices(array: NDArray[Any], slice_axis: int) -> OddSlices | None:
     if (soft > _LEAST_SOFT).sum() < 2:
         return None
     fat = _share(sample, -200, -20)
+    # Most scans have few slices without fat or soft tissue: only these are looked at closer.
+    lean, bare = np.flatnonzero(fat < 0.01), np.flatnonzero(soft < 0.02)
+    dense, bright = _share(sample[lean], 800, 1300) > 0.05, _share(sample[lean], 200, 3000) > 0.15
     found = (
         (
             "hold values where a CT without its rescale intercept has soft tissue",
-            (fat < 0.01) & ((_share(sample, 800, 1300) > 0.05) | ((_share(sample, 200, 3000) > 0.15) & (soft < 0.02))),
+            _at(lean[dense | (bright & (soft[lean] < 0.02))], len(sample)),
         ),
         (
             "hold values far below those of fat and muscle",
-            (soft < 0.02) & (_share(sample, -700, -250) > 0.3),
+            _at(bare[_share(sample[bare], -700, -250) > 0.3], len(sample)),
         ),
         ("hold next to no fat or muscle, between slices that do", _holes(soft)),
         ("lie tens of HU above or below their neighbours, air and soft tissue alike", _steps(sample, soft)),
@@ -65,6 +68,13 @@ def odd_slices(array: NDArray[Any], slice_axis: int) -> OddSlices | None:
         if odd.any() and not odd.all():
             return OddSlices(tuple(int(n) for n in np.flatnonzero(odd)), why)
     return None
+
+
+def _at(numbers: NDArray[np.intp], count: int) -> NDArray[np.bool_]:
+    """Mark these of so many slices."""
+    marked = np.zeros(count, np.bool_)
+    marked[numbers] = True
+    return marked
 
 
 def _share(sample: NDArray[Any], low: float, high: float) -> NDArray[np.float64]:

@@ -253,9 +253,20 @@ def profile_fat(
 
 
 def _spans(zones: NDArray[np.uint8], index: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Find the first and last + 1 voxel of the last axis that can lie in a zone, for every coarse row: (A, B, 2)."""
-    used = (zones > 0)[:, :, index]
-    spans = np.stack([used.argmax(axis=2), used.shape[2] - used[:, :, ::-1].argmax(axis=2)], axis=2)
+    """Find the first and last + 1 voxel of the last axis that can lie in a zone, for every coarse row: (A, B, 2).
+
+    Args:
+        zones: coarse map of zone numbers.
+        index: coarse index of every voxel of the last axis; it only rises or only falls, and no index is left out.
+    """
+    used = zones > 0
+    low, high = np.full(zones.shape[2], len(index)), np.zeros(zones.shape[2], np.int64)
+    np.minimum.at(low, index, np.arange(len(index)))
+    np.maximum.at(high, index, np.arange(len(index)) + 1)
+    ends = used.argmax(axis=2), used.shape[2] - 1 - used[:, :, ::-1].argmax(axis=2)
+    spans = np.stack(
+        [np.minimum(low[ends[0]], low[ends[1]]), np.maximum(high[ends[0]], high[ends[1]])], axis=2
+    )
     spans[~used.any(axis=2)] = 0
     return spans.astype(np.int64)
 
