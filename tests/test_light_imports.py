@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import gc
+import importlib
 import subprocess
 import sys
 import threading
 
 import pytest
 
-from vastus.light_imports import left_out
+from vastus.light_imports import left_out, no_collecting, put_off
 
 
 def _run(code: str) -> None:
@@ -57,3 +59,86 @@ def test_loops_come_without_linear_algebra_which_other_loops_can_still_use():
         "assert np.allclose(covariance(table), np.cov(table))\n"
         "assert np.allclose(numba.njit(lambda a: a @ a.T)(table), table @ table.T)\n"
     )
+
+
+def test_an_import_beside_another_misses_no_finder(tmp_path, monkeypatch):
+    modules = [f"beside_{number}" for number in range(1000)]
+    for name in modules:
+        (tmp_path / f"{name}.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    done = threading.Event()
+
+    def leave_out_again_and_again() -> None:
+        while not done.is_set():
+            with left_out("nothing_of_this_name"):
+                pass
+
+    other = threading.Thread(target=leave_out_again_and_again)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    other.start()
+    try:
+        for name in modules:
+            importlib.import_module(name)
+    finally:
+        done.set()
+        other.join()
+        sys.setswitchinterval(before)
+        for name in modules:
+            sys.modules.pop(name, None)
+
+
+def test_a_module_that_is_put_off_is_imported_when_it_is_used(tmp_path, monkeypatch):
+    package = tmp_path / "a_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "used.py").write_text("value = 7\n")
+    (package / "never_used.py").write_text("raise RuntimeError\n")
+    (tmp_path / "a_holder.py").write_text("from a_package import never_used, used\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("a_package")
+    with put_off("a_package.used", "a_package.never_used"):
+        holder = importlib.import_module("a_holder")
+    assert "a_package.used" not in sys.modules and not hasattr(sys.modules["a_package"], "used")
+    assert holder.used.value == 7
+    real = sys.modules["a_package.used"]
+    assert real is not holder.used and sys.modules["a_package"].used is real
+    with put_off("a_package.used"):
+        assert sys.modules["a_package.used"] is real
+
+
+def test_a_module_that_is_put_off_can_be_used_at_once():
+    _run(
+        "import sys, numpy\n"
+        "from vastus.light_imports import put_off\n"
+        "with put_off('numpy.ma'):\n"
+        "    from numpy.ma import masked_array\n"
+        "assert masked_array is sys.modules['numpy.ma'].masked_array is numpy.ma.masked_array\n"
+    )
+
+
+def test_ndimage_comes_without_what_it_only_holds_and_works():
+    _run(
+        "import sys\n"
+        "import numpy as np\n"
+        "from vastus.light_imports import load_ndimage\n"
+        "ndimage = load_ndimage()\n"
+        "assert not {'numpy.f2py', 'numpy.testing', 'scipy.special'} & set(sys.modules)\n"
+        "assert np.allclose(ndimage.rotate(np.eye(5), 90), np.eye(5)[::-1])\n"
+        "import numpy.testing, scipy.special\n"
+        "numpy.testing.assert_allclose(scipy.special.ndtr(0.0), 0.5)\n"
+    )
+
+
+def test_loops_come_without_yaml_which_can_be_imported_afterwards():
+    _run("import sys, vastus.loops\nassert 'yaml' not in sys.modules\nimport yaml\nassert yaml.safe_load('a: 1')\n")
+
+
+def test_nothing_is_collected_while_libraries_load():
+    assert gc.isenabled()
+    with no_collecting():
+        assert not gc.isenabled()
+        with no_collecting():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()

@@ -31,6 +31,10 @@ _HELD_BY_SCIPY: Final = (
 """SciPy takes all of NumPy's names into a table of its own, and ``ndimage.rotate`` needs two special functions."""
 
 
+_GUARD: Final = threading.RLock()
+"""Held while the lists of the interpreter are changed; never while something is imported."""
+
+
 class _Missing(MetaPathFinder):
     def __init__(self, package: str) -> None:
         self._package, self._thread = package, threading.get_ident()
@@ -49,20 +53,31 @@ def left_out(package: str) -> Iterator[None]:
         package: full name, such as ``scipy.linalg``.
     """
     finder = _Missing(package)
-    sys.meta_path.insert(0, finder)
+    # A new list each time: another thread that goes through the list must not miss a finder because one was taken out.
+    with _GUARD:
+        sys.meta_path = [finder, *sys.meta_path]
     try:
         yield
     finally:
-        sys.meta_path.remove(finder)
+        with _GUARD:
+            sys.meta_path = [other for other in sys.meta_path if other is not finder]
 
 
 class _StandIn(ModuleType):
     """Stands where a module is expected, and imports it when something in it is asked for."""
 
     def __getattr__(self, name: str) -> Any:
-        if sys.modules.get(self.__name__) is self:
-            del sys.modules[self.__name__]
+        with _GUARD:
+            _take_away(self)
         return getattr(import_module(self.__name__), name)
+
+
+def _take_away(stand_in: _StandIn) -> None:
+    package, _, own = stand_in.__name__.rpartition(".")
+    if sys.modules.get(stand_in.__name__) is stand_in:
+        del sys.modules[stand_in.__name__]
+    if package and vars(sys.modules[package]).get(own) is stand_in:
+        delattr(sys.modules[package], own)
 
 
 @contextmanager
@@ -74,21 +89,22 @@ def put_off(*modules: str) -> Iterator[None]:
     Args:
         modules: full names, such as ``numpy.f2py``; the package of each must be loaded.
     """
-    stand_ins = {name: _StandIn(name) for name in modules if name not in sys.modules}
-    for name, stand_in in stand_ins.items():
+    stand_ins = []
+    for name in modules:
         package, _, own = name.rpartition(".")
-        sys.modules[name] = stand_in
-        if package:
-            setattr(sys.modules[package], own, stand_in)
+        with _GUARD:
+            if name in sys.modules:
+                continue
+            stand_ins.append(_StandIn(name))
+            sys.modules[name] = stand_ins[-1]
+            if package:
+                setattr(sys.modules[package], own, stand_ins[-1])
     try:
         yield
     finally:
-        for name, stand_in in stand_ins.items():
-            package, _, own = name.rpartition(".")
-            if sys.modules.get(name) is stand_in:
-                del sys.modules[name]
-            if package and vars(sys.modules[package]).get(own) is stand_in:
-                delattr(sys.modules[package], own)
+        with _GUARD:
+            for stand_in in stand_ins:
+                _take_away(stand_in)
 
 
 @contextmanager

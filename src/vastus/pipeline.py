@@ -47,6 +47,7 @@ from vastus.io.tables import (
     STRUCTURE_TABLE_FILE,
     VOLUMES_FILE,
 )
+from vastus.light_imports import no_collecting
 from vastus.preprocessing import Preprocessed
 from vastus.version import __version__
 from vastus.volume import Volume
@@ -134,7 +135,7 @@ def _default_predictor() -> Predictor:
     return Predictor(default_bundle())
 
 
-def segment_to_folder(
+def segment_to_folder(  # noqa: PLR0913
     predictor: Predictor,
     request: ScanRequest,
     *,
@@ -245,14 +246,15 @@ class _Later:
 
 def _load_later(helper: subprocess.Popen[bytes] | None, *, page: bool) -> None:
     """Load what comes after the network while it runs: its threads leave the interpreter free."""
-    import vastus.measuring  # noqa: F401
-    from vastus.rehearsal import load_loops
+    with no_collecting():
+        import vastus.measuring  # noqa: F401
+        from vastus.rehearsal import load_loops
 
-    if page:
-        from vastus.report.page import load_ahead
+        if page:
+            from vastus.report.page import load_ahead
 
-        load_ahead()
-    load_loops(helper)
+            load_ahead()
+        load_loops(helper)
 
 
 class _Beside:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from vastus.blocks import in_blocks
 from vastus.loops import njit
 
-
 _PLANES_AT_ONCE = 16
 """Of the result. A plane of the input that two groups need is shrunk for both."""
 

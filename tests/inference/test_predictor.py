@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from itertools import permutations, product
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ import pytest
 from toy_bundle import CLASS_STEP_HU, PAINTED, write_toy_bundle
 from vastus.anatomy import SIDES, Side
 from vastus.errors import DeviceError, SettingsError, UnsupportedScanError
+from vastus.inference import predictor as predictor_module
 from vastus.inference.bundle import Bundle
 from vastus.inference.choices import Device, PrecisionChoice, RuntimeName, RuntimeOptions
-from vastus.inference.predictor import Predictor, Progress, SegmentStage
+from vastus.inference.predictor import Predictor, Progress, SegmentStage, make_ready
 from vastus.inference.runtime import choose
 from vastus.synthesis.phantom import make_phantom
 from vastus.volume import Volume, resample_like
@@ -126,6 +128,15 @@ def test_progress_counts_every_window(predictor: Predictor, scan: Volume) -> Non
     network = [p for p in seen if p.stage is SegmentStage.NETWORK]
     assert [p.done for p in network] == list(range(found.windows + 1))
     assert [s for s in SegmentStage if any(p.stage is s for p in seen)] == list(SegmentStage)
+
+
+def test_what_was_begun_before_is_taken_and_labels_are_told_first(predictor: Predictor, scan: Volume) -> None:
+    told: list[tuple[Volume, Volume]] = []
+    begun = make_ready(scan, predictor.bundle.info, 1)
+    with mock.patch.object(predictor_module, "preprocess", side_effect=AssertionError):
+        found = predictor.segment(scan, seen=lambda: begun, on_labels=lambda *both: told.append(both))
+    np.testing.assert_array_equal(found.labels.array, predictor.segment(scan).labels.array)
+    assert told == [(found.labels, found.doubt)]
 
 
 def test_a_scan_smaller_than_a_window(predictor: Predictor) -> None:

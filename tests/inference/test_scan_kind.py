@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from vastus.anatomy import BY_KEY, Side
-from vastus.inference.scan_kind import said_of_kind
+from vastus.inference.scan_kind import _centres, said_of_kind
 from vastus.synthesis.phantom import make_phantom
 from vastus.volume import Volume
 
@@ -220,3 +221,9 @@ def test_a_short_stump_is_told_where_hardly_any_femur_is_left():
     assert any(w.startswith("The right leg ends") for w in said(values, hu, affine))
     seen = slice(0, middle + round(30 / SPACING[0]))  # the image ends beside the middle: not seen, not missing
     assert not any("amputation" in w for w in said(values[seen], hu[seen], affine))
+
+
+def test_centres_are_those_of_the_parts() -> None:
+    parts = ndimage.label(np.random.default_rng(5).random((40, 30)) < 0.4)[0]
+    numbers = range(1, parts.max() + 1)
+    np.testing.assert_array_equal(_centres(parts)[1:], ndimage.center_of_mass(parts > 0, parts, numbers))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from vastus.errors import GeometryError
+from vastus.errors import GeometryError, UnreadableScanError
 from vastus.io.nifti import read_nifti
 
 
@@ -85,3 +85,25 @@ def test_singular_affine_is_refused_with_the_file(tmp_path: Path):
     nibabel.save(image, tmp_path / "flat.nii")
     with pytest.raises(GeometryError, match=r"flat\.nii"):
         read_nifti(tmp_path / "flat.nii")
+
+
+@pytest.mark.parametrize("behind", [b"", bytes(700), b"what a mail program appended", gzip.compress(b"")])
+def test_what_lies_behind_the_gzip_stream_does_no_harm(tmp_path: Path, behind: bytes):
+    nibabel.save(nibabel.Nifti1Image(stored(), np.eye(4)), tmp_path / "a.nii")
+    (tmp_path / "b.nii.gz").write_bytes(gzip.compress((tmp_path / "a.nii").read_bytes()) + behind)
+    found = read_nifti(tmp_path / "b.nii.gz").array
+    np.testing.assert_array_equal(found, stored())
+    assert found.flags.writeable
+
+
+@pytest.mark.parametrize("change", ["announced", "checksum", "inside", "cut"])
+def test_a_damaged_gzip_stream_is_refused_with_the_file(tmp_path: Path, change: str):
+    nibabel.save(nibabel.Nifti1Image(stored(), np.eye(4)), tmp_path / "a.nii")
+    data = bytearray(gzip.compress((tmp_path / "a.nii").read_bytes()))
+    if change == "cut":
+        del data[-100:]
+    else:
+        data[{"announced": -1, "checksum": -8, "inside": len(data) // 2}[change]] ^= 0x55
+    (tmp_path / "b.nii.gz").write_bytes(bytes(data))
+    with pytest.raises(UnreadableScanError, match=r"b\.nii\.gz"):
+        read_nifti(tmp_path / "b.nii.gz")

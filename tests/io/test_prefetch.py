@@ -42,3 +42,39 @@ def test_its_error_is_raised_where_the_result_is_wanted(error: BaseException) ->
     with pytest.raises(type(error)) as caught:
         ahead.result()
     assert caught.value is error
+
+
+def test_it_goes_on_with_its_result_and_still_hands_it_over() -> None:
+    go_on = threading.Event()
+
+    def call() -> int:
+        assert go_on.wait(10)
+        return 7
+
+    ahead = Prefetch(call)
+    doubled = ahead.then(lambda value: 2 * value)
+    go_on.set()
+    assert ahead.result() == 7
+    assert doubled.result() == 14
+    with pytest.raises(RuntimeError, match="already"):
+        ahead.then(lambda value: value)
+
+
+def test_what_goes_on_with_an_error_ends_with_it() -> None:
+    def call() -> int:
+        raise ValueError("no")
+
+    ahead = Prefetch(call)
+    further = ahead.then(lambda value: 2 * value)
+    for one in (ahead, further):
+        with pytest.raises(ValueError, match="no"):
+            one.result()
+
+
+def test_nothing_is_kept_when_both_are_done() -> None:
+    ahead = Prefetch(lambda: np.zeros(3))
+    further = ahead.then(len)
+    assert further.result() == 3
+    kept = weakref.ref(ahead.result())
+    gc.collect()
+    assert kept() is None

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from vastus.errors import LabelError
 from vastus.morphometry.structures import percentile_hu
-from vastus.morphometry.voxels import AxisMap, profile_labels, row_of_value, tally_labels
+from vastus.morphometry.voxels import AxisMap, _spans, profile_labels, row_of_value, tally_labels
 
 RNG = np.random.default_rng(3)
 LABELS = RNG.choice(np.array([0, 0, 101, 102, 215, 29], np.uint8), size=(7, 8, 9))
@@ -93,3 +93,18 @@ def test_slices_thicker_than_a_bin_leave_no_gaps() -> None:
     (profile,) = profile_labels(labels, (AxisMap(0.0, np.array([0.0, 0.0, 3.7])),), lines)
     inner = profile.voxels[row_of_value()[128]][10:60]
     assert inner == pytest.approx(np.full(50, 16 / 3.7))
+
+
+@pytest.mark.parametrize("falling", [False, True])
+def test_spans_hold_every_voxel_of_a_zone_and_no_row_without_one(falling: bool) -> None:
+    rng = np.random.default_rng(3)
+    zones = (rng.random((6, 5, 9)) < 0.15).astype(np.uint8)
+    zones[0, 0] = 0
+    index = np.minimum(np.arange(29) // 3, 8)
+    if falling:
+        index = index[::-1]
+    spans = _spans(zones, index)
+    for a, b in np.ndindex(zones.shape[:2]):
+        held = np.flatnonzero(zones[a, b, index])
+        expected = (held[0], held[-1] + 1) if len(held) else (0, 0)
+        assert tuple(spans[a, b]) == expected

@@ -8,7 +8,7 @@ from PIL import Image
 
 from vastus.report.pictures import take_picture
 from vastus.report.planes import Plane, View, make_scene
-from vastus.report.slices import pack_labels, take_slices, unpack_labels
+from vastus.report.slices import _packed, pack_labels, take_slices, unpack_labels
 from vastus.volume import Volume
 
 
@@ -117,3 +117,18 @@ def test_doubt_on_a_grid_that_lies_askew_is_left_out(phantom):
     turned = doubt.affine.copy()
     turned[0, 1] = 2.0
     assert take_slices(make_scene(phantom.ct, phantom.labels), doubt=Volume(doubt.array, turned)).doubt is None
+
+
+@pytest.mark.parametrize(
+    "lying", [np.asarray, np.flip, np.asfortranarray, lambda plane: np.repeat(plane, 2, 1)[:, ::2]]
+)
+def test_values_are_counted_and_changes_noted_however_a_plane_lies_in_memory(lying):
+    plane = lying(np.random.default_rng(2).integers(0, 3, (9, 14), dtype=np.uint8) * 100)
+    found = _packed(plane)
+    assert np.array_equal(found.counts, np.bincount(plane.ravel(), minlength=256))
+    changed = plane.copy()
+    changed[1:] ^= plane[:-1]
+    rows, columns = np.nonzero(changed)
+    assert np.array_equal(found.per_row, np.bincount(rows, minlength=9))
+    assert np.array_equal(found.columns, columns)
+    assert np.array_equal(found.bits, changed[rows, columns])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import io
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -95,9 +97,8 @@ def _options(
 def run() -> None:
     """Entry point of the ``vastus`` program."""
     _print_anything()
-    _set_out_one_command()
     try:
-        app()
+        program(sys.argv[1:])()
     except VastusError as error:
         typer.echo(f"vastus: {type(error).__name__}: {error}", err=True)
         sys.exit(error.exit_code)
@@ -120,11 +121,20 @@ def run() -> None:
         raise
 
 
-def _set_out_one_command() -> None:
-    """Leave only the command that is called: to set out the options of all takes as long as to import some of them."""
-    asked = [command for command in app.registered_commands if command.name in sys.argv[1:2]]
-    if asked:
-        app.registered_commands, app.registered_groups = asked, []
+def program(arguments: Sequence[str]) -> typer.Typer:
+    """Return the program for a call: with the one command that is called, or with all where none of them is.
+
+    To set out the options of all commands takes as long as to import some of them.
+
+    Args:
+        arguments: of the call, without the name of the program.
+    """
+    asked = [command for command in app.registered_commands if command.name in arguments[:1]]
+    if not asked:
+        return app
+    narrowed = copy.copy(app)
+    narrowed.registered_commands, narrowed.registered_groups = asked, []
+    return narrowed
 
 
 def _print_anything() -> None:

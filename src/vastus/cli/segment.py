@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -108,6 +109,7 @@ def segment(
         with no_collecting():
             first = _start_reading(local[0], series)
             loaded = _load(weights, RuntimeOptions(device, runtime, precision, threads), overlap, first)
+        gc.freeze()  # what is loaded by now stays until the program ends: it need not be looked through for rubbish
         predictor, seen, helper = loaded
         if len(local) == 1:
             from vastus.pipeline import ScanRequest
@@ -282,7 +284,9 @@ def _many(
             request = ScanRequest(path, output / subject, subject=subject)
             # The rows of a scan count as soon as it is segmented, also if a PACS then refuses its DICOM results.
             ready = seen.pop() if seen else None
-            _one(predictor, request, reading, further, read_next, on_done=lambda done: rows.extend(done.rows), seen=ready)
+            _one(
+                predictor, request, reading, further, read_next, on_done=lambda done: rows.extend(done.rows), seen=ready
+            )
         except VastusError as error:
             failed.append(error.exit_code)
             typer.echo(f"vastus: {type(error).__name__}: {error}", err=True)

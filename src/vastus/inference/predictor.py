@@ -171,7 +171,7 @@ class Predictor:
                 doubt = doubting.result()
             if on_labels:
                 on_labels(full, doubt)
-            with clock.of("remarks"):
+            with clock.of(SegmentStage.RESTORE.value):
                 judged = judging.result()
                 remarks = self._said_of_scan(full, looked, judged.confidence.scan, told or ToldLie())
         return Segmentation(

@@ -107,7 +107,7 @@ METAL_ONE: Final = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _View:
-    """Labels and HU on a coarse grid, axes to the patient's right, front, head; ``classes``: class ids without sides."""
+    """Labels, class ids (no sides) and HU on a coarse grid, axes to the patient's right, front, head."""
 
     values: NDArray[np.uint8]
     classes: NDArray[np.uint8]

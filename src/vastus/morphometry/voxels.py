@@ -264,9 +264,7 @@ def _spans(zones: NDArray[np.uint8], index: NDArray[np.int64]) -> NDArray[np.int
     np.minimum.at(low, index, np.arange(len(index)))
     np.maximum.at(high, index, np.arange(len(index)) + 1)
     ends = used.argmax(axis=2), used.shape[2] - 1 - used[:, :, ::-1].argmax(axis=2)
-    spans = np.stack(
-        [np.minimum(low[ends[0]], low[ends[1]]), np.maximum(high[ends[0]], high[ends[1]])], axis=2
-    )
+    spans = np.stack([np.minimum(low[ends[0]], low[ends[1]]), np.maximum(high[ends[0]], high[ends[1]])], axis=2)
     spans[~used.any(axis=2)] = 0
     return spans.astype(np.int64)
 

@@ -102,7 +102,7 @@ def make_scene(ct: Volume, labels: Volume | None, table: StructureTable = BUILT_
         return Scene(ct, None, _body(ct, (0, ct.shape[2])), None, {}, {})
     labels = to_ras(labels)
     steps = _steps(labels, _SURVEY_LABELS_MM)
-    coarse = labels.array[:: steps[0], :: steps[1], :: steps[2]]
+    coarse = labels.array[:: steps[0], :: steps[1], :: steps[2]].copy(order="K")  # looked at many times
     labelled = _extent(coarse > 0, steps, labels.shape)
     femur = table.by_key.get("femur")
     femora: dict[Side, Extent] = {}
