@@ -184,8 +184,9 @@ def _inflated_at_once(path: Path) -> NDArray[np.uint8] | None:
     # Not a bytearray: that would be filled with zeros first, by one thread that holds the interpreter.
     room = np.empty(announced, np.uint8)
     end, more = 0, 1
+    open_gzip: Any = igzip.open
     try:
-        with igzip.open(path) as stream:
+        with open_gzip(path) as stream:
             while more and end < announced:
                 more = stream.readinto(room[end : end + _ROOM_BYTES].data)
                 end += more
@@ -234,7 +235,7 @@ def _header(raw: FileBytes, path: Path) -> Any:
     if kind is None:
         raise UnreadableScanError("This is not a NIfTI file.", path=path)
     try:
-        return kind.from_fileobj(io.BytesIO(raw[:_MOST_HEADER_BYTES]), check=True)
+        return kind.from_fileobj(io.BytesIO(bytes(raw[:_MOST_HEADER_BYTES])), check=True)
     except (HeaderDataError, WrapStructError, ValueError) as error:
         raise UnreadableScanError(f"The NIfTI header is damaged ({error}).", path=path) from error
 
