@@ -53,6 +53,15 @@ def test_headers_that_are_no_numbers_and_unknown_formats(tmp_path: Path, weights
     assert {row["subject"] for row in csv.DictReader((out / "volumes.csv").open())} == {"good"}
 
 
+def test_a_first_input_that_is_not_there(tmp_path: Path, weights: Path, good: Path) -> None:
+    other = tmp_path / "other.nii"
+    other.write_bytes(good.read_bytes())
+    done = run(tmp_path / "gone.nii", good, other, "-o", tmp_path / "out", "--weights", weights, "-t", 1)
+    assert "2 of 3 scans done" in done.output and "gone.nii" in done.output
+    labels = [(tmp_path / "out" / name / "labels.nii.gz").read_bytes() for name in ("good", "other")]
+    assert labels[0] == labels[1]
+
+
 def test_a_failure_that_nobody_foresaw(
     tmp_path: Path, weights: Path, good: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -269,23 +269,22 @@ def _many(
     rows: list[VolumeRow] = []
     failed: list[int] = []
     taken: set[str] = set()
-    coming, seen = [first[0]], [first[1]]
+    coming: list[tuple[Prefetch[Scan], Prefetch[Preprocessed] | None]] = [first]
 
     def read_next() -> None:
-        coming.extend(_start_reading(path) for path in inputs[number : number + 1])
+        coming.extend((_start_reading(path), None) for path in inputs[number : number + 1])
 
     for number, path in enumerate(inputs, start=1):
         subject = _unused(subject_name(path), taken)
         typer.echo(f"[{number}/{len(inputs)}] {path.name}", err=True)
         try:
-            reading = coming.pop() if coming else _start_reading(path)
+            reading, seen = coming.pop() if coming else (_start_reading(path), None)
             if not is_there(path):  # said before a folder is made by a name that no system may take
                 raise MissingInputError("There is no such file or folder.", path=path)
             request = ScanRequest(path, output / subject, subject=subject)
             # The rows of a scan count as soon as it is segmented, also if a PACS then refuses its DICOM results.
-            ready = seen.pop() if seen else None
             _one(
-                predictor, request, reading, further, read_next, on_done=lambda done: rows.extend(done.rows), seen=ready
+                predictor, request, reading, further, read_next, on_done=lambda done: rows.extend(done.rows), seen=seen
             )
         except VastusError as error:
             failed.append(error.exit_code)
