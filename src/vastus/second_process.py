@@ -9,7 +9,6 @@ On Linux the second process copies itself for one call while it makes the next: 
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib
 import os
 import pickle
@@ -21,13 +20,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+from vastus.garbage import search_rarely
 from vastus.processors import usable_processors
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
-
-
-# Lists between two searches for garbage: a figure makes hundreds of thousands that live until it is written.
-_GARBAGE_AFTER = 200_000
 
 
 class SecondProcess:
@@ -167,11 +163,10 @@ class _Copy:
 
 def main() -> None:
     """Make the calls that come through the standard input, from the process that started this one, until it ends."""
+    search_rarely()
     for module in sys.argv[1:]:
         importlib.import_module(module)
-    # What is loaded stays: not to be searched for garbage again and again, nor to be copied for that.
-    gc.freeze()
-    gc.set_threshold(_GARBAGE_AFTER)
+    search_rarely()  # nor among what was loaded
     copy = _Copy()
     while True:
         try:

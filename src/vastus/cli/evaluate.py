@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vastus.errors import SettingsError
-from vastus.evaluation.drawing import LIBRARIES, draw_into
 from vastus.evaluation.policy import EmptyPolicy
-from vastus.second_process import second_process
 
 if TYPE_CHECKING:
     from vastus.evaluation.runner import Evaluation
@@ -50,6 +48,11 @@ def evaluate(
 ) -> None:
     """Score label maps: overlap, surface distances in mm, volumes; agreement and comparison over cases."""
     typer.echo("vastus evaluate: loading", err=True)
+    from vastus.evaluation.drawing import LIBRARIES, draw_into
+    from vastus.garbage import search_rarely
+    from vastus.second_process import second_process
+
+    search_rarely()
     # Before anything heavy is loaded here: the second process, which draws the figures, loads its libraries meanwhile.
     with second_process(*LIBRARIES) as beside:
         from vastus.evaluation.files import write_evaluation

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 FIGURES_FOLDER = "figures"
 LIBRARIES = (
-    "vastus.evaluation.figures",
     "isal.isal_zlib",
+    "vastus.evaluation.figures",
     "matplotlib.figure",
     "matplotlib.backends.backend_agg",
     "matplotlib.backends.backend_svg",
