@@ -7,7 +7,6 @@ import io
 import logging
 import os
 import sys
-from copy import copy
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -97,7 +96,7 @@ def run() -> None:
     """Entry point of the ``vastus`` program."""
     _print_anything()
     try:
-        _with_only(sys.argv[1] if len(sys.argv) > 1 else "")()
+        app()
     except VastusError as error:
         typer.echo(f"vastus: {type(error).__name__}: {error}", err=True)
         sys.exit(error.exit_code)
@@ -118,16 +117,6 @@ def run() -> None:
         if not stop.code and sys.argv[1:2] in (["segment"], ["cohort"], ["evaluate"]):
             _leave(0)
         raise
-
-
-def _with_only(name: str) -> typer.Typer:
-    """The program with the one command that is called: to make all of them takes a quarter of the time to start."""
-    called = [command for command in app.registered_commands if command.name == name]
-    if not called:
-        return app
-    small = copy(app)
-    small.registered_commands, small.registered_groups = called, []
-    return small
 
 
 def _print_anything() -> None:
