@@ -13,6 +13,7 @@ FLOORS: dict[str, int] = {
     "compiled": 0,
     "priority": 0,
     "processors": 0,
+    "garbage": 0,
     "second_process": 1,
     "blocks": 0,
     "loops": 0,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from calls_made_beside import write_id, write_loaded
+from calls_made_beside import fail_elsewhere, write_id, write_ids, write_loaded
 from vastus import second_process
 from vastus.second_process import SecondProcess
 
@@ -40,6 +40,32 @@ def test_modules_are_loaded_ahead(tmp_path):
     process.finish()
     process.close()
     assert (tmp_path / "a").read_text() == "True"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="copies are made on Linux only")
+@pytest.mark.usefixtures("importable")
+def test_a_copy_makes_one_call_while_the_second_process_makes_the_next(tmp_path):
+    process = SecondProcess(beside=True)
+    try:
+        process.call(write_ids, tmp_path, "long", 1.0)
+        process.call(write_ids, tmp_path, "short", 0.0)
+        process.finish()
+    finally:
+        process.close()
+    (long, parent), (short, _) = ((tmp_path / name).read_text().split() for name in ("long", "short"))
+    assert parent == short != long
+
+
+@pytest.mark.usefixtures("importable")
+def test_what_a_copy_could_not_do_is_done_here(tmp_path):
+    process = SecondProcess(beside=True)
+    try:
+        process.call(fail_elsewhere, tmp_path / "a", os.getpid())
+        process.call(write_id, tmp_path / "b")
+        process.finish()
+    finally:
+        process.close()
+    assert (tmp_path / "a").read_text() == (tmp_path / "b").read_text() == str(os.getpid())
 
 
 def test_what_a_second_process_could_not_do_is_done_here(tmp_path, monkeypatch):

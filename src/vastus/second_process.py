@@ -2,6 +2,8 @@
 
 Where there is only one processor, or where the second process fails, the calls are made here, and whatever is wrong is
 told from here.
+
+On Linux the second process copies itself for one call while it makes the next: the copy has all that is loaded.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import contextlib
 import importlib
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,13 +20,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+from vastus.garbage import search_rarely
 from vastus.processors import usable_processors
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
 class SecondProcess:
-    """Takes calls that give nothing back, in order.
+    """Takes calls that give nothing back; two may be made at one time.
 
     Args:
         modules: what the process loads at once, before the first call comes.
@@ -53,7 +57,7 @@ class SecondProcess:
         """End the second process, whatever it does."""
         self._sender.shutdown(wait=False, cancel_futures=True)
         if self._process is not None:
-            self._process.kill()
+            _kill(self._process)
             self._process.wait()
             if self._process.stdin is not None:
                 with contextlib.suppress(OSError):
@@ -96,21 +100,82 @@ def _start(modules: tuple[str, ...]) -> subprocess.Popen[bytes] | None:
     command = [sys.executable, "-P", "-m", __name__, *modules]
     environment = os.environ | {"MPLBACKEND": "agg"}
     try:
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=silent, stderr=silent, env=environment)
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=silent,
+            stderr=silent,
+            env=environment,
+            process_group=0 if os.name == "posix" else None,  # ends with its copy
+        )
     except OSError:  # no memory for it, or no right to start programs
         return None
 
 
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if os.name == "posix" and process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+
+
+class _Copy:
+    """A copy of this process makes one call at a time, where the system makes copies that are safe to go on with."""
+
+    def __init__(self) -> None:
+        self._id: int | None = None
+
+    def takes(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> bool:
+        """Let a copy make a call; False if one is still busy, or if there can be none."""
+        if not sys.platform.startswith("linux") or not self._is_free():
+            return False
+        self._id = os.fork()
+        if self._id == 0:
+            status = 1
+            try:
+                function(*arguments)
+                status = 0
+            finally:
+                os._exit(status)  # what this process has opened is not the copy's to close
+        return True
+
+    def finish(self) -> None:
+        """Wait for the copy.
+
+        Raises:
+            RuntimeError: it failed; whoever started this process makes the calls itself then.
+        """
+        if self._id is not None:
+            self._ended(os.waitpid(self._id, 0)[1])
+
+    def _is_free(self) -> bool:
+        if self._id is not None:
+            found, status = os.waitpid(self._id, os.WNOHANG)
+            if found:
+                self._ended(status)
+        return self._id is None
+
+    def _ended(self, status: int) -> None:
+        self._id = None
+        if status:
+            raise RuntimeError("The copy failed.")
+
+
 def main() -> None:
     """Make the calls that come through the standard input, from the process that started this one, until it ends."""
+    search_rarely()
     for module in sys.argv[1:]:
         importlib.import_module(module)
+    search_rarely()  # nor among what was loaded
+    copy = _Copy()
     while True:
         try:
             function, arguments = pickle.load(sys.stdin.buffer)
         except EOFError:
-            return
-        function(*arguments)
+            break
+        if not copy.takes(function, arguments):
+            function(*arguments)
+    copy.finish()
 
 
 if __name__ == "__main__":

@@ -149,7 +149,7 @@ def label_map(path: Path, count: int) -> Path:
 
 
 def test_a_case_that_can_not_be_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vastus.evaluation.figures.write_figures", lambda *_: [])
+    monkeypatch.setattr("vastus.evaluation.figures.figure_tasks", lambda *_: [])
     for name in ("a", "b", "cut", "lost"):
         for reader in ("first", "second", "reference"):
             label_map(tmp_path / reader / f"{name}.nii.gz", 40 + len(name))

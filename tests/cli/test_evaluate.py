@@ -28,7 +28,7 @@ def maps(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch):
     """Figures are tested beside their module; here they would only cost time."""
-    monkeypatch.setattr("vastus.evaluation.figures.write_figures", lambda *_: [])
+    monkeypatch.setattr("vastus.evaluation.figures.figure_tasks", lambda *_: [])
 
 
 def test_two_models_are_scored_and_named(maps, tmp_path):

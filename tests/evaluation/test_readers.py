@@ -59,7 +59,7 @@ def test_all_forms_over_all_readers_with_and_without_the_reference(drawn: Path) 
 
 
 def test_from_the_command_line(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vastus.evaluation.figures.write_figures", lambda *_: [])
+    monkeypatch.setattr("vastus.evaluation.figures.figure_tasks", lambda *_: [])
     (drawn / "bert" / "case3.nii.gz").unlink()
     given = [str(drawn / "anna"), str(drawn / "reference"), "--names", "anna", "bert", "--second", str(drawn / "bert")]
     call = ["evaluate", *given, "--reader", f"cleo={drawn / 'cleo'}", "-o", str(tmp_path / "out")]

@@ -50,14 +50,18 @@ def cohort(
     if scans is None or clinical is None or output is None:
         raise typer.BadParameter("give SCANS, CLINICAL and -o OUT, or --example DIR to make example data")
     typer.echo("vastus cohort: loading", err=True)
-    from vastus.cohort.runner import CohortRun, parse_sex_codes, run_cohort
+    from vastus.cohort.drawing import LIBRARIES
+    from vastus.garbage import search_rarely
+    from vastus.second_process import second_process
 
-    def tell(step: str) -> None:
-        typer.echo(f"vastus cohort: {step}", err=True)
+    search_rarely()
+    # Before anything heavy is loaded here: the second process, which draws the figures, loads its libraries meanwhile.
+    with second_process(*LIBRARIES) as beside:
+        from vastus.cohort.runner import CohortRun, parse_sex_codes, run_cohort
 
-    codes = parse_sex_codes(sex_codes) if sex_codes else {}
-    run = CohortRun(scans, clinical, output, criteria, rules, seed, codes, compare_criteria, structures)
-    record = run_cohort(run, tell)
+        codes = parse_sex_codes(sex_codes) if sex_codes else {}
+        run = CohortRun(scans, clinical, output, criteria, rules, seed, codes, compare_criteria, structures)
+        record = run_cohort(run, lambda step: typer.echo(f"vastus cohort: {step}", err=True), beside)
     if as_json:
         import json
 

@@ -48,28 +48,32 @@ def evaluate(
 ) -> None:
     """Score label maps: overlap, surface distances in mm, volumes; agreement and comparison over cases."""
     typer.echo("vastus evaluate: loading", err=True)
-    from vastus.evaluation.files import DRAWING, draw_into, write_evaluation
-    from vastus.evaluation.icc import MissingCells
-    from vastus.evaluation.runner import DEFAULT_NAMES, Rater, RunSettings
-    from vastus.evaluation.runner import evaluate as run
-    from vastus.evaluation.table import ScoreSettings
-    from vastus.io.structure_tables import read_structure_table
+    from vastus.evaluation.drawing import LIBRARIES, draw_into
+    from vastus.garbage import search_rarely
     from vastus.second_process import second_process
 
-    called = names or DEFAULT_NAMES
-    raters = [Rater(called[0], prediction)] + ([Rater(called[1], second)] if second else [])
-    raters += [Rater(*_named(text)) for text in reader or []]
-    missing = MissingCells.LISTWISE if listwise else MissingCells.REFUSE
-    own = None if structures is None else read_structure_table(structures)
-    settings = RunSettings(ScoreSettings(tolerance_mm, empty, merge_sides), resample, missing, own)
-    with second_process(*DRAWING) as beside:  # the figures are drawn beside the tables
+    search_rarely()
+    # Before anything heavy is loaded here: the second process, which draws the figures, loads its libraries meanwhile.
+    with second_process(*LIBRARIES) as beside:
+        from vastus.evaluation.files import write_evaluation
+        from vastus.evaluation.icc import MissingCells
+        from vastus.evaluation.runner import DEFAULT_NAMES, Rater, RunSettings
+        from vastus.evaluation.runner import evaluate as run
+        from vastus.evaluation.table import ScoreSettings
+        from vastus.io.structure_tables import read_structure_table
+
+        called = names or DEFAULT_NAMES
+        raters = [Rater(called[0], prediction)] + ([Rater(called[1], second)] if second else [])
+        raters += [Rater(*_named(text)) for text in reader or []]
+        missing = MissingCells.LISTWISE if listwise else MissingCells.REFUSE
+        own = None if structures is None else read_structure_table(structures)
         result = run(
             tuple(raters),
             reference,
-            settings,
+            RunSettings(ScoreSettings(tolerance_mm, empty, merge_sides), resample, missing, own),
             progress=lambda case: typer.echo(f"scoring {case}", err=True),
             warn=lambda text: typer.echo(f"vastus: {text}", err=True),
-            on_scores=lambda scores, table: beside.call(draw_into, output, scores, table),
+            on_scores=lambda scores, table: draw_into(output, scores, table, beside),
         )
         write_evaluation(result, output, figures=False)
         beside.finish()

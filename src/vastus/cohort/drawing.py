@@ -1,15 +1,18 @@
 """The figures of a cohort, drawn by a second process while this one goes on computing.
 
-A figure is drawn as soon as its data are known.
+A figure is drawn as soon as its data are known. Light: loads nothing yet.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vastus.cohort.figures import FigureTask, save_figure
 from vastus.io.atomic import ensure_folder
 from vastus.second_process import SecondProcess
+
+if TYPE_CHECKING:
+    from vastus.cohort.figures import FigureTask
 
 LIBRARIES = ("matplotlib.pyplot", "pandas")
 """What the second process loads while the first data are computed."""
@@ -56,4 +59,6 @@ class FigureFolder:
 
 def draw(task: FigureTask, folder: Path) -> None:
     """Draw a figure and save it in a folder."""
+    from vastus.cohort.figures import save_figure
+
     save_figure(task.draw(*task.data), folder / task.stem)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from vastus.io.atomic import atomic_path, ensure_folder, write_text
 from vastus.io.structure_tables import read_structure_table, write_table_beside
 from vastus.io.tables import WORKBOOK_FILE
 from vastus.sarcopenia import criteria_names, load_criteria
-from vastus.second_process import second_process
+from vastus.second_process import SecondProcess, second_process
 from vastus.version import __version__
 
 TABLES_FOLDER = "tables"
@@ -61,7 +62,9 @@ class CohortRun:
     structures: Path | None = None
 
 
-def run_cohort(run: CohortRun, tell: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+def run_cohort(
+    run: CohortRun, tell: Callable[[str], None] = lambda _: None, beside: SecondProcess | None = None
+) -> dict[str, Any]:
     """Analyse and write tables (CSV and parquet), figures (SVG, PDF, PNG), the page, workbook and record.
 
     ``tables.docx`` is written too where python-docx is installed.
@@ -69,6 +72,7 @@ def run_cohort(run: CohortRun, tell: Callable[[str], None] = lambda _: None) -> 
     Args:
         run: what to analyse.
         tell: called with a line before each step that takes time.
+        beside: draws the figures; None: one is started here.
 
     Returns:
         The content of ``run.json``: settings, versions, counts, problems by kind, main results, files.
@@ -80,8 +84,8 @@ def run_cohort(run: CohortRun, tell: Callable[[str], None] = lambda _: None) -> 
             f"--compare-criteria names the same criteria as --criteria ({criteria.key}).",
             remedy="Give another one, or leave it out.",
         )
-    with second_process(*LIBRARIES) as beside:
-        figures = FigureFolder(run.output / FIGURES_FOLDER, beside)
+    with second_process(*LIBRARIES) if beside is None else nullcontext(beside) as drawing:
+        figures = FigureFolder(run.output / FIGURES_FOLDER, drawing)
         tell("reading the tables")
         clinical = read_clinical_table(run.clinical, run.sex_codes)
         volumes = read_volumes(run.scans, None if run.structures is None else read_structure_table(run.structures))

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vastus.anatomy import BUILT_IN, GROUPS, Group, StructureTable
-from vastus.evaluation import metrics as m
 from vastus.evaluation.agreement import bland_altman, pearson
+from vastus.evaluation.figure_data import BOXED, CaseVolumes, ModelFigures
 from vastus.evaluation.metrics import Better, Metric
+from vastus.evaluation.png import write_png
 from vastus.io.atomic import atomic_path
-from vastus.io.tables import STRUCTURE, SUBJECT
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
-CaseVolumes = dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
-
-BOXED = (m.DICE, m.ASSD, m.HD95)
 SUFFIXES = (".png", ".svg")
 _DPI = 150
 # Okabe & Ito: told apart by readers with any colour vision.
@@ -41,7 +39,6 @@ _GROUP_COLOURS = {
 _MARKERS = dict(zip(GROUPS, "osD^vP", strict=True))
 # For groups of a table of one's own.
 _OTHER_LOOKS = (("X", "#56B4E9"), ("*", "#8C564B"), ("h", "#7F7F7F"), ("<", "#17BECF"), (">", "#BCBD22"))
-_MM3_PER_CM3 = 1000.0
 # On a logarithmic axis: more would touch each other.
 _LABELLED_DIGITS = "25"
 # A few far-off values (a missed structure) would squeeze all boxes into a line: then the axis is logarithmic.
@@ -53,68 +50,80 @@ _EDGE_INCHES = 0.1
 # Ends a line within a series of points.
 _BREAK = (math.nan, math.nan)
 _TICK_INCHES = 0.1
-# zlib's level 6 takes ten times as long for a file that is little smaller.
-_PNG_LEVEL = 1
 
 
-def write_figures(scores: pd.DataFrame, folder: Path, table: StructureTable = BUILT_IN) -> list[Path]:
-    """Draw every figure and write it as PNG and SVG; returns the files.
+class Draw(Protocol):
+    """Draws a figure of models or readers."""
+
+    def __call__(self, models: Sequence[ModelFigures], /) -> Figure:
+        """Draw the figure."""
+
+
+@dataclass(frozen=True, slots=True)
+class FigureTask:
+    """A figure to be drawn: by whichever process, in whichever order.
+
+    Attributes:
+        name: of the files, without suffix.
+        draw: draws it.
+        models: what it shows.
+    """
+
+    name: str
+    draw: Draw
+    models: tuple[ModelFigures, ...]
+
+
+def figure_tasks(models: tuple[ModelFigures, ...], table: StructureTable = BUILT_IN) -> list[FigureTask]:
+    """List every figure; the one that takes longest comes first, so that others can be drawn beside it.
 
     Args:
-        scores: one row a case, model, structure and side.
-        folder: exists.
+        models: models or readers, in order.
         table: of the structures.
     """
-    written = []
-    for name, figure in _figures(scores, table):
-        paths = [folder / f"{name}{suffix}" for suffix in SUFFIXES]
-        _save(figure, *paths)
-        written += paths
-    return written
+    tasks = []
+    for number, model in enumerate(models, start=1):
+        ending = f"_{number}" if len(models) > 1 else ""
+        tasks.append(FigureTask(f"bland_altman{ending}", partial(_bland_altman_of_first, table=table), (model,)))
+    for metric in BOXED:
+        draw = partial(box_plot, metric=metric, table=table)
+        tasks.append(FigureTask(f"boxplot_{metric.column}", draw, models))
+    tasks.append(FigureTask("volume_correlation", partial(correlation_plot, table=table), models))
+    return tasks
 
 
-def _save(figure: Figure, png: Path, svg: Path) -> None:
-    """Draw a figure once for each format: ``savefig`` would draw it twice, to find a layout that is given here."""
+def write_figure(task: FigureTask, folder: Path) -> list[Path]:
+    """Draw a figure and write it as PNG and SVG into a folder that exists; return the files."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
+    figure = task.draw(task.models)
+    png, svg = (folder / f"{task.name}{suffix}" for suffix in SUFFIXES)
+    # Once for each format: ``savefig`` would draw it twice, to find a layout that is given here.
     of_png: Any = FigureCanvasAgg(figure)
+    of_png.draw()
     with atomic_path(png) as temporary:
-        of_png.print_png(temporary, pil_kwargs={"compress_level": _PNG_LEVEL})
+        write_png(temporary, np.asarray(of_png.buffer_rgba()), _DPI)
     of_svg: Any = FigureCanvasSVG(figure)
     with atomic_path(svg) as temporary:
         of_svg.print_svg(temporary)
+    return [png, svg]
 
 
-def _figures(scores: pd.DataFrame, table: StructureTable) -> Iterator[tuple[str, Figure]]:
-    for metric in BOXED:
-        yield f"boxplot_{metric.column}", box_plot(scores, metric, table)
-    models = [str(name) for name in scores[m.MODEL].unique()]
-    for number, model in enumerate(models, start=1):
-        ending = f"_{number}" if len(models) > 1 else ""
-        of_model = scores[scores[m.MODEL] == model]
-        yield f"bland_altman{ending}", bland_altman_plot(of_model, model, table)
-    yield "volume_correlation", correlation_plot(scores, table)
-
-
-def box_plot(scores: pd.DataFrame, metric: Metric, table: StructureTable = BUILT_IN) -> Figure:
+def box_plot(models: Sequence[ModelFigures], metric: Metric, table: StructureTable = BUILT_IN) -> Figure:
     """Draw the scores of every structure (both sides, all cases), models side by side: Fig. 5 of Kim et al. 2024."""
     figure = _figure(9.0, 10.5)
     axes = figure.add_subplot()
     _without_measuring(axes)
-    models = [str(name) for name in scores[m.MODEL].unique()]
     height = 0.8 / len(models)
-    everything = scores[metric.column].dropna().to_numpy(float)
-    for number, model in enumerate(models):
-        of_model = scores[scores[m.MODEL] == model]
-        values = [
-            of_model.loc[of_model[STRUCTURE] == s.key, metric.column].dropna().to_numpy(float) for s in table.rows
-        ]
+    of_models = [[model.of(metric, s.key) for s in table.rows] for model in models]
+    everything = np.concatenate([values for of_model in of_models for values in of_model])
+    for number, (model, values) in enumerate(zip(models, of_models, strict=True)):
         places: NDArray[np.float64] = (
             np.arange(len(table.rows), dtype=np.float64) + (number - (len(models) - 1) / 2) * height
         )
         _boxes(axes, values, places, height, _MODEL_COLOURS[number % len(_MODEL_COLOURS)])
-        axes.plot([], [], "s", color=_MODEL_COLOURS[number % len(_MODEL_COLOURS)], markersize=9, label=model)
+        axes.plot([], [], "s", color=_MODEL_COLOURS[number % len(_MODEL_COLOURS)], markersize=9, label=model.name)
     _structure_axis(axes, table)
     axes.set_xlabel(f"{metric.title}, {metric.better.value} is better")
     if _needs_log(everything, metric):
@@ -196,12 +205,16 @@ def _looks(table: StructureTable) -> dict[Group, tuple[str, str]]:
     return looks | {group: _OTHER_LOOKS[n % len(_OTHER_LOOKS)] for n, group in enumerate(others)}
 
 
-def bland_altman_plot(scores: pd.DataFrame, model: str, table: StructureTable = BUILT_IN) -> Figure:
+def _bland_altman_of_first(models: Sequence[ModelFigures], table: StructureTable) -> Figure:
+    return bland_altman_plot(models[0], table)
+
+
+def bland_altman_plot(model: ModelFigures, table: StructureTable = BUILT_IN) -> Figure:
     """Draw predicted minus reference volume over their mean, bias and 95% limits, in cm3; a panel for each structure.
 
     Volumes of both sides are summed within a case, as in the table of agreement; structures in no case are left out.
     """
-    volumes = _case_volumes(scores, table)
+    volumes = model.volumes
     keys, looks = [s.key for s in table.rows if s.key in volumes], _looks(table)
     rows = max(1, math.ceil(len(keys) / _GRID_COLUMNS))
     figure = _figure(13.0, 1.9 * rows + 0.9)
@@ -214,7 +227,7 @@ def bland_altman_plot(scores: pd.DataFrame, model: str, table: StructureTable = 
         axes.set_title(table.by_key[key].english, y=1.0, fontsize=9, color=looks[table.by_key[key].group][1])
     figure.supxlabel("Mean of prediction and reference (cm³)", fontsize=10, y=_EDGE_INCHES / figure.get_figheight())
     figure.supylabel("Prediction − reference (cm³)", fontsize=10, x=_EDGE_INCHES / figure.get_figwidth())
-    title = f"{model}: bias (line) and 95% limits of agreement (dashed)"
+    title = f"{model.name}: bias (line) and 95% limits of agreement (dashed)"
     figure.suptitle(title, fontsize=11, y=1.0 - _EDGE_INCHES / figure.get_figheight())
     return figure
 
@@ -237,20 +250,19 @@ def _bland_altman_panel(axes: Axes, predicted: NDArray[np.float64], reference: N
     axes.tick_params(labelsize=8)
 
 
-def correlation_plot(scores: pd.DataFrame, table: StructureTable = BUILT_IN) -> Figure:
+def correlation_plot(models: Sequence[ModelFigures], table: StructureTable = BUILT_IN) -> Figure:
     """Draw predicted over reference volume of every structure and case (sides summed), a panel a model, log axes."""
-    models, looks = [str(name) for name in scores[m.MODEL].unique()], _looks(table)
+    looks = _looks(table)
     figure = _figure(6.0 * len(models), 6.6)
-    of_models = [_case_volumes(scores[scores[m.MODEL] == model], table) for model in models]
-    ends = _shared_limits(of_models)
+    ends = _shared_limits([model.volumes for model in models])
     _place(figure, left=0.85, right=0.2, bottom=1.15, top=0.45)
     grid = figure.add_gridspec(1, len(models), wspace=0.2)
-    for number, (model, volumes) in enumerate(zip(models, of_models, strict=True)):
+    for number, model in enumerate(models):
         axes = figure.add_subplot(grid[0, number])
         _without_measuring(axes, label_inches=0.42)
         axes.plot(ends, ends, color="black", linewidth=0.9)
         empty = 0
-        for key, (predicted, reference) in volumes.items():
+        for key, (predicted, reference) in model.volumes.items():
             seen = (predicted > 0) & (reference > 0)
             empty += int((~seen).sum())
             marker, colour = looks[table.by_key[key].group]
@@ -261,7 +273,7 @@ def correlation_plot(scores: pd.DataFrame, table: StructureTable = BUILT_IN) -> 
             axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in _LABELLED_DIGITS else "")
         axes.set_xlabel("Reference volume (cm³)")
         axes.set_ylabel("Predicted volume (cm³)")
-        axes.set_title(f"{model}{_median_r(volumes)}", fontsize=11, y=1.0)
+        axes.set_title(f"{model.name}{_median_r(model.volumes)}", fontsize=11, y=1.0)
         if empty:
             axes.text(
                 0.97, 0.03, f"{empty} missed or invented, not shown", transform=axes.transAxes, ha="right", fontsize=8
@@ -281,19 +293,6 @@ def _shared_limits(of_models: list[CaseVolumes]) -> tuple[float, float]:
     values = np.concatenate([*pairs, np.empty(0)])
     values = values[values > 0]
     return (float(values.min()) / 1.4, float(values.max()) * 1.4) if len(values) else (0.1, 10.0)
-
-
-def _case_volumes(scores: pd.DataFrame, table: StructureTable) -> CaseVolumes:
-    """Return predicted and reference volume in cm3 of the cases that hold the structure, sides summed."""
-    found: CaseVolumes = {}
-    columns = [m.VOLUME_PREDICTION_MM3, m.VOLUME_REFERENCE_MM3]
-    for structure in table.rows:
-        summed: Any = scores[scores[STRUCTURE] == structure.key].groupby(SUBJECT, sort=True)[columns].sum()
-        both = summed.to_numpy(float) / _MM3_PER_CM3
-        both = both[(both > 0).any(axis=1)]
-        if len(both):
-            found[structure.key] = both[:, 0], both[:, 1]
-    return found
 
 
 def _figure(width_inches: float, height_inches: float) -> Figure:

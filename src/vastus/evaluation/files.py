@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vastus.anatomy import StructureTable
 from vastus.evaluation import metrics as m
+from vastus.evaluation.drawing import FIGURES_FOLDER
 from vastus.evaluation.drawn import ALL, AREA_ABSOLUTE_PERCENT, AREA_SIGNED_PERCENT
 from vastus.evaluation.drawn import LEVEL as SECTION_LEVEL
 from vastus.evaluation.icc import IccForm
@@ -36,16 +37,6 @@ SECTIONS_FILE = "sections.csv"
 SECTION_SUMMARY_FILE = "section_summary.csv"
 JSON_FILE = "evaluation.json"
 MARKDOWN_FILE = "summary.md"
-FIGURES_FOLDER = "figures"
-DRAWING = (
-    "vastus.evaluation.figures",
-    "pandas",
-    "matplotlib.figure",
-    "matplotlib.backends.backend_agg",
-    "matplotlib.backends.backend_svg",
-    "PIL.PngImagePlugin",
-)
-"""What ``draw_into`` loads: for a process that shall be ready when the scores come."""
 _SHOWN = (m.DICE, m.ASSD, m.HAUSDORFF, m.HD95, m.SURFACE_DICE, m.RAVD_SIGNED, m.RAVD_ABSOLUTE)
 _SIGNIFICANT_DIGITS = "%.8g"
 
@@ -56,7 +47,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, figures: bool = Tr
     Args:
         evaluation: what was found.
         folder: for the files.
-        figures: draw the figures, too (``draw_into`` does it where another process shall).
+        figures: draw the figures, too (``drawing.draw_into`` lets another process do it).
 
     Raises:
         OutputError: the folder can't be written to.
@@ -80,24 +71,17 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, figures: bool = Tr
     texts[MARKDOWN_FILE] = as_markdown(evaluation)
     for name, text in texts.items():
         write_text(folder / name, text)
-    drawn = draw_into(folder, evaluation.scores, evaluation.table) if figures else []
+    drawn = _draw(evaluation, folder) if figures else []
     return [folder / name for name in texts] + drawn
 
 
-def draw_into(folder: Path, scores: pd.DataFrame, table: StructureTable) -> list[Path]:
-    """Draw the figures of an evaluation into its folder (made if needed); return the files.
+def _draw(evaluation: Evaluation, folder: Path) -> list[Path]:
+    from vastus.evaluation.figure_data import figure_data
+    from vastus.evaluation.figures import figure_tasks, write_figure
 
-    Args:
-        folder: of the evaluation.
-        scores: one row a case, model, structure and side.
-        table: of the structures.
-
-    Raises:
-        OutputError: the folder can't be written to.
-    """
-    from vastus.evaluation.figures import write_figures
-
-    return write_figures(scores, ensure_folder(folder / FIGURES_FOLDER), table)
+    into, table = ensure_folder(folder / FIGURES_FOLDER), evaluation.table
+    tasks = figure_tasks(figure_data(evaluation.scores, table), table)
+    return [path for task in tasks for path in write_figure(task, into)]
 
 
 def as_record(evaluation: Evaluation) -> dict[str, Any]:

@@ -1,0 +1,22 @@
+import gc
+
+import pytest
+
+from vastus.garbage import search_rarely
+
+
+@pytest.fixture
+def restored():
+    before = gc.get_threshold()
+    yield before
+    gc.set_threshold(*before)
+    gc.unfreeze()
+
+
+def test_garbage_is_searched_for_less_often_but_still_found(restored):
+    search_rarely()
+    assert gc.get_threshold()[0] > 100 * restored[0] and gc.isenabled()
+    circle = []
+    circle.append(circle)
+    del circle
+    assert gc.collect() > 0
