@@ -30,6 +30,17 @@ def test_an_island_inside_another_muscle_becomes_that_muscle() -> None:
     assert (cleaned[2:12, 2:12, 2:12] == 101).all() and (cleaned[20:26, 5:15, 5:15] == 105).all()
 
 
+def test_a_part_that_its_own_label_surrounds_may_be_told_to_leave_it() -> None:
+    labels = _map()
+    end = np.zeros_like(labels)
+    end[11, 5:7, 5:7] = 101  # a piece of the last layer of the block: 12 faces touch the block, 4 the background
+    parts = find_parts(end)
+    gone = np.array([False, True])
+    np.testing.assert_array_equal(dissolve(labels, parts, gone), labels)
+    dented = np.where(end, np.uint8(0), labels)
+    np.testing.assert_array_equal(dissolve(labels, parts, gone, into_own=False), dented)
+
+
 def test_large_second_parts_stay() -> None:
     labels = _map()
     labels[20:25, 5:10, 5:10] = 101  # 125 of 1000 voxels

@@ -17,6 +17,7 @@ from vastus.inference.pelvis import below_pelvis, said_below, said_without_bones
 from vastus.inference.restore import restore
 from vastus.inference.sides import side_rules, tell_sides
 from vastus.inference.stitch import ScoreMap
+from vastus.inference.tails import dissolve_tails
 from vastus.preprocessing import Preprocessed, PreprocessingSettings
 from vastus.volume import Volume, to_ras
 
@@ -122,8 +123,15 @@ def clean_scores(
         return Cleaned(dissolve(sided.labels, parts, islands(parts, voxel_mm3)), sided.warnings, parts)
     below = below_pelvis(parts, seen.affine, voxel_mm3)
     labels = dissolve(sided.labels, parts, below | islands(parts, voxel_mm3, below))
+    section_mm2, slice_mm = _section_mm2(seen.affine), float(np.linalg.norm(seen.affine[:3, 2]))
+    labels = dissolve_tails(labels, _muscles(table), voxel_mm2=section_mm2, slice_mm=slice_mm)
     warnings = (*said_below(parts, below, voxel_mm3), *said_without_bones(parts, voxel_mm3))
     return Cleaned(labels, (*sided.warnings, *warnings), parts)
+
+
+def _section_mm2(affine: NDArray[np.float64]) -> float:
+    """Area of a voxel in a slice across the body."""
+    return float(np.linalg.norm(np.cross(affine[:3, 0], affine[:3, 1])))
 
 
 def channel_of_label(classes: Sequence[str], table: StructureTable = BUILT_IN) -> NDArray[np.int64]:

@@ -67,13 +67,16 @@ def islands(parts: Parts, voxel_mm3: float, known: NDArray[np.bool_] | None = No
     return too_small
 
 
-def dissolve(labels: NDArray[np.uint8], parts: Parts, gone: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def dissolve(
+    labels: NDArray[np.uint8], parts: Parts, gone: NDArray[np.bool_], *, into_own: bool = True
+) -> NDArray[np.uint8]:
     """Give parts the label that surrounds most of each (background included).
 
     Args:
         labels: uint8, class ids or label values.
-        parts: of these labels.
+        parts: of these labels, or of some of them.
         gone: shape (n + 1,), which parts.
+        into_own: whether a part may keep its own label where this surrounds it.
 
     Returns:
         A new map, x fastest in memory.
@@ -82,6 +85,8 @@ def dissolve(labels: NDArray[np.uint8], parts: Parts, gone: NDArray[np.bool_]) -
     if gone.any():
         rank = np.cumsum(gone).astype(np.int64) * gone
         around = kernels.neighbours_of(parts.index, cleaned, rank, int(gone.sum()) + 1)
+        if not into_own:
+            around[rank[gone], parts.value[gone]] = 0
         replacement = np.arange(256, dtype=np.uint8)[around.argmax(axis=1)]
         kernels.replace(parts.index, cleaned, rank, replacement)
     return cleaned
