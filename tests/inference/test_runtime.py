@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from toy_bundle import write_toy_bundle
 from vastus.errors import DeviceError
+from vastus.inference import runtime_openvino
 from vastus.inference.bundle import Bundle, Precision
 from vastus.inference.choices import PrecisionChoice, RuntimeOptions
-from vastus.inference.runtime import choose_precision
+from vastus.inference.runtime import choose_precision, open_runtime
 
 ALL = (Precision.FP32, Precision.BF16, Precision.INT8)
 
@@ -49,3 +51,45 @@ def test_a_wish_is_met_or_refused(bundle: Bundle) -> None:
     unchecked = replace(bundle, info=replace(bundle.info, precisions=(Precision.FP32,)))
     with pytest.raises(DeviceError, match="without ranges for int8"):
         choose_precision(unchecked, wish, has_bf16=False, has_int8=True)
+
+
+@pytest.fixture
+def with_everything(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A processor that has bfloat16 and int8, and no variables that forbid them."""
+    core = SimpleNamespace(get_property=lambda *_: ["BF16", "FP32", "INT8"])
+    monkeypatch.setattr(runtime_openvino, "load_openvino", lambda: SimpleNamespace(Core=lambda: core))
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    ("variables", "bf16", "int8"),
+    [
+        ({}, True, True),
+        ({"ONEDNN_MAX_CPU_ISA": "AVX2"}, False, True),
+        ({"ONEDNN_MAX_CPU_ISA": "avx512_core"}, False, True),
+        ({"ONEDNN_MAX_CPU_ISA": "SSE41"}, False, False),
+        ({"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"}, True, True),
+        ({"ONEDNN_MAX_CPU_ISA": "DEFAULT"}, True, True),
+        ({"DNNL_MAX_CPU_ISA": "AVX2"}, False, True),
+        ({"ONEDNN_MAX_CPU_ISA": "", "DNNL_MAX_CPU_ISA": "AVX2"}, False, True),
+        ({"ONEDNN_MAX_CPU_ISA": "DEFAULT", "DNNL_MAX_CPU_ISA": "AVX2"}, True, True),
+    ],
+)
+def test_a_variable_may_forbid_what_the_processor_has(
+    with_everything: pytest.MonkeyPatch, variables: dict[str, str], bf16: bool, int8: bool
+) -> None:
+    for name, value in variables.items():
+        with_everything.setenv(name, value)
+    assert (runtime_openvino.cpu_has_bf16(), runtime_openvino.cpu_has_int8()) == (bf16, int8)
+
+
+def test_a_network_is_opened_also_where_a_variable_forbids_bfloat16(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    without_int8 = replace(bundle, info=replace(bundle.info, precisions=(Precision.FP32, Precision.BF16)))
+    _, chosen = open_runtime(without_int8, RuntimeOptions(threads=1))
+    assert chosen.precision is Precision.FP32
