@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from vastus import light_imports
 from vastus.light_imports import left_out, no_collecting, put_off
 
 
@@ -115,6 +116,34 @@ def test_a_module_that_is_put_off_can_be_used_at_once():
         "    from numpy.ma import masked_array\n"
         "assert masked_array is sys.modules['numpy.ma'].masked_array is numpy.ma.masked_array\n"
     )
+
+
+def test_what_a_package_holds_already_is_not_taken_from_it(tmp_path, monkeypatch):
+    package = tmp_path / "older_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("import colorsys as held\n")
+    (package / "held.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    older = importlib.import_module("older_package")
+    before = older.held
+    with put_off("older_package.held"):
+        assert older.held is before
+    assert older.held is before
+
+
+def test_a_stand_in_of_another_thread_is_no_fault(tmp_path, monkeypatch):
+    (tmp_path / "put_off_twice.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    with put_off("put_off_twice"):  # which another thread may look for just now
+        assert light_imports._is_installed("put_off_twice")
+
+
+def test_what_is_not_installed_stays_missing():
+    with put_off("not_installed_at_all", "json.not_there"):
+        with pytest.raises(ModuleNotFoundError):
+            importlib.import_module("not_installed_at_all")
+        with pytest.raises(ModuleNotFoundError):
+            importlib.import_module("json.not_there")
 
 
 def test_ndimage_comes_without_what_it_only_holds_and_works():

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.abc import MetaPathFinder
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, Final
 
@@ -80,11 +81,20 @@ def _take_away(stand_in: _StandIn) -> None:
         delattr(sys.modules[package], own)
 
 
+def _is_installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ValueError:  # a stand-in has no spec: another thread has just put one there
+        return True
+
+
 @contextmanager
 def put_off(*modules: str) -> Iterator[None]:
-    """Import within this block without these modules, until something in them is used; loaded ones stay.
+    """Import within this block without these modules, until something in them is used.
 
-    Whoever imports such a module after the block gets the module itself.
+    Loaded ones stay, and so does what a package already holds under that name (``numpy.rec`` before NumPy 2 is another
+    module). One that is not installed is told to be missing, as always. Whoever imports such a module after the block
+    gets the module itself.
 
     Args:
         modules: full names, such as ``numpy.f2py``; the package of each must be loaded.
@@ -92,8 +102,10 @@ def put_off(*modules: str) -> Iterator[None]:
     stand_ins = []
     for name in modules:
         package, _, own = name.rpartition(".")
+        if name in sys.modules or not _is_installed(name):
+            continue
         with _GUARD:
-            if name in sys.modules:
+            if name in sys.modules or (package and own in vars(sys.modules[package])):
                 continue
             stand_ins.append(_StandIn(name))
             sys.modules[name] = stand_ins[-1]
