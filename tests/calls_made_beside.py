@@ -5,6 +5,8 @@ import sys
 import time
 from pathlib import Path
 
+from vastus.io.atomic import atomic_path
+
 
 def write_id(path: Path) -> None:
     path.write_text(str(os.getpid()))
@@ -25,3 +27,18 @@ def fail_elsewhere(path: Path, here: int) -> None:
     if os.getpid() != here:
         raise ZeroDivisionError
     path.write_text(str(here))
+
+
+def wait_elsewhere(path: Path, here: int) -> None:
+    """Take very long in any other process."""
+    if os.getpid() != here:
+        time.sleep(60)
+    path.write_text(str(here))
+
+
+def write_for_long(path: Path, begun: Path) -> None:
+    """Begin to write a file, say so, and never end."""
+    with atomic_path(path) as temporary:
+        temporary.write_text("half of it")
+        begun.touch()
+        time.sleep(60)

@@ -1,11 +1,16 @@
+import errno
+import io
 import os
+import pickle
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from calls_made_beside import fail_elsewhere, write_id, write_ids, write_loaded
+from calls_made_beside import fail_elsewhere, wait_elsewhere, write_for_long, write_id, write_ids, write_loaded
 from vastus import second_process
 from vastus.second_process import SecondProcess
 
@@ -66,6 +71,73 @@ def test_what_a_copy_could_not_do_is_done_here(tmp_path):
     finally:
         process.close()
     assert (tmp_path / "a").read_text() == (tmp_path / "b").read_text() == str(os.getpid())
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="copies are made on Linux only")
+@pytest.mark.usefixtures("importable")
+def test_a_second_process_that_fails_waits_for_its_copy(tmp_path):
+    process = SecondProcess(beside=True)
+    try:
+        process.call(write_ids, tmp_path, "long", 0.5)
+        process.call(fail_elsewhere, tmp_path / "a", os.getpid())
+        assert not process._made_beside()
+        assert (tmp_path / "long").exists()
+    finally:
+        process.close()
+
+
+@pytest.mark.usefixtures("importable")
+def test_where_a_call_can_not_be_sent_the_second_process_ends_before_all_is_done_here(tmp_path):
+    process = SecondProcess(beside=True)
+    try:
+        process.call(wait_elsewhere, tmp_path / "a", os.getpid())
+        process.call(lambda: None)
+        process.finish()
+        assert process._process is not None and process._process.returncode
+    finally:
+        process.close()
+    assert (tmp_path / "a").read_text() == str(os.getpid())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows ends a process without asking it")
+@pytest.mark.usefixtures("importable")
+def test_nothing_half_written_is_left_where_it_is_ended(tmp_path):
+    process = SecondProcess(beside=True)
+    begun = [tmp_path / "begun 1", tmp_path / "begun 2"]
+    for file in begun:  # on Linux by the copy and by the process itself
+        process.call(write_for_long, tmp_path / "figure.png", file)
+    wait_for(lambda: all(file.exists() for file in begun[: 2 if sys.platform.startswith("linux") else 1]))
+    process.close()
+    wait_for(lambda: not list(tmp_path.glob(".vastus-*")))
+    assert not (tmp_path / "figure.png").exists()
+
+
+def wait_for(what):
+    end = time.monotonic() + 20
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def refuse():
+    raise OSError(errno.EAGAIN, "too many processes")
+
+
+def must_not_be_made():
+    raise AssertionError
+
+
+@pytest.mark.parametrize(("platform", "fork"), [("linux", refuse), ("darwin", must_not_be_made)])
+def test_without_a_copy_the_second_process_makes_all_calls(tmp_path, monkeypatch, platform, fork):
+    calls = b"".join(pickle.dumps((write_id, (tmp_path / name,))) for name in "ab")
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(sys, "argv", ["second_process"])
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(calls)))
+    monkeypatch.setattr(os, "fork", fork, raising=False)
+    monkeypatch.setattr(second_process, "search_rarely", lambda: None)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    second_process.main()
+    assert [(tmp_path / name).read_text() for name in "ab"] == [str(os.getpid())] * 2
 
 
 def test_what_a_second_process_could_not_do_is_done_here(tmp_path, monkeypatch):

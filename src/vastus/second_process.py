@@ -25,6 +25,9 @@ from vastus.processors import usable_processors
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
+_PATIENCE_S = 3.0
+"""So long a process that is told to end may take to remove what it has begun to write."""
+
 
 class SecondProcess:
     """Takes calls that give nothing back; two may be made at one time.
@@ -50,18 +53,21 @@ class SecondProcess:
     def finish(self) -> None:
         """Wait until all calls are made; raise what one of them raises."""
         if not self._made_beside():
+            self._end()  # it must not write the same files
             for function, arguments in self._calls:
                 function(*arguments)
 
     def close(self) -> None:
         """End the second process, whatever it does."""
+        self._end()
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+
+    def _end(self) -> None:
         self._sender.shutdown(wait=False, cancel_futures=True)
         if self._process is not None:
-            _kill(self._process)
-            self._process.wait()
-            if self._process.stdin is not None:
-                with contextlib.suppress(OSError):
-                    self._process.stdin.close()
+            _stop(self._process)
 
     def _send(self, call: Call) -> None:
         assert self._process is not None and self._process.stdin is not None
@@ -112,11 +118,17 @@ def _start(modules: tuple[str, ...]) -> subprocess.Popen[bytes] | None:
         return None
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process with its copy, if it still runs."""
     if os.name == "posix" and process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
     else:
         process.kill()
+    process.wait()
 
 
 class _Copy:
@@ -129,7 +141,10 @@ class _Copy:
         """Let a copy make a call; False if one is still busy, or if there can be none."""
         if not sys.platform.startswith("linux") or not self._is_free():
             return False
-        self._id = os.fork()
+        try:
+            self._id = os.fork()
+        except OSError:  # no memory for it, or too many processes
+            return False
         if self._id == 0:
             status = 1
             try:
@@ -167,15 +182,28 @@ def main() -> None:
     for module in sys.argv[1:]:
         importlib.import_module(module)
     search_rarely()  # nor among what was loaded
+    signal.signal(signal.SIGTERM, _exit)
     copy = _Copy()
-    while True:
-        try:
-            function, arguments = pickle.load(sys.stdin.buffer)
-        except EOFError:
-            break
-        if not copy.takes(function, arguments):
-            function(*arguments)
-    copy.finish()
+    try:
+        while (call := _next_call()) is not None:
+            function, arguments = call
+            if not copy.takes(function, arguments):
+                function(*arguments)
+    finally:
+        copy.finish()  # also after an error: whoever makes the calls anew must not meet the copy
+
+
+def _next_call() -> Call | None:
+    try:
+        call: Call = pickle.load(sys.stdin.buffer)
+    except EOFError:
+        return None
+    return call
+
+
+def _exit(*_: object) -> None:
+    """End as after an error, so that what is half written is removed on the way."""
+    sys.exit(1)
 
 
 if __name__ == "__main__":
