@@ -50,10 +50,12 @@ def cohort(
     if scans is None or clinical is None or output is None:
         raise typer.BadParameter("give SCANS, CLINICAL and -o OUT, or --example DIR to make example data")
     typer.echo("vastus cohort: loading", err=True)
+    from vastus.cli.segment import stop_politely
     from vastus.cohort.drawing import LIBRARIES
     from vastus.garbage import search_rarely
     from vastus.second_process import second_process
 
+    stop_politely()  # the second process ends with this one
     search_rarely()
     # Before anything heavy is loaded here: the second process, which draws the figures, loads its libraries meanwhile.
     with second_process(*LIBRARIES) as beside:

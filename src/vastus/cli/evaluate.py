@@ -48,10 +48,12 @@ def evaluate(
 ) -> None:
     """Score label maps: overlap, surface distances in mm, volumes; agreement and comparison over cases."""
     typer.echo("vastus evaluate: loading", err=True)
+    from vastus.cli.segment import stop_politely
     from vastus.evaluation.drawing import LIBRARIES, draw_into
     from vastus.garbage import search_rarely
     from vastus.second_process import second_process
 
+    stop_politely()  # the second process ends with this one
     search_rarely()
     # Before anything heavy is loaded here: the second process, which draws the figures, loads its libraries meanwhile.
     with second_process(*LIBRARIES) as beside:
