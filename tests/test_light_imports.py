@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from vastus import light_imports
-from vastus.light_imports import left_out, no_collecting, put_off
+from vastus.light_imports import left_out, load_ndimage, no_collecting, put_off
 
 
 def _run(code: str) -> None:
@@ -157,6 +157,12 @@ def test_ndimage_comes_without_what_it_only_holds_and_works():
         "import numpy.testing, scipy.special\n"
         "numpy.testing.assert_allclose(scipy.special.ndtr(0.0), 0.5)\n"
     )
+
+
+def test_once_ndimage_is_loaded_nothing_is_put_off(monkeypatch):
+    ndimage = load_ndimage()
+    monkeypatch.setattr(light_imports, "put_off", None)
+    assert load_ndimage() is ndimage
 
 
 def test_loops_come_without_yaml_which_can_be_imported_afterwards():

@@ -11,7 +11,7 @@ import gc
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.util import find_spec
@@ -139,7 +139,8 @@ def load_ndimage() -> Any:
     """
     import scipy  # noqa: F401
 
-    with put_off(*_HELD_BY_SCIPY):
+    # Once it is there, nothing is put off: another thread may want these modules just now.
+    with nullcontext() if "scipy.ndimage" in sys.modules else put_off(*_HELD_BY_SCIPY):
         from scipy import ndimage
     return ndimage
 
