@@ -5,6 +5,8 @@ import importlib
 import subprocess
 import sys
 import threading
+from importlib.abc import MetaPathFinder
+from importlib.machinery import PathFinder
 
 import pytest
 

@@ -69,6 +69,7 @@ def test_a_second_process_draws_the_same_pictures(tmp_path):
         try:
             draw_into(tmp_path / str(beside), scores_of("a", "b"), BUILT_IN, process)
             process.finish()
+            assert (process._process is not None and process._process.returncode == 0) == beside
         finally:
             process.close()
         found = sorted((tmp_path / str(beside) / FIGURES_FOLDER).glob("*.png"))
