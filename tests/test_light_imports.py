@@ -65,30 +65,21 @@ def test_loops_come_without_linear_algebra_which_other_loops_can_still_use():
 
 
 def test_an_import_beside_another_misses_no_finder(tmp_path, monkeypatch):
-    modules = [f"beside_{number}" for number in range(1000)]
-    for name in modules:
-        (tmp_path / f"{name}.py").write_text("")
+    (tmp_path / "found_all_the_same.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
-    done = threading.Event()
+    block = left_out("nothing_of_this_name")
 
-    def leave_out_again_and_again() -> None:
-        while not done.is_set():
-            with left_out("nothing_of_this_name"):
-                pass
+    class OtherThread(MetaPathFinder):
+        """Stands for a thread that ends its own import while this one goes through the finders."""
 
-    other = threading.Thread(target=leave_out_again_and_again)
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    other.start()
-    try:
-        for name in modules:
-            importlib.import_module(name)
-    finally:
-        done.set()
-        other.join()
-        sys.setswitchinterval(before)
-        for name in modules:
-            sys.modules.pop(name, None)
+        def find_spec(self, fullname, *_):
+            if fullname == "found_all_the_same":
+                block.__exit__(None, None, None)
+
+    others = [finder for finder in sys.meta_path if finder is not PathFinder]
+    monkeypatch.setattr(sys, "meta_path", [*others, OtherThread(), PathFinder])
+    block.__enter__()
+    assert importlib.import_module("found_all_the_same")
 
 
 def test_a_module_that_is_put_off_is_imported_when_it_is_used(tmp_path, monkeypatch):
