@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.inference.islands import dissolve, find_parts
+from vastus.inference.islands import Parts, dissolve
 
 PROPER_SECTION_MM2: Final = 100.0
 """A section of a muscle (one slice, one side) of this area is a proper one. Of the drawn sections of real-thigh's
@@ -28,7 +28,7 @@ chosen on training patients of real-thigh and on Pelvic-Ref-005, with weights th
 def dissolve_tails(
     labels: NDArray[np.uint8], muscles: NDArray[np.bool_], *, voxel_mm2: float, slice_mm: float
 ) -> NDArray[np.uint8]:
-    """Give the tails of muscles the label that surrounds most of each piece, background included.
+    """Give the tails of muscles the label that surrounds most of each of their sections, background included.
 
     Args:
         labels: label values with sides, (X, Y, Z), z along the body.
@@ -39,16 +39,32 @@ def dissolve_tails(
     Returns:
         A new map, x fastest in memory; the same map if there are no tails.
     """
-    areas_mm2 = _section_voxels(labels) * voxel_mm2
+    voxels = _section_voxels(labels)
+    areas_mm2 = voxels * voxel_mm2
     proper = (areas_mm2 > 0) & (areas_mm2 >= _least_proper_mm2(areas_mm2))
     tails = (areas_mm2 > 0) & muscles & ~_widened(proper, round(TIP_MM / slice_mm))
     if not tails.any():
         return labels
-    z = np.arange(labels.shape[2])
-    parts = find_parts(np.where(tails[z, labels], labels, np.uint8(0)))
-    gone = np.ones(len(parts.value), np.bool_)
-    gone[0] = False
-    return dissolve(labels, parts, gone, into_own=False)
+    sections = _as_parts(labels, np.where(tails, voxels, 0))
+    gone = sections.value > 0
+    return dissolve(labels, sections, gone, into_own=False)
+
+
+def _as_parts(labels: NDArray[np.uint8], voxels: NDArray[np.int64]) -> Parts:
+    """Number sections, as if each were one part.
+
+    Args:
+        labels: label values, (X, Y, Z).
+        voxels: (Z, 256), of the sections to number; 0 for all others.
+    """
+    slices, values = np.nonzero(voxels)
+    number_of = np.zeros(voxels.shape, np.uint32)
+    number_of[slices, values] = np.arange(1, len(values) + 1)
+    index = np.zeros(labels.shape, np.uint32, order="F")
+    for z in np.unique(slices):
+        index[:, :, z] = number_of[z][labels[:, :, z]]
+    size = np.concatenate(([0], voxels[slices, values]))
+    return Parts(index, np.concatenate(([0], values)).astype(np.uint8), size)
 
 
 def _section_voxels(labels: NDArray[np.uint8]) -> NDArray[np.int64]:
