@@ -78,6 +78,7 @@ GUARDED = {
     "inference/kept_networks.py": {"getuid"},
     "report/pdf.py": {"geteuid", "killpg", "SIGKILL"},
     "node/guard.py": {"SIGKILL"},
+    "second_process.py": {"fork", "killpg", "SIGKILL"},
     "batch/engine.py": {"sysconf"},
 }
 MODULES = {"fcntl", "resource", "pwd", "grp", "termios", "posix"}

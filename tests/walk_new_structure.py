@@ -112,9 +112,11 @@ def infer_measure_report(folder: Path) -> None:
     from vastus.pipeline import ScanRequest, segment_to_folder
     from vastus.synthesis.dataset import write_image
     from vastus.synthesis.phantom import make_phantom
+    from without_tails import without_tails
 
     phantom = make_phantom(PAINTED.spacing_mm, z_range_mm=(200.0, 520.0), noise_hu=0)
-    classes = classes_of(phantom.labels.array)
+    truth = without_tails(phantom.labels)
+    classes = classes_of(truth.array)
     outside = np.where(phantom.ct.array > -900, -100.0, -1000.0)
     hu = np.where(classes > 0, classes * CLASS_STEP_HU, outside).astype(np.int16)
     write_image(phantom.ct.with_array(np.asfortranarray(hu)), folder / "scan.nii.gz")
@@ -123,9 +125,9 @@ def infer_measure_report(folder: Path) -> None:
     out = folder / "out"
     segment_to_folder(Predictor(bundle, RuntimeOptions(threads=1)), ScanRequest(folder / "scan.nii.gz", out))
     labels = out / "labels.nii.gz"
-    assert (read_labels(labels).array == phantom.labels.array).all()
+    assert (read_labels(labels).array == truth.array).all()
     assert read_nifti_image(labels).names[RIGHT] == f"{KEY}_right"
-    true_mm3 = (phantom.labels.array == RIGHT).sum() * phantom.labels.voxel_volume_mm3
+    true_mm3 = (truth.array == RIGHT).sum() * truth.voxel_volume_mm3
     rows = {(row.structure, row.side.value): row.volume_mm3 for row in read_volume_rows(out / "volumes.csv")}
     assert abs(rows[KEY, "right"] - true_mm3) < 1
     assert KEY in (out / "measures.csv").read_text()

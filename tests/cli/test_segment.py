@@ -20,6 +20,7 @@ from vastus.cli.main import app
 from vastus.cli.segment import warning_lines
 from vastus.errors import InputError, MissingInputError, OutputError, VastusError
 from vastus.synthesis.phantom import make_phantom
+from without_tails import without_tails
 
 FILES = {"labels.nii.gz", "volumes.csv", "measures.csv", "levels.csv", "report.html", "run.json"}
 
@@ -31,11 +32,12 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _write_scan(path: Path, z: tuple[float, float] = (200.0, 440.0)) -> np.ndarray:
     phantom = make_phantom(PAINTED.spacing_mm, z_range_mm=z, noise_hu=0)
-    classes = phantom.labels.array % 100
+    truth = without_tails(phantom.labels).array
+    classes = truth % 100
     outside = np.where(phantom.ct.array > -900, -100.0, -1000.0)
     hu = np.where(classes > 0, classes * CLASS_STEP_HU, outside).astype(np.int16)
     nib.save(nib.Nifti1Image(hu, phantom.ct.affine), path)
-    return phantom.labels.array
+    return truth
 
 
 def _run(*arguments: object) -> str:

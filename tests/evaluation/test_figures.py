@@ -73,8 +73,10 @@ def test_a_second_process_draws_the_same_pictures(tmp_path):
         finally:
             process.close()
         found = sorted((tmp_path / str(beside) / FIGURES_FOLDER).glob("*.png"))
-        folders[beside] = [(path.name, path.read_bytes()) for path in found]
-    assert len(folders[True]) == 6 and folders[True] == folders[False]
+        folders[beside] = {path.name: np.asarray(Image.open(path)) for path in found}
+    assert len(folders[True]) == 6 and folders[True].keys() == folders[False].keys()
+    for name, pixels in folders[True].items():
+        np.testing.assert_array_equal(pixels, folders[False][name], name)
 
 
 def test_drawing_loads_no_pandas(tmp_path):
