@@ -2,7 +2,7 @@ import gc
 
 import pytest
 
-from vastus.garbage import search_rarely
+from vastus.garbage import no_collecting, search_rarely
 
 
 @pytest.fixture
@@ -21,3 +21,13 @@ def test_garbage_is_searched_for_less_often_but_still_found(restored):
     circle.append(circle)
     del circle
     assert gc.collect() > 0
+
+
+def test_nothing_is_collected_while_libraries_load():
+    assert gc.isenabled()
+    with no_collecting():
+        assert not gc.isenabled()
+        with no_collecting():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 import importlib
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from importlib.machinery import PathFinder
 import pytest
 
 from vastus import light_imports
-from vastus.light_imports import left_out, load_ndimage, no_collecting, put_off
+from vastus.light_imports import left_out, load_ndimage, put_off
 
 
 def _run(code: str) -> None:
@@ -160,13 +159,3 @@ def test_once_ndimage_is_loaded_nothing_is_put_off(monkeypatch):
 
 def test_loops_come_without_yaml_which_can_be_imported_afterwards():
     _run("import sys, vastus.loops\nassert 'yaml' not in sys.modules\nimport yaml\nassert yaml.safe_load('a: 1')\n")
-
-
-def test_nothing_is_collected_while_libraries_load():
-    assert gc.isenabled()
-    with no_collecting():
-        assert not gc.isenabled()
-        with no_collecting():
-            pass
-        assert not gc.isenabled()
-    assert gc.isenabled()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # Objects made and not yet dropped between two searches: tables and figures make hundreds of thousands that live.
 _BETWEEN = 200_000
@@ -15,3 +17,15 @@ def search_rarely() -> None:
     """
     gc.freeze()
     gc.set_threshold(_BETWEEN)
+
+
+@contextmanager
+def no_collecting() -> Iterator[None]:
+    """Load within this block without looking for rubbish: code that is loaded stays, and is looked through in vain."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -7,7 +7,6 @@ put off: a stand-in is held, and the real module is imported when something in i
 
 from __future__ import annotations
 
-import gc
 import sys
 import threading
 from collections.abc import Iterator
@@ -117,18 +116,6 @@ def put_off(*modules: str) -> Iterator[None]:
         with _GUARD:
             for stand_in in stand_ins:
                 _take_away(stand_in)
-
-
-@contextmanager
-def no_collecting() -> Iterator[None]:
-    """Load within this block without looking for rubbish: code that is loaded stays, and is looked through in vain."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def load_ndimage() -> Any:

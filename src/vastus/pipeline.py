@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vastus.anatomy import StructureTable
 from vastus.errors import OutputError
+from vastus.garbage import no_collecting
 from vastus.inference.predictor import OnProgress, Predictor, Progress, Segmentation, SegmentStage, compute_threads
 from vastus.io.atomic import cleaned_up, ensure_folder, hidden_path, put_in_place, remove_old
 from vastus.io.csv_tables import VolumeRow
@@ -47,7 +48,6 @@ from vastus.io.tables import (
     STRUCTURE_TABLE_FILE,
     VOLUMES_FILE,
 )
-from vastus.light_imports import no_collecting
 from vastus.preprocessing import Preprocessed
 from vastus.version import __version__
 from vastus.volume import Volume

@@ -18,9 +18,9 @@ import typer
 from vastus.cli.dicom_options import FormatWork, fetched, format_work
 from vastus.errors import MissingInputError, SettingsError, VastusError
 from vastus.formats.table import OUTPUT_FORMATS
+from vastus.garbage import no_collecting
 from vastus.inference.choices import Device, PrecisionChoice, RuntimeName, RuntimeOptions
 from vastus.io.output_format import in_words
-from vastus.light_imports import no_collecting
 
 if TYPE_CHECKING:
     from vastus.inference.predictor import OnProgress, Predictor, Progress
