@@ -221,6 +221,42 @@ def test_strokes_not_saved_are_offered_after_a_reload(discs: Running, open_viewe
     assert viewer.page.locator("dialog[open]").count() == 0
 
 
+def test_a_draft_being_written_when_a_save_ends_is_not_offered_again(discs: Running, open_viewer: Open) -> None:
+    viewer = open_viewer()
+    viewer.open("discs")
+    draw_two(viewer)
+    # The draft is about to be stored, its database slow to open, when the server says that the version is saved.
+    viewer.page.evaluate(
+        """() => {
+            const { api } = vastus.workspace;
+            const [save, open] = [api.saveDrawn, IDBFactory.prototype.open];
+            api.saveDrawn = async (...given) => {
+                const made = await save(...given);
+                await new Promise((opening) => {
+                    IDBFactory.prototype.open = function (...name) {
+                        IDBFactory.prototype.open = open;
+                        opening();
+                        const asked = {};
+                        setTimeout(() => {
+                            const late = open.apply(this, name);
+                            late.onsuccess = () => { asked.result = late.result; asked.onsuccess(); };
+                        }, 1000);
+                        return asked;
+                    };
+                    globalThis.written = vastus.workspace.writeDraft();
+                });
+                return made;
+            };
+        }"""
+    )
+    viewer.save("drawn")
+    viewer.wait_for_version(1)
+    viewer.page.evaluate("() => globalThis.written")
+    viewer.go("/?view=axial&case=discs")
+    viewer.wait_for_version(1)
+    assert viewer.page.locator("dialog[open]").count() == 0
+
+
 def test_changes_of_two_people_join_and_clashes_are_shown(server: Running, open_viewer: Open) -> None:
     viewer = open_viewer()
     viewer.open("ras")

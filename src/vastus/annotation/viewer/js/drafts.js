@@ -26,11 +26,19 @@ async function within(mode, work) {
   }
 }
 
+let last = Promise.resolve();
+
+/** One after another, in the order asked: a draft that is being written must not outlive the save that drops it. */
+function inTurn(work) {
+  last = last.then(work, work);
+  return last;
+}
+
 /** Keys are `user/case`. A browser that keeps nothing (a private window) must not stop anybody from drawing. */
 const calm = (promise) => promise.catch((error) => { console.warn(error); return undefined; });
 
 export const Drafts = {
-  put: (key, draft) => calm(within("readwrite", (store) => store.put(draft, key))),
-  get: (key) => calm(within("readonly", (store) => store.get(key))),
-  drop: (key) => calm(within("readwrite", (store) => store.delete(key))),
+  put: (key, draft) => calm(inTurn(() => within("readwrite", (store) => store.put(draft, key)))),
+  get: (key) => calm(inTurn(() => within("readonly", (store) => store.get(key)))),
+  drop: (key) => calm(inTurn(() => within("readwrite", (store) => store.delete(key)))),
 };

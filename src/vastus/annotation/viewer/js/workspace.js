@@ -370,8 +370,7 @@ export class Workspace extends EventTarget {
     const made = await this.api.saveDrawn(this.case.id, body, about).catch((error) => this.saveOver(error, body, about));
     if (!made) return null;
     const joined = made.parent !== null && made.parent !== (this.version?.version ?? null);
-    await Drafts.drop(this.draftKey);
-    this.setUnsaved(false);
+    await this.forgetDraft();
     await this.release();
     await this.refreshVersions();
     if (joined) await this.show(made.version);
