@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from vastus.anatomy import Side
 from vastus.morphometry import measure_scan
-from vastus.morphometry.fat import squared_distance_mm2
+from vastus.morphometry.fat import pixels_within_mm, squared_distance_mm2
 from vastus.volume import Volume
 
 # A leg of cylinders (mm): femur, a ring of fat inside the fascia, a ring of muscle, fat, skin.
@@ -31,6 +31,19 @@ def test_distances_are_scipys(mask: np.ndarray, pixel: tuple[float, float]) -> N
             assert found[..., k] == pytest.approx(expected, rel=1e-4, abs=1e-4)
         else:
             assert np.isinf(found[..., k]).all()
+
+
+@given(
+    mask=arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(1, 9))),
+    pixel=st.tuples(st.sampled_from((0.5, 0.7, 1.0, 1.6, 2.0)), st.sampled_from((0.7, 1.0, 1.5, 2.0))),
+    radius=st.sampled_from((0.0, 0.4, 1.0, 2.0, 3.5, 5.0, 50.0)),
+)
+@settings(max_examples=200, deadline=None)
+def test_growth_by_a_disk_is_a_limit_on_the_distance(
+    mask: np.ndarray, pixel: tuple[float, float], radius: float
+) -> None:
+    found = pixels_within_mm(mask, pixel, radius)
+    assert np.array_equal(found, squared_distance_mm2(mask, pixel) <= radius**2)
 
 
 def cylinders(

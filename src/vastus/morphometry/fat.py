@@ -185,7 +185,7 @@ def _zones_of_slices(
     pixel, radius_mm = scale
     fascias = [_fascia(values, side, pixel, radius_mm) for side in sides]
     # A margin, so that the body's rough outline does not cost fat under the skin.
-    parts, count = ndimage.label(_squared_distance(body, pixel) <= _SKIN_MARGIN_MM**2, structure=_in_slices())
+    parts, count = ndimage.label(_within(body, pixel, _SKIN_MARGIN_MM), structure=_in_slices())
     distances = [_squared_distance(fascia, pixel) for fascia in fascias] if len(fascias) > 1 else []
     result = []
     for number, closed in enumerate(fascias):
@@ -228,10 +228,9 @@ def _fascia(values: NDArray[np.uint8], side: Side, pixel_mm: tuple[float, float]
     where = (_span(tissue.any(axis=(1, 2)), 0), _span(tissue.any(axis=(0, 2)), 0))
     margin = [int(np.ceil(radius_mm / p)) + 2 for p in pixel_mm]
     block = np.pad(tissue[where], [(margin[0], margin[0]), (margin[1], margin[1]), (0, 0)])
-    grown = _squared_distance(block, pixel_mm) <= radius_mm**2
-    # Slightly less than the radius: distances run between pixel centres, and the closing must keep all labels.
-    shrunk = _squared_distance(~grown, pixel_mm) > radius_mm**2
-    shrunk |= block
+    grown = _within(block, pixel_mm, radius_mm)
+    # Distances run between pixel centres: the closing must keep all labels.
+    shrunk = ~_within(~grown, pixel_mm, radius_mm) | block
     holes, count = ndimage.label(~shrunk, structure=_in_slices())
     outer = np.zeros(count + 1, dtype=bool)
     for border in (holes[0], holes[-1], holes[:, 0], holes[:, -1]):
@@ -249,6 +248,31 @@ def _on_grid(mask: Mask, shape: tuple[int, ...]) -> Mask:
     return np.asarray(mask[np.ix_(*index)])
 
 
+def pixels_within_mm(mask: Mask, pixel_mm: tuple[float, float], radius_mm: float) -> Mask:
+    """Find the pixels no farther than a radius from a True pixel of their slice (last axis): growth by a disk.
+
+    The same as ``squared_distance_mm2(...) <= radius_mm**2``, in a fraction of the time.
+    """
+    found = in_blocks(mask.shape[2], lambda a, b: _within(mask[:, :, a:b], pixel_mm, radius_mm))
+    return np.concatenate(found, axis=2)
+
+
+def _within(mask: Mask, pixel_mm: tuple[float, float], radius_mm: float) -> Mask:
+    slices = np.ascontiguousarray(np.moveaxis(mask, 2, 0))
+    reach = _half_widths(pixel_mm, radius_mm, slices.shape[1:])
+    return np.moveaxis(_grow(slices.view(np.uint8), reach).view(np.bool_), 0, 2)
+
+
+def _half_widths(pixel_mm: tuple[float, float], radius_mm: float, shape: tuple[int, ...]) -> NDArray[np.uint16]:
+    """Compute how many pixels a disk reaches along the second axis, for each distance along the first."""
+    first = np.arange(min(shape[0], int(radius_mm / pixel_mm[0]) + 2))
+    second = np.arange(min(shape[1], int(radius_mm / pixel_mm[1]) + 2))
+    # Rounded as squared distances are, so that both ways agree on the rim of the disk.
+    squared = (pixel_mm[0] ** 2 * first * first)[:, None] + (second * second * pixel_mm[1] ** 2)[None, :]
+    inside = squared.astype(np.float32) <= np.float32(radius_mm**2)
+    return (inside[inside[:, 0]].sum(axis=1) - 1).astype(np.uint16)
+
+
 def squared_distance_mm2(mask: Mask, pixel_mm: tuple[float, float]) -> NDArray[np.float32]:
     """Compute the squared distance to the nearest True pixel of the slice (last axis), in mm2; inf without one.
 
@@ -262,6 +286,33 @@ def _squared_distance(mask: Mask, pixel_mm: tuple[float, float]) -> NDArray[np.f
     slices = np.ascontiguousarray(np.moveaxis(mask, 2, 0))
     distance = _distance(slices, float(pixel_mm[0]) ** 2, float(pixel_mm[1]) ** 2)
     return np.moveaxis(distance, 0, 2)
+
+
+@njit(cache=True, nogil=True)
+def _grow(mask, reach):  # type: ignore[no-untyped-def]  # pragma: no cover
+    n_k, n_i, n_j = mask.shape
+    out = np.zeros((n_k, n_i, n_j), np.uint8)
+    gap = np.empty((n_i, n_j), np.uint16)
+    too_far = reach[0] + 1
+    for k in range(n_k):
+        for i in range(n_i):
+            # pixels along j to the nearest one that is True, by two sweeps
+            last = too_far
+            for j in range(n_j):
+                last = 0 if mask[k, i, j] else min(last + 1, too_far)
+                gap[i, j] = last
+            last = too_far
+            for j in range(n_j - 1, -1, -1):
+                last = 0 if mask[k, i, j] else min(last + 1, too_far)
+                gap[i, j] = min(gap[i, j], last)
+        for i in range(n_i):
+            row = out[k, i]
+            for d in range(-len(reach) + 1, len(reach)):
+                if 0 <= i + d < n_i:
+                    near, far = gap[i + d], reach[abs(d)]
+                    for j in range(n_j):
+                        row[j] |= near[j] <= far
+    return out
 
 
 _FAR = 1e12

@@ -359,19 +359,46 @@ def _profile_fat(arrays, lookup, limits, line, block):  # type: ignore[no-untype
     counts = np.zeros((n_rows, n_bins), np.float64)
     low, high = np.full(n_rows, np.inf), np.full(n_rows, -np.inf)
     footprint = max(abs(step[0]), abs(step[1]), abs(step[2]))
+    fattest, leanest, nearest, farthest = limits[0], limits[1], limits[2], limits[3]
+    along = step[2]
+    half = footprint / 2
     for a in range(start, stop):
         for b in range(labels.shape[1]):
+            held, first, last = 0, 0, 0  # the zone and the bins whose sums are at hand: neighbours mostly share them
+            below, above, lowest, highest = 0.0, 0.0, 0.0, 0.0
+            zones, named, values = coarse[index_a[a], index_b[b]], labels[a, b], hu[a, b]
+            row_start = offset + a * step[0] + b * step[1]
             for c in range(spans[index_a[a], index_b[b], 0], spans[index_a[a], index_b[b], 1]):
-                zone = coarse[index_a[a], index_b[b], index_c[c]]
-                if zone == 0 or labels[a, b, c] != 0:
+                zone = zones[index_c[c]]
+                if zone == 0 or named[c] != 0:
                     continue
-                v = float(hu[a, b, c])
-                if not limits[0] <= v <= limits[1]:
+                v = float(values[c])
+                if not fattest <= v <= leanest:
                     continue
-                position = offset + a * step[0] + b * step[1] + c * step[2]
-                if position < limits[2] or position > limits[3]:
+                position = row_start + c * along
+                if position < nearest or position > farthest:
                     continue
-                low[zone] = min(low[zone], position)
-                high[zone] = max(high[zone], position)
-                _spread(counts[zone], position - first_bin, footprint)
+                at = position - first_bin
+                bottom, top = at - half, at + half
+                if zone != held or int(bottom) != first or int(top) != last:
+                    if held > 0:
+                        counts[held, first], counts[held, last] = below, above if last > first else below
+                        low[held], high[held] = lowest, highest
+                    held, first, last = zone, int(bottom), int(top)
+                    below, above = counts[held, first], counts[held, last]
+                    lowest, highest = low[held], high[held]
+                lowest, highest = min(lowest, position), max(highest, position)
+                if last == first:
+                    below += 1.0
+                elif last == first + 1:
+                    share = (last - bottom) / footprint
+                    below += share
+                    above += 1.0 - share
+                else:
+                    counts[held, first], counts[held, last] = below, above
+                    _spread(counts[held], at, footprint)
+                    below, above = counts[held, first], counts[held, last]
+            if held > 0:
+                counts[held, first], counts[held, last] = below, above if last > first else below
+                low[held], high[held] = lowest, highest
     return counts, low, high
