@@ -138,7 +138,7 @@ def _missing(
     scale = np.sqrt(whole)
     x = side.centre[0] * dx + usual["right_mm"] * scale * (-1.0 if side.is_left else 1.0)
     y = side.centre[1] * dy + usual["front_mm"] * scale
-    seen = due & _in_body(evidence, ct, x / dx, y / dy)
+    seen = _in_body(evidence, ct, (x / dx, y / dy), due)
     lacking &= seen
     if lacking.sum() * dz < LEAST_MM or lacking.sum() < MISSED_SHARE * seen.sum():
         return None
@@ -154,14 +154,17 @@ def _curve(population: Population, class_id: int, name: str, level: Table) -> Ta
     return value
 
 
-def _in_body(evidence: Evidence, ct: Volume, i: Table, j: Table) -> NDArray[np.bool_]:
-    """Tell whether a place in each slice of the network's grid lies in the image, and in the body."""
+def _in_body(
+    evidence: Evidence, ct: Volume, place: tuple[Table, Table], asked: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Tell whether a place (i, j) in each slice asked for, of the network's grid, lies in the image and in the body."""
+    i, j = place
     to_ct = np.linalg.inv(ct.affine) @ evidence.affine
     places = np.stack([i, j, np.arange(len(i), dtype=float), np.ones(len(i))])
     at = (to_ct @ np.nan_to_num(places, nan=-1e6))[:3]
     reach = np.maximum(1, np.round(PATCH_MM / np.array(ct.spacing_mm))).astype(int)
     out = np.zeros(len(i), np.bool_)
-    for k in range(len(i)):
+    for k in np.flatnonzero(asked):
         x, y, z = (int(v) for v in np.round(at[:, k]))
         low, high = (x - reach[0], y - reach[1]), (x + reach[0], y + reach[1])
         if min(low) < 0 or high[0] >= ct.shape[0] or high[1] >= ct.shape[1] or not 0 <= z < ct.shape[2]:
