@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from vastus.io.labels import read_labels, write_labels
 from vastus.volume import Volume
 
 SHAPE, SPACING_MM = (512, 512, 450), (0.8, 0.8, 1.0)
+AVX2_ONLY = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
+"""Environment that keeps OpenVINO and torch from wider instructions and bfloat16: an AVX2 processor, imitated."""
 STAGES = ("read", "preprocess", "network", "clean", "restore", "measure", "pictures", "page", "write")
 
 
@@ -84,6 +87,7 @@ def report(options: argparse.Namespace) -> str:
         lines += _stages(ours, bundle, options)
         if options.device == "cpu":
             lines += _precisions(scan, folder, bundle, options)
+            lines += _avx2_only(scan, folder, options)
         lines += _long_scans(scan, folder, options)
     return "\n".join(lines)
 
@@ -104,7 +108,13 @@ def write_phantom(folder: Path) -> tuple[Path, Path]:
     return folder / "scan.nii.gz", folder / "truth.nii.gz"
 
 
-def _run_vastus(scan: Path, out: Path, options: argparse.Namespace, precision: str = "auto") -> Run:
+def _run_vastus(
+    scan: Path,
+    out: Path,
+    options: argparse.Namespace,
+    precision: str = "auto",
+    environment: Mapping[str, str] | None = None,
+) -> Run:
     command = [
         "-m",
         "vastus",
@@ -121,10 +131,11 @@ def _run_vastus(scan: Path, out: Path, options: argparse.Namespace, precision: s
         "--precision",
         precision,
     ]
-    return Run(*_timed(command, options.threads), json.loads((out / "run.json").read_text()))
+    found = _timed(command, options.threads, environment)
+    return Run(*found, json.loads((out / "run.json").read_text()))
 
 
-def _run_plain(scan: Path, out: Path, options: argparse.Namespace) -> Run:
+def _run_plain(scan: Path, out: Path, options: argparse.Namespace, environment: Mapping[str, str] | None = None) -> Run:
     command = [
         __file__,
         "--plain",
@@ -136,11 +147,11 @@ def _run_plain(scan: Path, out: Path, options: argparse.Namespace) -> Run:
         "--threads",
         str(options.threads),
     ]
-    return Run(*_timed(command, options.threads), {})
+    return Run(*_timed(command, options.threads, environment), {})
 
 
-def _timed(arguments: list[str], threads: int) -> tuple[float, float, float]:
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads)}
+def _timed(arguments: list[str], threads: int, further: Mapping[str, str] | None = None) -> tuple[float, float, float]:
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads)} | (further or {})
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, *arguments], env=environment, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -305,6 +316,16 @@ def _precisions(scan: Path, folder: Path, bundle: Bundle, options: argparse.Name
         "|---|---|---|---|---|",
     ]
     return [*head, *rows, ""]
+
+
+def _avx2_only(scan: Path, folder: Path, options: argparse.Namespace) -> list[str]:
+    """Both ways in turn, kept to the instructions of an AVX2 processor."""
+    _run_vastus(scan, folder / "warm", options, environment=AVX2_ONLY)  # the network is prepared anew for them
+    ours, plain = [], []
+    for _ in range(options.repeats):
+        ours.append(_run_vastus(scan, folder / "narrow", options, environment=AVX2_ONLY))
+        plain.append(_run_plain(scan, folder / "narrow.nii.gz", options, AVX2_ONLY))
+    return [f"With AVX2 only, imitated ({ours[0].record['device']}):", "", *_comparison(ours, plain, None)]
 
 
 def _operations_per_window(bundle: Bundle) -> float:
