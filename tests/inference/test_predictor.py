@@ -141,6 +141,18 @@ def test_what_was_begun_before_is_taken_and_labels_are_told_first(predictor: Pre
     assert told == [(found.labels, found.doubt)]
 
 
+def test_labels_alone_are_those_of_segment_and_nothing_is_judged(
+    predictor: Predictor, scan: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = predictor.segment(scan).labels
+    told: list[SegmentStage] = []
+    for name in ("doubt_map", "judge", "said_of_kind", "said_of_lie"):
+        monkeypatch.setattr(predictor_module, name, mock.Mock(side_effect=AssertionError(name)))
+    found = predictor.label(scan, lambda progress: told.append(progress.stage))
+    assert found.same_grid(scan) and np.array_equal(found.array, expected.array)
+    assert list(dict.fromkeys(told)) == list(SegmentStage)
+
+
 def test_a_scan_smaller_than_a_window(predictor: Predictor) -> None:
     scan, truth = _painted((Side.RIGHT,), (250.0, 290.0))
     assert scan.shape[2] < PAINTED.window_size[2]

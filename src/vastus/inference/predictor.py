@@ -19,7 +19,7 @@ from vastus.inference.choices import RuntimeOptions
 from vastus.inference.confidence import Confidence
 from vastus.inference.doubt import doubt_map
 from vastus.inference.evidence import Evidence
-from vastus.inference.finish import channel_of_label, clean_scores, judge, on_scan_grid
+from vastus.inference.finish import Cleaned, channel_of_label, clean_scores, judge, on_scan_grid
 from vastus.inference.header_lie import said_of_header
 from vastus.inference.remarks import Remark
 from vastus.inference.runtime import Runtime, open_runtime, thread_count
@@ -156,18 +156,14 @@ class Predictor:
         looked = self._look(scan, tell, clock, seen)
         info = self.bundle.info
         with compute_threads(self.threads):
-            tell(Progress(SegmentStage.CLEAN))
             # What needs one thread, and is not needed yet, runs beside the next step.
             doubting = Prefetch(lambda: doubt_map(looked.scores, looked.seen.image.shape, looked.seen.affine))
-            with clock.of(SegmentStage.CLEAN.value):
-                cleaned = clean_scores(looked.scores, looked.seen, info.classes, info.table)
+            cleaned = self._clean(looked, tell, clock)
             judging = Prefetch(
                 lambda: judge(cleaned, looked.scores, looked.seen, info.classes, info.preprocessing, info.table)
             )
-            tell(Progress(SegmentStage.RESTORE))
+            full = self._restore(cleaned, looked, tell, clock)
             with clock.of(SegmentStage.RESTORE.value):
-                channels = channel_of_label(info.classes, info.table)
-                full = on_scan_grid(cleaned.labels, looked.scores, looked.seen, channels, scan, info.table)
                 doubt = doubting.result()
             if on_labels:
                 on_labels(full, doubt)
@@ -186,6 +182,36 @@ class Predictor:
             tuple(remark.text for remark in remarks if remark.stops),
             doubt,
         )
+
+    def label(self, scan: Volume, on_progress: OnProgress | None = None) -> Volume:
+        """Label one scan, and judge neither the labels nor the scan: for those who wait for the labels alone.
+
+        Args:
+            scan: in HU, any orientation, any spacing.
+            on_progress: called after each step.
+
+        Returns:
+            The labels of ``segment``.
+
+        Raises:
+            UnsupportedScanError: no body in it.
+        """
+        tell, clock = on_progress or (lambda _: None), _Clock()
+        looked = self._look(scan, tell, clock)
+        with compute_threads(self.threads):
+            return self._restore(self._clean(looked, tell, clock), looked, tell, clock)
+
+    def _clean(self, looked: Looked, tell: OnProgress, clock: _Clock) -> Cleaned:
+        tell(Progress(SegmentStage.CLEAN))
+        with clock.of(SegmentStage.CLEAN.value):
+            return clean_scores(looked.scores, looked.seen, self.bundle.info.classes, self.bundle.info.table)
+
+    def _restore(self, cleaned: Cleaned, looked: Looked, tell: OnProgress, clock: _Clock) -> Volume:
+        info = self.bundle.info
+        tell(Progress(SegmentStage.RESTORE))
+        with clock.of(SegmentStage.RESTORE.value):
+            channels = channel_of_label(info.classes, info.table)
+            return on_scan_grid(cleaned.labels, looked.scores, looked.seen, channels, looked.scan, info.table)
 
     def look(self, scan: Volume) -> Looked:
         """Run the network and return its scores, unfinished.

@@ -372,8 +372,7 @@ def logs(project: CurrentProject, lines: Annotated[int, Query(ge=1, le=2000)] = 
 
 async def _segmented(project: Project, user: str, model: str, query: InferQuery, form: InferForm) -> tuple[str, Volume]:
     if form.file is None and not query.session_id:
-        name, found = await asyncio.wrap_future(await run_in_threadpool(project.segment, query.image, model, user))
-        return name, found.labels
+        return await asyncio.wrap_future(await run_in_threadpool(project.label, query.image, model, user))
     bundle = project.registry.bundle(model)
 
     def scan() -> Volume:
@@ -384,8 +383,8 @@ async def _segmented(project: Project, user: str, model: str, query: InferQuery,
             return _scan_of(path, project)
 
     volume = await run_in_threadpool(scan)
-    future = project.engine.submit(lambda load: load(bundle).segment(volume), Purpose(RequestKind.LABEL, who=user))
-    return bundle.folder.name, (await asyncio.wrap_future(future)).labels
+    future = project.engine.submit(lambda load: load(bundle).label(volume), Purpose(RequestKind.LABEL, who=user))
+    return bundle.folder.name, await asyncio.wrap_future(future)
 
 
 def _grown(

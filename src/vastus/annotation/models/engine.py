@@ -132,6 +132,14 @@ class PacedPredictor:
         """
         return self._predictor.segment(scan, self._tell)
 
+    def label(self, scan: Volume) -> Volume:
+        """Label one scan, without judging how good the labels are.
+
+        Raises:
+            StoppedError: somebody stopped the request.
+        """
+        return self._predictor.label(scan, self._tell)
+
 
 class Engine:
     """Runs networks in threads of their own, so that the server goes on answering. Thread-safe."""

@@ -236,6 +236,15 @@ class Project:
             Purpose(RequestKind.LABEL, case_id, who),
         )
 
+    def label(self, case_id: str, model: str | None, who: str = "") -> Future[tuple[str, Volume]]:
+        """Queue a case for the network; gives the model's name and the labels, sooner than ``segment``."""
+        bundle = self.registry.bundle(model)
+        self.cases.get(case_id)
+        return self.engine.submit(
+            lambda load: (bundle.folder.name, load(bundle).label(self.image(case_id))),
+            Purpose(RequestKind.LABEL, case_id, who),
+        )
+
     def save_prediction(self, case_id: str, model: str, labels: Volume, author: str) -> Version:
         """Keep what a model found as a version."""
         return self.save(case_id, Draft(Kind.MODEL, author, note=f"model {model}", tag="original"), labels)
