@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import math
 import pickle
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 
@@ -21,8 +22,8 @@ from vastus.second_process import SecondProcess
 PAIR = ("gracilis", "sartorius")
 
 
-def scores_of(*models: str, cases: int = 2) -> pd.DataFrame:
-    rows = [
+def scores_of(*models: str, cases: int = 2) -> list[dict[str, Any]]:
+    return [
         {SUBJECT: f"case {case}", m.MODEL: model, STRUCTURE: key, SIDE: side}
         | {metric.column: 0.1 * n for metric in m.METRICS}
         | {m.VOLUME_PREDICTION_MM3: 1000.0 * n, m.VOLUME_REFERENCE_MM3: 500.0 * n}
@@ -30,7 +31,6 @@ def scores_of(*models: str, cases: int = 2) -> pd.DataFrame:
         for case in range(cases)
         for n, (key, side) in enumerate(((k, s) for k in PAIR for s in ("right", "left")), start=1)
     ]
-    return pd.DataFrame(rows)
 
 
 def test_volumes_of_both_sides_are_summed_in_each_case():
@@ -42,9 +42,11 @@ def test_volumes_of_both_sides_are_summed_in_each_case():
 
 def test_a_structure_without_volume_and_an_empty_cell_are_left_out():
     scores = scores_of("a")
-    gracilis = scores[STRUCTURE] == "gracilis"
-    scores.loc[gracilis, [m.VOLUME_PREDICTION_MM3, m.VOLUME_REFERENCE_MM3]] = 0.0
-    scores.loc[gracilis & (scores[SIDE] == "left"), m.ASSD.column] = np.nan
+    for row in scores:
+        if row[STRUCTURE] == "gracilis":
+            row[m.VOLUME_PREDICTION_MM3] = row[m.VOLUME_REFERENCE_MM3] = 0.0
+            if row[SIDE] == "left":
+                row[m.ASSD.column] = math.nan
     (model,) = figure_data(scores)
     assert list(model.volumes) == ["sartorius"]
     assert model.of(m.ASSD, "gracilis").tolist() == [0.1, 0.1]

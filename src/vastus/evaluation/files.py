@@ -80,7 +80,8 @@ def _draw(evaluation: Evaluation, folder: Path) -> list[Path]:
     from vastus.evaluation.figures import figure_tasks, write_figure
 
     into, table = ensure_folder(folder / FIGURES_FOLDER), evaluation.table
-    tasks = figure_tasks(figure_data(evaluation.scores, table), table)
+    scores: Any = evaluation.scores
+    tasks = figure_tasks(figure_data(scores.to_dict("records"), table), table)
     return [path for task in tasks for path in write_figure(task, into)]
 
 
