@@ -18,7 +18,7 @@ from vastus.light_imports import load_numba, load_numba_arrays
 numba_njit: Any = load_numba().njit
 load_numba_arrays()
 from numba.core import caching  # noqa: E402  # numba is loaded by the lines above
-from numba.core.runtime import rtsys as _runtime  # noqa: E402
+from numba.core.runtime.nrt import rtsys as _runtime  # noqa: E402
 
 # numba has no types.
 _FunctionCache: Any = caching.FunctionCache
