@@ -85,3 +85,29 @@ def test_a_loop_is_loaded_and_not_compiled_again(tmp_path: Path) -> None:
     text += "print(before, sum(loop.first_column.stats.cache_hits.values()))"
     assert run(tmp_path, text) == "False 0"
     assert run(tmp_path, text) == "True 1"
+
+
+def test_a_kept_loop_is_loaded_without_what_only_compiling_needs_and_others_are_compiled_after_it(
+    tmp_path: Path,
+) -> None:
+    source = SOURCE.format(home="vastus.loops") + textwrap.dedent(
+        """
+        @njit(cache=True)
+        def doubled(a):
+            return np.dot(a, a) + first_column(a), a * 2
+        """
+    )
+    (tmp_path / "loop.py").write_text(source)
+    text = """
+        import loop
+        whole = loop.np.eye(3)
+        one = loop.first_column(whole)
+        seen = "numba.typed.dictobject" in sys.modules
+        sums, twice = loop.doubled(whole)
+        print(sum(loop.first_column.stats.cache_hits.values()), seen, one, float(sums.sum()), float(twice.sum()))
+    """
+    assert run(tmp_path, text) == "0 True 1.0 12.0 6.0"
+    for kept in (tmp_path / "kept").rglob("*doubled*"):
+        kept.unlink()
+    assert run(tmp_path, text) == "1 False 1.0 12.0 6.0"
+    assert run(tmp_path, text) == "1 False 1.0 12.0 6.0"

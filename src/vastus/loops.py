@@ -18,6 +18,7 @@ from vastus.light_imports import load_numba, load_numba_arrays
 numba_njit: Any = load_numba().njit
 load_numba_arrays()
 from numba.core import caching  # noqa: E402  # numba is loaded by the lines above
+from numba.core.runtime.nrt import rtsys as _runtime  # noqa: E402
 
 # numba has no types.
 _FunctionCache: Any = caching.FunctionCache
@@ -52,6 +53,18 @@ class _NamedCache(_FunctionCache):  # type: ignore[misc]
         self._cache_file = _NamedFiles(
             self._cache_path, self._impl.filename_base, self._impl.locator.get_source_stamp()
         )
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Load a kept loop without what only compiling needs: numba would first list all functions that it knows.
+
+        Where the loop is not kept, numba lists them then.
+        """
+        _runtime.initialize(target_context)
+        with self._guard_against_spurious_io_errors():
+            kept = self._load_overload(sig, target_context)
+            if kept is not None:
+                return kept
+        return super().load_overload(sig, target_context)
 
 
 def njit(*, cache: bool = False, **options: Any) -> Callable[[Callable[..., Any]], Any]:

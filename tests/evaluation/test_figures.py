@@ -1,19 +1,22 @@
 from __future__ import annotations
 
+import math
 import pickle
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from vastus.anatomy import BUILT_IN
+from vastus.evaluation import figures
 from vastus.evaluation import metrics as m
 from vastus.evaluation.drawing import FIGURES_FOLDER, draw_into
 from vastus.evaluation.figure_data import figure_data
-from vastus.evaluation.figures import figure_tasks, write_figure
+from vastus.evaluation.figures import FigureTask, figure_tasks, write_figure
 from vastus.evaluation.png import write_png
 from vastus.io.tables import SIDE, STRUCTURE, SUBJECT
 from vastus.second_process import SecondProcess
@@ -21,8 +24,8 @@ from vastus.second_process import SecondProcess
 PAIR = ("gracilis", "sartorius")
 
 
-def scores_of(*models: str, cases: int = 2) -> pd.DataFrame:
-    rows = [
+def scores_of(*models: str, cases: int = 2) -> list[dict[str, Any]]:
+    return [
         {SUBJECT: f"case {case}", m.MODEL: model, STRUCTURE: key, SIDE: side}
         | {metric.column: 0.1 * n for metric in m.METRICS}
         | {m.VOLUME_PREDICTION_MM3: 1000.0 * n, m.VOLUME_REFERENCE_MM3: 500.0 * n}
@@ -30,7 +33,6 @@ def scores_of(*models: str, cases: int = 2) -> pd.DataFrame:
         for case in range(cases)
         for n, (key, side) in enumerate(((k, s) for k in PAIR for s in ("right", "left")), start=1)
     ]
-    return pd.DataFrame(rows)
 
 
 def test_volumes_of_both_sides_are_summed_in_each_case():
@@ -42,9 +44,11 @@ def test_volumes_of_both_sides_are_summed_in_each_case():
 
 def test_a_structure_without_volume_and_an_empty_cell_are_left_out():
     scores = scores_of("a")
-    gracilis = scores[STRUCTURE] == "gracilis"
-    scores.loc[gracilis, [m.VOLUME_PREDICTION_MM3, m.VOLUME_REFERENCE_MM3]] = 0.0
-    scores.loc[gracilis & (scores[SIDE] == "left"), m.ASSD.column] = np.nan
+    for row in scores:
+        if row[STRUCTURE] == "gracilis":
+            row[m.VOLUME_PREDICTION_MM3] = row[m.VOLUME_REFERENCE_MM3] = 0.0
+            if row[SIDE] == "left":
+                row[m.ASSD.column] = math.nan
     (model,) = figure_data(scores)
     assert list(model.volumes) == ["sartorius"]
     assert model.of(m.ASSD, "gracilis").tolist() == [0.1, 0.1]
@@ -77,6 +81,38 @@ def test_a_second_process_draws_the_same_pictures(tmp_path):
     assert len(folders[True]) == 6 and folders[True].keys() == folders[False].keys()
     for name, pixels in folders[True].items():
         np.testing.assert_array_equal(pixels, folders[False][name], name)
+
+
+def test_ticks_are_where_matplotlib_draws_them(monkeypatch):
+    """Also where an axis ends with a factor or a sum, which is left to matplotlib."""
+    rng = np.random.default_rng(0)
+    volumes = {}
+    for number, structure in enumerate(BUILT_IN.rows):
+        reference = [rng.uniform(1.0, 900.0, 5), 4e6 + rng.uniform(0.0, 9.0, 5), 1e-6 * rng.uniform(1.0, 9.0, 5)]
+        values = reference[0 if number < 26 else number - 26]
+        volumes[structure.key] = values * rng.uniform(0.9, 1.1, len(values)), values
+    scores = {metric.column: {s.key: rng.random(9) for s in BUILT_IN.rows} for metric in figures.BOXED}
+    tasks = figure_tasks((figures.ModelFigures("a", scores, volumes),))[:2]
+    assert [task.name for task in tasks] == ["bland_altman", "boxplot_dice"]
+    ours = [pixels_of(task) for task in tasks]
+
+    def numbers(axes, fontsize):
+        axes.tick_params(labelsize=fontsize)
+
+    def names(axis, places, texts, fontsize):
+        axis.axes.set_yticks(places, texts)
+        return axis.get_ticklabels()
+
+    monkeypatch.setattr(figures, "_plain_ticks", numbers)
+    monkeypatch.setattr(figures, "_draw_ticks", names)
+    for task, pixels in zip(tasks, ours, strict=True):
+        np.testing.assert_array_equal(pixels, pixels_of(task), task.name)
+
+
+def pixels_of(task: FigureTask) -> np.ndarray:
+    canvas = FigureCanvasAgg(task.draw(task.models))
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())
 
 
 def test_drawing_loads_no_pandas(tmp_path):

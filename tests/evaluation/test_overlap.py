@@ -67,3 +67,18 @@ def test_dice_and_jaccard_are_bound_to_each_other(both, only_prediction, only_re
         swapped = OverlapCounts(both, only_reference, only_prediction)
         assert swapped.dice == counts.dice
         assert 0 <= counts.dice <= 1
+
+
+def test_the_joint_histogram_counts_each_voxel_wherever_the_map_begins_in_memory():
+    rng = np.random.default_rng(0)
+    pair = []
+    for start in (0, 3):  # as of a file whose header has an odd length
+        flat = np.zeros(start + 5 * 6 * 7, np.uint8)[start:]
+        flat[:] = np.repeat(rng.integers(0, 4, 30) * rng.integers(0, 2, 30), 7)
+        flat[-1] = 2
+        pair.append(flat.reshape(5, 6, 7))
+    expected = np.zeros((256, 256), np.int64)
+    np.add.at(expected, (pair[0], pair[1]), 1)
+    assert np.array_equal(joint_histogram(paired_maps(*pair, (1, 1, 1))), expected)
+    few = [np.full((1, 1, 3), value, np.uint8) for value in (1, 2)]
+    assert joint_histogram(paired_maps(*few, (1, 1, 1)))[1, 2] == 3

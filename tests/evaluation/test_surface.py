@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vastus.errors import GeometryError, LabelError, SettingsError
+from vastus.evaluation import scan
 from vastus.evaluation import surface as surface_module
 from vastus.evaluation.scan import borders, paired_maps
 from vastus.evaluation.surface import (
@@ -107,6 +108,25 @@ def test_the_edge_of_the_image_closes_an_object():
     shell = borders(full.view(np.uint8))
     assert len(shell.of(1)) == 64 - 8
     assert hausdorff(full, full, (1, 1, 1)) == 0.0
+
+
+def test_borders_within_a_box_are_those_of_the_whole_map_and_in_order():
+    """Many labels, more border voxels than there is room for at first, rows of a length that is odd."""
+    rng = np.random.default_rng(0)
+    labels = np.zeros((40, 90, 101), np.uint8)
+    labels[3:37, 4:88, 5:98] = rng.integers(1, 5, (34, 84, 93))
+    labels[6:12, 20:70, 20:80] = 7  # has an inside
+    box = (slice(3, 37), slice(4, 88), slice(5, 98))
+    whole, boxed = borders(labels), borders(labels, box)
+    assert np.array_equal(whole.marked[box], boxed.marked)
+    outside = whole.marked.copy()
+    outside[box] = 0
+    assert not outside.any()
+    for found in (whole, boxed):
+        for value in range(256):
+            assert np.array_equal(found.of(value), np.flatnonzero(found.marked == value) if value else [])
+    assert len(boxed.of(7)) == 6 * 50 * 60 - 4 * 48 * 58
+    assert len(boxed.index) > 8 * scan._ROOM  # the list of at least one of eight threads has to grow
 
 
 def test_an_object_cut_by_the_edge_is_measured_to_the_cut():

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from vastus.second_process import SecondProcess
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from vastus.anatomy import StructureTable
+    from vastus.evaluation.table import ScoreRow
 
 FIGURES_FOLDER = "figures"
 LIBRARIES = (
@@ -23,7 +22,7 @@ LIBRARIES = (
 """What the second process loads while this one loads its own libraries and scores: no pandas, which drawing spares."""
 
 
-def draw_into(folder: Path, scores: pd.DataFrame, table: StructureTable, beside: SecondProcess) -> None:
+def draw_into(folder: Path, scores: list[ScoreRow], table: StructureTable, beside: SecondProcess) -> None:
     """Let the figures of an evaluation be drawn into its folder (made if needed), each by a call of its own.
 
     Args:

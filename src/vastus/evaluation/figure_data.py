@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from vastus.evaluation.metrics import Metric
 from vastus.io.tables import STRUCTURE, SUBJECT
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from vastus.evaluation.table import ScoreRow
 
 Values = NDArray[np.float64]
 CaseVolumes = dict[str, tuple[Values, Values]]
@@ -47,33 +48,40 @@ class ModelFigures:
         return self.scores[metric.column].get(structure, _NOTHING)
 
 
-def figure_data(scores: pd.DataFrame, table: StructureTable = BUILT_IN) -> tuple[ModelFigures, ...]:
+def figure_data(scores: Iterable[ScoreRow], table: StructureTable = BUILT_IN) -> tuple[ModelFigures, ...]:
     """Gather what the figures show, model by model, in the order given.
 
     Args:
         scores: one row a case, model, structure and side.
         table: of the structures.
     """
-    of_models: Any = scores.groupby(m.MODEL, sort=False)
+    of_models: dict[str, list[ScoreRow]] = {}
+    for row in scores:
+        of_models.setdefault(str(row[m.MODEL]), []).append(row)
     return tuple(
-        ModelFigures(str(name), {metric.column: _scores_of(rows, metric) for metric in BOXED}, _volumes_of(rows, table))
-        for name, rows in of_models
+        ModelFigures(name, {metric.column: _scores_of(rows, metric) for metric in BOXED}, _volumes_of(rows, table))
+        for name, rows in of_models.items()
     )
 
 
-def _scores_of(rows: Any, metric: Metric) -> dict[str, Values]:
-    structures, values = rows[STRUCTURE].to_numpy(), rows[metric.column].to_numpy(float)
-    filled = ~np.isnan(values)
-    return {str(key): values[filled & (structures == key)] for key in dict.fromkeys(structures)}
+def _scores_of(rows: list[ScoreRow], metric: Metric) -> dict[str, Values]:
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        values = found.setdefault(row[STRUCTURE], [])
+        if not math.isnan(row[metric.column]):
+            values.append(row[metric.column])
+    return {key: np.array(values, np.float64) for key, values in found.items()}
 
 
-def _volumes_of(rows: Any, table: StructureTable) -> CaseVolumes:
-    # All structures in one grouping: pandas needs a millisecond for each.
-    summed = rows.groupby([STRUCTURE, SUBJECT], sort=True)[_VOLUMES].sum()
-    structures, volumes = summed.index.get_level_values(0).to_numpy(), summed.to_numpy(float) / _MM3_PER_CM3
+def _volumes_of(rows: list[ScoreRow], table: StructureTable) -> CaseVolumes:
+    of_structures: dict[str, dict[str, list[ScoreRow]]] = {}
+    for row in rows:
+        of_structures.setdefault(row[STRUCTURE], {}).setdefault(row[SUBJECT], []).append(row)
     found: CaseVolumes = {}
     for structure in table.rows:
-        both = volumes[structures == structure.key]
+        cases = sorted(of_structures.get(structure.key, {}).items())
+        of_cases = [[math.fsum(row[column] for row in of_case) for column in _VOLUMES] for _, of_case in cases]
+        both = np.array(of_cases, np.float64).reshape(-1, 2) / _MM3_PER_CM3
         both = both[(both > 0).any(axis=1)]
         if len(both):
             found[structure.key] = both[:, 0], both[:, 1]

@@ -21,6 +21,7 @@ from vastus.io.atomic import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
@@ -124,7 +125,7 @@ def box_plot(models: Sequence[ModelFigures], metric: Metric, table: StructureTab
         )
         _boxes(axes, values, places, height, _MODEL_COLOURS[number % len(_MODEL_COLOURS)])
         axes.plot([], [], "s", color=_MODEL_COLOURS[number % len(_MODEL_COLOURS)], markersize=9, label=model.name)
-    _structure_axis(axes, table)
+    names = _structure_axis(axes, table)
     axes.set_xlabel(f"{metric.title}, {metric.better.value} is better")
     if _needs_log(everything, metric):
         axes.set_xscale("symlog", linthresh=1.0)
@@ -138,7 +139,7 @@ def box_plot(models: Sequence[ModelFigures], metric: Metric, table: StructureTab
     axes.grid(axis="x", color="#DDDDDD", linewidth=0.7)
     axes.set_axisbelow(True)
     figure.legend(loc="upper right", bbox_to_anchor=(0.99, 1.0), ncols=len(models), frameon=False)
-    left = _widest_inches(axes.yaxis.get_ticklabels()) + _TICK_INCHES + _EDGE_INCHES
+    left = _widest_inches(names) + _TICK_INCHES + _EDGE_INCHES
     _place(figure, left=left, right=0.2, bottom=0.55, top=0.45)
     return figure
 
@@ -188,14 +189,18 @@ def _draw_boxes(
     return outside
 
 
-def _structure_axis(axes: Axes, table: StructureTable) -> None:
+def _structure_axis(axes: Axes, table: StructureTable) -> list[Text]:
+    """Set out the structures from top to bottom; return their names as drawn."""
+    from matplotlib import rcParams
+
     rows = table.rows
-    axes.set_yticks(range(len(rows)), [s.english for s in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     # A line between groups; the built-in ids are sorted by group.
     for row in range(1, len(rows)):
         if rows[row].group != rows[row - 1].group:
             axes.axhline(row - 0.5, color="#999999", linewidth=0.8)
+    places = np.arange(len(rows), dtype=np.float64)
+    return _draw_ticks(axes.yaxis, places, [s.english for s in rows], rcParams["ytick.labelsize"])
 
 
 def _looks(table: StructureTable) -> dict[Group, tuple[str, str]]:
@@ -222,7 +227,6 @@ def bland_altman_plot(model: ModelFigures, table: StructureTable = BUILT_IN) -> 
     _place(figure, left=0.85, right=0.15, bottom=0.65, top=0.7)
     for number, key in enumerate(keys):
         axes = figure.add_subplot(grid[divmod(number, _GRID_COLUMNS)])
-        _without_measuring(axes)
         _bland_altman_panel(axes, *volumes[key])
         axes.set_title(table.by_key[key].english, y=1.0, fontsize=9, color=looks[table.by_key[key].group][1])
     figure.supxlabel("Mean of prediction and reference (cm³)", fontsize=10, y=_EDGE_INCHES / figure.get_figheight())
@@ -247,7 +251,7 @@ def _bland_altman_panel(axes: Axes, predicted: NDArray[np.float64], reference: N
     axes.set_ylim(-1.25 * reach or -1.0, 1.25 * reach or 1.0)
     axes.margins(x=0.12)
     axes.locator_params(axis="both", nbins=4)
-    axes.tick_params(labelsize=8)
+    _plain_ticks(axes, fontsize=8)
 
 
 def correlation_plot(models: Sequence[ModelFigures], table: StructureTable = BUILT_IN) -> Figure:
@@ -329,6 +333,69 @@ def _without_measuring(axes: Axes, label_inches: float = 0.4) -> None:
     axes.yaxis.set_label_coords(0.0, 0.5, transform=axes.transAxes + beside)
 
 
+def _plain_ticks(axes: Axes, fontsize: float) -> None:
+    """Draw the ticks of both linear axes as they are now (see ``_draw_ticks``).
+
+    Args:
+        axes: panel, whose limits are final; its axes have no labels.
+        fontsize: of the numbers, in points.
+    """
+    for axis in (axes.xaxis, axes.yaxis):
+        places = axis.get_majorticklocs()
+        formatter: Any = axis.get_major_formatter()
+        texts = formatter.format_ticks(places)
+        if formatter.get_offset():  # a factor or a sum at the end of the axis: left to matplotlib
+            axis.set_tick_params(labelsize=fontsize)
+        else:
+            seen = np.flatnonzero(_are_within(places, axis.get_view_interval()))
+            _draw_ticks(axis, places[seen], [texts[n] for n in seen], fontsize)
+
+
+def _draw_ticks(axis: Axis, places: NDArray[np.float64], texts: Sequence[str], fontsize: float | str) -> list[Text]:
+    """Draw the ticks of an axis in its place, all marks as one line.
+
+    matplotlib makes five artists for each tick, of which two are seen, and measures every label each time it draws.
+
+    Args:
+        axis: it is hidden.
+        places: of the ticks, in its numbers.
+        texts: at the ticks.
+        fontsize: of the texts, in points.
+
+    Returns:
+        The texts that were made.
+    """
+    import matplotlib
+    from matplotlib.lines import Line2D
+    from matplotlib.markers import TICKDOWN, TICKLEFT
+
+    axes: Any = axis.axes
+    rc: Any = matplotlib.rcParams
+    name = "xtick" if axis is axes.xaxis else "ytick"
+    size, pad = rc[f"{name}.major.size"], rc[f"{name}.major.pad"]
+    edge = np.zeros(len(places))
+    if axis is axes.xaxis:
+        where, beside = axes.get_xaxis_transform("tick1"), axes.get_xaxis_text1_transform(pad + size)
+        x, y, marker = places, edge, TICKDOWN
+    else:
+        where, beside = axes.get_yaxis_transform("tick1"), axes.get_yaxis_text1_transform(pad + size)
+        x, y, marker = edge, places, TICKLEFT
+    style: dict[str, Any] = {"marker": marker, "markersize": size, "markeredgewidth": rc[f"{name}.major.width"]}
+    style |= {"linestyle": "none", "color": rc[f"{name}.color"], "zorder": axis.get_zorder(), "clip_on": False}
+    axes.add_artist(Line2D(x, y, transform=where, **style))
+    transform, va, ha = beside
+    style = {"transform": transform, "va": va, "ha": ha, "fontsize": fontsize, "zorder": axis.get_zorder()}
+    axis.set_visible(False)
+    return [axes.text(*at, text, **style) for *at, text in zip(x, y, texts, strict=True)]
+
+
 def _widest_inches(texts: Iterable[Text]) -> float:
     """Return the width of the widest text in inches."""
     return max((text.get_window_extent().width for text in texts), default=0.0) / _DPI
+
+
+def _are_within(places: NDArray[np.float64], ends: Sequence[float]) -> NDArray[np.bool_]:
+    """Tell which places lie between two ends, or so near beyond that matplotlib draws a tick there."""
+    low, high = min(ends), max(ends)
+    near = 1e-10 * (high - low)
+    return (places >= low - near) & (places <= high + near)

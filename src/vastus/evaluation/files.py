@@ -80,7 +80,8 @@ def _draw(evaluation: Evaluation, folder: Path) -> list[Path]:
     from vastus.evaluation.figures import figure_tasks, write_figure
 
     into, table = ensure_folder(folder / FIGURES_FOLDER), evaluation.table
-    tasks = figure_tasks(figure_data(evaluation.scores, table), table)
+    scores: Any = evaluation.scores
+    tasks = figure_tasks(figure_data(scores.to_dict("records"), table), table)
     return [path for task in tasks for path in write_figure(task, into)]
 
 
@@ -114,8 +115,8 @@ def as_record(evaluation: Evaluation) -> dict[str, Any]:
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [
-        {str(k): None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
-        for row in table.to_dict(orient="records")
+        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+        for row in _plain(table)
     ]
 
 
@@ -206,24 +207,30 @@ def _model_table(evaluation: Evaluation, model: str) -> Iterator[str]:
     titles = [metric.title for metric in _SHOWN]
     yield "| Structure | " + " | ".join(titles) + " | r | ICC(2,1) | missed / invented / absent |"
     yield "|---|" + "---:|" * (len(titles) + 2) + "---|"
-    summary = evaluation.summary
-    agreement = evaluation.agreement
-    summary = summary[(summary[m.MODEL] == model) & (summary[SIDE] == BOTH_SIDES)]
-    agreement = agreement[
-        (agreement[FIRST] == model) & (agreement[SECOND] == REFERENCE_NAME) & (agreement[SIDE] == BOTH_SIDES)
-    ].set_index([LEVEL, NAME])
-    for (level, name), rows in summary.groupby([LEVEL, NAME], sort=False):
-        found = agreement.loc[(level, name)]
-        over_cases = rows[rows[OVER] == Over.CASES.value].set_index(METRIC)
-        cells = [_mean_sd(over_cases.loc[metric.column], metric) for metric in _SHOWN]
+    # Plain dictionaries: pandas needs a millisecond for each row of the table.
+    of_slices: dict[tuple[str, str], dict[str, dict[str, dict[str, Any]]]] = {}
+    for row in _plain(evaluation.summary):
+        if row[m.MODEL] == model and row[SIDE] == BOTH_SIDES:
+            of_slices.setdefault((row[LEVEL], row[NAME]), {}).setdefault(row[OVER], {})[row[METRIC]] = row
+    agreement = {
+        (row[LEVEL], row[NAME]): row
+        for row in _plain(evaluation.agreement)
+        if row[FIRST] == model and row[SECOND] == REFERENCE_NAME and row[SIDE] == BOTH_SIDES
+    }
+    for (level, name), rows in of_slices.items():
+        found, over_cases = agreement[level, name], rows[Over.CASES.value]
+        cells = [_mean_sd(over_cases[metric.column], metric) for metric in _SHOWN]
         cells += [_number(found["pearson_r"], 3), _icc_cell(found)]
-        yield (
-            f"| {_title(level, name, evaluation.table)} | " + " | ".join(cells) + f" | {_counts(over_cases.iloc[0])} |"
-        )
+        counts = _counts(over_cases[_SHOWN[0].column])  # each row of a slice has them
+        yield f"| {_title(level, name, evaluation.table)} | " + " | ".join(cells) + f" | {counts} |"
         if level == SummaryLevel.WHOLE.value:
-            over_classes = rows[rows[OVER] == Over.CLASSES.value].set_index(METRIC)
-            cells = [_mean_sd(over_classes.loc[metric.column], metric) for metric in _SHOWN] + ["", "", ""]
-            yield (f"| {_title(level, name, evaluation.table)}, SD over classes | " + " | ".join(cells) + " |")
+            over_classes = rows[Over.CLASSES.value]
+            cells = [_mean_sd(over_classes[metric.column], metric) for metric in _SHOWN] + ["", "", ""]
+            yield f"| {_title(level, name, evaluation.table)}, SD over classes | " + " | ".join(cells) + " |"
+
+
+def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(column): cell for column, cell in row.items()} for row in table.to_dict(orient="records")]
 
 
 def _readers_table(evaluation: Evaluation) -> Iterator[str]:

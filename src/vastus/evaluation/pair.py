@@ -15,6 +15,7 @@ from vastus.evaluation.surface import label_surface_distances
 from vastus.evaluation.table import (
     SCORE_COLUMNS,
     ScoreContext,
+    ScoreRow,
     ScoreSettings,
     is_partly_labelled,
     labels_to_score,
@@ -63,11 +64,27 @@ def score_pair(prediction: Volume, reference: Volume, settings: ScoreSettings) -
     """
     import pandas as pd
 
+    if is_partly_labelled(prediction) or is_partly_labelled(reference):
+        return score_drawn(prediction, reference, settings).scores
+    return pd.DataFrame(score_rows(prediction, reference, settings), columns=list(SCORE_COLUMNS))
+
+
+def score_rows(prediction: Volume, reference: Volume, settings: ScoreSettings) -> list[ScoreRow]:
+    """Do the same as ``score_pair`` for maps without ``UNLABELLED`` voxels, and without a table: pandas is not loaded.
+
+    Args:
+        prediction, reference: label maps on one grid.
+        settings: see there.
+
+    Returns:
+        The rows.
+
+    Raises:
+        GeometryError, LabelError: as ``score_pair``.
+    """
     if not prediction.same_grid(reference):
         raise GeometryError(f"The grids differ: {reference.difference_to(prediction)}.")
     refuse_skewed(reference)
-    if is_partly_labelled(prediction) or is_partly_labelled(reference):
-        return score_drawn(prediction, reference, settings).scores
     maps = paired_maps(
         merged(prediction.array, settings.table) if settings.merge_sides else prediction.array,
         merged(reference.array, settings.table) if settings.merge_sides else reference.array,
@@ -77,10 +94,9 @@ def score_pair(prediction: Volume, reference: Volume, settings: ScoreSettings) -
     labels = labels_to_score(histogram, settings.table)
     surfaces = dict(label_surface_distances(maps))
     frame = ScoreContext(reference.voxel_volume_mm3, _diagonal_mm(reference), settings)
-    rows = [
+    return [
         score_row(label, label_overlap(histogram, label.value), surfaces.get(label.value), frame) for label in labels
     ]
-    return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
 
 
 def _diagonal_mm(volume: Volume) -> float:

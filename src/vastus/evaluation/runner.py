@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vastus.anatomy import BUILT_IN, StructureTable
 from vastus.attempts import Attempts, Failure
@@ -19,7 +19,7 @@ from vastus.evaluation.drawn import SECTION_COLUMNS, score_drawn, summarise_sect
 from vastus.evaluation.icc import MissingCells
 from vastus.evaluation.readers import readers_of
 from vastus.evaluation.summary import REFERENCE_NAME, agreement_of, summarise
-from vastus.evaluation.table import SCORE_COLUMNS, ScoreSettings, is_partly_labelled
+from vastus.evaluation.table import SCORE_COLUMNS, ScoreRow, ScoreSettings, is_partly_labelled
 from vastus.io.nnunet_layout import case_of
 from vastus.io.prefetch import Prefetch
 from vastus.io.tables import LABELS_FILE, SUBJECT
@@ -108,7 +108,7 @@ def evaluate(
     settings: RunSettings,
     progress: Callable[[str], None] = lambda _: None,
     warn: Callable[[str], None] = lambda _: None,
-    on_scores: Callable[[pd.DataFrame, StructureTable], None] = lambda *_: None,
+    on_scores: Callable[[list[ScoreRow], StructureTable], None] = lambda *_: None,
 ) -> Evaluation:
     """Score models or readers against a reference, and against each other.
 
@@ -120,7 +120,8 @@ def evaluate(
         settings: see there.
         progress: told one line a case.
         warn: told what a user should know of a file.
-        on_scores: given the scores of all cases before they are summed up, and the table of their structures.
+        on_scores: given the scores of all cases (rows of ``SCORED_COLUMNS``) before they are summed up, and the table
+            of their structures.
 
     Raises:
         MissingInputError: nothing to read, or a reference without its prediction (all named).
@@ -136,7 +137,7 @@ def evaluate(
         )
     settings = _with_table(settings, (reference, *(rater.path for rater in raters)))
     table = settings.scores.table
-    tables: list[pd.DataFrame] = []
+    rows: list[ScoreRow] = []
     sections: list[pd.DataFrame] = []
     slices: dict[str, tuple[int, ...]] = {}
     left_out: list[str] = []
@@ -147,20 +148,21 @@ def evaluate(
             # All raters before any is kept: a case counts for every one of them or for none.
             each = [_score_files(path, truth, settings, warn) for path in predictions]
             for rater, found in zip(raters, each, strict=True):
-                tables.append(_headed(found.scores, case, rater.name))
-                if len(found.sections):
+                rows += [{SUBJECT: case, m.MODEL: rater.name} | row for row in found.scores]
+                if found.sections is not None:
                     sections.append(_headed(found.sections, case, rater.name))
                 if found.slices is not None:
                     slices[case] = found.slices
     for case in left_out:
         warn(f"{case}: left out of everything, as not every model or reader has labelled it")
-    if not tables:
+    if not rows:
         first = attempts.failures[0].problem if attempts.failures else "every case lacks a prediction"
         raise MissingInputError(f"No case can be scored. {first}", path=reference)
+    on_scores(rows, table)
+    # Only now: whoever draws the figures is at work meanwhile.
     import pandas as pd
 
-    scores = pd.concat(tables, ignore_index=True)
-    on_scores(scores, table)
+    scores = pd.DataFrame(rows, columns=list(SCORED_COLUMNS))
     no_sections = pd.DataFrame(columns=[SUBJECT, m.MODEL, *SECTION_COLUMNS])
     of_sections = pd.concat(sections, ignore_index=True) if sections else no_sections
     return Evaluation(
@@ -292,10 +294,10 @@ def case_name(path: Path) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Found:
-    """Tables of one pair; ``slices`` is None unless one of the maps is labelled in part."""
+    """Scores of one pair; ``sections`` and ``slices`` are None unless one of the maps is labelled in part."""
 
-    scores: pd.DataFrame
-    sections: pd.DataFrame
+    scores: list[ScoreRow]
+    sections: pd.DataFrame | None
     slices: tuple[int, ...] | None
 
 
@@ -308,9 +310,7 @@ def _score_files(prediction: Path, reference: Path, settings: RunSettings, warn:
         Prefetch(partial(read_label_map, path, partly=True, table=None, wanted=wanted))
         for path in (prediction, reference)
     ]
-    import pandas as pd
-
-    from vastus.evaluation.pair import score_pair
+    from vastus.evaluation.pair import score_rows
 
     found_prediction, found_reference = (map_of.result() for map_of in reading)
     for path, found in ((prediction, found_prediction), (reference, found_reference)):
@@ -321,8 +321,9 @@ def _score_files(prediction: Path, reference: Path, settings: RunSettings, warn:
     )
     if is_partly_labelled(predicted) or is_partly_labelled(truth):
         drawn = score_drawn(predicted, truth, settings.scores)
-        return _Found(drawn.scores, drawn.sections, drawn.slices)
-    return _Found(score_pair(predicted, truth, settings.scores), pd.DataFrame(), None)
+        scores: Any = drawn.scores
+        return _Found(scores.to_dict("records"), drawn.sections if len(drawn.sections) else None, drawn.slices)
+    return _Found(score_rows(predicted, truth, settings.scores), None, None)
 
 
 def _on_one_grid(

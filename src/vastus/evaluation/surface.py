@@ -124,8 +124,7 @@ def surface_dice(
 def label_surface_distances(maps: PairedMaps) -> Iterator[tuple[int, SurfaceDistances]]:
     """Compute the surface distances of every label that is present in both maps, in the order of the values."""
     box = foreground_box(maps)
-    first = borders(np.ascontiguousarray(maps.prediction[box]))
-    second = borders(np.ascontiguousarray(maps.reference[box]))
+    first, second = borders(maps.prediction, box), borders(maps.reference, box)
     offsets, lengths_mm = _shell(maps.spacing_mm, first.marked.shape)
     near_first = _near(first, second, offsets, lengths_mm)
     near_second = _near(second, first, offsets, lengths_mm)
@@ -189,18 +188,26 @@ def _shell_search(index, here, there, offsets, lengths_mm, distances):  # type: 
     values = here.reshape(-1)
     targets = there.reshape(-1)
     reach_a, reach_b, reach_c = offsets[:, 0].max(), offsets[:, 1].max(), offsets[:, 2].max()
+    # An index without a sign: it need not be asked whether it counts from the end.
     jumps = (offsets[:, 0] * n_b + offsets[:, 1]) * n_c + offsets[:, 2]
+    count, one = np.uint64(len(jumps)), np.uint64(1)
     for point in range(len(index)):
         place = index[point]
         v = values[place]
         c = place % n_c
         b = (place // n_c) % n_b
         a = place // (n_b * n_c)
-        inside = reach_a <= a < n_a - reach_a and reach_b <= b < n_b - reach_b and reach_c <= c < n_c - reach_c
-        for step in range(len(jumps)):
-            reachable = inside or (
-                0 <= a + offsets[step, 0] < n_a and 0 <= b + offsets[step, 1] < n_b and 0 <= c + offsets[step, 2] < n_c
-            )
-            if reachable and targets[place + jumps[step]] == v:
-                distances[point] = lengths_mm[step]
-                break
+        step = np.uint64(0)
+        if reach_a <= a < n_a - reach_a and reach_b <= b < n_b - reach_b and reach_c <= c < n_c - reach_c:
+            while step < count and targets[np.uint64(place + jumps[step])] != v:
+                step += one
+        else:
+            while step < count and not (
+                0 <= a + offsets[step, 0] < n_a
+                and 0 <= b + offsets[step, 1] < n_b
+                and 0 <= c + offsets[step, 2] < n_c
+                and targets[np.uint64(place + jumps[step])] == v
+            ):
+                step += one
+        if step < count:
+            distances[point] = lengths_mm[step]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,6 @@ from vastus.evaluation.policy import EmptyPolicy, Presence, empty_scores, presen
 from vastus.io.tables import GROUP, SIDE, STRUCTURE
 from vastus.volume import Volume
 
-if TYPE_CHECKING:
-    pass
-
 SCORE_COLUMNS = (
     STRUCTURE,
     GROUP,
@@ -31,6 +28,9 @@ SCORE_COLUMNS = (
     m.VOLUME_REFERENCE_MM3,
 )
 _SHEAR_TOLERANCE = 1e-3
+
+ScoreRow = dict[str, Any]
+"""Cells by column name: ``SCORE_COLUMNS``, in any order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,7 @@ class ScoreContext:
     settings: ScoreSettings
 
 
-def score_row(
-    label: Label, counts: OverlapCounts, surface: SurfaceDistances | None, frame: ScoreContext
-) -> dict[str, Any]:
+def score_row(label: Label, counts: OverlapCounts, surface: SurfaceDistances | None, frame: ScoreContext) -> ScoreRow:
     """Make one row of ``SCORE_COLUMNS``; ``surface`` is None if a mask is empty.
 
     Args:
@@ -86,7 +84,7 @@ def score_row(
         The cells by column name.
     """
     presence = presence_of(counts.prediction, counts.reference)
-    row: dict[str, Any] = {
+    row: ScoreRow = {
         STRUCTURE: label.structure.key,
         GROUP: label.structure.group.value,
         SIDE: label.side.value,

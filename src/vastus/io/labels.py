@@ -126,7 +126,10 @@ def read_label_map(
         array = renamed(array, names, values, path, known)
     elif values and max(values) < known.class_count and known.is_built_in:
         warnings = (*warnings, SIDELESS)
-    return LabelMap(image.volume.with_array(_as_label_values(array, path, known, partly=partly)[0]), warnings, known)
+    # As they are in the file: not counted twice.
+    counted = present if array is image.volume.array else None
+    checked = _as_label_values(array, path, known, partly=partly, counted=counted)[0]
+    return LabelMap(image.volume.with_array(checked), warnings, known)
 
 
 def _brought_to(wanted: StructureTable, found: LabelMap, path: Path) -> LabelMap:
@@ -265,14 +268,22 @@ def _whole_values(array: NDArray[Any]) -> list[int] | None:
 
 
 def _as_label_values(
-    array: NDArray[np.generic], path: Path, table: StructureTable, *, partly: bool
+    array: NDArray[np.generic], path: Path, table: StructureTable, *, partly: bool, counted: list[int] | None = None
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Return the label map as uint8, and which of the 256 values it holds; refuse unknown values."""
+    """Return the label map as uint8, and which of the 256 values it holds; refuse unknown values.
+
+    Args:
+        array: the label map.
+        path: its file, for messages.
+        table: of the structures.
+        partly: also allow ``UNLABELLED``.
+        counted: the values that it holds, where they are known.
+    """
     known = np.zeros(256, dtype=bool)
     known[[0, *table.by_value]] = True
     known[UNLABELLED] = partly
     if array.dtype == np.uint8:
-        present = _occurring(array)
+        present = _occurring(array) if counted is None else np.isin(np.arange(256), counted)
         _refuse_unknown([float(v) for v in np.flatnonzero(present & ~known)], path)
         return array, present  # type: ignore[return-value]
     present_values = [float(v) for v in np.unique(array)]
