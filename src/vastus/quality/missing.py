@@ -154,9 +154,7 @@ def _curve(population: Population, class_id: int, name: str, level: Table) -> Ta
     return value
 
 
-def _in_body(
-    evidence: Evidence, ct: Volume, place: tuple[Table, Table], asked: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
+def _in_body(evidence: Evidence, ct: Volume, place: tuple[Table, Table], asked: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Tell whether a place (i, j) in each slice asked for, of the network's grid, lies in the image and in the body."""
     i, j = place
     to_ct = np.linalg.inv(ct.affine) @ evidence.affine
