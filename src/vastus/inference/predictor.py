@@ -158,14 +158,18 @@ class Predictor:
         with compute_threads(self.threads):
             tell(Progress(SegmentStage.CLEAN))
             # What needs one thread, and is not needed yet, runs beside the next step.
-            doubting = Prefetch(lambda: doubt_map(looked.scores, looked.seen.image.shape, looked.seen.affine))
+            aside = self.threads > 1
             with clock.of(SegmentStage.CLEAN.value):
+                doubting = Prefetch(
+                    lambda: doubt_map(looked.scores, looked.seen.image.shape, looked.seen.affine), aside=aside
+                )
                 cleaned = clean_scores(looked.scores, looked.seen, info.classes, info.table)
-            judging = Prefetch(
-                lambda: judge(cleaned, looked.scores, looked.seen, info.classes, info.preprocessing, info.table)
-            )
             tell(Progress(SegmentStage.RESTORE))
             with clock.of(SegmentStage.RESTORE.value):
+                judging = Prefetch(
+                    lambda: judge(cleaned, looked.scores, looked.seen, info.classes, info.preprocessing, info.table),
+                    aside=aside,
+                )
                 channels = channel_of_label(info.classes, info.table)
                 full = on_scan_grid(cleaned.labels, looked.scores, looked.seen, channels, scan, info.table)
                 doubt = doubting.result()
