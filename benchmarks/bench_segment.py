@@ -292,8 +292,8 @@ def _stages(ours: list[Run], bundle: Bundle, options: argparse.Namespace) -> lis
 
 def _precisions(scan: Path, folder: Path, bundle: Bundle, options: argparse.Namespace) -> list[str]:
     """The same scan in every precision that weights and processor have, taking turns."""
+    from vastus.inference.arithmetic import cpu_has_bf16, cpu_has_int8
     from vastus.inference.bundle import Precision
-    from vastus.inference.runtime_openvino import cpu_has_bf16, cpu_has_int8
 
     here = {Precision.FP32: True, Precision.BF16: cpu_has_bf16(), Precision.INT8: cpu_has_int8()}
     names = [p.value for p in bundle.info.precisions if here[p]]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,8 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from annotation_server import phantom, save_ct
+from toy_bundle import write_toy_bundle
 from vastus.anatomy import BUILT_IN
-from vastus.pipeline import HU_WINDOW, write_scan_page
+from vastus.errors import OutputError
+from vastus.inference.choices import RuntimeName, RuntimeOptions
+from vastus.inference.predictor import Predictor
+from vastus.pipeline import HU_WINDOW, ScanRequest, segment_to_folder, write_scan_page
 from vastus.volume import Volume
 
 RECORD: dict[str, Any] = {
@@ -36,3 +42,55 @@ def test_the_page_says_which_window_the_network_of_this_run_read(
     if window is not None:
         low, high = window
         assert f"{low:.0f} to {high:.0f} HU</dd>".replace("-", "−") in page
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    path = tmp_path / "scan.nii.gz"
+    save_ct(phantom(0), path)
+    return path
+
+
+def toy(folder: Path, threads: int) -> Predictor:
+    return Predictor(write_toy_bundle(folder / "toy"), RuntimeOptions(runtime=RuntimeName.ONNXRUNTIME, threads=threads))
+
+
+@pytest.mark.parametrize(("threads", "beside"), [(1, False), (2, True)])
+def test_one_thread_means_that_nothing_runs_beside(
+    tmp_path: Path, scan: Path, monkeypatch: pytest.MonkeyPatch, threads: int, beside: bool
+) -> None:
+    predictor = toy(tmp_path, threads)
+    workers: set[str] = set()
+    for name in ("vastus.inference.predictor.doubt_map", "vastus.inference.predictor.judge"):
+        note_thread(monkeypatch, name, workers)
+    for name in ("_draw", "write_labels", "_load_later"):
+        note_thread(monkeypatch, f"vastus.pipeline.{name}", workers)
+    segment_to_folder(predictor, ScanRequest(scan, tmp_path / "out"))
+    ours = threading.current_thread().name
+    assert (ours not in workers) if beside else (workers == {ours})
+
+
+def note_thread(monkeypatch: pytest.MonkeyPatch, name: str, workers: set[str]) -> None:
+    """Have a function note in which thread it is called."""
+    module, _, function = name.rpartition(".")
+    call = getattr(__import__(module, fromlist=[function]), function)
+
+    def noting(*args: Any, **kwargs: Any) -> Any:
+        workers.add(threading.current_thread().name)
+        return call(*args, **kwargs)
+
+    monkeypatch.setattr(name, noting)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_fails_beside_is_said_and_leaves_nothing(
+    tmp_path: Path, scan: Path, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    def no_room(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    predictor = toy(tmp_path, threads)
+    monkeypatch.setattr("vastus.pipeline.write_labels", no_room)
+    with pytest.raises(OutputError, match="No space left"):
+        segment_to_folder(predictor, ScanRequest(scan, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()

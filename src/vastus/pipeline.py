@@ -11,14 +11,14 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from vastus.anatomy import StructureTable
 from vastus.errors import OutputError
@@ -62,6 +62,7 @@ if TYPE_CHECKING:
 RECORD_VERSION: Final = 1
 STRUCTURE_TABLE: Final = "structure_table"
 HU_WINDOW: Final = "network_hu_window"
+T = TypeVar("T")
 _LIBRARIES: Final = ("numpy", "numba", "openvino", "onnxruntime", "torch", "SimpleITK", "pydicom")
 
 
@@ -109,6 +110,21 @@ class ScanRequest:
     settings: MeasureSettings | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Begun:
+    """What is under way before a scan is segmented; nothing, by default.
+
+    Attributes:
+        read: gives the scan of the request where it is being read already (``vastus.io.prefetch``).
+        seen: gives it as ``preprocess`` makes it for the weights, where that was begun already.
+        helper: compiles loops beside this process (``vastus.rehearsal.begin``).
+    """
+
+    read: Callable[[], Scan] | None = None
+    seen: Callable[[], Preprocessed] | None = None
+    helper: subprocess.Popen[bytes] | None = None
+
+
 def segment(scan: Volume | Scan | Path | str, *, predictor: Predictor | None = None) -> Segmentation:
     """Label every muscle and bone of one scan, in memory.
 
@@ -135,15 +151,13 @@ def _default_predictor() -> Predictor:
     return Predictor(default_bundle())
 
 
-def segment_to_folder(  # noqa: PLR0913
+def segment_to_folder(
     predictor: Predictor,
     request: ScanRequest,
     *,
     on_scan: Callable[[Scan], None] | None = None,
     on_progress: OnProgress | None = None,
-    read: Callable[[], Scan] | None = None,
-    seen: Callable[[], Preprocessed] | None = None,
-    helper: subprocess.Popen[bytes] | None = None,
+    begun: Begun | None = None,
 ) -> SegmentedScan:
     """Read, segment, measure and write one scan.
 
@@ -155,58 +169,23 @@ def segment_to_folder(  # noqa: PLR0913
         request: which scan, and where to.
         on_scan: called when the scan has been read.
         on_progress: called on every step of the segmentation.
-        read: gives the scan of the request where it is being read already (``vastus.io.prefetch``).
-        seen: gives it as ``preprocess`` makes it for the weights, where that was begun already.
-        helper: compiles loops beside this process (``vastus.rehearsal.begin``).
+        begun: what is under way already.
 
     Raises:
         InputError: the scan can't be used.
         OutputError: the results can't be written.
     """
     start = time.perf_counter()
-    was_there = is_there(request.folder)
-    ensure_folder(request.folder)
-    staging = hidden_path(request.folder)
-
-    def leave_nothing_half_written() -> None:
-        shutil.rmtree(staging, ignore_errors=True)
-        if not was_there and request.folder.exists() and not any(request.folder.iterdir()):
-            request.folder.rmdir()
-
-    with cleaned_up(leave_nothing_half_written), _named_errors(request.folder):
-        staging.mkdir(mode=0o700)
-        scan = read() if read else read_scan(request.path, series=request.series)
+    begun = begun or Begun()
+    with _staging(request.folder) as staging:
+        scan = begun.read() if begun.read else read_scan(request.path, series=request.series)
         seconds = {"read": time.perf_counter() - start}
         if on_scan:
             on_scan(scan)
-        later = _Later(helper, page=request.page)
-        table = predictor.bundle.info.table
-        with ThreadPoolExecutor(2) as pool:
-            beside = _Beside(pool, scan, table, staging, page=request.page)
-
-            def on_labels(labels: Volume, doubt: Volume) -> None:
-                later.wait()
-                beside.begin(labels, doubt)
-
-            def on_step(progress: Progress) -> None:
-                if progress.stage is SegmentStage.NETWORK:
-                    later.begin()
-                if on_progress:
-                    on_progress(progress)
-
-            segmentation = predictor.segment(scan.volume, on_step, scan.source.told, seen=seen, on_labels=on_labels)
+        with _Beside(predictor, scan, staging, page=request.page) as beside:
+            segmentation = _label(predictor, scan, begun, beside, on_progress)
             seconds |= segmentation.seconds
-            subject = request.subject or scan.source.subject
-            write_table_beside(table, staging)
-            (agreement, missing), seconds["agreement"] = _timed(_expected, predictor, segmentation, scan)
-            with compute_threads(predictor.threads):
-                measured, seconds["measure"] = _timed(
-                    _measure, scan, segmentation, subject, (staging, agreement), request
-                )
-            details = _details(predictor, scan, segmentation, subject) | _judged(
-                segmentation, (agreement, missing), measured
-            )
-            details["warnings"] += [*(one.text for one in missing), *measured.warnings]
+            measured, details = _measure_and_judge(predictor, request, scan, segmentation, (staging, seconds))
             if request.page:
                 pictures, seconds["pictures"] = beside.pictures()
                 so_far = details | {"seconds": _rounded(seconds)}
@@ -220,6 +199,77 @@ def segment_to_folder(  # noqa: PLR0913
 
 
 @contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
+    """Give a hidden folder for unfinished files; whatever happens, nothing half-written is left.
+
+    Raises:
+        OutputError: the results can't be written.
+    """
+    was_there = is_there(folder)
+    ensure_folder(folder)
+    staging = hidden_path(folder)
+
+    def leave_nothing_half_written() -> None:
+        shutil.rmtree(staging, ignore_errors=True)
+        if not was_there and folder.exists() and not any(folder.iterdir()):
+            folder.rmdir()
+
+    with cleaned_up(leave_nothing_half_written), _named_errors(folder):
+        staging.mkdir(mode=0o700)
+        yield staging
+
+
+def _label(
+    predictor: Predictor, scan: Scan, begun: Begun, beside: _Beside, on_progress: OnProgress | None
+) -> Segmentation:
+    """Segment a scan; what comes after is loaded while the network runs, and begun when the labels are final."""
+    later = _Later(begun.helper, page=beside.page, aside=predictor.threads > 1)
+
+    def on_labels(labels: Volume, doubt: Volume) -> None:
+        later.wait()
+        beside.begin(labels, doubt)
+
+    def on_step(progress: Progress) -> None:
+        if progress.stage is SegmentStage.NETWORK:
+            later.begin()
+        if on_progress:
+            on_progress(progress)
+
+    return predictor.segment(scan.volume, on_step, scan.source.told, seen=begun.seen, on_labels=on_labels)
+
+
+def _measure_and_judge(
+    predictor: Predictor,
+    request: ScanRequest,
+    scan: Scan,
+    segmentation: Segmentation,
+    into: tuple[Path, dict[str, float]],
+) -> tuple[MeasuredScan, dict[str, Any]]:
+    """Measure and judge a labelled scan.
+
+    Args:
+        predictor: that labelled it.
+        request: for it.
+        scan: as read.
+        segmentation: its labels.
+        into: the folder of the tables, and the seconds of the stages, which get those of these two.
+
+    Returns:
+        The measures, and the run record but for its seconds.
+    """
+    staging, seconds = into
+    subject = request.subject or scan.source.subject
+    write_table_beside(segmentation.table, staging)
+    (agreement, missing), seconds["agreement"] = _timed(_expected, predictor, segmentation, scan)
+    with compute_threads(predictor.threads):
+        measured, seconds["measure"] = _timed(_measure, scan, segmentation, subject, (staging, agreement), request)
+    details = _details(predictor, scan, segmentation, subject)
+    details |= _judged(segmentation, (agreement, missing), measured)
+    details["warnings"] += [*(one.text for one in missing), *measured.warnings]
+    return measured, details
+
+
+@contextmanager
 def _named_errors(folder: Path) -> Iterator[None]:
     try:
         yield
@@ -230,13 +280,14 @@ def _named_errors(folder: Path) -> Iterator[None]:
 class _Later:
     """What comes after the network is loaded while it runs, not before: then the interpreter has little else to do."""
 
-    def __init__(self, helper: subprocess.Popen[bytes] | None, *, page: bool) -> None:
+    def __init__(self, helper: subprocess.Popen[bytes] | None, *, page: bool, aside: bool) -> None:
         self._load = partial(_load_later, helper, page=page)
+        self._aside = aside
         self._loading: Prefetch[None] | None = None
 
     def begin(self) -> None:
         """Begin to load, once."""
-        self._loading = self._loading or Prefetch(self._load)
+        self._loading = self._loading or Prefetch(self._load, aside=self._aside)
 
     def wait(self) -> None:
         """Wait until all is loaded."""
@@ -257,21 +308,40 @@ def _load_later(helper: subprocess.Popen[bytes] | None, *, page: bool) -> None:
         load_loops(helper)
 
 
+class _AtOnce(Executor):
+    """Does its work where it is asked for it: of one thread nothing can be done beside."""
+
+    def submit(self, call: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Call, and keep the result or the error."""
+        future: Future[T] = Future()
+        try:
+            future.set_result(call(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
 class _Beside:
     """What needs the labels alone: it is begun as soon as they are final, beside judging and measuring the scan."""
 
-    def __init__(
-        self, pool: ThreadPoolExecutor, scan: Scan, table: StructureTable, staging: Path, *, page: bool
-    ) -> None:
-        self._pool, self._scan, self._table, self._staging, self._page = pool, scan, table, staging, page
+    def __init__(self, predictor: Predictor, scan: Scan, staging: Path, *, page: bool) -> None:
+        self._scan, self._table, self._staging, self.page = scan, predictor.bundle.info.table, staging, page
+        self._pool: Executor = ThreadPoolExecutor(2) if predictor.threads > 1 else _AtOnce()
         self._drawing: Future[tuple[PagePictures, float]] | None = None
         self._writing: Future[tuple[None, float]] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Wait until nothing is written any more."""
+        self._pool.shutdown()
 
     def begin(self, labels: Volume, doubt: Volume) -> None:
         """Begin to draw the pictures of the page, if one is wanted, and to compress the labels."""
         source, target = self._scan.source, self._staging / LABELS_FILE
         like = source.path if source.kind is ScanFormat.NIFTI else None
-        if self._page:
+        if self.page:
             self._drawing = self._pool.submit(_timed, _draw, self._scan, labels, self._table, doubt)
         self._writing = self._pool.submit(_timed, write_labels, labels, target, like=like, table=self._table)
 

@@ -78,3 +78,22 @@ def test_nothing_is_kept_when_both_are_done() -> None:
     kept = weakref.ref(ahead.result())
     gc.collect()
     assert kept() is None
+
+
+def test_without_a_thread_of_its_own_it_is_over_when_it_is_made() -> None:
+    threads = []
+
+    def call() -> int:
+        threads.append(threading.current_thread())
+        return 7
+
+    ahead = Prefetch(call, aside=False)
+    doubled = ahead.then(lambda value: (threads.append(threading.current_thread()), 2 * value)[1])
+    assert threads == [threading.current_thread()] * 2
+    assert (ahead.result(), doubled.result()) == (7, 14)
+
+
+def test_without_a_thread_of_its_own_its_error_waits_too() -> None:
+    ahead = Prefetch(lambda: 1 // 0, aside=False)
+    with pytest.raises(ZeroDivisionError):
+        ahead.result()

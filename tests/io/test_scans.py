@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import gzip
+import os
+import sys
 from pathlib import Path
 
 import nibabel
@@ -9,6 +11,7 @@ import pytest
 import SimpleITK as sitk
 
 from vastus.errors import MissingInputError, SettingsError, UnreadableScanError, UnsupportedScanError
+from vastus.io.labels import read_labels
 from vastus.io.scans import ScanFormat, read_scan, scan_format, subject_name
 from vastus.synthesis.phantom import make_phantom
 
@@ -211,3 +214,33 @@ def test_a_name_that_no_system_takes_is_missing(tmp_path, name):
     assert subject_name(tmp_path / name) == name.removesuffix(".nii")
     with pytest.raises(MissingInputError):
         read_scan(tmp_path / name)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes without a name in a folder")
+@pytest.mark.parametrize("name", [*(f"scan{suffix}" for suffix in SUFFIXES), "scan.zip", "scan"])
+def test_a_pipe_is_refused_before_anything_is_taken_from_it(tmp_path: Path, name: str) -> None:
+    pipe = tmp_path / name
+    os.mkfifo(pipe)
+    # Opened for both ends, or a reader would wait for a writer, and this test for ever.
+    end = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        os.write(end, b"\x1f\x8b and the rest")
+        with pytest.raises(UnreadableScanError, match="pipe") as refused:
+            read_scan(pipe)
+        assert "file first" in str(refused.value)
+        assert os.read(end, 2) == b"\x1f\x8b"
+    finally:
+        os.close(end)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes without a name in a folder")
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_labels_in_a_pipe_are_refused(tmp_path: Path, suffix: str) -> None:
+    pipe = tmp_path / f"labels{suffix}"
+    os.mkfifo(pipe)
+    end = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        with pytest.raises(UnreadableScanError, match="pipe"):
+            read_labels(pipe)
+    finally:
+        os.close(end)

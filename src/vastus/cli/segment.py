@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -107,17 +108,16 @@ def segment(
     typer.echo("vastus: loading", err=True)
     with stopping_at_once(), fetched(inputs) as local, _pages_printed(output, as_pdf=pdf):
         with no_collecting():
-            first = _start_reading(local[0], series)
+            first = _start_reading(local[0], threads, series)
             loaded = _load(weights, RuntimeOptions(device, runtime, precision, threads), overlap, first)
         gc.freeze()  # what is loaded by now stays until the program ends: it need not be looked through for rubbish
-        predictor, seen, helper = loaded
         if len(local) == 1:
             from vastus.pipeline import ScanRequest
 
             request = ScanRequest(local[0], output, series=series, facts=facts)
-            _one(predictor, request, first, further, seen=seen, helper=helper)
+            _one(loaded.predictor, request, first, further, seen=loaded.seen, helper=loaded.helper)
         else:
-            _many(predictor, local, output, (first, seen), further)
+            _many(loaded.predictor, local, output, (first, loaded.seen), further)
 
 
 @contextmanager
@@ -153,22 +153,30 @@ def _facts(
     return ClinicalFacts(sex=Sex.from_word(sex), age_years=age, height_cm=height_cm, weight_kg=weight_kg)
 
 
-def _start_reading(path: Path, series: str | None = None) -> Prefetch[Scan]:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Loaded:
+    """What is ready when the network is loaded.
+
+    Attributes:
+        predictor: the network.
+        seen: the first scan, made ready for the network as soon as it is read.
+        helper: the process that compiles loops, on a first run.
+    """
+
+    predictor: Predictor
+    seen: Prefetch[Preprocessed]
+    helper: subprocess.Popen[bytes] | None
+
+
+def _start_reading(path: Path, threads: int | None, series: str | None = None) -> Prefetch[Scan]:
     from vastus.io.prefetch import Prefetch
     from vastus.io.scans import read_scan
 
-    return Prefetch(lambda: read_scan(path, series=series))
+    return Prefetch(lambda: read_scan(path, series=series), aside=threads != 1)
 
 
-def _load(
-    weights: Path | None, options: RuntimeOptions, overlap: float | None, reading: Prefetch[Scan]
-) -> tuple[Predictor, Prefetch[Preprocessed], subprocess.Popen[bytes] | None]:
-    """Load the network and, at the same time, the libraries that the first scan needs.
-
-    Returns:
-        Also the first scan, made ready for the network as soon as it is read, and the process that compiles loops, on
-        a first run.
-    """
+def _load(weights: Path | None, options: RuntimeOptions, overlap: float | None, reading: Prefetch[Scan]) -> _Loaded:
+    """Load the network and, at the same time, the libraries that the first scan needs."""
     from vastus.inference.bundle import default_bundle, load_bundle
     from vastus.io.prefetch import Prefetch
 
@@ -181,14 +189,14 @@ def _load(
         load_ahead()
         return helper
 
-    libraries = Prefetch(load_libraries)
+    libraries = Prefetch(load_libraries, aside=options.threads != 1)
     seen = reading.then(lambda scan: make_ready(scan.volume, bundle.info, options.threads))
     predictor = Predictor(bundle, options, overlap=overlap)
     helper = libraries.result()
     typer.echo(f"device: {predictor.device}", err=True)
     typer.echo(f"precision: {predictor.precision.precision.value} ({predictor.precision.because})", err=True)
     typer.echo(f"weights: {bundle.info.name} ({bundle.digest[:12]}), {bundle.info.trained_on}", err=True)
-    return predictor, seen, helper
+    return _Loaded(predictor, seen, helper)
 
 
 def warning_lines(record: Mapping[str, Any]) -> list[str]:
@@ -216,7 +224,7 @@ def _one(
 ) -> SegmentedScan:
     """Segment one scan and write its results; ``on_done`` is called before DICOM results are written and sent."""
     from vastus.inference.predictor import SegmentStage
-    from vastus.pipeline import segment_to_folder
+    from vastus.pipeline import Begun, segment_to_folder
 
     with _progress(request.path.name, predictor.threads) as (on_scan, show):
 
@@ -233,9 +241,7 @@ def _one(
             request,
             on_scan=on_scan,
             on_progress=on_progress,
-            read=read,
-            seen=seen.result if seen else None,
-            helper=helper,
+            begun=Begun(read, seen.result if seen else None, helper),
         )
     for line in warning_lines(done.record):
         typer.echo(line, err=True)
@@ -272,13 +278,13 @@ def _many(
     coming: list[tuple[Prefetch[Scan], Prefetch[Preprocessed] | None]] = [first]
 
     def read_next() -> None:
-        coming.extend((_start_reading(path), None) for path in inputs[number : number + 1])
+        coming.extend((_start_reading(path, predictor.threads), None) for path in inputs[number : number + 1])
 
     for number, path in enumerate(inputs, start=1):
         subject = _unused(subject_name(path), taken)
         typer.echo(f"[{number}/{len(inputs)}] {path.name}", err=True)
         try:
-            reading, seen = coming.pop() if coming else (_start_reading(path), None)
+            reading, seen = coming.pop() if coming else (_start_reading(path, predictor.threads), None)
             if not is_there(path):  # said before a folder is made by a name that no system may take
                 raise MissingInputError("There is no such file or folder.", path=path)
             request = ScanRequest(path, output / subject, subject=subject)

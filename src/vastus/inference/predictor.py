@@ -157,11 +157,17 @@ class Predictor:
         info = self.bundle.info
         with compute_threads(self.threads):
             # What needs one thread, and is not needed yet, runs beside the next step.
-            doubting = Prefetch(lambda: doubt_map(looked.scores, looked.seen.image.shape, looked.seen.affine))
+            aside = self.threads > 1
+            with clock.of(SegmentStage.CLEAN.value):
+                doubting = Prefetch(
+                    lambda: doubt_map(looked.scores, looked.seen.image.shape, looked.seen.affine), aside=aside
+                )
             cleaned = self._clean(looked, tell, clock)
-            judging = Prefetch(
-                lambda: judge(cleaned, looked.scores, looked.seen, info.classes, info.preprocessing, info.table)
-            )
+            with clock.of(SegmentStage.RESTORE.value):
+                judging = Prefetch(
+                    lambda: judge(cleaned, looked.scores, looked.seen, info.classes, info.preprocessing, info.table),
+                    aside=aside,
+                )
             full = self._restore(cleaned, looked, tell, clock)
             with clock.of(SegmentStage.RESTORE.value):
                 doubt = doubting.result()

@@ -57,14 +57,15 @@ def open_runtime(bundle: Bundle, options: RuntimeOptions) -> tuple[Runtime, Chos
     if runtime is RuntimeName.TORCH:
         from vastus.inference.runtime_torch import TorchRuntime
 
-        chosen = choose_precision(bundle, options, has_bf16=device is not Device.MPS)
+        chosen = choose_precision(bundle, options, has_bf16=_torch_has_bf16(device))
         return TorchRuntime(bundle, device, chosen.precision, threads), chosen
     if runtime is RuntimeName.ONNXRUNTIME:
         from vastus.inference.runtime_onnx import OnnxRuntime
 
         chosen = choose_precision(bundle, options, has_bf16=False)
         return OnnxRuntime(bundle, threads), chosen
-    from vastus.inference.runtime_openvino import OpenVinoRuntime, cpu_has_bf16, cpu_has_int8
+    from vastus.inference.arithmetic import cpu_has_bf16, cpu_has_int8
+    from vastus.inference.runtime_openvino import OpenVinoRuntime
 
     chosen = choose_precision(bundle, options, has_bf16=cpu_has_bf16(), has_int8=cpu_has_int8())
     return OpenVinoRuntime(bundle, chosen.precision, threads), chosen
@@ -171,6 +172,19 @@ def _torch_sees(device: Device) -> bool:
     import torch
 
     return torch.cuda.is_available() if device is Device.CUDA else torch.backends.mps.is_available()
+
+
+def _torch_has_bf16(device: Device) -> bool:
+    """Tell whether torch computes bfloat16 natively on a device; elsewhere it imitates it, slower than float32."""
+    if device is Device.CPU:
+        from vastus.inference.arithmetic import cpu_has_bf16
+
+        return cpu_has_bf16()
+    if device is Device.MPS:
+        return False
+    import torch
+
+    return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _built_for_cards(folders: Iterable[Path]) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 import sys
 import threading
 from collections import deque
@@ -28,13 +27,7 @@ from vastus.light_imports import left_out
 from vastus.preprocessing import FloatImage
 
 _CANT_LOAD: Final = "OpenVINO can't load the network of this bundle."
-_X86: Final = ("x86_64", "amd64")
 _POLL_MS = 100  # how long a wait may keep Ctrl-C from being seen
-_LIMITS: Final = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
-"""Variables that forbid newer instructions to OpenVINO's library oneDNN; the first one that is not empty counts."""
-_WITHOUT_AVX2: Final = ("sse41", "avx")
-_WITHOUT_BF16: Final = (*_WITHOUT_AVX2, "avx2", "avx2_vnni", "avx2_vnni_2", "avx512_core", "avx512_core_vnni")
-"""Limits under which oneDNN refuses bfloat16, or imitates it at half the speed."""
 
 
 def load_openvino() -> Any:
@@ -48,31 +41,6 @@ def load_openvino() -> Any:
         import openvino
 
     return openvino
-
-
-def cpu_has_bf16() -> bool:
-    """Tell whether OpenVINO computes bfloat16 natively on this processor, and no variable forbids it."""
-    openvino = load_openvino()
-    names = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return "BF16" in names and _newest_instructions() not in _WITHOUT_BF16
-
-
-def cpu_has_int8() -> bool:
-    """Tell whether int8 was measured to be faster on processors like this one: x86 with AVX2 at least.
-
-    On others (ARM) nobody has measured it.
-    """
-    openvino = load_openvino()
-    names = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return platform.machine().lower() in _X86 and "INT8" in names and _newest_instructions() not in _WITHOUT_AVX2
-
-
-def _newest_instructions() -> str:
-    """Name the newest instructions that oneDNN may use, in small letters; empty if no variable limits them.
-
-    OpenVINO itself asks the processor and does not look at these variables.
-    """
-    return next((value for value in map(os.environ.get, _LIMITS) if value), "").lower()
 
 
 def prepared_model(bundle: Bundle, precision: Precision) -> Any:

@@ -49,6 +49,24 @@ def walk_folders(
         waiting += [folder for folder in reversed(below) if folder != skip]
 
 
+def refuse_pipe(path: Path) -> None:
+    """Refuse what is neither a file nor a folder: readers look at a file's start, then go back to it.
+
+    Raises:
+        UnreadableScanError: a named pipe, a device or a socket.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return  # whoever opens it says why it can't be
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise UnreadableScanError(
+            "This is a pipe or a device, not a file: it can be read only once, from start to end.",
+            path=path,
+            remedy="Write the scan to a file first, and give that file.",
+        )
+
+
 def is_there(path: Path) -> bool:
     """Tell whether a file or folder exists. A name that no system takes (too long, with a NUL) does not."""
     try:

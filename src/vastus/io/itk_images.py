@@ -9,6 +9,7 @@ import numpy as np
 
 from vastus.errors import GeometryError, UnreadableScanError, UnsupportedScanError
 from vastus.io.atomic import atomic_path
+from vastus.io.folders import refuse_pipe
 from vastus.io.itk_headers import check_text_header
 from vastus.io.scan_types import ReadImage
 from vastus.volume import Affine, Volume
@@ -51,6 +52,7 @@ def open_itk(path: Path, *, layers: bool) -> tuple[Any, float, tuple[str, ...]]:
     """
     import SimpleITK as sitk
 
+    refuse_pipe(path)
     if path.stat().st_size == 0:
         raise UnreadableScanError("The file is empty (0 bytes).", path=path)
     sitk.ProcessObject.SetGlobalWarningDisplay(False)

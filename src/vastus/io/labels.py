@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vastus.anatomy import BUILT_IN, UNLABELLED, Label, Side, StructureTable
 from vastus.errors import GeometryError, LabelError, MissingInputError, OutputError
-from vastus.io.folders import is_file
+from vastus.io.folders import is_file, refuse_pipe
 from vastus.io.itk_images import META_IMAGE_SUFFIXES, NRRD_SUFFIXES, write_itk_labels
 from vastus.io.label_names import SIDELESS, name_of_mask, names_beside, renamed, undecided_beside
 from vastus.io.nifti import NIFTI_SUFFIXES, NiftiText, read_nifti_image, write_nifti_labels
@@ -236,6 +236,7 @@ def read_named_image(path: Path) -> ReadImage:
         LabelError: no format of label maps, or segments that overlap.
         UnreadableScanError, UnsupportedScanError, GeometryError: as for scans.
     """
+    refuse_pipe(path)
     if not is_file(path):
         raise MissingInputError("There is no such label map.", path=path)
     name = path.name.lower()

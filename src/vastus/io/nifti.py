@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from vastus.errors import GeometryError, UnreadableScanError, UnsupportedScanError, VastusError
 from vastus.io.atomic import atomic_path
+from vastus.io.folders import refuse_pipe
 from vastus.io.nifti_header import first_voxel, label_names, no_place, place, refused, scaling
 from vastus.io.scan_types import ReadImage
 from vastus.light_imports import load_nibabel
@@ -147,8 +148,9 @@ def read_bytes(path: Path) -> FileBytes:
         A buffer that may be written to, where the file was decompressed.
 
     Raises:
-        UnreadableScanError: empty, not readable, or the gzip stream is cut off or damaged.
+        UnreadableScanError: empty, not readable, a pipe, or the gzip stream is cut off or damaged.
     """
+    refuse_pipe(path)
     try:
         with path.open("rb") as file:
             start = file.read(2)

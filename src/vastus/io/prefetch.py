@@ -1,4 +1,7 @@
-"""A call that runs ahead in a thread of its own, so that reading a scan overlaps with other work."""
+"""A call that runs ahead in a thread of its own, so that reading a scan overlaps with other work.
+
+With one thread of work (``-t 1``) there is no thread beside: the call is done where it is begun.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,19 @@ U = TypeVar("U")
 
 
 class Prefetch(Generic[T]):
-    """Starts at once; ``result`` waits. The thread never keeps the program from ending."""
+    """Starts at once; ``result`` waits. The thread never keeps the program from ending.
 
-    def __init__(self, call: Callable[[], T]) -> None:
+    Without ``aside`` there is no thread: the call is over when this is made, and ``result`` tells how it ended.
+    """
+
+    def __init__(self, call: Callable[[], T], *, aside: bool = True) -> None:
         future: Future[T] = Future()
         self._future: Future[T] | None = future
-        threading.Thread(target=_run, args=(call, future), daemon=True).start()
+        self._aside = aside
+        if aside:
+            threading.Thread(target=_run, args=(call, future), daemon=True).start()
+        else:
+            _run(call, future)
 
     def result(self) -> T:
         """Return the result of the call, or raise its error. Works once, so that a scan is not kept in memory here."""
@@ -29,13 +39,13 @@ class Prefetch(Generic[T]):
         return _waited(future)
 
     def then(self, call: Callable[[T], U]) -> Prefetch[U]:
-        """Go on with the result in a thread, as soon as it is there; ``result`` still works.
+        """Go on with the result, in a thread if this one has its own, as soon as it is there; ``result`` still works.
 
         Args:
             call: gets the result. Where there is none but an error, that error is its own result.
         """
         future = self._taken()
-        return Prefetch(lambda: call(_waited(future)))
+        return Prefetch(lambda: call(_waited(future)), aside=self._aside)
 
     def _taken(self) -> Future[T]:
         if self._future is None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from vastus.errors import MissingInputError, SettingsError, UnsupportedScanError
 from vastus.io.dicom_files import HEAD_BYTES, is_dicom
-from vastus.io.folders import is_folder, is_there
+from vastus.io.folders import is_folder, is_there, refuse_pipe
 from vastus.io.hounsfield import as_hounsfield
 from vastus.io.itk_images import META_IMAGE_SUFFIXES, NRRD_SUFFIXES, read_itk_image
 from vastus.io.nifti import NIFTI_SUFFIXES, read_nifti_image
@@ -86,9 +86,11 @@ def scan_format(path: Path) -> ScanFormat:
 
     Raises:
         UnsupportedScanError: neither tells.
+        UnreadableScanError: a pipe.
     """
     if path.is_dir():
         return ScanFormat.DICOM
+    refuse_pipe(path)
     name = path.name.lower()
     for kind, suffixes in _SUFFIXES.items():
         if name.endswith(suffixes):

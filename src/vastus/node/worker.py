@@ -77,7 +77,7 @@ def _answer(predictor: Any, formats: str, request: dict[str, str]) -> dict[str, 
     from vastus.dicom.outputs import parse_formats, write_dicom_of
     from vastus.dicom.source import with_checked_headers
     from vastus.io.scans import read_scan
-    from vastus.pipeline import ScanRequest, segment_to_folder
+    from vastus.pipeline import Begun, ScanRequest, segment_to_folder
 
     series = Path(request["series"])
     try:
@@ -85,7 +85,7 @@ def _answer(predictor: Any, formats: str, request: dict[str, str]) -> dict[str, 
         done = segment_to_folder(
             predictor,
             ScanRequest(series, Path(request["output"]), subject=request["subject"]),
-            read=lambda: with_checked_headers(read_scan(series)),
+            begun=Begun(read=lambda: with_checked_headers(read_scan(series))),
         )
         write_dicom_of(done, parse_formats(formats))
     except VastusError as error:

@@ -22,7 +22,7 @@ export class Editing {
     for (const button of document.querySelectorAll("[data-server-tool]")) {
       button.addEventListener("click", () => this.serverTool(button.dataset.serverTool, button));
     }
-    workspace.on("selected version versions cases case proposal", () => this.apply());
+    workspace.on("selected version versions cases case proposal held", () => this.apply());
     workspace.on("edited version unsaved", () => this.showUndo());
     workspace.scene.addEventListener("place", ({ detail }) => this.picked(detail));
     this.setSize(this.size);
@@ -31,13 +31,14 @@ export class Editing {
 
   get canEdit() {
     const { workspace } = this;
-    return workspace.case !== null && !workspace.overview && !workspace.proposals?.open && !workspace.lockedByOther && !workspace.showsOldVersion && workspace.scene.map !== null;
+    return workspace.case !== null && !workspace.overview && !workspace.isHeld && !workspace.proposals?.open && !workspace.lockedByOther && !workspace.showsOldVersion && workspace.scene.map !== null;
   }
 
   /** What drawing with the current tool needs and lacks, or "". */
   get missing() {
     if (!this.workspace.case) return "Open a case first.";
     if (this.workspace.overview) return "This is an overview. Labels can be changed once the whole scan is here.";
+    if (this.workspace.isHeld) return "Wait: the labels on screen are being worked on.";
     if (this.workspace.lockedByOther) return `${this.workspace.lockedByOther} is working on this case; it can be looked at, not changed.`;
     if (this.workspace.showsOldVersion) return "This is an older version. Restore it to change it.";
     const needsStructure = ["brush", "outline", "pour"].includes(this.tool) || (this.tool === "erase" && $("#keep-others").checked);
@@ -141,6 +142,10 @@ export class Editing {
       return;
     }
     const { workspace } = this;
+    if (workspace.saving) {
+      say("The save before this one is still on its way.");
+      return;
+    }
     const note = el("input", { type: "text", maxLength: 2000, autofocus: true, autocomplete: "off", "aria-label": "Note" });
     const final = el("input", { type: "checkbox", checked: workspace.version?.tag === "final" });
     const answer = await ask("Save as a new version", [
@@ -173,17 +178,21 @@ export class Editing {
   /** Runs a tool on what is on screen, strokes not yet saved included. It shows what would change; accepted, it is a new version. */
   async serverTool(name, button) {
     const { workspace } = this;
-    const made = await attempt(async () => {
+    const made = await attempt(() => workspace.holding(async () => {
+      await workspace.saved();
+      const { id } = workspace.case;
+      const { map } = workspace.scene;
       const value = button.dataset.needs === "structure" ? workspace.selected : undefined;
       const parameters = { parent: workspace.version?.version, value, plane: PLANES[workspace.scene.plane].name.toLowerCase() };
       const body = await workspace.labelGz({ seeds: name === "grow" });
-      const preview = await workspace.api.tool(workspace.case.id, name, { ...parameters, preview: true }, body);
+      const preview = await workspace.api.tool(id, name, { ...parameters, preview: true }, body);
+      if (map !== workspace.scene.map) return null; // another case is open now: the change is none of its
       if (!(await workspace.proposals.agreed(button.textContent, preview))) return null;
-      const answer = await workspace.api.tool(workspace.case.id, name, parameters, body);
-      await workspace.forgetDraft();
-      await workspace.arrive(answer);
+      const answer = await workspace.api.tool(id, name, parameters, body);
+      if (map === workspace.scene.map) await workspace.forgetDraft();
+      await workspace.arrive(answer, id);
       return answer;
-    }, button);
+    }), button);
     this.apply();
     if (made) say(`Version ${made.version}: ${made.note || button.textContent}.`);
   }

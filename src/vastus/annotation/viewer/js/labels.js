@@ -57,6 +57,7 @@ export class LabelMap {
 
   /** Forgets undo and redo; what was drawn stays drawn. */
   forget() {
+    this.sending = null;
     this.older = [...(this.older ?? []), ...(this.done ?? []).map((stroke) => stroke.op)];
     this.done = [];
     this.undone = [];
@@ -65,6 +66,52 @@ export class LabelMap {
   /** The brush's strokes since the version was loaded. */
   get ops() {
     return [...this.older, ...this.done.map((stroke) => stroke.op)];
+  }
+
+  /**
+   * What is on screen, to become a version. What is drawn from now on is apart from it, and undo does not reach behind it.
+   * @returns {{ops: object[], voxels: Uint8Array, counts: Uint32Array}}
+   */
+  send() {
+    const { done } = this;
+    this.forget();
+    this.sending = done;
+    return { ops: [...this.older], voxels: this.voxels.slice(), counts: this.counts.slice() };
+  }
+
+  /** No version was made of what was sent: its strokes can be undone again, unless a whole slice was put in place since. */
+  takeBack({ ops }) {
+    if (this.sending === null || this.older.length !== ops.length) return;
+    this.older = this.older.slice(0, ops.length - this.sending.length);
+    this.done = [...this.sending, ...this.done];
+    this.sending = null;
+  }
+
+  /** A version was made of what was sent: only what was drawn since is new. */
+  settle({ ops, voxels, counts }) {
+    this.slices = this.slicesSince(voxels);
+    this.kept = [...this.kept, ...ops];
+    this.older = this.older.slice(ops.length);
+    this.before = counts;
+    this.sending = null;
+  }
+
+  /** The axial slices in which these voxels, of an earlier moment, were others. @returns {Set<number>} */
+  slicesSince(voxels) {
+    const size = this.step[2];
+    const same = (k) => {
+      for (let i = k * size; i < (k + 1) * size; i++) if (this.voxels[i] !== voxels[i]) return false;
+      return true;
+    };
+    return new Set([...this.slices].filter((k) => !same(k)));
+  }
+
+  /** An axial slice, and in it what has changed on another map of the same scan since a moment. */
+  sliceWith(k, now, then) {
+    const values = this.slice(k);
+    const from = k * this.step[2];
+    for (let i = 0; i < values.length; i++) if (now[from + i] !== then[from + i]) values[i] = now[from + i];
+    return values;
   }
 
   get voxelMl() {

@@ -99,7 +99,9 @@ function setUpUncertainty(workspace, structures, looks) {
       }
       $("#busy-text").textContent = "Asking the network how sure it is …";
       $("#busy").hidden = false;
+      const { id } = workspace.case;
       const [image, rows] = await Promise.all([workspace.api.uncertaintyImage(workspace.case.id), workspace.api.uncertainty(workspace.case.id)]);
+      if (workspace.case?.id !== id) return false; // another case was opened meanwhile
       await workspace.scene.setOverlay(image);
       structures.setUncertainty(rows);
       return true;

@@ -57,11 +57,12 @@ export class Models {
   async infer(button) {
     const { workspace } = this;
     if (!(await workspace.mayLeave())) return;
+    const { id } = workspace.case;
     const made = await attempt(async () => {
       say("The network is labelling this case …");
-      const answered = followQueue(workspace.api, workspace.case.id, button);
-      const answer = await workspace.api.infer(workspace.case.id, $("#model").value || undefined).finally(answered);
-      await workspace.arrive(answer);
+      const answered = followQueue(workspace.api, id, button);
+      const answer = await workspace.api.infer(id, $("#model").value || undefined).finally(answered);
+      await workspace.arrive(answer, id);
       return answer;
     }, button);
     if (made) say(`The network's labels are version ${made.version}.`);

@@ -295,13 +295,13 @@ export class Outlining {
     if (this.chosen !== null && lines[this.chosen]) {
       const point = lines[this.chosen].points.findIndex((q) => far(q) < NEAR_PIXELS);
       if (point >= 0) {
-        this.held = { before: copy(this.spec), from: p, point };
+        this.held = { spec: this.spec, before: copy(this.spec), from: p, point };
         return;
       }
     }
     const middle = this.spec?.middle;
     if (middle !== undefined && middle !== null && Math.abs(this.toScreen([middle, p[1]])[0] - at[0]) < NEAR_PIXELS) {
-      this.held = { before: copy(this.spec), from: p, middle: true };
+      this.held = { spec: this.spec, before: copy(this.spec), from: p, middle: true };
       return;
     }
     let best = NEAR_PIXELS;
@@ -317,7 +317,7 @@ export class Outlining {
       });
     });
     this.choose(found);
-    if (found !== null) this.held = { before: copy(this.spec), from: p, original: copy(lines[found].points) };
+    if (found !== null) this.held = { spec: this.spec, before: copy(this.spec), from: p, original: copy(lines[found].points) };
   }
 
   choose(n) {
@@ -340,6 +340,7 @@ export class Outlining {
 
   drag(event) {
     if (!this.matrix) return;
+    if (this.held && this.held.spec !== this.spec) this.held = null; // another version is on screen now
     const p = this.toVoxel(event);
     if (this.draft && this.pressed) {
       if (this.draft.kind === "window") {
@@ -362,7 +363,7 @@ export class Outlining {
     this.pressed = false;
     this.draft = null;
     this.held = null;
-    if (held?.moved) this.changed(held.before);
+    if (held?.moved && held.spec === this.spec) this.changed(held.before);
     if (!draft) return;
     if (draft.kind === "window") {
       const [x, y] = [0, 1].map((a) => draft.points.map((q) => q[a]).sort((m, n) => m - n));
@@ -453,22 +454,21 @@ export class Outlining {
     this.draw();
     this.showBar();
     this.workspace.edited(); // unsaved from now on, also while the answer is on its way
-    const { slice } = this;
-    this.waiting = slice;
+    this.waiting = { slice: this.slice, map: this.workspace.scene.map };
     this.asking ??= this.askAll().finally(() => { this.asking = null; });
   }
 
   async askAll() {
     while (this.waiting !== null) {
-      const slice = this.waiting;
+      const { slice, map } = this.waiting;
       this.waiting = null;
-      await attempt(() => this.ask(slice));
+      await attempt(() => this.ask(slice, map));
     }
   }
 
-  async ask(slice) {
+  async ask(slice, map) {
     const { workspace } = this;
-    const { map } = workspace.scene;
+    if (map !== workspace.scene.map) return; // drawn on labels that are not on screen any more
     const spec = this.specs.get(slice);
     workspace.drawnBefore(slice);
     const began = performance.now();

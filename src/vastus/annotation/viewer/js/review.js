@@ -101,26 +101,25 @@ export class Findings {
     const next = document.querySelectorAll("#findings .finding")[place] ?? $("#tab-findings");
     (next.querySelector?.("button") ?? next).focus();
     say(verdict === "accept" ? "Accepted. The correction is a new version of the case." : "Rejected. The label stays as it is.");
-    await workspace.refreshCases();
-    if (row.case === workspace.case?.id && !workspace.unsaved) {
-      await attempt(async () => {
-        await workspace.refreshVersions();
-        await workspace.show(workspace.versions.at(-1)?.version ?? null);
-      });
-    }
+    await attempt(() => workspace.arriveAtNewest(row.case));
   }
 
   /** Opens the case and shows what the correction would change. */
   async agreed(row) {
     const { workspace } = this;
+    if (workspace.isHeld) throw new Error("Another change is on its way or on screen: wait, or cancel it first.");
     if (workspace.case?.id !== row.case && !(await workspace.open(row.case))) return false;
     if (workspace.unsaved) throw new Error("Save your own changes first: the correction starts from the newest version.");
     await workspace.refreshVersions();
     if (workspace.showsOldVersion) await workspace.show(workspace.versions.at(-1).version);
     if (row.value) workspace.select(row.value);
-    const preview = await workspace.api.proposal(row.id);
-    if (row.point_mm) workspace.scene.goToMm(row.point_mm);
-    return workspace.proposals.agreed("Accept correction", preview);
+    return workspace.holding(async () => {
+      const { map } = workspace.scene;
+      const preview = await workspace.api.proposal(row.id);
+      if (map !== workspace.scene.map) return false;
+      if (row.point_mm) workspace.scene.goToMm(row.point_mm);
+      return workspace.proposals.agreed("Accept correction", preview);
+    });
   }
 
   async open(row, id, button) {

@@ -240,8 +240,8 @@ export class Scene extends EventTarget {
   }
 
   /** The edited labels as the bytes of a .nii, in RAS order. */
-  labelBytes() {
-    return new Uint8Array(niftiOf({ voxels: this.map.voxels, dims: this.dims, strides: [1, 1, 1] }, this.image.affine));
+  labelBytes(voxels = this.map.voxels) {
+    return new Uint8Array(niftiOf({ voxels, dims: this.dims, strides: [1, 1, 1] }, this.image.affine));
   }
 
   huAt(index) {
@@ -499,6 +499,7 @@ export class Scene extends EventTarget {
 
   /** @param {null | {kind: "brush"|"outline"|"pour", radiusMm: number, ball: boolean, rule: () => import("./labels.js").Rule}} pen */
   setPen(pen) {
+    if (!pen) this.endStroke();
     this.pen = pen;
     this.nv.opts.drawingEnabled = pen !== null && this.map !== null;
     this.nv.opts.penValue = 1;
@@ -563,7 +564,7 @@ export class Scene extends EventTarget {
         }
       }
     }
-    this.change = { indices, before, box: [x0, y0, z0, x1, y1, z1] };
+    this.change = { map, indices, before, box: [x0, y0, z0, x1, y1, z1] };
     map.grow(x0, y0, z0);
     map.grow(x1, y1, z1);
     this.upload();
@@ -585,7 +586,7 @@ export class Scene extends EventTarget {
   hideChange() {
     const { change, map } = this;
     this.change = null;
-    if (!change || !map) return;
+    if (!change || change.map !== map) return;
     change.indices.forEach((index, i) => { map.voxels[index] = change.before[i]; });
     map.grow(...change.box.slice(0, 3));
     map.grow(...change.box.slice(3));

@@ -11,6 +11,7 @@ export const BACKGROUND_SEED = { value: 254, key: "background_seed", name: "Back
 const CONFLICT = 409;
 const LARGE_VOXELS = 48e6; // above it a case opens as an overview on a coarser grid, and the whole follows
 const WHOLE_VOXELS = 250e6; // above it the whole is loaded only when somebody asks for it: three bytes a voxel in the page
+const textsOf = (outlines) => Object.fromEntries([...outlines].map(([k, spec]) => [k, JSON.stringify(spec)]));
 const voxelsOf = ({ shape }) => (shape ?? []).reduce((n, m) => n * m, 1);
 
 export class Workspace extends EventTarget {
@@ -30,11 +31,13 @@ export class Workspace extends EventTarget {
     this.dice = null;
     this.secondVersion = null;
     this.outlines = new Map(); // slice -> what was drawn in it
-    this.savedOutlines = "{}";
+    this.savedOutlines = {}; // slice -> what the version holds of it, as text
     this.slicesBefore = new Map(); // slice -> its labels before it was drawn
     this.restoring = false;
     this.unsaved = false;
     this.locked = false;
+    this.held = null; // the label map that nothing may be drawn on
+    this.saving = null; // the save that is on its way
     this.keepDraft = debounce(() => this.writeDraft(), 800);
     this.selected = 0;
     this.largeVoxels = LARGE_VOXELS;
@@ -83,6 +86,24 @@ export class Workspace extends EventTarget {
     return holder && !this.locked && holder !== this.myName ? holder : "";
   }
 
+  /** Whether something works on the labels on screen, or is about to take their place. */
+  get isHeld() {
+    return this.held !== null && this.held === this.scene.map;
+  }
+
+  /** Does something that starts from the labels on screen, or puts others there. Nothing can be drawn on them meanwhile. */
+  async holding(work) {
+    const { map } = this.scene;
+    this.held = map;
+    this.emit("held");
+    try {
+      return await work();
+    } finally {
+      if (this.held === map) this.held = null;
+      this.emit("held");
+    }
+  }
+
   // ---- opening ----
 
   /** Opens a case at its newest version. Asks first when changes would be lost. @returns {Promise<boolean>} */
@@ -90,26 +111,37 @@ export class Workspace extends EventTarget {
     if (!(await this.mayLeave())) return false;
     const target = this.cases.find((c) => c.id === id);
     if (!target) throw new Error(`There is no case ${id} any more.`);
+    const opening = {};
+    this.opening = opening;
+    const wanted = () => this.opening === opening; // else another case was asked for meanwhile
     this.emit("loading", target);
     try {
-      await this.release();
-      await this.closeSecond();
-      this.case = null;
-      this.following = null;
-      this.overview = voxelsOf(target) > this.largeVoxels;
-      const told = (share) => (this.emit("progress", share), true);
-      const [image, versions] = await Promise.all([this.overview ? this.api.overview(id) : this.api.image(id, told), this.api.versions(id)]);
-      await this.scene.showCase(image);
-      this.case = this.cases.find((c) => c.id === id) ?? target;
-      this.versions = versions;
-      await this.show(versions.at(-1)?.version ?? null);
+      if (!(await this.holding(() => this.load(target, wanted)))) return false;
     } finally {
-      this.emit("loaded");
+      if (wanted()) this.emit("loaded");
     }
     this.emit("case");
     if (!this.overview) await this.offerDraft();
     else if (voxelsOf(target) <= WHOLE_VOXELS) attempt(() => this.loadWhole());
     return true;
+  }
+
+  /** Puts a case in the place of the one on screen. @returns {Promise<boolean>} false: it was not wanted any more */
+  async load(target, wanted) {
+    const { id } = target;
+    await this.release();
+    await this.closeSecond();
+    if (!wanted()) return false;
+    this.case = null;
+    this.following = null;
+    this.overview = voxelsOf(target) > this.largeVoxels;
+    const told = (share) => wanted() && (this.emit("progress", share), true);
+    const [image, versions] = await Promise.all([this.overview ? this.api.overview(id) : this.api.image(id, told), this.api.versions(id)]);
+    if (!image || !wanted() || !(await this.scene.showCase(image, wanted))) return false;
+    this.case = this.cases.find((c) => c.id === id) ?? target;
+    this.versions = versions;
+    await this.show(versions.at(-1)?.version ?? null);
+    return wanted();
   }
 
   /** Puts the whole scan in the place of its overview. The overview can be looked at meanwhile. */
@@ -137,12 +169,25 @@ export class Workspace extends EventTarget {
     await this.offerDraft();
   }
 
-  /** Shows one version of the open case (null: no labels yet). */
+  /** Shows one version of the open case (null: no labels yet), unless another one is asked for meanwhile. */
   async show(version) {
+    const { id } = this.case;
+    const showing = {};
+    this.showing = showing;
+    const drawn = await this.holding(() => this.drawnIn(version));
+    if (this.showing === showing && this.case?.id === id) await this.put(version, drawn);
+  }
+
+  /** Labels, outlines and strokes of a version of the open case. */
+  async drawnIn(version) {
+    if (!this.versions.some((v) => v.version === version)) return [null, {}, []];
+    const { id } = this.case;
+    return Promise.all([this.labelsOf(version), this.api.outlines(id, version), this.api.strokes(id, version)]);
+  }
+
+  /** Puts what is drawn in a version on screen. */
+  put(version, [labels, outlines, strokes]) {
     const known = this.versions.find((v) => v.version === version) ?? null;
-    const [labels, outlines, strokes] = known
-      ? await Promise.all([this.labelsOf(version), this.api.outlines(this.case.id, version), this.api.strokes(this.case.id, version)])
-      : [null, {}, []];
     this.scene.showLabels(labels);
     this.scene.map.kept = this.overview ? [] : strokes; // their places are those of the whole scan
     this.takeOutlines(this.overview ? {} : outlines);
@@ -150,13 +195,14 @@ export class Workspace extends EventTarget {
     this.warnedOfSide = false;
     this.restoring = false;
     this.version = known;
-    if (this.secondVersion !== null && this.secondVersion === version) await this.closeSecond();
+    const closed = this.secondVersion !== null && this.secondVersion === version ? this.closeSecond() : null;
     this.volumes = [];
     this.setUnsaved(false);
     this.emit("version");
     this.scene.report();
     this.compareDice();
     this.refreshVolumes(); // the server counts a large scan for seconds: nobody waits for it to look
+    return closed;
   }
 
   labelsOf(version) {
@@ -189,29 +235,57 @@ export class Workspace extends EventTarget {
   }
 
   async refreshVersions() {
-    this.versions = await this.api.versions(this.case.id);
+    const { id } = this.case;
+    const versions = await this.api.versions(id);
+    if (this.case?.id === id) this.versions = versions;
     await this.refreshCases();
     this.emit("versions");
   }
 
-  /** Goes to a version the server has just made. */
-  async arrive({ version }) {
-    await this.refreshVersions();
-    await this.show(version);
+  /** Goes to a version the server has just made of a case. */
+  arrive({ version }, id) {
+    return this.arriveAt(id, () => version);
+  }
+
+  arriveAtNewest(id) {
+    return this.arriveAt(id, () => this.versions.at(-1)?.version ?? null);
+  }
+
+  /** Shows another version of a case, unless another case is open by now. What was drawn meanwhile stays, to be saved. */
+  async arriveAt(id, versionOf) {
+    await this.saved();
+    if (this.case?.id !== id) {
+      await this.refreshCases();
+      return;
+    }
+    await this.holding(async () => {
+      await this.refreshVersions();
+      if (this.case?.id !== id) return;
+      if (!this.unsaved) {
+        await this.show(versionOf());
+        return;
+      }
+      this.restoring = true; // saving joins both
+      this.emit("version");
+    });
   }
 
   // ---- changes ----
 
   takeOutlines(outlines) {
     this.outlines = new Map(Object.entries(outlines).map(([k, spec]) => [Number(k), spec]));
-    this.savedOutlines = Object.fromEntries([...this.outlines].map(([k, spec]) => [k, JSON.stringify(spec)]));
+    this.savedOutlines = textsOf(this.outlines);
   }
 
   /** The outlines that differ from those of the version; null where one was taken away. */
   get changedOutlines() {
+    return this.outlinesSince(this.savedOutlines);
+  }
+
+  outlinesSince(saved) {
     const changed = {};
-    for (const [k, spec] of this.outlines) if (JSON.stringify(spec) !== this.savedOutlines[k]) changed[k] = spec;
-    for (const k of Object.keys(this.savedOutlines)) if (!this.outlines.has(Number(k))) changed[k] = null;
+    for (const [k, spec] of this.outlines) if (JSON.stringify(spec) !== saved[k]) changed[k] = spec;
+    for (const k of Object.keys(saved)) if (!this.outlines.has(Number(k))) changed[k] = null;
     return changed;
   }
 
@@ -265,13 +339,17 @@ export class Workspace extends EventTarget {
 
   /** Keeps what is not saved in this browser. */
   async writeDraft() {
-    if (!this.unsaved || !this.case || this.scene.change) return;
+    if (!this.unsaved || !this.case) return;
+    if (this.scene.change) {
+      this.keepDraft(); // a change that is only shown is none of it: once it is over
+      return;
+    }
     const { map } = this.scene;
+    const { version } = this;
+    const about = { version: version?.version ?? null, when: new Date().toISOString(), outlines: this.changedOutlines, strokes: map.ops };
     const slices = await Promise.all([...map.slices].map(async (k) => [k, await gzip(map.slice(k))]));
-    if (!this.unsaved || map !== this.scene.map) return; // saved meanwhile
-    await Drafts.put(this.draftKey, {
-      version: this.version?.version ?? null, when: new Date().toISOString(), slices, outlines: this.changedOutlines, strokes: map.ops,
-    });
+    if (!this.unsaved || map !== this.scene.map || version !== this.version) return; // saved meanwhile
+    await Drafts.put(this.draftKey, { ...about, slices });
     this.emit("kept");
   }
 
@@ -281,7 +359,7 @@ export class Workspace extends EventTarget {
     if (!draft) return;
     const from = draft.version === null ? "an empty case" : `version ${draft.version}`;
     const answer = await ask("Strokes that were not saved", [
-      el("p", {}, `On ${when(draft.when)} you changed ${draft.slices.length} ${draft.slices.length === 1 ? "slice" : "slices"} of this case, starting from ${from}, and did not save.`),
+      el("p", {}, `On ${when(draft.when)} you changed ${draft.slices.length} ${draft.slices.length === 1 ? "slice" : "slices"} of this case, starting from ${from}, and did not save. They are kept until you change something else in this case.`),
     ], [{ value: "drop", label: "Throw away", kind: "quiet" }, { value: "", label: "Later", kind: "quiet" }, { value: "take", label: "Bring back" }]);
     if (answer === "drop") await Drafts.drop(this.draftKey);
     if (answer === "take") await this.takeDraft(draft);
@@ -291,18 +369,23 @@ export class Workspace extends EventTarget {
     if ((this.version?.version ?? null) !== draft.version) await this.show(draft.version);
     const unpack = async (gz) => new Uint8Array(await new Response(new Blob([gz]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer());
     const slices = await Promise.all(draft.slices.map(async ([k, gz]) => [k, await unpack(gz)]));
+    this.putBack({ ...draft, slices });
+    this.restoring = true; // somebody may have saved since: saving joins both
+    this.emit("version");
+  }
+
+  /** Draws once more what is not saved. @param {{slices: [number, Uint8Array][], outlines: object, strokes: object[]}} drawn */
+  putBack({ slices, outlines, strokes }) {
     for (const [k, values] of slices) {
       this.drawnBefore(k);
       this.scene.map.putSlice(k, values);
     }
-    for (const [k, spec] of Object.entries(draft.outlines)) {
+    for (const [k, spec] of Object.entries(outlines)) {
       if (spec) this.outlines.set(Number(k), spec);
       else this.outlines.delete(Number(k));
     }
-    this.scene.map.older = draft.strokes;
-    this.restoring = true; // somebody may have saved since: saving joins both
+    this.scene.map.older = strokes;
     this.scene.edited();
-    this.emit("version");
   }
 
   edited() {
@@ -319,12 +402,15 @@ export class Workspace extends EventTarget {
   }
 
   async takeLock() {
+    const { id } = this.case;
     this.locked = true;
     try {
-      await this.api.lock(this.case.id);
+      await this.unlocking; // else the lock given back could be the new one
+      await this.api.lock(id);
       this.keepLock ??= setInterval(() => this.locked && this.api.lock(this.case.id).catch(() => {}), 60_000);
       await this.refreshCases();
     } catch (error) {
+      if (this.case?.id !== id) return;
       this.locked = false;
       await this.refreshCases().catch(() => {});
       say(`Somebody else is working on this case: ${error.message}`, "error");
@@ -334,10 +420,14 @@ export class Workspace extends EventTarget {
   async release() {
     if (!this.locked || !this.case) return;
     this.locked = false;
-    await this.api.unlock(this.case.id).catch(() => {});
+    this.unlocking = this.api.unlock(this.case.id).catch(() => {});
+    await this.unlocking;
   }
 
+  /** Asks before changes are lost. A save on its way is waited for, a change that is only shown is cancelled. */
   async mayLeave() {
+    await this.saved();
+    this.proposals?.cancel();
     if (!this.unsaved) return true;
     const answer = await ask(
       "Leave without saving?",
@@ -352,9 +442,9 @@ export class Workspace extends EventTarget {
   }
 
   /** The labels on screen as a .nii.gz. */
-  async labelGz({ seeds = false } = {}) {
-    const bytes = await this.scene.labelBytes();
-    if (!seeds && this.scene.map.counts[BACKGROUND_SEED.value] > 0) {
+  async labelGz({ seeds = false, voxels = this.scene.map.voxels, counts = this.scene.map.counts } = {}) {
+    const bytes = this.scene.labelBytes(voxels);
+    if (!seeds && counts[BACKGROUND_SEED.value] > 0) {
       const start = new DataView(bytes.buffer, bytes.byteOffset).getFloat32(108, true); // vox_offset
       for (let i = start; i < bytes.length; i++) if (bytes[i] === BACKGROUND_SEED.value) bytes[i] = 0;
     }
@@ -362,19 +452,34 @@ export class Workspace extends EventTarget {
   }
 
   /** Saves the labels on screen as a new version, with what was drawn. @param {{note: string, final: boolean}} how */
-  async save({ note, final }) {
-    const body = await this.labelGz();
-    const about = {
-      parent: this.version?.version, note, tag: final ? "final" : "", merge: true, outlines: this.changedOutlines, strokes: this.scene.map.ops,
-    };
-    const made = await this.api.saveDrawn(this.case.id, body, about).catch((error) => this.saveOver(error, body, about));
+  save(how) {
+    this.saving = this.saveNow(how).finally(() => { this.saving = null; });
+    return this.saving;
+  }
+
+  /** Waits for the save that is on its way, whatever comes of it. */
+  saved() {
+    return this.saving?.catch(() => {});
+  }
+
+  async saveNow({ note, final }) {
+    await this.outlining?.asking; // the mask of a line belongs to its version
+    const { draftKey } = this;
+    const sent = { ...this.scene.map.send(), outlines: textsOf(this.outlines) };
+    const about = structuredClone({
+      parent: this.version?.version, note, tag: final ? "final" : "", merge: true, outlines: this.changedOutlines, strokes: sent.ops,
+    });
+    this.emit("unsaved", this.unsaved); // there is nothing to undo from here on
+    const made = await this.sendDrawn(sent, about);
     if (!made) return null;
     const joined = made.parent !== null && made.parent !== (this.version?.version ?? null);
-    await this.forgetDraft();
-    await this.release();
+    if (!this.drawnSince(sent)) await this.release();
+    this.restoring = true; // drawing goes on until what was made is on screen
     await this.refreshVersions();
-    if (joined) await this.show(made.version);
-    else this.settle(made);
+    if (joined) await this.join(made, sent);
+    else this.settle(made, sent);
+    if (this.unsaved) this.keepDraft();
+    else await Drafts.drop(draftKey);
     this.emit("version");
     await this.refreshVolumes();
     const whose = joined ? `, joined with version ${made.parent} by ${this.versions.find((v) => v.version === made.parent)?.author}` : "";
@@ -382,18 +487,50 @@ export class Workspace extends EventTarget {
     return made;
   }
 
-  /** What is on screen is now the version that was made of it. */
-  settle(made) {
+  /** Sends what was on screen. @returns the version made of it; null: none, by the wish of the person */
+  async sendDrawn(sent, about) {
     const { map } = this.scene;
-    map.kept = [...map.kept, ...map.ops];
-    map.older = [];
-    map.done = [];
-    map.undone = [];
-    map.slices.clear();
-    map.before = map.counts.slice();
-    this.takeOutlines(Object.fromEntries(this.outlines));
+    let made = null;
+    try {
+      const body = await this.labelGz(sent);
+      made = await this.api.saveDrawn(this.case.id, body, about).catch((error) => this.saveOver(error, body, about));
+    } finally {
+      if (!made) {
+        map.takeBack(sent);
+        this.emit("unsaved", this.unsaved);
+      }
+    }
+    return made;
+  }
+
+  /** What was drawn since the labels on screen were sent, or null. */
+  drawnSince({ voxels, ops, outlines }) {
+    const { map } = this.scene;
+    const since = { slices: [...map.slicesSince(voxels)], outlines: this.outlinesSince(outlines), strokes: map.ops.slice(ops.length) };
+    return since.slices.length + Object.keys(since.outlines).length + since.strokes.length > 0 ? since : null;
+  }
+
+  /** What was sent is now the version that was made of it; what was drawn since is not saved. */
+  settle(made, sent) {
+    this.setUnsaved(this.drawnSince(sent) !== null);
+    this.scene.map.settle(sent);
+    this.savedOutlines = sent.outlines;
     this.restoring = false;
     this.version = this.versions.find((v) => v.version === made.version) ?? this.versions.at(-1);
+  }
+
+  /** Shows the version in which what was sent was joined with somebody else's, and over it what was drawn since. */
+  async join(made, sent) {
+    const drawn = await this.drawnIn(made.version);
+    await this.outlining?.asking;
+    const { map } = this.scene;
+    const since = this.drawnSince(sent);
+    const closed = this.put(made.version, drawn);
+    if (since) {
+      const slices = since.slices.map((k) => [k, this.scene.map.sliceWith(k, map.voxels, sent.voxels)]);
+      this.putBack({ ...since, slices });
+    }
+    await closed;
   }
 
   /** Somebody changed the same voxels meanwhile: show where, and ask. Every version stays, so nothing is lost. */
@@ -414,22 +551,27 @@ export class Workspace extends EventTarget {
 
   async undoVersion() {
     if (!(await this.mayLeave())) return;
-    await this.arrive(await this.api.undo(this.case.id));
+    const { id } = this.case;
+    await this.arrive(await this.api.undo(id), id);
     say("The version before is the newest again.");
   }
 
   /** Makes an old version the newest by saving its labels once more. */
   async restore(version) {
     if (!(await this.mayLeave())) return;
-    const labels = await this.api.labels(this.case.id, version);
-    await this.arrive(await this.api.save(this.case.id, labels, { parent: version, note: `Restored version ${version}` }));
+    const { id } = this.case;
+    const labels = await this.api.labels(id, version);
+    await this.arrive(await this.api.save(id, labels, { parent: version, note: `Restored version ${version}` }), id);
     say(`Version ${version} is the newest again.`);
   }
 
   // ---- side by side ----
 
   async openSecond(version) {
-    const voxels = await this.scene.showSecond(await this.labelsOf(version));
+    const { id } = this.case;
+    const labels = await this.labelsOf(version);
+    if (this.case?.id !== id) return;
+    const voxels = await this.scene.showSecond(labels);
     this.secondVersion = version;
     this.secondVoxels = voxels;
     this.compareDice();
