@@ -46,3 +46,16 @@ def no_log_handler_left() -> Iterator[None]:
     yield
     after, own.handlers[:] = own.handlers[:], before
     assert after == before
+
+
+@pytest.fixture(scope="module", params=["chromium", pytest.param("firefox", marks=pytest.mark.slow)])
+def browser_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def browser(browser_name: str) -> Iterator[Any]:
+    from browser import browser_named
+
+    with browser_named(browser_name) as started:
+        yield started

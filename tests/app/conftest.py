@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -32,16 +32,3 @@ def running(tmp_path: Path, model: Path) -> Iterator[RunningApp]:
 
     with serving_app(tmp_path / "Vastus", model) as app:
         yield app
-
-
-@pytest.fixture(scope="module", params=["chromium", pytest.param("firefox", marks=pytest.mark.slow)])
-def browser_name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(scope="module")
-def browser(browser_name: str) -> Iterator[Any]:
-    from browser import browser_named
-
-    with browser_named(browser_name) as started:
-        yield started

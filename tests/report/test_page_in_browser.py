@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from browser import browser_named
 from vastus.anatomy import SIDES, STRUCTURES, Side
 from vastus.io.csv_tables import VolumeRow
 from vastus.io.tables import EXPECTED_AGREEMENT, EXPECTED_HIGH, EXPECTED_LOW, PROBABILITY_WRONG
@@ -24,17 +23,6 @@ from vastus.volume import Volume
 READY = "#slices[data-whole]"
 # Firefox keeps some of the width for its scroll bar.
 SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-
-
-@pytest.fixture(scope="module", params=["chromium", pytest.param("firefox", marks=pytest.mark.slow)])
-def browser_name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(scope="module")
-def browser(browser_name: str) -> Iterator[Any]:
-    with browser_named(browser_name) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

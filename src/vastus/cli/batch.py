@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vastus.cli.network_options import DeviceOption, OverlapOption, PrecisionOption, RuntimeOption, WeightsOption
 from vastus.errors import InputError, PacsError
 from vastus.inference.choices import Device, PrecisionChoice, RuntimeName, RuntimeOptions
 
@@ -25,9 +26,7 @@ def batch(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the results; the same command continues there.")
     ],
-    weights: Annotated[
-        Path | None, typer.Option("--weights", help="Folder of a bundle, or the name of a shipped one.")
-    ] = None,
+    weights: WeightsOption = None,
     workers: Annotated[
         int | None,
         typer.Option("--workers", "-w", min=1, help="Scans at a time; default: as many as cores and memory allow."),
@@ -63,18 +62,10 @@ def batch(
     metrics_port: Annotated[
         int | None, typer.Option("--metrics-port", min=0, max=65535, help="Port on 127.0.0.1 for Prometheus metrics.")
     ] = None,
-    device: Annotated[Device, typer.Option("--device", help="Device on which the network runs.")] = Device.AUTO,
-    runtime: Annotated[
-        RuntimeName, typer.Option("--runtime", help="Program that runs the network.")
-    ] = RuntimeName.AUTO,
-    precision: Annotated[
-        PrecisionChoice,
-        typer.Option("--precision", help="Number format; auto: the fastest one that was checked for these weights."),
-    ] = PrecisionChoice.AUTO,
-    overlap: Annotated[
-        float | None,
-        typer.Option("--overlap", min=0.0, max=0.9, help="Overlap of windows, 0 to 0.9; default: that of the bundle."),
-    ] = None,
+    device: DeviceOption = Device.AUTO,
+    runtime: RuntimeOption = RuntimeName.AUTO,
+    precision: PrecisionOption = PrecisionChoice.AUTO,
+    overlap: OverlapOption = None,
     workbook: Annotated[
         bool,
         typer.Option(

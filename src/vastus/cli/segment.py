@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vastus.cli.dicom_options import FormatWork, fetched, format_work
+from vastus.cli.network_options import DeviceOption, OverlapOption, PrecisionOption, RuntimeOption, WeightsOption
 from vastus.errors import MissingInputError, SettingsError, VastusError
 from vastus.formats.table import OUTPUT_FORMATS
 from vastus.garbage import no_collecting
@@ -52,25 +53,15 @@ def segment(
     series: Annotated[
         str | None, typer.Option("--series", help="DICOM series to read (UID or its end); for a single scan.")
     ] = None,
-    weights: Annotated[
-        Path | None, typer.Option("--weights", help="Folder of a bundle, or the name of a shipped one.")
-    ] = None,
-    device: Annotated[Device, typer.Option("--device", help="Device on which the network runs.")] = Device.AUTO,
-    runtime: Annotated[
-        RuntimeName, typer.Option("--runtime", help="Program that runs the network.")
-    ] = RuntimeName.AUTO,
-    precision: Annotated[
-        PrecisionChoice,
-        typer.Option("--precision", help="Number format; auto: the fastest one that was checked for these weights."),
-    ] = PrecisionChoice.AUTO,
+    weights: WeightsOption = None,
+    device: DeviceOption = Device.AUTO,
+    runtime: RuntimeOption = RuntimeName.AUTO,
+    precision: PrecisionOption = PrecisionChoice.AUTO,
     threads: Annotated[
         int | None,
         typer.Option("--threads", "-t", min=1, help="Number of processor threads; the labels do not depend on it."),
     ] = None,
-    overlap: Annotated[
-        float | None,
-        typer.Option("--overlap", min=0.0, max=0.9, help="Overlap of windows, 0 to 0.9; default: that of the bundle."),
-    ] = None,
+    overlap: OverlapOption = None,
     sex: Annotated[
         str | None, typer.Option("--sex", help="Sex, M or F: compare with published values of this sex.")
     ] = None,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,6 +129,15 @@ def nearest_parts(
         voxel inside a fixed part has only that one.
     """
     return find_nearest(
+        *_parts_on_grid(packed, node_map, grid),
+        slope.slope,
+        slope.centre_z_mm,
+    )
+
+
+def _parts_on_grid(packed: Packed, node_map: NodeMap, grid: Grid) -> tuple[NDArray[Any], ...]:
+    """What both loops over a grid take first: the parts, where they lie in the body, and the grid."""
+    return (
         packed.values,
         packed.starts,
         packed.shapes,
@@ -140,8 +150,6 @@ def nearest_parts(
         grid.origin_mm.astype(np.float32),
         np.array(grid.spacing_mm, np.float32),
         np.array(grid.shape),
-        slope.slope,
-        slope.centre_z_mm,
     )
 
 
@@ -154,18 +162,7 @@ def paint(
         part number (``NO_PART``: none) and its depth: distance minus offset in ``UNIT_MM``, negative inside.
     """
     return paint_winners(
-        packed.values,
-        packed.starts,
-        packed.shapes,
-        packed.origins,
-        packed.voxels,
-        packed.ranks,
-        node_map.source_mm,
-        node_map.stretch,
-        node_map.origin_mm.astype(np.float32),
-        grid.origin_mm.astype(np.float32),
-        np.array(grid.spacing_mm, np.float32),
-        np.array(grid.shape),
+        *_parts_on_grid(packed, node_map, grid),
         offsets.middle_mm,
         offsets.slope,
         offsets.centre_z_mm,

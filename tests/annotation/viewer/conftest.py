@@ -20,19 +20,6 @@ if TYPE_CHECKING:
     from viewer_page import Viewer
 
 
-@pytest.fixture(scope="module", params=["chromium", pytest.param("firefox", marks=pytest.mark.slow)])
-def browser_name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(scope="module")
-def browser(browser_name: str) -> Iterator[Any]:
-    from browser import browser_named
-
-    with browser_named(browser_name) as started:
-        yield started
-
-
 def turned(volume: Volume) -> Volume:
     """The same voxels stored towards the left and the back, as most scanners do (LPS)."""
     flip = np.diag([-1.0, -1.0, 1.0, 1.0])
