@@ -98,14 +98,19 @@ def smooth(viewer: Viewer) -> None:
     viewer.page.click("[data-server-tool=smooth]")
 
 
-def test_strokes_drawn_while_a_save_is_on_its_way_are_not_saved_yet(server: Running, open_viewer: Open) -> None:
-    viewer = open_viewer()
+def save_on_its_way(viewer: Viewer) -> None:
+    """Draw ``FIRST`` in the case ``ras`` and save it; the answer to the save does not come yet."""
     viewer.open("ras")
     take_brush(viewer)
     dab(viewer, FIRST)
     hold(viewer, "saveDrawn")
     viewer.save("the first")
     wait_for_answer(viewer)
+
+
+def test_strokes_drawn_while_a_save_is_on_its_way_are_not_saved_yet(server: Running, open_viewer: Open) -> None:
+    viewer = open_viewer()
+    save_on_its_way(viewer)
     dab(viewer, SECOND)
     viewer.keys("Control+z", "Control+z")  # the second goes back; the first is in a version
     assert [value_at(viewer, FIRST), value_at(viewer, SECOND)] == [SARTORIUS_RIGHT, 0]
@@ -175,12 +180,7 @@ def test_a_save_that_fails_takes_nothing_away(server: Running, open_viewer: Open
 
 def test_another_case_waits_for_the_save_on_its_way(server: Running, open_viewer: Open) -> None:
     viewer = open_viewer()
-    viewer.open("ras")
-    take_brush(viewer)
-    dab(viewer, FIRST)
-    hold(viewer, "saveDrawn")
-    viewer.save("the first")
-    wait_for_answer(viewer)
+    save_on_its_way(viewer)
     viewer.page.click("[data-id=lps]")
     viewer.keys("Control+s")  # one save at a time
     assert viewer.page.locator("dialog[open]").count() == 0

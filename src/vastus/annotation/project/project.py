@@ -6,19 +6,19 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 
 from vastus.anatomy import BUILT_IN, StructureTable
 from vastus.annotation.hosts import LOOPBACK_HOSTS
 from vastus.annotation.logs import LOG, LogLines
-from vastus.annotation.models.engine import Engine, Purpose, RequestKind
+from vastus.annotation.models.engine import Engine, PacedPredictor, Purpose, RequestKind
 from vastus.annotation.models.registry import ModelRegistry
 from vastus.annotation.models.trainer import Trainer, TrainerSettings
 from vastus.annotation.project.cases import Cases
@@ -42,6 +42,7 @@ from vastus.volume import Volume, to_ras
 if TYPE_CHECKING:
     from vastus.inference.predictor import Segmentation
 
+Found = TypeVar("Found")
 _IMAGES_KEPT: Final = 2
 _LAST_READING_SECONDS: Final = 5.0
 """How long closing waits for a scan that is read ahead."""
@@ -229,19 +230,19 @@ class Project:
 
     def segment(self, case_id: str, model: str | None, who: str = "") -> Future[tuple[str, Segmentation]]:
         """Queue a case for the network; gives the model's name and what it found."""
-        bundle = self.registry.bundle(model)
-        self.cases.get(case_id)
-        return self.engine.submit(
-            lambda load: (bundle.folder.name, load(bundle).segment(self.image(case_id))),
-            Purpose(RequestKind.LABEL, case_id, who),
-        )
+        return self._queue(case_id, model, who, lambda network, scan: network.segment(scan))
 
     def label(self, case_id: str, model: str | None, who: str = "") -> Future[tuple[str, Volume]]:
         """Queue a case for the network; gives the model's name and the labels, sooner than ``segment``."""
+        return self._queue(case_id, model, who, lambda network, scan: network.label(scan))
+
+    def _queue(
+        self, case_id: str, model: str | None, who: str, work: Callable[[PacedPredictor, Volume], Found]
+    ) -> Future[tuple[str, Found]]:
         bundle = self.registry.bundle(model)
         self.cases.get(case_id)
         return self.engine.submit(
-            lambda load: (bundle.folder.name, load(bundle).label(self.image(case_id))),
+            lambda load: (bundle.folder.name, work(load(bundle), self.image(case_id))),
             Purpose(RequestKind.LABEL, case_id, who),
         )
 
