@@ -185,7 +185,7 @@ def _zones_of_slices(
     pixel, radius_mm = scale
     fascias = [_fascia(values, side, pixel, radius_mm) for side in sides]
     # A margin, so that the body's rough outline does not cost fat under the skin.
-    parts, count = ndimage.label(_within(body, pixel, _SKIN_MARGIN_MM), structure=_in_slices())
+    parts, count = ndimage.label(pixels_within_mm(body, pixel, _SKIN_MARGIN_MM), structure=_in_slices())
     distances = [_squared_distance(fascia, pixel) for fascia in fascias] if len(fascias) > 1 else []
     result = []
     for number, closed in enumerate(fascias):
@@ -228,9 +228,9 @@ def _fascia(values: NDArray[np.uint8], side: Side, pixel_mm: tuple[float, float]
     where = (_span(tissue.any(axis=(1, 2)), 0), _span(tissue.any(axis=(0, 2)), 0))
     margin = [int(np.ceil(radius_mm / p)) + 2 for p in pixel_mm]
     block = np.pad(tissue[where], [(margin[0], margin[0]), (margin[1], margin[1]), (0, 0)])
-    grown = _within(block, pixel_mm, radius_mm)
+    grown = pixels_within_mm(block, pixel_mm, radius_mm)
     # Distances run between pixel centres: the closing must keep all labels.
-    shrunk = ~_within(~grown, pixel_mm, radius_mm) | block
+    shrunk = ~pixels_within_mm(~grown, pixel_mm, radius_mm) | block
     holes, count = ndimage.label(~shrunk, structure=_in_slices())
     outer = np.zeros(count + 1, dtype=bool)
     for border in (holes[0], holes[-1], holes[:, 0], holes[:, -1]):
@@ -253,11 +253,6 @@ def pixels_within_mm(mask: Mask, pixel_mm: tuple[float, float], radius_mm: float
 
     The same as ``squared_distance_mm2(...) <= radius_mm**2``, in a fraction of the time.
     """
-    found = in_blocks(mask.shape[2], lambda a, b: _within(mask[:, :, a:b], pixel_mm, radius_mm))
-    return np.concatenate(found, axis=2)
-
-
-def _within(mask: Mask, pixel_mm: tuple[float, float], radius_mm: float) -> Mask:
     slices = np.ascontiguousarray(np.moveaxis(mask, 2, 0))
     reach = _half_widths(pixel_mm, radius_mm, slices.shape[1:])
     return np.moveaxis(_grow(slices.view(np.uint8), reach).view(np.bool_), 0, 2)

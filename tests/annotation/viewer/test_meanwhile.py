@@ -98,6 +98,16 @@ def smooth(viewer: Viewer) -> None:
     viewer.page.click("[data-server-tool=smooth]")
 
 
+def line_on_its_way(viewer: Viewer) -> None:
+    """Draw a line at the crosshair; its mask does not come yet."""
+    viewer.page.focus("#planes")
+    viewer.keys("d")
+    hold(viewer, "outlinePreview")
+    viewer.page.focus("#planes")
+    viewer.keys(" ")
+    wait_for_answer(viewer)
+
+
 def save_on_its_way(viewer: Viewer) -> None:
     """Draw ``FIRST`` in the case ``ras`` and save it; the answer to the save does not come yet."""
     viewer.open("ras")
@@ -198,12 +208,7 @@ def test_a_save_waits_for_the_mask_of_a_line(server: Running, open_viewer: Open)
     viewer.page.check("#side-right", force=True)
     viewer.look_at(viewer.middle_of(SARTORIUS_RIGHT))
     k = viewer.place["voxel"][2]
-    viewer.page.focus("#planes")
-    viewer.keys("d")
-    hold(viewer, "outlinePreview")
-    viewer.page.focus("#planes")
-    viewer.keys(" ")
-    wait_for_answer(viewer)
+    line_on_its_way(viewer)
     viewer.save("drawn")
     let_go(viewer)
     viewer.wait_for_version(2)
@@ -219,12 +224,7 @@ def test_lines_still_to_be_drawn_are_not_drawn_in_another_case(open_viewer: Open
     viewer.open("ras")
     viewer.page.click("#structures .name:text-is('Sartorius')")
     viewer.look_at([20, 20, 4])
-    viewer.page.focus("#planes")
-    viewer.keys("d")
-    hold(viewer, "outlinePreview")
-    viewer.page.focus("#planes")
-    viewer.keys(" ")
-    wait_for_answer(viewer)
+    line_on_its_way(viewer)
     viewer.keys("ArrowUp", " ")  # this one waits for the answer to the first
     viewer.page.click("[data-id=lps]")
     viewer.page.click("dialog[open] button:has-text('Discard changes')")
