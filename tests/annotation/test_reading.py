@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,3 +94,37 @@ def test_fetching_a_scan_reads_it_ahead(running: Running, monkeypatch: pytest.Mo
     case = running.project.cases.all()[0].id
     assert running.client.get(f"/datastore/image?image={case}").status == 200
     assert ahead == [case]
+
+
+def test_a_fetched_scan_is_made_ready_for_the_network_before_labels_are_asked_for(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, case = running.project, running.project.cases.all()[0].id
+    plain = project.label(case, None).result(PATIENT_SECONDS)[1]
+    project.read_ahead(case)
+    assert project._made_ready is None, "its voxels are in memory: nothing is to be read"
+    project._images.clear()
+    project.read_ahead(case)
+    assert project._ahead is not None
+    project._ahead.join(PATIENT_SECONDS)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("made ready once more")
+
+    monkeypatch.setattr("vastus.inference.predictor.preprocess", refuse)
+    assert np.array_equal(project.label(case, None).result(PATIENT_SECONDS)[1].array, plain.array)
+    assert project._made_ready is None
+    with pytest.raises(AssertionError, match="once more"):  # what was made ready serves one request
+        project.label(case, None).result(PATIENT_SECONDS)
+
+
+def test_what_was_made_ready_for_other_weights_or_another_case_is_not_used(running: Running) -> None:
+    project, case = running.project, running.project.cases.all()[0].id
+    project.read_ahead(case)
+    assert project._ahead is not None
+    project._ahead.join(PATIENT_SECONDS)
+    bundle = project.registry.bundle(None)
+    other = replace(bundle, info=replace(bundle.info, preprocessing=replace(bundle.info.preprocessing, gamma=2.0)))
+    assert project._take_ready("another", bundle) is None
+    assert project._take_ready(case, other) is None
+    assert project._take_ready(case, bundle) is not None

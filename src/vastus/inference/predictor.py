@@ -189,12 +189,19 @@ class Predictor:
             doubt,
         )
 
-    def label(self, scan: Volume, on_progress: OnProgress | None = None) -> Volume:
+    def label(
+        self,
+        scan: Volume,
+        on_progress: OnProgress | None = None,
+        *,
+        seen: Callable[[], Preprocessed] | None = None,
+    ) -> Volume:
         """Label one scan, and judge neither the labels nor the scan: for those who wait for the labels alone.
 
         Args:
             scan: in HU, any orientation, any spacing.
             on_progress: called after each step.
+            seen: as in ``segment``.
 
         Returns:
             The labels of ``segment``.
@@ -203,7 +210,7 @@ class Predictor:
             UnsupportedScanError: no body in it.
         """
         tell, clock = on_progress or (lambda _: None), _Clock()
-        looked = self._look(scan, tell, clock)
+        looked = self._look(scan, tell, clock, seen)
         with compute_threads(self.threads):
             return self._restore(self._clean(looked, tell, clock), looked, tell, clock)
 

@@ -26,6 +26,7 @@ from vastus.volume import Volume
 
 if TYPE_CHECKING:
     from vastus.inference.predictor import Predictor, Progress, Segmentation
+    from vastus.preprocessing import Preprocessed
 
 Result = TypeVar("Result")
 _KEPT_LOADED: Final = 2
@@ -132,13 +133,17 @@ class PacedPredictor:
         """
         return self._predictor.segment(scan, self._tell)
 
-    def label(self, scan: Volume) -> Volume:
+    def label(self, scan: Volume, seen: Callable[[], Preprocessed] | None = None) -> Volume:
         """Label one scan, without judging how good the labels are.
+
+        Args:
+            scan: in HU.
+            seen: gives the scan as ``preprocess`` makes it for this network, where that was begun already.
 
         Raises:
             StoppedError: somebody stopped the request.
         """
-        return self._predictor.label(scan, self._tell)
+        return self._predictor.label(scan, self._tell, seen=seen)
 
 
 class Engine:

@@ -40,7 +40,9 @@ from vastus.io.labels import read_label_map, write_labels
 from vastus.volume import Volume, to_ras
 
 if TYPE_CHECKING:
+    from vastus.inference.bundle import Bundle
     from vastus.inference.predictor import Segmentation
+    from vastus.preprocessing import Preprocessed, PreprocessingSettings
 
 Found = TypeVar("Found")
 _IMAGES_KEPT: Final = 2
@@ -72,6 +74,15 @@ class ServerSettings:
     body_limit: int = 1 << 30
     voxel_limit: int = 400_000_000
     structures: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _MadeReady:
+    """A case as the network sees it, made while nobody had asked for its labels yet."""
+
+    case_id: str
+    settings: PreprocessingSettings
+    seen: Future[Preprocessed]
 
 
 class Project:
@@ -109,6 +120,7 @@ class Project:
         self._images: OrderedDict[str, Volume] = OrderedDict()
         self._reading: dict[str, Future[Volume]] = {}
         self._ahead: threading.Thread | None = None
+        self._made_ready: _MadeReady | None = None
         self._names: dict[str, Mapping[str, int]] = {}
         self._reserved: dict[str, tuple[str, float]] = {}
         self._guard = threading.Lock()
@@ -152,7 +164,7 @@ class Project:
         return volume
 
     def read_ahead(self, case_id: str) -> None:
-        """Read a case in the background: who fetches a scan asks for its labels next.
+        """Read a case in the background and make it ready for the network: who fetches it asks for its labels next.
 
         One at a time. A client that fetches all scans of a folder shall not have all of them read.
         """
@@ -165,7 +177,28 @@ class Project:
 
     def _read_quietly(self, case_id: str) -> None:
         with suppress(VastusError, OSError):  # the request that needs the scan says what is wrong with it
-            self.image(case_id)
+            self._make_ready(case_id, self.registry.bundle(None))
+
+    def _make_ready(self, case_id: str, bundle: Bundle) -> None:
+        from vastus.inference.predictor import make_ready
+
+        made: Future[Preprocessed] = Future()
+        with self._guard:  # before the scan is read: a request that waits for the reading takes this up, too
+            self._made_ready = _MadeReady(case_id, bundle.info.preprocessing, made)
+        try:
+            made.set_result(make_ready(self.image(case_id), bundle.info, self.settings.runtime.threads))
+        except BaseException as error:
+            made.set_exception(error)
+            raise
+
+    def _take_ready(self, case_id: str, bundle: Bundle) -> Callable[[], Preprocessed] | None:
+        """A case that was made ready for these weights, or None; it is taken once, and then out of memory."""
+        with self._guard:
+            made = self._made_ready
+            if made is None or (made.case_id, made.settings) != (case_id, bundle.info.preprocessing):
+                return None
+            self._made_ready = None
+        return made.seen.result
 
     def label_map(self, version: Version) -> Volume:
         """The voxels of a version; ``UNLABELLED`` where nobody looked."""
@@ -230,19 +263,24 @@ class Project:
 
     def segment(self, case_id: str, model: str | None, who: str = "") -> Future[tuple[str, Segmentation]]:
         """Queue a case for the network; gives the model's name and what it found."""
-        return self._queue(case_id, model, who, lambda network, scan: network.segment(scan))
+        return self._queue(case_id, model, who, lambda network, scan, _: network.segment(scan))
 
     def label(self, case_id: str, model: str | None, who: str = "") -> Future[tuple[str, Volume]]:
         """Queue a case for the network; gives the model's name and the labels, sooner than ``segment``."""
-        return self._queue(case_id, model, who, lambda network, scan: network.label(scan))
+        return self._queue(
+            case_id,
+            model,
+            who,
+            lambda network, scan, bundle: network.label(scan, self._take_ready(case_id, bundle)),
+        )
 
     def _queue(
-        self, case_id: str, model: str | None, who: str, work: Callable[[PacedPredictor, Volume], Found]
+        self, case_id: str, model: str | None, who: str, work: Callable[[PacedPredictor, Volume, Bundle], Found]
     ) -> Future[tuple[str, Found]]:
         bundle = self.registry.bundle(model)
         self.cases.get(case_id)
         return self.engine.submit(
-            lambda load: (bundle.folder.name, work(load(bundle), self.image(case_id))),
+            lambda load: (bundle.folder.name, work(load(bundle), self.image(case_id), bundle)),
             Purpose(RequestKind.LABEL, case_id, who),
         )
 
