@@ -37,7 +37,7 @@ def trim_border_fat(
         spacing_mm: voxel size along X, Y and Z.
         soft: (256,), whether a label value is trimmed: those of muscles.
     """
-    weights = [_gaussian(SMOOTHING_MM / spacing) for spacing in spacing_mm[:2]]
+    weights = [gaussian_weights(SMOOTHING_MM / spacing) for spacing in spacing_mm[:2]]
     depth = max(1, round(DEPTH_MM / min(spacing_mm[:2])))
     kernel: Any = kernels.trim_fat
 
@@ -54,7 +54,7 @@ def trim_border_fat(
     in_blocks(labels.shape[2], trim)
 
 
-def _gaussian(sigma: float) -> NDArray[np.float32]:
+def gaussian_weights(sigma: float) -> NDArray[np.float32]:
     """Compute the weights of a Gaussian of ``sigma`` voxels, to three standard deviations; their sum is 1."""
     reach = int(np.ceil(3 * sigma))
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)

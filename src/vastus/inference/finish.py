@@ -15,6 +15,7 @@ from vastus.inference.evidence import Evidence, NetworkView, gather_evidence
 from vastus.inference.islands import Parts, dissolve, find_parts, islands
 from vastus.inference.pelvis import below_pelvis, said_below, said_without_bones
 from vastus.inference.restore import restore
+from vastus.inference.septa import follow_septa
 from vastus.inference.sides import side_rules, tell_sides
 from vastus.inference.stitch import ScoreMap
 from vastus.inference.tails import dissolve_tails
@@ -169,7 +170,9 @@ def on_scan_grid(
     box = tuple(slice(a, b) for a, b in zip(seen.box_start, seen.box_stop, strict=True))
     upright = to_ras(scan.with_array(full))
     restore(labels, channel_of, scores, upright.array[box])
-    trim_border_fat(upright.array[box], to_ras(scan).array[box], upright.spacing_mm, _muscles(table))
+    inside, hu, muscles = upright.array[box], to_ras(scan).array[box], _muscles(table)
+    trim_border_fat(inside, hu, upright.spacing_mm, muscles)
+    follow_septa(inside, hu, upright.spacing_mm, muscles)
     return scan.with_array(full)
 
 

@@ -1,0 +1,88 @@
+"""Borders between muscles follow the septa between them.
+
+Two muscles that touch are parted by a septum: a thin dark line of fat and fascia. The network's grid is too coarse to
+see where exactly it runs. On the scan's own grid, slice by slice, pixels near such a border are named anew: both
+muscles grow from inside towards each other, over bright pixels first, so that they meet on the dark line (a watershed:
+Meyer 1991, "Un algorithme optimal de ligne de partage des eaux"). Where there is none, the border stays.
+
+A muscle that lies beside others and is nowhere deeper in a slice than a few millimetres is a sliver. It gets the names
+around it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vastus.blocks import in_blocks
+from vastus.inference import septum_kernels
+from vastus.inference.border_fat import gaussian_weights
+
+REACH_MM: Final = 5.0
+"""How far from the network's border a septum is looked for."""
+SLIVER_MM: Final = 3.0
+"""Least depth of a muscle: distance of its innermost pixel from the next border with another muscle."""
+SMOOTHING_MM: Final = 1.0
+"""Standard deviation of the Gaussian in the slice: noise is no septum."""
+SURROUNDING_MM: Final = 4.0
+"""Half the side of the square whose mean a septum is darker than."""
+DARKNESS_STEP_HU: Final = 10.0
+"""Differences below this are noise."""
+COARSEST_MM: Final = 1.5
+"""Larger pixels do not show a septum: nothing is changed there."""
+_DARKNESS_STEPS: Final = 15
+_DEPTH_STEP_MM: Final = 0.25
+
+
+def follow_septa(
+    labels: NDArray[np.uint8],
+    hu: NDArray[Any],
+    spacing_mm: tuple[float, float, float],
+    muscle: NDArray[np.bool_],
+) -> None:
+    """Move borders between muscles to the septa beside them, in place.
+
+    Args:
+        labels: label values, (X, Y, Z), RAS, of any order in memory.
+        hu: the scan on the same grid.
+        spacing_mm: voxel size along X, Y and Z.
+        muscle: (256,), which label values are muscles.
+    """
+    in_plane = spacing_mm[1], spacing_mm[0]  # a plane's rows run along Y
+    if max(in_plane) > COARSEST_MM:
+        return
+    weights = tuple(gaussian_weights(SMOOTHING_MM / spacing) for spacing in in_plane)
+    half_box = tuple(round(SURROUNDING_MM / spacing) for spacing in in_plane)
+    spacing = np.array(in_plane, np.float32)
+    limits = np.array([REACH_MM, SLIVER_MM], np.float32)
+    steps = np.array([DARKNESS_STEP_HU, _DARKNESS_STEPS, _DEPTH_STEP_MM], np.float32)
+    margin = tuple(max(half, len(weight) // 2) for half, weight in zip(half_box, weights, strict=True))
+    kernel: Any = septum_kernels.follow
+
+    def follow(start: int, stop: int) -> None:
+        for k in range(start, stop):
+            plane = labels[:, :, k].T  # in most files x is the fastest axis
+            place = _around(plane, margin)
+            if place is None:
+                continue
+            values = np.ascontiguousarray(plane[place])
+            seen = np.ascontiguousarray(hu[:, :, k].T[place], np.float32)
+            kernel(values, seen, muscle, weights, half_box, spacing, limits, steps)
+            plane[place] = values
+
+    in_blocks(labels.shape[2], follow)
+
+
+def _around(plane: NDArray[np.uint8], margin: tuple[int, ...]) -> tuple[slice, slice] | None:
+    """Find the part of a slice that holds labels, and a margin; None where it holds none."""
+    rows = np.flatnonzero(plane.any(axis=1))
+    if not len(rows):
+        return None
+    columns = np.flatnonzero(plane[rows[0] : rows[-1] + 1].any(axis=0))
+    down, across = margin
+    return (
+        slice(max(0, int(rows[0]) - down), int(rows[-1]) + 1 + down),
+        slice(max(0, int(columns[0]) - across), int(columns[-1]) + 1 + across),
+    )
