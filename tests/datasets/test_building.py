@@ -24,6 +24,8 @@ from vastus.synthesis.dataset import write_image
 from vastus.training.dataset import check_dataset, read_dataset
 from vastus.volume import Volume, from_ras, to_ras
 
+LPS_MOVED = np.diag([1.0, 1.0, 1.3, 1.0])
+
 
 def test_labels_and_cts_are_put_together_for_training(made, tmp_path: Path) -> None:
     built = build_dataset(made.source, made.download, tmp_path / "out", BuildOptions(redraw=True))
@@ -114,6 +116,43 @@ def test_slices_between_are_propagated_on_wish_and_listed_and_never_in_the_test_
     assert np.array_equal(labels.array[:, :, [1, 4]], drawn.array[:, :, [1, 4]])
     with pytest.raises(SettingsError):
         BuildOptions(Split.TEST, propagate=True)
+
+
+def test_a_tumour_becomes_background_where_nobody_named_anything_and_never_in_the_test_set(
+    made, tmp_path: Path
+) -> None:
+    mask = np.zeros(made.cts["STS_001"].shape, np.uint8)
+    mask[5:30, 8:30, 1:6] = 1
+    (tmp_path / "masks").mkdir()
+    write_labels(made.cts["STS_001"].with_array(mask), tmp_path / "masks" / "STS_001.nii.gz")
+    result = CliRunner().invoke(
+        app,
+        [
+            *("dataset", "build", str(made.source.folder), "--images", str(made.download)),
+            *("-o", str(tmp_path / "out"), "--disease", str(tmp_path / "masks")),
+        ],
+    )
+    assert result.exit_code == 0, result.output
+    assert "became background in 1 scan(s)" in result.output
+    found = read_labels(tmp_path / "out" / "labelsTr" / "STS_001.nii.gz", partly=True).array
+    drawn = read_labels(made.source.labels("STS_001"), partly=True).array
+    inside = np.zeros(mask.shape, bool)
+    inside[6:29, 9:29, 2:5] = True  # the outermost voxels of a mask may hold muscle
+    assert (drawn[inside] != UNLABELLED).any() and (drawn[inside] == UNLABELLED).any()
+    assert np.array_equal(found, np.where(inside & (drawn == UNLABELLED), 0, drawn))
+    with pytest.raises(SettingsError, match="training"):
+        BuildOptions(Split.TEST, disease=tmp_path / "masks")
+
+
+def test_a_mask_of_disease_on_another_grid_and_a_missing_folder_are_refused(made, tmp_path: Path) -> None:
+    with pytest.raises(MissingInputError, match="folder of masks"):
+        build_dataset(made.source, made.download, tmp_path / "out", BuildOptions(disease=tmp_path / "none"))
+    (tmp_path / "masks").mkdir()
+    moved = LPS_MOVED @ made.cts["STS_001"].affine
+    write_labels(Volume(np.zeros((60, 50, 6), np.uint8), moved), tmp_path / "masks" / "STS_001.nii.gz")
+    with pytest.raises(GeometryError, match="same grid"):
+        build_dataset(made.source, made.download, tmp_path / "out", BuildOptions(disease=tmp_path / "masks"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_with_something_in_it_is_left_alone(made, tmp_path: Path) -> None:

@@ -39,18 +39,26 @@ def build(
             "--propagate", help="Fill between drawn slices (see propagated.csv). Nobody has looked at these slices."
         ),
     ] = False,
+    disease: Annotated[
+        Path | None,
+        typer.Option(
+            "--disease", help="Folder of masks of tumours, with the names of the scans; they become background."
+        ),
+    ] = None,
 ) -> None:
     """Find each CT by the checksum of its voxels and write imagesTr, labelsTr and dataset.json (nnU-Net layout)."""
     typer.echo("vastus dataset build: loading", err=True)
     from vastus.datasets.building import BuildOptions, build_dataset
     from vastus.datasets.layout import read_open_set
 
-    options = BuildOptions(split, allow_missing, redraw, propagate)
+    options = BuildOptions(split, allow_missing, redraw, propagate, disease)
     built = build_dataset(
         read_open_set(folder), images, output, options, on_scan=lambda scan: typer.echo(scan, err=True)
     )
     typer.echo(f"{len(built.scans)} scans with {built.slices} drawn slices ({split.value}): {output}")
     if propagate:
         typer.echo(f"{built.propagated} slices between the drawn ones were filled, not drawn: see propagated.csv")
+    if disease is not None:
+        typer.echo(f"Masks of disease became background in {len(built.diseased)} scan(s).")
     if built.missing:
         typer.echo(f"Left out because no CT was found: {', '.join(built.missing)}")

@@ -77,7 +77,9 @@ def pseudo_label(
 
 def _earlier(name: str, folder: Path | None) -> Path | None:
     """Find the label map of an earlier round; if a folder is given, every scan needs one."""
-    found = _of_scan(name, folder)
+    from vastus.io.labels import file_of_case
+
+    found = file_of_case(name, folder) if folder else None
     if folder is not None and found is None:
         raise MissingInputError(
             f"There is no earlier label map of {name}.", path=folder, remedy="Give the labelsTr of an earlier round."
@@ -85,19 +87,12 @@ def _earlier(name: str, folder: Path | None) -> Path | None:
     return found
 
 
-def _of_scan(name: str, folder: Path | None) -> Path | None:
-    """Find the image in a folder that has the name of a scan."""
-    from vastus.io.labels import LABEL_SUFFIXES
-
-    return next((p for s in LABEL_SUFFIXES if (p := folder / f"{name}{s}").is_file()), None) if folder else None
-
-
 def _read(name: str, path: Path, earlier: Path | None, masks: Path | None) -> PseudoCase:
+    from vastus.io.labels import file_of_case, read_values
     from vastus.io.scans import read_scan
-    from vastus.training.dataset import read_values
     from vastus.training.pseudo_labels import PseudoCase
 
-    mask, outlines = (read_values(p) if p else None for p in (_of_scan(name, masks), earlier))
+    mask, outlines = (read_values(p) if p else None for p in (file_of_case(name, masks) if masks else None, earlier))
     scan = read_scan(path)
     for warning in scan.source.warnings:
         typer.echo(f"vastus: {name}: {warning}", err=True)

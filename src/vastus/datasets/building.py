@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from vastus.anatomy import STRUCTURES, UNLABELLED, ThighLevel
+from vastus.anatomy import BACKGROUND_ID, STRUCTURES, UNLABELLED, ThighLevel
 from vastus.datasets.layout import INDEX_FILE, OpenSet, index_text
 from vastus.datasets.matching import ImageFolder
 from vastus.datasets.split import Split
 from vastus.errors import GeometryError, MissingInputError, OutputError, SettingsError
 from vastus.io.atomic import atomic_folder, write_text
-from vastus.io.labels import read_labels, write_labels
+from vastus.io.labels import file_of_case, placed_on, read_labels, read_values, write_labels
 from vastus.io.nnunet_layout import IMAGES, LABELS, image_path, labels_path, write_description
 from vastus.refinement.outline_files import read_outline
 from vastus.refinement.outlining import Outliner
@@ -37,27 +37,33 @@ class BuildOptions:
         redraw: draw every mask again from its strokes and refuse a difference.
         propagate: fill between drawn slices; which ones nobody has looked at stands in ``propagated.csv``. For training
             only.
+        disease: folder of masks with the names of the scans; what lies in a mask and has no label becomes background.
+            For training only.
     """
 
     split: Split = Split.TRAIN
     allow_missing: bool = False
     redraw: bool = False
     propagate: bool = False
+    disease: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse to score against what nobody drew."""
         if self.propagate and self.split is Split.TEST:
             raise SettingsError("Test scans are not propagated: what nobody drew is no reference.")
+        if self.disease is not None and self.split is Split.TEST:
+            raise SettingsError("Masks of disease are for training: in test scans only what was drawn is a reference.")
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What was built: scans, drawn and propagated slices in them, and the scans left out."""
+    """What was built: scans, drawn and propagated slices, scans left out, and scans with a mask of disease."""
 
     scans: tuple[str, ...]
     slices: int
     propagated: int
     missing: tuple[str, ...]
+    diseased: tuple[str, ...] = ()
 
 
 def build_dataset(
@@ -77,16 +83,19 @@ def build_dataset(
         on_scan: told the name of each scan.
 
     Raises:
-        MissingInputError: CTs (all named) or label maps are missing.
-        GeometryError: a mask is not what its strokes give.
+        MissingInputError: CTs (all named), label maps or the folder of masks are missing.
+        GeometryError: a mask is not what its strokes give, or a mask of disease lies on another grid.
         OutputError: the folder holds something, or can't be written.
     """
     if output.exists() and any(output.iterdir()):
         raise OutputError("The output folder holds something already.", path=output, remedy="Choose another with -o.")
+    if options.disease is not None and not options.disease.is_dir():
+        raise MissingInputError("There is no such folder of masks.", path=options.disease)
     folder = ImageFolder(images)
     names = source.scans(options.split)
     missing: list[str] = []
     guessed: list[tuple[str, int]] = []
+    diseased: list[str] = []
     with atomic_folder(output) as target:
         for name in (IMAGES, LABELS):
             (target / name).mkdir()
@@ -101,15 +110,18 @@ def build_dataset(
                 _refuse_other_masks(source, scan, ct, labels)
             agreed = _agreed(source, scan, labels)
             write_image(ct.with_array(ct.array.astype(np.int16)), image_path(target, scan))
-            kept = labels_path(target, scan)
             if options.propagate:
                 between = propagate(to_ras(ct).array, np.ascontiguousarray(to_ras(agreed).array), to_ras(ct).spacing_mm)
                 guessed += [(scan, k) for k in between.slices]
-                write_labels(from_ras(between.labels, labels), kept, partly=True)
-            elif agreed is labels:
-                shutil.copyfile(source.labels(scan), kept)
+                agreed = from_ras(between.labels, labels)
+            mask = None if options.disease is None else file_of_case(scan, options.disease)
+            if mask is not None:
+                diseased.append(scan)
+                agreed = _without_disease(agreed, mask, ct)
+            if agreed is labels:
+                shutil.copyfile(source.labels(scan), labels_path(target, scan))
             else:
-                write_labels(agreed, kept, partly=True)
+                write_labels(agreed, labels_path(target, scan), partly=True)
         done = tuple(scan for scan in names if scan not in missing)
         if not done or (missing and not options.allow_missing):
             raise _refusal(source, missing, images)
@@ -119,7 +131,16 @@ def build_dataset(
             lines = [f"{scan},{k}\n" for scan, k in guessed]
             write_text(target / PROPAGATED, "".join(["scan,slice\n", *lines]))
         _describe(target, len(done))
-    return Built(done, len(rows), len(guessed), tuple(missing))
+    return Built(done, len(rows), len(guessed), tuple(missing), tuple(diseased))
+
+
+def _without_disease(labels: Volume, path: Path, ct: Volume) -> Volume:
+    """Make background of what lies in a mask of disease and has no label, but for the outermost voxel of the mask."""
+    from scipy import ndimage
+
+    mask = placed_on(read_values(path), path, ct, path)
+    inside = ndimage.binary_erosion(mask.array != 0)
+    return labels.with_array(np.where(inside & (labels.array == UNLABELLED), np.uint8(BACKGROUND_ID), labels.array))
 
 
 def _agreed(source: OpenSet, scan: str, labels: Volume) -> Volume:

@@ -334,3 +334,20 @@ def _label_table(present: list[Label], table: StructureTable) -> str:
         + "\n</LabelTable>\n<StudyMetaDataLinkSet>\n</StudyMetaDataLinkSet>\n"
         "<VolumeType><![CDATA[Label]]></VolumeType>\n</VolumeInformation>\n</CaretExtension>\n"
     )
+
+
+def read_values(path: Path) -> Volume:
+    """A label map with any whole values of 0..255."""
+    volume = read_named_image(path).volume
+    array = volume.array
+    if array.dtype != np.uint8:
+        whole = np.asarray(np.rint(array))
+        if not np.array_equal(whole, array) or whole.min() < 0 or whole.max() > 255:
+            raise LabelError("Label values must be whole numbers of 0..255.", path=path)
+        array = whole.astype(np.uint8)
+    return volume.with_array(array)
+
+
+def file_of_case(name: str, folder: Path) -> Path | None:
+    """Find the label map or mask in a folder that has the name of a scan, or None."""
+    return next((path for suffix in LABEL_SUFFIXES if (path := folder / f"{name}{suffix}").is_file()), None)

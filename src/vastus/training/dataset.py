@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from vastus.anatomy import BACKGROUND_ID, BUILT_IN, Side, StructureTable
 from vastus.errors import MissingInputError, SettingsError, TrainingError, VastusError
 from vastus.io.label_names import value_of
-from vastus.io.labels import read_named_image
+from vastus.io.labels import read_named_image, read_values
 from vastus.io.nnunet_layout import (
     BACKGROUND_NAME,
     CHANNEL,
@@ -359,17 +359,3 @@ def _contradicted_names(case: TrainingCase, dataset: TrainingSet, header_names: 
                 f" but {key} in {DATASET_FILE}"
             )
     return problems
-
-
-def read_values(path: Path) -> Volume:
-    """A label map with any whole values of 0..255."""
-    from vastus.errors import LabelError
-
-    volume = read_named_image(path).volume
-    array = volume.array
-    if array.dtype != np.uint8:
-        whole = np.asarray(np.rint(array))
-        if not np.array_equal(whole, array) or whole.min() < 0 or whole.max() > 255:
-            raise LabelError("Label values must be whole numbers of 0..255.", path=path)
-        array = whole.astype(np.uint8)
-    return volume.with_array(array)
