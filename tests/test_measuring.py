@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from vastus.io.csv_tables import read_volume_rows
 from vastus.io.tables import CONFIDENCE, LEVELS_FILE, MEASURES_FILE, VOLUMES_FILE
 from vastus.measuring import MeasuredScan, MeasureRequest, measure_to_folder
 from vastus.morphometry import MeasureSettings
+from vastus.quality import Agreement
 from vastus.sarcopenia import ClinicalFacts, Sex
 from vastus.synthesis.phantom import LabelledScan, make_phantom
 
@@ -43,6 +45,21 @@ def test_the_rows_are_those_of_the_tables(phantom: LabelledScan, tmp_path: Path)
 def test_settings_decide_what_is_measured(phantom: LabelledScan, tmp_path: Path) -> None:
     measured(phantom, tmp_path, settings=MeasureSettings(percentiles=(10.0,)))
     assert {name for name in names_in(tmp_path) if name.startswith("p") and name.endswith("_hu")} == {"p10_hu"}
+
+
+def test_nothing_is_said_of_a_structure_that_lost_its_last_voxel(phantom: LabelledScan, tmp_path: Path) -> None:
+    gone = BY_KEY["pectineus"].label_value(Side.RIGHT)
+    labels = phantom.labels.array.copy()
+    assert (labels == gone).any()
+    labels[labels == gone] = 0
+    judged = {value: Agreement(0.9, 0.8, 0.95, 0.1) for value in (gone, FEMUR_RIGHT)}
+    wishes: dict[str, Any] = {"confidence": Confidence(0.8, {gone: 0.5, FEMUR_RIGHT: 0.9}), "agreement": judged}
+    found = measured(LabelledScan(phantom.ct, phantom.labels.with_array(labels)), tmp_path, **wishes)
+    assert gone not in found.found.present and FEMUR_RIGHT in found.found.present
+    said = {(r.structure, r.measure): r.value for r in found.rows if r.side == "right"}
+    for measure in (CONFIDENCE, "expected_agreement"):
+        assert said["femur", measure] == 0.9
+        assert said.get(("pectineus", measure)) is None
 
 
 def test_only_what_was_asked_for_stands_among_the_measures(phantom: LabelledScan, tmp_path: Path) -> None:

@@ -94,3 +94,26 @@ def test_what_fails_beside_is_said_and_leaves_nothing(
     with pytest.raises(OutputError, match="No space left"):
         segment_to_folder(predictor, ScanRequest(scan, tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_structure_that_is_gone_on_the_grid_of_the_scan_is_not_judged(
+    tmp_path: Path, scan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vastus.inference import finish
+    from vastus.quality import Agreement
+
+    plain = segment_to_folder(toy(tmp_path, 1), ScanRequest(scan, tmp_path / "plain", page=False))
+    gone = min(plain.measured.found.present)
+
+    def without(labels: np.ndarray, *_: object) -> None:
+        labels[labels == gone] = 0
+
+    worst = Agreement(0.1, 0.0, 0.2, 0.99)
+    everything = dict.fromkeys(plain.segmentation.confidence.labels, worst)
+    monkeypatch.setattr(finish, "follow_septa", without)
+    monkeypatch.setattr("vastus.quality.expect_agreement", lambda *_: everything)
+    record = segment_to_folder(toy(tmp_path, 1), ScanRequest(scan, tmp_path / "out", page=False)).record
+    label = BUILT_IN.by_value[gone]
+    for said in (record["confidence"]["structures"], record["agreement"]["structures"]):
+        assert label.side.value not in said.get(label.structure.key, {})
+        assert said

@@ -102,10 +102,13 @@ def measure_to_folder(request: MeasureRequest) -> MeasuredScan:
 
 def _rows(found: ScanMeasures, request: MeasureRequest) -> list[MeasureRow]:
     rows = measure_rows(found, request.settings)
+    # The network judged on its own grid; a sliver that is gone on the scan's is no structure to speak of.
     if request.confidence is not None:
-        rows += confidence_rows(found.subject, request.confidence.labels, request.confidence.scan, found.table)
+        sure = request.confidence.limited_to(found.present)
+        rows += confidence_rows(found.subject, sure.labels, sure.scan, found.table)
     if request.agreement is not None and found.table.is_built_in:
-        rows += agreement_rows(found.subject, request.agreement)
+        there = {value: one for value, one in request.agreement.items() if value in found.present}
+        rows += agreement_rows(found.subject, there)
     if request.facts is not None:
         rows += index_rows(found, request.facts) if request.indices else []
         rows += reference_rows(found, request.facts)

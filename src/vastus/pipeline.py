@@ -263,7 +263,10 @@ def _measure_and_judge(
     (agreement, missing), seconds["agreement"] = _timed(_expected, predictor, segmentation, scan)
     with compute_threads(predictor.threads):
         measured, seconds["measure"] = _timed(_measure, scan, segmentation, subject, (staging, agreement), request)
+    present = measured.found.present
     details = _details(predictor, scan, segmentation, subject)
+    details[CONFIDENCE] = segmentation.confidence.limited_to(present).to_dict()
+    agreement = {value: one for value, one in agreement.items() if value in present}
     details |= _judged(segmentation, (agreement, missing), measured)
     details["warnings"] += [*(one.text for one in missing), *measured.warnings]
     return measured, details
@@ -477,7 +480,6 @@ def _details(predictor: Predictor, scan: Scan, segmentation: Segmentation, subje
         HU_WINDOW: list(info.preprocessing.hu_window),
         "overlap": predictor.overlap,
         "windows": segmentation.windows,
-        CONFIDENCE: segmentation.confidence.to_dict(),
         "device": segmentation.device,
         "warnings": [*scan.source.warnings, *segmentation.warnings],
         "versions": versions(),

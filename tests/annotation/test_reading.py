@@ -118,6 +118,23 @@ def test_a_fetched_scan_is_made_ready_for_the_network_before_labels_are_asked_fo
         project.label(case, None).result(PATIENT_SECONDS)
 
 
+def test_a_reading_ahead_that_failed_spoils_no_later_request(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    project, case = running.project, running.project.cases.all()[0].id
+    read, failures = project.cases.image, [OSError("a share that is away for a moment")]
+
+    def image(case_id: str) -> Volume:
+        if failures:
+            raise failures.pop()
+        return read(case_id)
+
+    monkeypatch.setattr(project.cases, "image", image)
+    project.read_ahead(case)
+    assert project._ahead is not None
+    project._ahead.join(PATIENT_SECONDS)
+    assert not failures and project._made_ready is None
+    assert project.label(case, None).result(PATIENT_SECONDS)[1].array.any()
+
+
 def test_what_was_made_ready_for_other_weights_or_another_case_is_not_used(running: Running) -> None:
     project, case = running.project, running.project.cases.all()[0].id
     project.read_ahead(case)

@@ -150,9 +150,17 @@ def test_a_mask_of_disease_on_another_grid_and_a_missing_folder_are_refused(made
     (tmp_path / "masks").mkdir()
     moved = LPS_MOVED @ made.cts["STS_001"].affine
     write_labels(Volume(np.zeros((60, 50, 6), np.uint8), moved), tmp_path / "masks" / "STS_001.nii.gz")
-    with pytest.raises(GeometryError, match="same grid"):
+    with pytest.raises(GeometryError, match=r"STS_001_CT.nii.gz .* do not lie on the same grid"):
         build_dataset(made.source, made.download, tmp_path / "out", BuildOptions(disease=tmp_path / "masks"))
     assert not (tmp_path / "out").exists()
+
+
+def test_masks_of_disease_with_other_names_are_refused(made, tmp_path: Path) -> None:
+    (tmp_path / "masks").mkdir()
+    write_labels(Volume(np.zeros((60, 50, 6), np.uint8), np.eye(4)), tmp_path / "masks" / "STS_001_GTV_mask.nii.gz")
+    with pytest.raises(MissingInputError, match="No mask has the name of a scan") as refusal:
+        build_dataset(made.source, made.download, tmp_path / "out", BuildOptions(disease=tmp_path / "masks"))
+    assert "STS_001.nii.gz" in str(refusal.value)
 
 
 def test_a_folder_with_something_in_it_is_left_alone(made, tmp_path: Path) -> None:

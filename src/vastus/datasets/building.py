@@ -108,23 +108,23 @@ def build_dataset(
                 continue
             if options.redraw:
                 _refuse_other_masks(source, scan, ct, labels)
-            agreed = _agreed(source, scan, labels)
+            made = _labels_of(source, scan, (ct, labels), options)
+            guessed += [(scan, k) for k in made.guessed]
+            diseased += [scan] if made.diseased else []
             write_image(ct.with_array(ct.array.astype(np.int16)), image_path(target, scan))
-            if options.propagate:
-                between = propagate(to_ras(ct).array, np.ascontiguousarray(to_ras(agreed).array), to_ras(ct).spacing_mm)
-                guessed += [(scan, k) for k in between.slices]
-                agreed = from_ras(between.labels, labels)
-            mask = None if options.disease is None else file_of_case(scan, options.disease)
-            if mask is not None:
-                diseased.append(scan)
-                agreed = _without_disease(agreed, mask, ct)
-            if agreed is labels:
+            if made.labels is labels:
                 shutil.copyfile(source.labels(scan), labels_path(target, scan))
             else:
-                write_labels(agreed, labels_path(target, scan), partly=True)
+                write_labels(made.labels, labels_path(target, scan), partly=True)
         done = tuple(scan for scan in names if scan not in missing)
         if not done or (missing and not options.allow_missing):
             raise _refusal(source, missing, images)
+        if options.disease is not None and not diseased:
+            raise MissingInputError(
+                f"No mask has the name of a scan ({', '.join(done[:3])} ...).",
+                path=options.disease,
+                remedy=f"Call them {done[0]}.nii.gz and so on.",
+            )
         rows = tuple(s for s in source.slices if s.scan in done and s.reading == 1)
         write_text(target / INDEX_FILE, index_text(rows))
         if options.propagate:
@@ -134,11 +134,35 @@ def build_dataset(
     return Built(done, len(rows), len(guessed), tuple(missing), tuple(diseased))
 
 
-def _without_disease(labels: Volume, path: Path, ct: Volume) -> Volume:
+@dataclass(frozen=True, slots=True, eq=False)
+class _ScanLabels:
+    """Labels of one scan as they are written; which slices were filled, and whether there is a mask of disease."""
+
+    labels: Volume
+    guessed: tuple[int, ...]
+    diseased: bool
+
+
+def _labels_of(source: OpenSet, scan: str, read: tuple[Volume, Volume], options: BuildOptions) -> _ScanLabels:
+    """Make the labels of a scan from its CT and its first reading (``read``)."""
+    ct, drawn = read
+    labels = _agreed(source, scan, drawn)
+    guessed: tuple[int, ...] = ()
+    if options.propagate:
+        between = propagate(to_ras(ct).array, np.ascontiguousarray(to_ras(labels).array), to_ras(ct).spacing_mm)
+        labels, guessed = from_ras(between.labels, drawn), tuple(between.slices)
+    mask = None if options.disease is None else file_of_case(scan, options.disease)
+    if mask is not None:
+        labels = _without_disease(labels, mask, (ct, source.images[scan].file))
+    return _ScanLabels(labels, guessed, mask is not None)
+
+
+def _without_disease(labels: Volume, path: Path, scan: tuple[Volume, str]) -> Volume:
     """Make background of what lies in a mask of disease and has no label, but for the outermost voxel of the mask."""
     from scipy import ndimage
 
-    mask = placed_on(read_values(path), path, ct, path)
+    ct, name = scan
+    mask = placed_on(read_values(path), path, ct, Path(name))
     inside = ndimage.binary_erosion(mask.array != 0)
     return labels.with_array(np.where(inside & (labels.array == UNLABELLED), np.uint8(BACKGROUND_ID), labels.array))
 

@@ -7,8 +7,8 @@ is sure. Compare a structure with the same structure in other scans, not with ot
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,10 @@ class Confidence:
     def of(self, key: str, side: Side) -> float | None:
         """Return the confidence of one structure on one side; None if it is absent."""
         return self.labels.get(self.table.by_key[key].label_value(side))
+
+    def limited_to(self, values: Collection[int]) -> Confidence:
+        """Return the confidence of some label values only, such as those that are left on the grid of the scan."""
+        return replace(self, labels={value: share for value, share in self.labels.items() if value in values})
 
     def to_dict(self) -> dict[str, Any]:
         """Return ``{"scan": 0.93, "structures": {"gracilis": {"right": 0.91, ...}, ...}}`` for JSON, four decimals."""

@@ -32,6 +32,7 @@ DARKNESS_STEP_HU: Final = 10.0
 """Differences below this are noise."""
 COARSEST_MM: Final = 1.5
 """Larger pixels do not show a septum: nothing is changed there."""
+_ROUNDING_MM: Final = 1e-3
 _DARKNESS_STEPS: Final = 15
 _DEPTH_STEP_MM: Final = 0.25
 
@@ -51,7 +52,7 @@ def follow_septa(
         muscle: (256,), which label values are muscles.
     """
     in_plane = spacing_mm[1], spacing_mm[0]  # a plane's rows run along Y
-    if max(in_plane) > COARSEST_MM:
+    if max(in_plane) > COARSEST_MM + _ROUNDING_MM:
         return
     weights = tuple(gaussian_weights(SMOOTHING_MM / spacing) for spacing in in_plane)
     half_box = tuple(round(SURROUNDING_MM / spacing) for spacing in in_plane)

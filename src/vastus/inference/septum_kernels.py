@@ -127,7 +127,7 @@ def _ranks(hu, state, squared, weights, half_box, reach, steps):  # type: ignore
     for i in range(low, high):
         _along_row(hu[i], state[i], weights[1], half_box[1], smoothed[i], sums[i], counts[i])
     total, count = np.zeros(columns, np.float32), np.zeros(columns, np.float32)
-    for i in range(low, min(first + box_0, high)):
+    for i in range(max(0, first - box_0), min(first + box_0, high)):
         for j in range(columns):
             total[j] += sums[i, j]
             count[j] += counts[i, j]
@@ -137,7 +137,7 @@ def _ranks(hu, state, squared, weights, half_box, reach, steps):  # type: ignore
             for j in range(columns):
                 total[j] += sums[i + box_0, j]
                 count[j] += counts[i + box_0, j]
-        if i - box_0 - 1 >= low:
+        if i > first and i - box_0 - 1 >= 0:
             for j in range(columns):
                 total[j] -= sums[i - box_0 - 1, j]
                 count[j] -= counts[i - box_0 - 1, j]

@@ -141,6 +141,11 @@ class ScanMeasures:
             return None
         return sum(muscle_mm3) / sum(femur_mm3)
 
+    @property
+    def present(self) -> frozenset[int]:
+        """Label values of the structures that have a voxel."""
+        return frozenset(s.structure.label_value(s.side) for s in self.structures if s.volume_mm3 is not None)
+
     def volume_rows(self) -> list[VolumeRow]:
         """Return the rows of ``volumes.csv``."""
         return [_volume_row(self.subject, s) for s in self.structures]

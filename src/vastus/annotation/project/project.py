@@ -188,6 +188,9 @@ class Project:
         try:
             made.set_result(make_ready(self.image(case_id), bundle.info, self.settings.runtime.threads))
         except BaseException as error:
+            with self._guard:  # whoever asks later tries again
+                if self._made_ready is not None and self._made_ready.seen is made:
+                    self._made_ready = None
             made.set_exception(error)
             raise
 
