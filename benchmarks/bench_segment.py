@@ -150,16 +150,24 @@ def _run_plain(scan: Path, out: Path, options: argparse.Namespace, environment: 
     return Run(*_timed(command, options.threads, environment), {})
 
 
+_STARTER = """
+import json, os, subprocess, sys, time
+start = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+print(json.dumps([time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss, status]))
+"""
+"""Linux counts the memory of whoever starts a process as the process's own peak: so a small one starts it."""
+
+
 def _timed(arguments: list[str], threads: int, further: Mapping[str, str] | None = None) -> tuple[float, float, float]:
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads)} | (further or {})
-    start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *arguments], env=environment, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
+    command = [sys.executable, "-c", _STARTER, sys.executable, *arguments]
+    told = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True).stdout
+    seconds, processor_seconds, peak, status = json.loads(told)
     if status:
         raise SystemExit(f"failed: {' '.join(arguments)}")
-    peak_gb = usage.ru_maxrss / (1e6 if sys.platform == "linux" else 1e9)
-    return seconds, usage.ru_utime + usage.ru_stime, peak_gb
+    return seconds, processor_seconds, peak / (1e6 if sys.platform == "linux" else 1e9)
 
 
 def segment_the_plain_way(scan: Path, out: Path, folder: Path, threads: int, device: str) -> None:
