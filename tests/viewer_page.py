@@ -51,8 +51,10 @@ class Viewer:
         self.drawn()
 
     def wait_for_version(self, number: int) -> None:
+        """Wait until a version is shown, and the save that made it is over: a next one is refused until then."""
         self.page.wait_for_function(
-            "text => document.querySelector('#version-title').textContent.startsWith(text)", arg=f"version {number}"
+            "text => document.querySelector('#version-title').textContent.startsWith(text) && !vastus.workspace.saving",
+            arg=f"version {number}",
         )
 
     def drawn(self) -> None:
