@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from vastus.anatomy import BUILT_IN
+from vastus.inference.predictor import compute_threads
 from vastus.inference.septa import COARSEST_MM, DARKNESS_STEP_HU, REACH_MM, SLIVER_MM, follow_septa
 
 MUSCLE, NEIGHBOUR, THIRD, FEMUR = 103, 104, 105, 128
@@ -123,17 +124,13 @@ def test_memory_order_and_type_do_not_matter(order: str, dtype: type) -> None:
 
 
 def test_numbers_of_threads_do_not_matter() -> None:
-    import numba
-
     rng = np.random.default_rng(4)
     labels = np.concatenate([_random_labels(rng) for _ in range(5)], axis=2)
     hu = rng.integers(-120, 120, labels.shape)
-    before = numba.get_num_threads()
     found = []
-    for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
-        numba.set_num_threads(threads)
-        found.append(_followed(labels, hu))
-    numba.set_num_threads(before)
+    for threads in (1, 2):
+        with compute_threads(threads):
+            found.append(_followed(labels, hu))
     np.testing.assert_array_equal(*found)
 
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.blocks import in_blocks
 from vastus.inference import kernels
+from vastus.inference.planes import change_planes
 
 FAT_BELOW_HU: Final = -30.0
 """The usual upper end of fat and lower end of muscle on CT (Mitsiopoulos 1998, doi 10.1152/jappl.1998.85.1.115)."""
@@ -37,21 +37,15 @@ def trim_border_fat(
         spacing_mm: voxel size along X, Y and Z.
         soft: (256,), whether a label value is trimmed: those of muscles.
     """
-    weights = [gaussian_weights(SMOOTHING_MM / spacing) for spacing in spacing_mm[:2]]
+    across, down = (gaussian_weights(SMOOTHING_MM / spacing) for spacing in spacing_mm[:2])
     depth = max(1, round(DEPTH_MM / min(spacing_mm[:2])))
     kernel: Any = kernels.trim_fat
-
-    def trim(start: int, stop: int) -> None:
-        for k in range(start, stop):
-            plane = labels[:, :, k].T  # in most files x is the fastest axis
-            if not plane.any():
-                continue
-            values = np.ascontiguousarray(plane)
-            kernel(values, np.ascontiguousarray(hu[:, :, k].T, np.float32), soft, *weights[::-1], FAT_BELOW_HU, depth)
-            if not np.shares_memory(values, plane):
-                plane[...] = values
-
-    in_blocks(labels.shape[2], trim)
+    change_planes(
+        labels,
+        hu,
+        (len(down) // 2, len(across) // 2),
+        lambda values, seen: kernel(values, seen, soft, down, across, FAT_BELOW_HU, depth),
+    )
 
 
 def gaussian_weights(sigma: float) -> NDArray[np.float32]:

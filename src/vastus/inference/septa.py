@@ -16,9 +16,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.blocks import in_blocks
 from vastus.inference import septum_kernels
 from vastus.inference.border_fat import gaussian_weights
+from vastus.inference.planes import change_planes
 
 REACH_MM: Final = 5.0
 """How far from the network's border a septum is looked for."""
@@ -59,31 +59,11 @@ def follow_septa(
     spacing = np.array(in_plane, np.float32)
     limits = np.array([REACH_MM, SLIVER_MM], np.float32)
     steps = np.array([DARKNESS_STEP_HU, _DARKNESS_STEPS, _DEPTH_STEP_MM], np.float32)
-    margin = tuple(max(half, len(weight) // 2) for half, weight in zip(half_box, weights, strict=True))
+    down, across = (max(half, len(weight) // 2) for half, weight in zip(half_box, weights, strict=True))
     kernel: Any = septum_kernels.follow
-
-    def follow(start: int, stop: int) -> None:
-        for k in range(start, stop):
-            plane = labels[:, :, k].T  # in most files x is the fastest axis
-            place = _around(plane, margin)
-            if place is None:
-                continue
-            values = np.ascontiguousarray(plane[place])
-            seen = np.ascontiguousarray(hu[:, :, k].T[place], np.float32)
-            kernel(values, seen, muscle, weights, half_box, spacing, limits, steps)
-            plane[place] = values
-
-    in_blocks(labels.shape[2], follow)
-
-
-def _around(plane: NDArray[np.uint8], margin: tuple[int, ...]) -> tuple[slice, slice] | None:
-    """Find the part of a slice that holds labels, and a margin; None where it holds none."""
-    rows = np.flatnonzero(plane.any(axis=1))
-    if not len(rows):
-        return None
-    columns = np.flatnonzero(plane[rows[0] : rows[-1] + 1].any(axis=0))
-    down, across = margin
-    return (
-        slice(max(0, int(rows[0]) - down), int(rows[-1]) + 1 + down),
-        slice(max(0, int(columns[0]) - across), int(columns[-1]) + 1 + across),
+    change_planes(
+        labels,
+        hu,
+        (down, across),
+        lambda values, seen: kernel(values, seen, muscle, weights, half_box, spacing, limits, steps),
     )
