@@ -39,7 +39,21 @@ def test_a_convolution_in_int8_is_near_and_not_equal() -> None:
     quantise(model, {"first": (-1.0, 4.0)})
     rounded = _run(model, image)
     error = np.abs(rounded - exact).max()
-    assert 0.0 < error < 0.02 * np.abs(exact).max()
+    assert 0.0 < error < 0.03 * np.abs(exact).max()
+
+
+def test_no_sum_is_cut_off_where_a_processor_adds_two_products_in_16_bits() -> None:
+    # The largest values and weights there are: such sums came out a quarter too small on a processor without VNNI.
+    openvino = load_openvino()
+    from openvino import opset13 as op
+
+    image = op.parameter(list(SHAPE), np.float32, name="image")
+    one = op.convolution(image, op.constant(np.ones((4, 8, 3, 3, 3), np.float32)), [1] * 3, [1] * 3, [1] * 3, [1] * 3)
+    one.set_friendly_name("first")
+    model = openvino.Model([one], [image])
+    quantise(model, {"first": (0.0, 1.0)})
+    brightest = np.ones(SHAPE, np.float32)
+    assert _run(model, brightest).max() == pytest.approx(8 * 27, rel=0.01)
 
 
 def test_values_beyond_the_range_are_cut_off() -> None:

@@ -19,6 +19,9 @@ from vastus.errors import BundleError
 _LEVELS: Final = 256
 _WEIGHT_LEVELS: Final = 255
 """-127 to 127: symmetric, so that a weight of zero stays zero."""
+_LARGEST_WEIGHT: Final = 64
+"""Processors with AVX2 but without VNNI add two products of a value (up to 255) and a weight in 16 bits. What does not
+fit is cut off. With weights up to 64, every sum fits: 2 x 255 x 64 = 32,640, and the most is 32,767."""
 
 Ranges = Mapping[str, tuple[float, float]]
 """Name of a convolution in the ONNX file -> least and largest value of what goes in."""
@@ -79,6 +82,6 @@ def _rounded_weights(source: Any) -> Any:
 
     weights = np.asarray(source.get_node().get_data(), np.float32)
     largest = np.abs(weights).max(axis=tuple(range(1, weights.ndim)), keepdims=True)
-    high = op.constant(np.maximum(largest, np.float32(1e-12)))
-    low = op.constant(-np.maximum(largest, np.float32(1e-12)))
+    span = np.maximum(largest, np.float32(1e-12)) * np.float32(_WEIGHT_LEVELS // 2 / _LARGEST_WEIGHT)
+    high, low = op.constant(span), op.constant(-span)
     return op.fake_quantize(op.constant(weights), low, high, low, high, _WEIGHT_LEVELS)
