@@ -10,6 +10,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 $(VENV)/core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -e .
+	$(BIN)/vastus warm
 	@touch $@
 
 $(VENV)/test: $(VENV)/core

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,8 @@ from vastus.inference import kernels
 from vastus.morphometry import measure_scan
 from vastus.morphometry.voxels import _tally
 from vastus.rehearsal import drawn_legs
+
+EXAMPLE = Path(__file__).parents[1] / "examples/sample_scan.nii.gz"
 
 
 def test_the_drawn_legs_have_two_sides_and_are_measured() -> None:
@@ -41,3 +46,18 @@ def test_the_command_compiles_what_a_scan_needs(tmp_path: Path) -> None:
     assert "Ready" in done.output
     for loop in (kernels.add_float32, kernels.reduce, kernels.restore, _tally):
         assert loop.signatures
+
+
+@pytest.mark.slow
+def test_after_the_command_a_scan_compiles_nothing(tmp_path: Path) -> None:
+    loops = tmp_path / "loops"
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(loops), "VASTUS_CACHE_DIR": str(tmp_path / "networks")}
+
+    def run(*arguments: str | Path) -> set[Path]:
+        command = [sys.executable, "-m", "vastus", *map(str, arguments)]
+        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=300)
+        return set(loops.rglob("*.nbc"))
+
+    kept = run("warm")
+    assert len(kept) > 30
+    assert run("segment", EXAMPLE, "-o", tmp_path / "out") == kept

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from vastus.errors import SettingsError, UnsupportedScanError
 from vastus.light_imports import load_ndimage
-from vastus.resampling import resample_box
 from vastus.volume import Volume, centred_affine, crop, shape_for_spacing, to_ras
 
 if TYPE_CHECKING:
@@ -112,6 +111,8 @@ def preprocess(scan: Volume, settings: PreprocessingSettings) -> Preprocessed:
     Raises:
         UnsupportedScanError: nothing in the scan is dense enough to be a body.
     """
+    from vastus.resampling import resample_box  # its compiled loops load numba, which who reads settings does not need
+
     upright = to_ras(scan)
     mask, coarse_mm = body_mask(upright, settings)
     start, stop = _box_of(mask, coarse_mm, upright, settings)
@@ -168,6 +169,8 @@ def body_mask(
         The mask, and the exact spacing of its grid in mm.
     """
     import cc3d
+
+    from vastus.resampling import resample_box
 
     ndimage = load_ndimage()
     target = tuple(max(coarse_mm, s) for s in upright.spacing_mm)

@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.anatomy import LABELS, STRUCTURES, Side
+from vastus.anatomy import BY_KEY, LABELS, STRUCTURES, Side
 from vastus.processors import usable_processors
 from vastus.volume import Volume
 
@@ -22,6 +22,7 @@ _SPACING_MM = (6.0, 6.0, 6.0)
 _SHAPE = (60, 36, 40)
 _FAT_HU, _MUSCLE_HU, _BONE_HU, _AIR_HU = -100, 55, 900, -1000
 _LEG_MM, _LEAN_MM, _BONE_MM = 75.0, 60.0, 15.0
+_HIP_SLICES = 8
 _RIM = 4
 """Voxels that the box of a body is smaller than its scan, at each side, as in a real scan."""
 
@@ -57,25 +58,45 @@ def load_loops(helper: subprocess.Popen[bytes] | None = None) -> None:
     rehearse_cleaning()
 
 
-def rehearse_cleaning() -> None:
-    """Clean a drawn body on the grid of the network and bring it back to that of its scan."""
+def rehearse_cleaning(*, fills_scan: bool = False) -> None:
+    """Clean a drawn body on the grid of the network and bring it back to that of its scan.
+
+    Args:
+        fills_scan: the body reaches all faces of its scan, as in some scans; else the scan has a rim of air.
+    """
     from vastus.inference.finish import channel_of_label, label_scores, on_scan_grid
     from vastus.inference.stitch import uniform_score_map
     from vastus.preprocessing import Preprocessed, PreprocessingSettings
 
     scan, labels = drawn_legs()
-    inside = (slice(_RIM, -_RIM),) * 3
+    rim = 0 if fills_scan else _RIM
+    inside = tuple(slice(rim, n - rim) for n in _SHAPE)
     channels = labels.array[inside] % Side.RIGHT.offset
     channels[0, 0, channels.shape[2] // 2] = 1  # an island in the air
+    femur, hip = BY_KEY["femur"].class_id, BY_KEY["hip_bone"].class_id
+    channels[:, :, -_HIP_SLICES:][channels[:, :, -_HIP_SLICES:] == femur] = hip
     affine = labels.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ np.full(3, float(_RIM))
-    start, stop = (_RIM, _RIM, _RIM), (_SHAPE[0] - _RIM, _SHAPE[1] - _RIM, _SHAPE[2] - _RIM)
+    affine[:3, 3] += affine[:3, :3] @ np.full(3, float(rim))
+    start, stop = (rim, rim, rim), (_SHAPE[0] - rim, _SHAPE[1] - rim, _SHAPE[2] - rim)
     image = np.asfortranarray(np.zeros(channels.shape, np.float32))
     seen = Preprocessed(image, affine, start, stop, channels > 0)
     scores = uniform_score_map(channels)
     classes = ("background", *(structure.key for structure in STRUCTURES))
     labelled = label_scores(scores, seen, classes, PreprocessingSettings())
     on_scan_grid(labelled.labels, scores, seen, channel_of_label(classes), scan)
+    _rehearse_septa()
+
+
+def _rehearse_septa() -> None:
+    """Let a border between two muscles follow what lies beside it; the drawn body is too coarse for that."""
+    from vastus.inference.septa import follow_septa
+
+    muscles = [label.value for label in LABELS if label.structure.is_muscle]
+    values = np.zeros((24, 24, 1), np.uint8, order="F")
+    values[:, :12], values[:, 12:] = muscles[0], muscles[1]
+    is_muscle = np.zeros(256, np.bool_)
+    is_muscle[muscles] = True
+    follow_septa(values, np.full(values.shape, _MUSCLE_HU, np.int16), (1.0, 1.0, 1.0), is_muscle)
 
 
 def drawn_legs() -> tuple[Volume, Volume]:

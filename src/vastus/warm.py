@@ -17,16 +17,19 @@ def warm(predictor: Predictor) -> None:
         predictor: as later runs will load it: the compiled network is kept, too.
     """
     from vastus.morphometry import measure_scan
-    from vastus.pipeline import ScanRequest, segment_to_folder
+    from vastus.pipeline import Begun, ScanRequest, segment_to_folder
+    from vastus.rehearsal import begin
 
     scan, labels = drawn_legs()
     with tempfile.TemporaryDirectory(prefix="vastus-warm-") as name:
         path = Path(name) / "scan.nii.gz"
         _write_scan(scan, path)
-        segment_to_folder(predictor, ScanRequest(path, Path(name) / "out"))
+        # A second process compiles one half of the loops meanwhile.
+        segment_to_folder(predictor, ScanRequest(path, Path(name) / "out"), begun=Begun(helper=begin()))
     # The network finds little in such a drawing: what is measured only where there are legs is measured here.
     measure_scan(scan, labels, "warm")
     rehearse_cleaning()
+    rehearse_cleaning(fills_scan=True)
 
 
 def _write_scan(scan: Volume, path: Path) -> None:

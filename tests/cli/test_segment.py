@@ -100,7 +100,7 @@ def test_one_scan_gives_its_files_in_the_folder(tmp_path: Path, weights: Path) -
 def test_many_scans_load_the_model_once_and_share_a_table(
     tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vastus.inference import predictor as module
+    from vastus.inference import runtime as module
 
     loads: list[object] = []
     load = module.open_runtime

@@ -91,7 +91,7 @@ def test_a_network_is_opened_also_where_a_variable_forbids_bfloat16(
 ) -> None:
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     without_int8 = replace(bundle, info=replace(bundle.info, precisions=(Precision.FP32, Precision.BF16)))
-    _, chosen = open_runtime(without_int8, RuntimeOptions(threads=1))
+    chosen = open_runtime(without_int8, RuntimeOptions(threads=1)).chosen
     assert chosen.precision is Precision.FP32
 
 
@@ -113,7 +113,7 @@ def test_torch_takes_bfloat16_only_where_the_processor_has_it(
 ) -> None:
     with_everything.setenv("ONEDNN_MAX_CPU_ISA", limit)
     options = RuntimeOptions(Device.CPU, RuntimeName.TORCH, threads=1)
-    assert open_runtime(bundle, options)[1].precision is expected
+    assert open_runtime(bundle, options).chosen.precision is expected
     if expected is Precision.FP32:
         with pytest.raises(DeviceError, match="bfloat16"):
             open_runtime(bundle, replace(options, precision=PrecisionChoice.BF16))
@@ -128,7 +128,7 @@ def test_torch_takes_bfloat16_only_where_the_card_has_it(
 
     monkeypatch.setattr(runtime, "_torch_sees", lambda _: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
-    assert open_runtime(bundle, RuntimeOptions(Device.CUDA))[1].precision is expected
+    assert open_runtime(bundle, RuntimeOptions(Device.CUDA)).chosen.precision is expected
 
 
 @pytest.mark.usefixtures("torch_stub")
@@ -137,4 +137,4 @@ def test_nothing_is_known_of_bfloat16_without_openvino(bundle: Bundle, monkeypat
         raise ImportError
 
     monkeypatch.setattr(arithmetic, "load_openvino", missing)
-    assert open_runtime(bundle, RuntimeOptions(Device.CPU, RuntimeName.TORCH))[1].precision is Precision.FP32
+    assert open_runtime(bundle, RuntimeOptions(Device.CPU, RuntimeName.TORCH)).chosen.precision is Precision.FP32

@@ -106,7 +106,8 @@ def segment(
             from vastus.pipeline import ScanRequest
 
             request = ScanRequest(local[0], output, series=series, facts=facts)
-            _one(loaded.predictor, request, first, further, seen=loaded.seen, helper=loaded.helper)
+            predictor = loaded.predictor
+            _one(predictor, request, first, further, predictor.release, seen=loaded.seen, helper=loaded.helper)
         else:
             _many(loaded.predictor, local, output, (first, loaded.seen), further)
 
@@ -172,17 +173,33 @@ def _load(weights: Path | None, options: RuntimeOptions, overlap: float | None, 
     from vastus.io.prefetch import Prefetch
 
     bundle = load_bundle(weights) if weights else default_bundle()
-    from vastus.inference.predictor import Predictor, load_ahead, make_ready
-    from vastus.rehearsal import begin
 
     def load_libraries() -> subprocess.Popen[bytes] | None:
+        from vastus.inference.predictor import load_ahead
+        from vastus.rehearsal import begin
+
         helper = begin() if options.threads != 1 else None
         load_ahead()
+        import rich.progress  # noqa: F401
+
+        import vastus.pipeline  # noqa: F401
+
         return helper
 
+    def ready_for_network(scan: Scan) -> Preprocessed:
+        from vastus.inference.predictor import make_ready
+
+        return make_ready(scan.volume, bundle.info, options.threads)
+
     libraries = Prefetch(load_libraries, aside=options.threads != 1)
-    seen = reading.then(lambda scan: make_ready(scan.volume, bundle.info, options.threads))
-    predictor = Predictor(bundle, options, overlap=overlap)
+    seen = reading.then(ready_for_network)
+    # The network is compiled outside the interpreter: meanwhile the other thread has it for numba and all the rest.
+    from vastus.inference.runtime import open_runtime
+
+    network = open_runtime(bundle, options)
+    from vastus.inference.predictor import Predictor
+
+    predictor = Predictor(bundle, options, overlap=overlap, network=network)
     helper = libraries.result()
     typer.echo(f"device: {predictor.device}", err=True)
     typer.echo(f"precision: {predictor.precision.precision.value} ({predictor.precision.because})", err=True)

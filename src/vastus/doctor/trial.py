@@ -92,7 +92,7 @@ def _dice(one: Any, other: Any) -> float:
 
 def _time(predictor: Predictor, threads: int | None, first_test_s: float) -> Speed:
     info = predictor.bundle.info
-    runtime, _ = open_runtime(predictor.bundle, RuntimeOptions(threads=threads))
+    runtime = open_runtime(predictor.bundle, RuntimeOptions(threads=threads)).runtime
     window = np.zeros(info.preprocessing.window_size, np.float32)
     for _ in runtime.run([window] * predictor.threads):  # the first ones also lay out the memory
         pass

@@ -22,7 +22,7 @@ from vastus.inference.evidence import Evidence
 from vastus.inference.finish import Cleaned, channel_of_label, clean_scores, judge, on_scan_grid
 from vastus.inference.header_lie import said_of_header
 from vastus.inference.remarks import Remark
-from vastus.inference.runtime import Runtime, open_runtime, thread_count
+from vastus.inference.runtime import LoadedNetwork, Runtime, open_runtime, thread_count
 from vastus.inference.scan_kind import said_of_kind
 from vastus.inference.stitch import ScoreMap, Stitcher
 from vastus.inference.turned import DOUBTFUL, fullest, said_of_turns, turns_of
@@ -107,13 +107,21 @@ class Looked:
 class Predictor:
     """Weights and runtime, loaded once, for any number of scans."""
 
-    def __init__(self, bundle: Bundle, options: RuntimeOptions | None = None, *, overlap: float | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        options: RuntimeOptions | None = None,
+        *,
+        overlap: float | None = None,
+        network: LoadedNetwork | None = None,
+    ) -> None:
         """Load the network.
 
         Args:
             bundle: weights and settings.
             options: device, runtime, precision, threads.
             overlap: share by which windows overlap, 0 to 1 (1 excluded); None: the overlap of the bundle.
+            network: of this bundle with these options, where it is loaded already.
 
         Raises:
             DeviceError: the requested device or runtime is not available.
@@ -126,9 +134,20 @@ class Predictor:
         if not 0.0 <= self.overlap < 1.0:
             raise SettingsError(f"The overlap must lie in 0..1 (1 excluded), got {self.overlap}.")
         self.threads = thread_count(options.threads)
-        runtime, self.precision = open_runtime(bundle, options)
-        self._runtime: Runtime = runtime
-        self.device = runtime.description
+        network = network or open_runtime(bundle, options)
+        self.precision = network.chosen
+        self._options = options
+        self._runtime: Runtime | None = network.runtime
+        self.device = network.runtime.description
+
+    def release(self) -> None:
+        """Give back the memory of the network, some 300 MB, after the last scan; needed again, it is loaded anew."""
+        self._runtime = None
+
+    def _network(self) -> Runtime:
+        if self._runtime is None:
+            self._runtime = open_runtime(self.bundle, self._options).runtime
+        return self._runtime
 
     def segment(
         self,
@@ -267,14 +286,14 @@ class Predictor:
             return ()
         image = pad_to_window(looked.seen.image, settings.window_size)
         place = tuple(slice(s, s + n) for s, n in zip(start, settings.window_size, strict=True))
-        return said_of_turns(self._runtime.run(turns_of(image[place])))
+        return said_of_turns(self._network().run(turns_of(image[place])))
 
     def _predict(self, seen: Preprocessed, tell: OnProgress, clock: _Clock) -> tuple[ScoreMap, int]:
         window = self.bundle.info.preprocessing.window_size
         image = pad_to_window(seen.image, window)
         plan = plan_of(seen, self.bundle.info.preprocessing, self.overlap)
         stitcher = Stitcher(image.shape, len(self.bundle.info.classes), plan)
-        results = self._runtime.run(_cut(image, plan))
+        results = self._network().run(_cut(image, plan))
         done = 0
         tell(Progress(SegmentStage.NETWORK, 0, len(plan)))
         for layer in plan.layers:

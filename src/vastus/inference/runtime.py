@@ -12,14 +12,16 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from vastus.errors import DeviceError
 from vastus.inference.bundle import Bundle, Precision
 from vastus.inference.choices import MOST_THREADS, Device, PrecisionChoice, RuntimeName, RuntimeOptions
-from vastus.inference.stitch import Scores
-from vastus.preprocessing import FloatImage
 from vastus.processors import usable_processors
+
+if TYPE_CHECKING:  # a network is loaded while numba, which these need, is imported by another thread
+    from vastus.inference.stitch import Scores
+    from vastus.preprocessing import FloatImage
 
 _BUILT_FOR_CARDS: Final = ("*torch_cuda.*", "*torch_hip.*")
 _NVIDIA_DRIVER: Final = "libcuda.so.1"
@@ -46,8 +48,16 @@ class Runtime(Protocol):
         ...
 
 
-def open_runtime(bundle: Bundle, options: RuntimeOptions) -> tuple[Runtime, ChosenPrecision]:
-    """Load the network of a bundle; say in what precision it is computed, and why.
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedNetwork:
+    """What runs the network of a bundle, in what precision, and why in this one."""
+
+    runtime: Runtime
+    chosen: ChosenPrecision
+
+
+def open_runtime(bundle: Bundle, options: RuntimeOptions) -> LoadedNetwork:
+    """Load the network of a bundle.
 
     Raises:
         DeviceError: what was asked for is not there. Nothing else is taken in its place.
@@ -58,17 +68,17 @@ def open_runtime(bundle: Bundle, options: RuntimeOptions) -> tuple[Runtime, Chos
         from vastus.inference.runtime_torch import TorchRuntime
 
         chosen = choose_precision(bundle, options, has_bf16=_torch_has_bf16(device))
-        return TorchRuntime(bundle, device, chosen.precision, threads), chosen
+        return LoadedNetwork(TorchRuntime(bundle, device, chosen.precision, threads), chosen)
     if runtime is RuntimeName.ONNXRUNTIME:
         from vastus.inference.runtime_onnx import OnnxRuntime
 
         chosen = choose_precision(bundle, options, has_bf16=False)
-        return OnnxRuntime(bundle, threads), chosen
+        return LoadedNetwork(OnnxRuntime(bundle, threads), chosen)
     from vastus.inference.arithmetic import cpu_has_bf16, cpu_has_int8
     from vastus.inference.runtime_openvino import OpenVinoRuntime
 
     chosen = choose_precision(bundle, options, has_bf16=cpu_has_bf16(), has_int8=cpu_has_int8())
-    return OpenVinoRuntime(bundle, chosen.precision, threads), chosen
+    return LoadedNetwork(OpenVinoRuntime(bundle, chosen.precision, threads), chosen)
 
 
 def choose(options: RuntimeOptions) -> tuple[Device, RuntimeName]:

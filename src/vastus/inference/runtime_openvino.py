@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -21,10 +21,12 @@ from vastus.inference.group_norm import normalise_in_place
 from vastus.inference.int8 import quantise, read_ranges
 from vastus.inference.kept_networks import keep_network, name_of, network_folder, read_network
 from vastus.inference.processor import processor_name
-from vastus.inference.stitch import Scores
 from vastus.io.prefetch import Prefetch
 from vastus.light_imports import left_out
-from vastus.preprocessing import FloatImage
+
+if TYPE_CHECKING:  # as in ``vastus.inference.runtime``
+    from vastus.inference.stitch import Scores
+    from vastus.preprocessing import FloatImage
 
 _CANT_LOAD: Final = "OpenVINO can't load the network of this bundle."
 _POLL_MS = 100  # how long a wait may keep Ctrl-C from being seen

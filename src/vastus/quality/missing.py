@@ -168,5 +168,6 @@ def _in_body(evidence: Evidence, ct: Volume, place: tuple[Table, Table], asked: 
         if min(low) < 0 or high[0] >= ct.shape[0] or high[1] >= ct.shape[1] or not 0 <= z < ct.shape[2]:
             continue
         patch: NDArray[Any] = ct.array[low[0] : high[0] + 1, low[1] : high[1] + 1, z]
-        out[k] = float(np.median(patch)) > BODY_HU
+        # The median of an odd number of voxels; counting is much quicker than sorting.
+        out[k] = 2 * np.count_nonzero(patch > BODY_HU) > patch.size
     return out

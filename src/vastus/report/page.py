@@ -34,7 +34,7 @@ from vastus.report.pictures import (
 )
 from vastus.report.places import Place, name_of, places_of
 from vastus.report.planes import Plane, View, axial_planes, coronal_planes, make_scene, sagittal_planes
-from vastus.report.slices import SliceLayer, load_loop, take_slices
+from vastus.report.slices import SliceLayer, load_loops, take_slices
 from vastus.report.tables import (
     CUT,
     FRAGMENT,
@@ -251,7 +251,7 @@ def load_templates() -> Any:
 def load_ahead() -> None:
     """Load what a page needs (templates, the compiled loop), while something else is waited for."""
     load_templates()
-    load_loop()
+    load_loops()
 
 
 def fill_page(

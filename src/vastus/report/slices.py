@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ _SAMPLES: Final = 6
 _MOST_STEP: Final = 8
 _VALUES: Final = 256
 _ASKEW: Final = 1e-3
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,12 +172,15 @@ class _Changes:
 
 def _packed(plane: NDArray[np.uint8]) -> _Changes:
     rows, width = plane.shape
-    # Planes lie in memory against rows and columns; others are brought to that, so that the loop is compiled once.
-    lying = plane if not plane.flags.forc else np.flip(np.flip(plane).copy())
     per_row, counts = np.empty(rows, np.uint16), np.zeros(_VALUES, np.int64)
     columns, bits = np.empty(rows * width, np.uint16), np.empty(rows * width, np.uint8)
-    found = _note_changes(lying, per_row, columns, bits, counts)
+    found = _note_changes(_lying(plane), per_row, columns, bits, counts)
     return _Changes(per_row, columns[:found].copy(), bits[:found].copy(), counts)
+
+
+def _lying(plane: NDArray[T]) -> NDArray[T]:
+    """Bring a plane to lie in memory against rows and columns, as most do: so the loops are compiled once."""
+    return plane if not plane.flags.forc else np.flip(np.flip(plane).copy())
 
 
 @njit(cache=True, nogil=True)
@@ -202,9 +206,10 @@ def _note_changes(plane, per_row, columns, bits, counts):  # type: ignore[no-unt
     return found
 
 
-def load_loop() -> None:
-    """Load the compiled loop, where it is needed soon."""
+def load_loops() -> None:
+    """Load the compiled loops, where they are needed soon."""
     _packed(np.zeros((2, 2), np.uint8))
+    _grey(np.zeros((4, 4), np.int16)[1:3, 1:3])  # a part of a slice, as always
 
 
 def _deflated(
@@ -257,8 +262,19 @@ def _grey(hu: NDArray[np.generic]) -> NDArray[np.uint8]:
     """HU in the window as grey values; whole numbers go through a table, which is several times faster."""
     if hu.dtype != np.int16:
         hu = np.clip(np.asarray(hu, dtype=np.float32), -1024, 3071).round().astype(np.int16)
-    # Read as unsigned, negative values lie behind the others; no index lies outside the table.
-    return np.take(_grey_of_value(), hu.view(np.uint16), mode="wrap")
+    grey = np.empty(hu.shape, np.uint8)
+    _look_up(_lying(hu), _grey_of_value(), grey)
+    return grey
+
+
+@njit(cache=True, nogil=True)
+def _look_up(hu, grey_of_value, grey):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Fill in the grey value of each pixel: a quarter of the time of ``numpy.take`` on a slice that lies reversed."""
+    rows, columns = hu.shape
+    for row in range(rows):
+        for column in range(columns):
+            # Read as unsigned, negative values lie behind the others.
+            grey[row, column] = grey_of_value[np.uint16(hu[row, column])]
 
 
 @cache
