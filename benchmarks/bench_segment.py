@@ -87,7 +87,8 @@ def report(options: argparse.Namespace) -> str:
         lines += _stages(ours, bundle, options)
         if options.device == "cpu":
             lines += _precisions(scan, folder, bundle, options)
-            lines += _avx2_only(scan, folder, options)
+            if _has_avx512():
+                lines += _avx2_only(scan, folder, options)
         lines += _long_scans(scan, folder, options)
     return "\n".join(lines)
 
@@ -324,6 +325,14 @@ def _precisions(scan: Path, folder: Path, bundle: Bundle, options: argparse.Name
         "|---|---|---|---|---|",
     ]
     return [*head, *rows, ""]
+
+
+def _has_avx512() -> bool:
+    """Whether there is anything to forbid; unknown (not Linux) counts as yes."""
+    try:
+        return "avx512f" in Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    except OSError:
+        return True
 
 
 def _avx2_only(scan: Path, folder: Path, options: argparse.Namespace) -> list[str]:
