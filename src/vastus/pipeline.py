@@ -24,6 +24,7 @@ from vastus.anatomy import StructureTable
 from vastus.errors import OutputError
 from vastus.garbage import no_collecting
 from vastus.inference.predictor import OnProgress, Predictor, Progress, Segmentation, SegmentStage, compute_threads
+from vastus.inference.septa import shows_septa
 from vastus.io.atomic import cleaned_up, ensure_folder, hidden_path, put_in_place, remove_old
 from vastus.io.csv_tables import VolumeRow
 from vastus.io.folders import is_there
@@ -50,7 +51,7 @@ from vastus.io.tables import (
 )
 from vastus.preprocessing import Preprocessed
 from vastus.version import __version__
-from vastus.volume import Volume
+from vastus.volume import Volume, to_ras
 
 if TYPE_CHECKING:
     from vastus.measuring import MeasuredScan
@@ -223,7 +224,8 @@ def _label(
     predictor: Predictor, scan: Scan, begun: Begun, beside: _Beside, on_progress: OnProgress | None
 ) -> Segmentation:
     """Segment a scan; what comes after is loaded while the network runs, and begun when the labels are final."""
-    later = _Later(begun.helper, page=beside.page, aside=predictor.threads > 1)
+    loading = partial(_load_later, begun.helper, page=beside.page, septa=shows_septa(to_ras(scan.volume).spacing_mm))
+    later = _Later(loading, aside=predictor.threads > 1)
 
     def on_labels(labels: Volume, doubt: Volume) -> None:
         later.wait()
@@ -283,9 +285,8 @@ def _named_errors(folder: Path) -> Iterator[None]:
 class _Later:
     """What comes after the network is loaded while it runs, not before: then the interpreter has little else to do."""
 
-    def __init__(self, helper: subprocess.Popen[bytes] | None, *, page: bool, aside: bool) -> None:
-        self._load = partial(_load_later, helper, page=page)
-        self._aside = aside
+    def __init__(self, load: Callable[[], None], *, aside: bool) -> None:
+        self._load, self._aside = load, aside
         self._loading: Prefetch[None] | None = None
 
     def begin(self) -> None:
@@ -298,7 +299,7 @@ class _Later:
             self._loading.result()
 
 
-def _load_later(helper: subprocess.Popen[bytes] | None, *, page: bool) -> None:
+def _load_later(helper: subprocess.Popen[bytes] | None, *, page: bool, septa: bool) -> None:
     """Load what comes after the network while it runs: its threads leave the interpreter free."""
     with no_collecting():
         import vastus.measuring  # noqa: F401
@@ -308,7 +309,7 @@ def _load_later(helper: subprocess.Popen[bytes] | None, *, page: bool) -> None:
             from vastus.report.page import load_ahead
 
             load_ahead()
-        load_loops(helper)
+        load_loops(helper, shows_septa=septa)
 
 
 class _AtOnce(Executor):

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.anatomy import BY_KEY, LABELS, STRUCTURES, Side
+from vastus.garbage import no_collecting
 from vastus.processors import usable_processors
 from vastus.volume import Volume
 
@@ -43,16 +44,19 @@ def begin() -> subprocess.Popen[bytes] | None:
 
 
 @cache
-def load_loops(helper: subprocess.Popen[bytes] | None = None) -> None:
+def load_loops(helper: subprocess.Popen[bytes] | None = None, *, shows_septa: bool = True) -> None:
     """Load every loop that comes after the network; once a process.
 
     Args:
         helper: of ``begin``; what it compiles is loaded when it is done.
+        shows_septa: the scan is fine enough to follow septa. In a coarse one, these loops are not needed.
     """
     from vastus.morphometry import measure_scan
 
     scan, labels = drawn_legs()
     measure_scan(scan, labels, "rehearsal")
+    if shows_septa:
+        rehearse_septa()
     if helper is not None:
         helper.wait()
     rehearse_cleaning()
@@ -84,10 +88,9 @@ def rehearse_cleaning(*, fills_scan: bool = False) -> None:
     classes = ("background", *(structure.key for structure in STRUCTURES))
     labelled = label_scores(scores, seen, classes, PreprocessingSettings())
     on_scan_grid(labelled.labels, scores, seen, channel_of_label(classes), scan)
-    _rehearse_septa()
 
 
-def _rehearse_septa() -> None:
+def rehearse_septa() -> None:
     """Let a border between two muscles follow what lies beside it; the drawn body is too coarse for that."""
     from vastus.inference.septa import follow_septa
 
@@ -135,4 +138,5 @@ def _draw_leg(
 
 
 if __name__ == "__main__":
-    rehearse_cleaning()
+    with no_collecting():
+        rehearse_cleaning()

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from vastus.inference.predictor import Predictor
-from vastus.rehearsal import drawn_legs, rehearse_cleaning
+from vastus.rehearsal import drawn_legs, rehearse_cleaning, rehearse_septa
 from vastus.volume import Volume
 
 
@@ -28,6 +28,7 @@ def warm(predictor: Predictor) -> None:
         segment_to_folder(predictor, ScanRequest(path, Path(name) / "out"), begun=Begun(helper=begin()))
     # The network finds little in such a drawing: what is measured only where there are legs is measured here.
     measure_scan(scan, labels, "warm")
+    rehearse_septa()
     rehearse_cleaning()
     rehearse_cleaning(fills_scan=True)
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from vastus.garbage import no_collecting
 from vastus.inference.choices import RuntimeOptions
 
 
@@ -25,5 +26,6 @@ def warm(
     from vastus.inference.predictor import Predictor
     from vastus.warm import warm as run
 
-    run(Predictor(load_bundle(weights) if weights else default_bundle(), RuntimeOptions(threads=threads)))
+    with no_collecting():
+        run(Predictor(load_bundle(weights) if weights else default_bundle(), RuntimeOptions(threads=threads)))
     typer.echo(f"Ready after {time.perf_counter() - start:.0f} s: the next runs start at once.")

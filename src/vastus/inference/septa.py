@@ -37,6 +37,11 @@ _DARKNESS_STEPS: Final = 15
 _DEPTH_STEP_MM: Final = 0.25
 
 
+def shows_septa(spacing_mm: tuple[float, float, float]) -> bool:
+    """Tell whether pixels are small enough to show a septum; ``spacing_mm`` along X, Y and Z of a scan in RAS."""
+    return max(spacing_mm[:2]) <= COARSEST_MM + _ROUNDING_MM
+
+
 def follow_septa(
     labels: NDArray[np.uint8],
     hu: NDArray[Any],
@@ -51,9 +56,9 @@ def follow_septa(
         spacing_mm: voxel size along X, Y and Z.
         muscle: (256,), which label values are muscles.
     """
-    in_plane = spacing_mm[1], spacing_mm[0]  # a plane's rows run along Y
-    if max(in_plane) > COARSEST_MM + _ROUNDING_MM:
+    if not shows_septa(spacing_mm):
         return
+    in_plane = spacing_mm[1], spacing_mm[0]  # a plane's rows run along Y
     weights = tuple(gaussian_weights(SMOOTHING_MM / spacing) for spacing in in_plane)
     half_box = tuple(round(SURROUNDING_MM / spacing) for spacing in in_plane)
     spacing = np.array(in_plane, np.float32)
