@@ -124,6 +124,19 @@ def test_a_predictor_is_used_again_after_an_interruption(predictor: Predictor, s
     np.testing.assert_array_equal(predictor.segment(scan).labels.array, expected)
 
 
+def test_a_network_that_was_given_back_is_loaded_again(bundle: Bundle, scan: Volume) -> None:
+    loaded: list[str] = []
+    load = predictor_module.open_runtime
+    with mock.patch.object(predictor_module, "open_runtime", lambda *a: (loaded.append("anew"), load(*a))[1]):
+        own = Predictor(bundle)
+        before = own.segment(scan).labels.array
+        assert loaded == ["anew"]
+        own.release()
+        own.release()
+        np.testing.assert_array_equal(own.segment(scan).labels.array, before)
+        assert loaded == ["anew", "anew"]
+
+
 def test_progress_counts_every_window(predictor: Predictor, scan: Volume) -> None:
     seen: list[Progress] = []
     found = predictor.segment(scan, seen.append)
