@@ -61,7 +61,7 @@ def test_the_command_is_one_that_vastus_knows(running: Any, tmp_path: Path) -> N
     command = running.command_of(program(tmp_path, ""), Path("scan.nrrd"), Path("out"), 3, "unet")
     segment = get_command(app).commands["segment"]
     with segment.make_context("segment", command[2:], resilient_parsing=False) as context:
-        assert context.params["threads"] == 3 and context.params["output"] == Path("out")
+        assert context.params["threads"] == 3 and Path(context.params["output"]) == Path("out")
     assert command[1] == "segment" and "--threads" not in running.command_of(command[0], Path("s"), Path("o"))
 
 
