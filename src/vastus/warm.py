@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from vastus.inference.predictor import Predictor
-from vastus.rehearsal import drawn_legs, rehearse_cleaning, rehearse_septa
+from vastus.rehearsal import begin, drawn_legs, rehearse_cleaning, rehearse_septa
 from vastus.volume import Volume
 
 
@@ -18,7 +18,6 @@ def warm(predictor: Predictor) -> None:
     """
     from vastus.morphometry import measure_scan
     from vastus.pipeline import Begun, ScanRequest, segment_to_folder
-    from vastus.rehearsal import begin
 
     scan, labels = drawn_legs()
     with tempfile.TemporaryDirectory(prefix="vastus-warm-") as name:

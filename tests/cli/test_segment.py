@@ -100,11 +100,12 @@ def test_one_scan_gives_its_files_in_the_folder(tmp_path: Path, weights: Path) -
 def test_many_scans_load_the_model_once_and_share_a_table(
     tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vastus.inference import runtime as module
+    from vastus.inference import predictor, runtime
 
     loads: list[object] = []
-    load = module.open_runtime
-    monkeypatch.setattr(module, "open_runtime", lambda *a: (loads.append(a), load(*a))[1])
+    load = runtime.open_runtime
+    for module in (runtime, predictor):  # the command loads it; a predictor that gave it back would load it again
+        monkeypatch.setattr(module, "open_runtime", lambda *a: (loads.append(a), load(*a))[1])
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         _write_scan(tmp_path / folder / "scan.nii.gz", (250.0, 330.0))

@@ -43,7 +43,7 @@ def test_a_convolution_in_int8_is_near_and_not_equal() -> None:
 
 
 def test_no_sum_is_cut_off_where_a_processor_adds_two_products_in_16_bits() -> None:
-    # The largest values and weights there are: such sums came out a quarter too small on a processor without VNNI.
+    # The largest values and weights there are: with weights up to 127, 2 x 255 x 127 = 64,770 would not fit.
     openvino = load_openvino()
     from openvino import opset13 as op
 

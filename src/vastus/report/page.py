@@ -249,7 +249,7 @@ def load_templates() -> Any:
 
 
 def load_ahead() -> None:
-    """Load what a page needs (templates, the compiled loop), while something else is waited for."""
+    """Load what a page needs (templates, the compiled loops), while something else is waited for."""
     load_templates()
     load_loops()
 
