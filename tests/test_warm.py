@@ -16,7 +16,7 @@ from vastus.anatomy import BY_VALUE, Side
 from vastus.cli.main import app
 from vastus.inference import kernels
 from vastus.morphometry import measure_scan
-from vastus.morphometry.voxels import _tally
+from vastus.morphometry.kernels import tally
 from vastus.rehearsal import drawn_legs
 
 EXAMPLE = Path(__file__).parents[1] / "examples/sample_scan.nii.gz"
@@ -44,7 +44,7 @@ def test_the_command_compiles_what_a_scan_needs(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["warm", "--weights", str(tmp_path), "-t", "1"])
     assert done.exit_code == 0, done.output
     assert "Ready" in done.output
-    for loop in (kernels.add_float32, kernels.reduce, kernels.restore, _tally):
+    for loop in (kernels.add_float32, kernels.reduce, kernels.restore, tally):
         assert loop.signatures
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vastus.blocks import in_blocks
-from vastus.loops import njit
+from vastus.resampling_kernels import combine_planes, shrink_planes
 
 _PLANES_AT_ONCE = 16
 """Of the result. A plane of the input that two groups need is shrunk for both."""
@@ -79,8 +79,8 @@ def resample_box(array: NDArray[Any], shape: tuple[int, int, int], *, antialias:
             b = min(stop, a + _PLANES_AT_ONCE)
             low, high = int(first_a[a:b].min()), int(first_a[a:b].max()) + weights_a.shape[1]
             planes = np.empty((high - low, *result.shape[1:]), np.float32)
-            _shrink_planes(flat[low * steps[0] :], steps, taps_b, taps_c, planes, (0, high - low))
-            _combine_planes(planes, first_a - np.int32(low), weights_a, result, (a, b))
+            shrink_planes(flat[low * steps[0] :], steps, taps_b, taps_c, planes, (0, high - low))
+            combine_planes(planes, first_a - np.int32(low), weights_a, result, (a, b))
 
     in_blocks(len(result), work)
     back = result.transpose(tuple(int(a) for a in np.argsort(order)))
@@ -97,41 +97,3 @@ def _flat(array: NDArray[Any]) -> tuple[NDArray[Any], tuple[int, int, int]]:
     extent = (array.shape[0] - 1) * step_a + (array.shape[1] - 1) * step_b + array.shape[2]
     row = np.lib.stride_tricks.as_strided(array, (extent,), (array.itemsize,), writeable=False)
     return row, (step_a, step_b, array.shape[2])
-
-
-@njit(cache=True, fastmath=True, nogil=True)
-def _shrink_planes(flat, steps, taps_b, taps_c, out, block):  # type: ignore[no-untyped-def]  # pragma: no cover
-    first_b, weights_b = taps_b
-    first_c, weights_c = taps_c
-    n_c = steps[2]
-    m_b, m_c = len(first_b), len(first_c)
-    row = np.empty(n_c, np.float32)
-    for a in range(block[0], block[1]):
-        for b in range(m_b):
-            row[:] = 0.0
-            for t in range(weights_b.shape[1]):
-                weight = weights_b[b, t]
-                if weight != 0.0:
-                    start = a * steps[0] + (first_b[b] + t) * steps[1]
-                    source = flat[start : start + n_c]
-                    for c in range(n_c):
-                        row[c] += weight * source[c]
-            for c in range(m_c):
-                total = np.float32(0.0)
-                first = first_c[c]
-                for t in range(weights_c.shape[1]):
-                    total += weights_c[c, t] * row[first + t]
-                out[a, b, c] = total
-
-
-@njit(cache=True, fastmath=True, nogil=True)
-def _combine_planes(planes, first_a, weights_a, out, block):  # type: ignore[no-untyped-def]  # pragma: no cover
-    n_b, n_c = planes.shape[1], planes.shape[2]
-    for a in range(block[0], block[1]):
-        out[a] = 0.0
-        for t in range(weights_a.shape[1]):
-            weight = weights_a[a, t]
-            if weight != 0.0:
-                for b in range(n_b):
-                    for c in range(n_c):
-                        out[a, b, c] += weight * planes[first_a[a] + t, b, c]

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 
 from vastus.blocks import in_blocks
 from vastus.errors import LabelError
+from vastus.evaluation import kernels
 from vastus.evaluation.distances import DEFAULT_TOLERANCE_MM, Distances, SurfaceDistances
 from vastus.evaluation.nearest import nearest_mm
 from vastus.evaluation.scan import Borders, PairedMaps, borders, foreground_box, paired_maps
-from vastus.loops import njit
 
 # Offsets tried around a border voxel before it is searched farther away: most voxels of a usable result are found.
 _SHELL_OFFSETS = 900
@@ -148,7 +148,9 @@ def _near(here: Borders, there: Borders, offsets: NDArray[np.int64], lengths_mm:
     distances = np.full(len(here.index), -1.0)
     in_blocks(
         len(here.index),
-        lambda a, b: _shell_search(here.index[a:b], here.marked, there.marked, offsets, lengths_mm, distances[a:b]),
+        lambda a, b: kernels.shell_search(
+            here.index[a:b], here.marked, there.marked, offsets, lengths_mm, distances[a:b]
+        ),
     )
     return distances
 
@@ -179,35 +181,3 @@ def _shell(
     order = np.argsort(lengths_mm, kind="stable")
     order = order[lengths_mm[order] <= radius_mm]
     return np.ascontiguousarray(grid[order]), lengths_mm[order]
-
-
-@njit(cache=True, nogil=True)
-def _shell_search(index, here, there, offsets, lengths_mm, distances):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Write the distance to the nearest voxel of the same value in ``there``, where the shell holds one."""
-    n_a, n_b, n_c = here.shape
-    values = here.reshape(-1)
-    targets = there.reshape(-1)
-    reach_a, reach_b, reach_c = offsets[:, 0].max(), offsets[:, 1].max(), offsets[:, 2].max()
-    # An index without a sign: it need not be asked whether it counts from the end.
-    jumps = (offsets[:, 0] * n_b + offsets[:, 1]) * n_c + offsets[:, 2]
-    count, one = np.uint64(len(jumps)), np.uint64(1)
-    for point in range(len(index)):
-        place = index[point]
-        v = values[place]
-        c = place % n_c
-        b = (place // n_c) % n_b
-        a = place // (n_b * n_c)
-        step = np.uint64(0)
-        if reach_a <= a < n_a - reach_a and reach_b <= b < n_b - reach_b and reach_c <= c < n_c - reach_c:
-            while step < count and targets[np.uint64(place + jumps[step])] != v:
-                step += one
-        else:
-            while step < count and not (
-                0 <= a + offsets[step, 0] < n_a
-                and 0 <= b + offsets[step, 1] < n_b
-                and 0 <= c + offsets[step, 2] < n_c
-                and targets[np.uint64(place + jumps[step])] == v
-            ):
-                step += one
-        if step < count:
-            distances[point] = lengths_mm[step]

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vastus.loops import njit
+from vastus.morphometry import kernels
 from vastus.morphometry.voxels import LabelTally, MemoryOrder
 from vastus.volume import Affine, Volume
 
@@ -52,7 +52,7 @@ class Bone:
 
     def centre_and_covariance(self) -> tuple[Vector, NDArray[np.float64]]:
         """Compute mean (3,) in mm and covariance (3, 3) in mm2 of the voxel centres."""
-        first, second = _moments(self.index)
+        first, second = kernels.moments(self.index)
         n = len(self.index)
         mean = first / n
         spread = (second - np.outer(first, first) / n) / max(n - 1, 1)
@@ -61,14 +61,14 @@ class Bone:
 
     def extent_mm(self, line: StraightLine) -> tuple[float, float]:
         """Find the lowest and highest position of a voxel centre on a line, in mm."""
-        low, high = _extent(self.index, self._along(line))
+        low, high = kernels.extent(self.index, self._along(line))
         return float(low), float(high)
 
     def sections(self, line: StraightLine, step_mm: float) -> Sections:
         """Compute the cross-sections of ``step_mm`` each along a line, from the lowest voxel up."""
         along = self._along(line)
-        low, high = _extent(self.index, along)
-        count, sums = _sections(self.index, along, low, step_mm, int((high - low) / step_mm) + 1)
+        low, high = kernels.extent(self.index, along)
+        count, sums = kernels.sections(self.index, along, low, step_mm, int((high - low) / step_mm) + 1)
         centres = sums / np.maximum(count, 1)[:, None]
         return Sections(count, centres @ self.affine[:3, :3].T + self.affine[:3, 3])
 
@@ -86,7 +86,7 @@ class Bone:
         low, high = reach_mm
         bins = max(int(high - low), 1) + 1
         across = StraightLine(line.origin_mm, towards)
-        return np.asarray(_farthest(self.index, self._along(line), self._along(across), (low, high), bins))
+        return np.asarray(kernels.farthest(self.index, self._along(line), self._along(across), (low, high), bins))
 
     def _along(self, line: StraightLine) -> tuple[float, float, float, float]:
         """Compute offset and steps per index of the positions on a line."""
@@ -120,7 +120,7 @@ def find_bone(upright: Volume, tally: LabelTally, value: int) -> Bone | None:
         sizes = np.bincount(parts.ravel(order="K"))
         sizes[0] = 0
         box, value = (sizes >= PART_SHARE * sizes.sum()).astype(np.uint8)[parts], 1
-    return Bone(_collect(box, value, int(tally.voxels[row])), affine)
+    return Bone(kernels.collect(box, value, int(tally.voxels[row])), affine)
 
 
 def _affine_in_memory(affine: Affine, first: NDArray[np.int64], shape: tuple[int, ...], order: MemoryOrder) -> Affine:
@@ -132,69 +132,4 @@ def _affine_in_memory(affine: Affine, first: NDArray[np.int64], shape: tuple[int
             result[:3, 3] += result[:3, axis] * (shape[axis] - 1)
             result[:3, axis] *= -1
     result[:3, :3] = result[:3, list(order.axes)]
-    return result
-
-
-@njit(cache=True, nogil=True)
-def _collect(box, value, most):  # type: ignore[no-untyped-def]  # pragma: no cover
-    index = np.empty((most, 3), np.int32)
-    n = 0
-    for a in range(box.shape[0]):
-        for b in range(box.shape[1]):
-            for c in range(box.shape[2]):
-                if box[a, b, c] == value:
-                    index[n, 0] = a
-                    index[n, 1] = b
-                    index[n, 2] = c
-                    n += 1
-    return index[:n].copy()
-
-
-@njit(cache=True, nogil=True)
-def _moments(index):  # type: ignore[no-untyped-def]  # pragma: no cover
-    first = np.zeros(3, np.int64)
-    second = np.zeros((3, 3), np.int64)
-    for n in range(len(index)):
-        for a in range(3):
-            first[a] += index[n, a]
-            for b in range(a + 1):
-                second[a, b] += np.int64(index[n, a]) * index[n, b]
-    for a in range(3):
-        for b in range(a):
-            second[b, a] = second[a, b]
-    return first.astype(np.float64), second.astype(np.float64)
-
-
-@njit(cache=True, nogil=True)
-def _extent(index, along):  # type: ignore[no-untyped-def]  # pragma: no cover
-    low, high = np.inf, -np.inf
-    for n in range(len(index)):
-        position = along[0] + index[n, 0] * along[1] + index[n, 1] * along[2] + index[n, 2] * along[3]
-        low = min(low, position)
-        high = max(high, position)
-    return low, high
-
-
-@njit(cache=True, nogil=True)
-def _sections(index, along, low, step, bins):  # type: ignore[no-untyped-def]  # pragma: no cover
-    count = np.zeros(bins, np.int64)
-    sums = np.zeros((bins, 3), np.int64)
-    for n in range(len(index)):
-        position = along[0] + index[n, 0] * along[1] + index[n, 1] * along[2] + index[n, 2] * along[3]
-        at = int((position - low) / step)
-        count[at] += 1
-        for a in range(3):
-            sums[at, a] += index[n, a]
-    return count, sums
-
-
-@njit(cache=True, nogil=True)
-def _farthest(index, along, across, reach, bins):  # type: ignore[no-untyped-def]  # pragma: no cover
-    result = np.full(bins, -np.inf)
-    for n in range(len(index)):
-        position = along[0] + index[n, 0] * along[1] + index[n, 1] * along[2] + index[n, 2] * along[3]
-        if reach[0] < position < reach[1]:
-            at = int(position - reach[0])
-            far = across[0] + index[n, 0] * across[1] + index[n, 1] * across[2] + index[n, 2] * across[3]
-            result[at] = max(result[at], far)
     return result

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from vastus.anatomy import LARGEST_CLASS_ID, Side
 from vastus.blocks import in_blocks
-from vastus.loops import njit
+from vastus.morphometry import kernels
 from vastus.morphometry.field_of_view import FieldOfView
 from vastus.morphometry.landmarks import ISCHIAL_TUBEROSITY, LESSER_TROCHANTER, Leg
 from vastus.morphometry.settings import MeasureSettings
@@ -255,7 +255,7 @@ def pixels_within_mm(mask: Mask, pixel_mm: tuple[float, float], radius_mm: float
     """
     slices = np.ascontiguousarray(np.moveaxis(mask, 2, 0))
     reach = _half_widths(pixel_mm, radius_mm, slices.shape[1:])
-    return np.moveaxis(_grow(slices.view(np.uint8), reach).view(np.bool_), 0, 2)
+    return np.moveaxis(kernels.grow(slices.view(np.uint8), reach).view(np.bool_), 0, 2)
 
 
 def _half_widths(pixel_mm: tuple[float, float], radius_mm: float, shape: tuple[int, ...]) -> NDArray[np.uint16]:
@@ -279,82 +279,5 @@ def squared_distance_mm2(mask: Mask, pixel_mm: tuple[float, float]) -> NDArray[n
 
 def _squared_distance(mask: Mask, pixel_mm: tuple[float, float]) -> NDArray[np.float32]:
     slices = np.ascontiguousarray(np.moveaxis(mask, 2, 0))
-    distance = _distance(slices, float(pixel_mm[0]) ** 2, float(pixel_mm[1]) ** 2)
+    distance = kernels.squared_distance(slices, float(pixel_mm[0]) ** 2, float(pixel_mm[1]) ** 2)
     return np.moveaxis(distance, 0, 2)
-
-
-@njit(cache=True, nogil=True)
-def _grow(mask, reach):  # type: ignore[no-untyped-def]  # pragma: no cover
-    n_k, n_i, n_j = mask.shape
-    out = np.zeros((n_k, n_i, n_j), np.uint8)
-    gap = np.empty((n_i, n_j), np.uint16)
-    too_far = reach[0] + 1
-    for k in range(n_k):
-        for i in range(n_i):
-            # pixels along j to the nearest one that is True, by two sweeps
-            last = too_far
-            for j in range(n_j):
-                last = 0 if mask[k, i, j] else min(last + 1, too_far)
-                gap[i, j] = last
-            last = too_far
-            for j in range(n_j - 1, -1, -1):
-                last = 0 if mask[k, i, j] else min(last + 1, too_far)
-                gap[i, j] = min(gap[i, j], last)
-        for i in range(n_i):
-            row = out[k, i]
-            for d in range(-len(reach) + 1, len(reach)):
-                if 0 <= i + d < n_i:
-                    near, far = gap[i + d], reach[abs(d)]
-                    for j in range(n_j):
-                        row[j] |= near[j] <= far
-    return out
-
-
-_FAR = 1e12
-
-
-@njit(cache=True, nogil=True)
-def _distance(mask, x2, y2):  # type: ignore[no-untyped-def]  # pragma: no cover  # noqa: PLR0912
-    n_k, n_i, n_j = mask.shape
-    out = np.empty((n_k, n_i, n_j), np.float32)
-    for k in range(n_k):
-        column = np.empty((n_i, n_j), np.float64)
-        for i in range(n_i):
-            # distance along j by two sweeps
-            last = -1
-            for j in range(n_j):
-                if mask[k, i, j]:
-                    last = j
-                column[i, j] = (j - last) * (j - last) * y2 if last >= 0 else _FAR
-            last = -1
-            for j in range(n_j - 1, -1, -1):
-                if mask[k, i, j]:
-                    last = j
-                if last >= 0:
-                    column[i, j] = min(column[i, j], (last - j) * (last - j) * y2)
-        corner = np.empty(n_i, np.int64)
-        border = np.empty(n_i + 1, np.float64)
-        for j in range(n_j):
-            top = 0
-            corner[0] = 0
-            border[0], border[1] = -_FAR, _FAR
-            for i in range(1, n_i):
-                while True:
-                    p = corner[top]
-                    s = ((column[i, j] + x2 * i * i) - (column[p, j] + x2 * p * p)) / (2 * x2 * (i - p))
-                    if s <= border[top] and top > 0:
-                        top -= 1
-                    else:
-                        break
-                top += 1
-                corner[top] = i
-                border[top] = s
-                border[top + 1] = _FAR
-            p = 0
-            for i in range(n_i):
-                while border[p + 1] < i:
-                    p += 1
-                d = i - corner[p]
-                value = x2 * d * d + column[corner[p], j]
-                out[k, i, j] = value if value < _FAR / 2 else np.inf
-    return out

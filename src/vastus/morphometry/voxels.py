@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vastus.anatomy import BUILT_IN, StructureTable
 from vastus.blocks import in_blocks
 from vastus.errors import LabelError
-from vastus.loops import njit
+from vastus.morphometry import kernels
 
 HU_FIRST, HU_LAST = -1024, 3071
 """Ends of the HU histogram; values beyond are counted in the end bins (mean and SD use the values as they are)."""
@@ -90,7 +90,7 @@ def tally_labels(labels: NDArray[np.uint8], ct: NDArray[Any] | None, table: Stru
     unknown, known = len(table.labels), row_of_value(table)
     row_of = np.where(known < 0, unknown, known).astype(np.int16)
     rows = unknown + 1
-    found = in_blocks(len(lined_up), lambda a, b: _tally(lined_up, hu, ct is not None, row_of, (rows, a, b)))
+    found = in_blocks(len(lined_up), lambda a, b: kernels.tally(lined_up, hu, ct is not None, row_of, (rows, a, b)))
     voxels, moments, histogram = (np.sum([part[i] for part in found], axis=0) for i in range(3))
     first, last = np.min([part[3] for part in found], axis=0), np.max([part[4] for part in found], axis=0)
     if voxels[unknown]:
@@ -121,38 +121,6 @@ def _as_hu(order: MemoryOrder, ct: NDArray[Any]) -> NDArray[Any]:
     if ct.dtype not in (np.int16, np.float32):
         ct = ct.astype(np.float32)
     return order.line_up(ct)
-
-
-@njit(cache=True, nogil=True)
-def _tally(labels, hu, with_hu, row_of, block):  # type: ignore[no-untyped-def]  # pragma: no cover
-    n_rows, start, stop = block
-    voxels = np.zeros(n_rows, np.int64)
-    moments = np.zeros((n_rows, 3), np.float64)
-    histogram = np.zeros((n_rows, 4096), np.int64)
-    first = np.full((n_rows, 3), 2**31, np.int64)
-    last = np.full((n_rows, 3), -1, np.int64)
-    for a in range(start, stop):
-        for b in range(labels.shape[1]):
-            for c in range(labels.shape[2]):
-                value = labels[a, b, c]
-                if value == 0:
-                    continue
-                row = row_of[value]
-                voxels[row] += 1
-                first[row, 0] = min(first[row, 0], a)
-                last[row, 0] = a
-                first[row, 1] = min(first[row, 1], b)
-                last[row, 1] = max(last[row, 1], b)
-                first[row, 2] = min(first[row, 2], c)
-                last[row, 2] = max(last[row, 2], c)
-                if with_hu:
-                    v = float(hu[a, b, c])
-                    if not np.isnan(v):
-                        moments[row, 0] += 1.0
-                        moments[row, 1] += v
-                        moments[row, 2] += v * v
-                        histogram[row, min(max(int(np.floor(v + 0.5)) + 1024, 0), 4095)] += 1
-    return voxels, moments, histogram, first, last
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -207,7 +175,7 @@ def profile_labels(
     lined_up = order.line_up(labels)
     tables, shape, row_of = (offsets, steps, starts), (len(table.labels), bins), row_of_value(table)
     found = _gather(
-        in_blocks(len(lined_up), lambda a, b: _profile(lined_up, row_of, line_of_value, tables, (*shape, a, b)))
+        in_blocks(len(lined_up), lambda a, b: kernels.profile(lined_up, row_of, line_of_value, tables, (*shape, a, b)))
     )
     return _as_profiles(lines, starts, found, [line_of_value[label.value] for label in table.labels])
 
@@ -246,7 +214,7 @@ def profile_fat(
     found = _gather(
         in_blocks(
             len(lined_up),
-            lambda start, stop: _profile_fat((lined_up, hu), lookup, limits, table, (rows, bins, start, stop)),
+            lambda start, stop: kernels.profile_fat((lined_up, hu), lookup, limits, table, (rows, bins, start, stop)),
         )
     )
     return _as_profiles((line,), starts, found, [0] * rows)[0]
@@ -308,97 +276,3 @@ def _as_profiles(
         highest = np.where(mine, high + half, -np.inf)
         result.append(Profiles(float(starts[number]), _BIN_MM, np.where(mine[:, None], counts, 0.0), lowest, highest))
     return tuple(result)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _spread(profile, position, footprint):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Add one voxel, spread evenly over ``footprint`` bins around ``position`` (in bins)."""
-    low, high = position - footprint / 2, position + footprint / 2
-    first, last = int(low), int(high)
-    if first == last:
-        profile[first] += 1.0
-    elif last == first + 1:
-        below = (last - low) / footprint
-        profile[first] += below
-        profile[last] += 1.0 - below
-    else:
-        for b in range(first, last + 1):
-            profile[b] += (min(high, b + 1.0) - max(low, float(b))) / footprint
-
-
-@njit(cache=True, nogil=True)
-def _profile(labels, row_of, line_of, lines, block):  # type: ignore[no-untyped-def]  # pragma: no cover
-    offsets, steps, starts = lines
-    n_rows, n_bins, start, stop = block
-    counts = np.zeros((n_rows, n_bins), np.float64)
-    low, high = np.full(n_rows, np.inf), np.full(n_rows, -np.inf)
-    for a in range(start, stop):
-        for b in range(labels.shape[1]):
-            for c in range(labels.shape[2]):
-                value = labels[a, b, c]
-                if value == 0:
-                    continue
-                line = line_of[value]
-                if line < 0:
-                    continue
-                row = row_of[value]
-                position = offsets[line] + a * steps[line, 0] + b * steps[line, 1] + c * steps[line, 2]
-                low[row] = min(low[row], position)
-                high[row] = max(high[row], position)
-                footprint = max(abs(steps[line, 0]), abs(steps[line, 1]), abs(steps[line, 2]))
-                _spread(counts[row], position - starts[line], footprint)
-    return counts, low, high
-
-
-@njit(cache=True, nogil=True)
-def _profile_fat(arrays, lookup, limits, line, block):  # type: ignore[no-untyped-def]  # pragma: no cover
-    labels, hu = arrays
-    coarse, index_a, index_b, index_c, spans = lookup
-    offset, step, first_bin = line
-    n_rows, n_bins, start, stop = block
-    counts = np.zeros((n_rows, n_bins), np.float64)
-    low, high = np.full(n_rows, np.inf), np.full(n_rows, -np.inf)
-    footprint = max(abs(step[0]), abs(step[1]), abs(step[2]))
-    fattest, leanest, nearest, farthest = limits[0], limits[1], limits[2], limits[3]
-    along = step[2]
-    half = footprint / 2
-    for a in range(start, stop):
-        for b in range(labels.shape[1]):
-            held, first, last = 0, 0, 0  # the zone and the bins whose sums are at hand: neighbours mostly share them
-            below, above, lowest, highest = 0.0, 0.0, 0.0, 0.0
-            zones, named, values = coarse[index_a[a], index_b[b]], labels[a, b], hu[a, b]
-            row_start = offset + a * step[0] + b * step[1]
-            for c in range(spans[index_a[a], index_b[b], 0], spans[index_a[a], index_b[b], 1]):
-                zone = zones[index_c[c]]
-                if zone == 0 or named[c] != 0:
-                    continue
-                v = float(values[c])
-                if not fattest <= v <= leanest:
-                    continue
-                position = row_start + c * along
-                if position < nearest or position > farthest:
-                    continue
-                at = position - first_bin
-                bottom, top = at - half, at + half
-                if zone != held or int(bottom) != first or int(top) != last:
-                    if held > 0:
-                        counts[held, first], counts[held, last] = below, above if last > first else below
-                        low[held], high[held] = lowest, highest
-                    held, first, last = zone, int(bottom), int(top)
-                    below, above = counts[held, first], counts[held, last]
-                    lowest, highest = low[held], high[held]
-                lowest, highest = min(lowest, position), max(highest, position)
-                if last == first:
-                    below += 1.0
-                elif last == first + 1:
-                    share = (last - bottom) / footprint
-                    below += share
-                    above += 1.0 - share
-                else:
-                    counts[held, first], counts[held, last] = below, above
-                    _spread(counts[held], at, footprint)
-                    below, above = counts[held, first], counts[held, last]
-            if held > 0:
-                counts[held, first], counts[held, last] = below, above if last > first else below
-                low[held], high[held] = lowest, highest
-    return counts, low, high
