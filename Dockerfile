@@ -1,7 +1,7 @@
 # The node (and every other command) of Vastus on a CPU. How to use it: docs/how-to-node.md. Needs BuildKit.
 FROM python:3.12-slim-bookworm AS build
 WORKDIR /source
-COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
+COPY pyproject.toml constraints.txt hatch_build.py README.md LICENSE NOTICE ./
 COPY src ./src
 RUN python -m venv /opt/vastus \
     && /opt/vastus/bin/python -m pip install --no-cache-dir --constraint constraints.txt '.[dicom]'

@@ -5,14 +5,18 @@ processes that compile one loop for different types at one time both take the fi
 to the code of the other, and a loop that expects another order in memory reads wrong voxels. A process that is ended
 between index and code leaves the same behind after an update. Here a file is named after the types, and holds what it
 was made from: only code that was made for these types from this source is ever loaded.
+
+Loops that were compiled while Vastus was installed (``vastus.loops_ahead``) are taken first.
 """
 
 from __future__ import annotations
 
 import hashlib
+import pickle
 from collections.abc import Callable
 from typing import Any
 
+from vastus import loops_ahead
 from vastus.light_imports import load_numba, load_numba_arrays
 
 numba_njit: Any = load_numba().njit
@@ -60,11 +64,24 @@ class _NamedCache(_FunctionCache):  # type: ignore[misc]
         Where the loop is not kept, numba lists them then.
         """
         _runtime.initialize(target_context)
+        ahead = self._load_ahead(sig, target_context)
+        if ahead is not None:
+            return ahead
         with self._guard_against_spurious_io_errors():
             kept = self._load_overload(sig, target_context)
             if kept is not None:
                 return kept
         return super().load_overload(sig, target_context)
+
+    def _load_ahead(self, sig: Any, target_context: Any) -> Any:
+        folder = loops_ahead.folder()
+        if folder is None:
+            return None
+        try:
+            code = (folder / loops_ahead.file_name(self._py_func, sig)).read_bytes()
+        except OSError:
+            return None
+        return self._impl.rebuild(target_context, pickle.loads(code))
 
 
 def njit(*, cache: bool = False, **options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -86,7 +103,7 @@ def njit(*, cache: bool = False, **options: Any) -> Callable[[Callable[..., Any]
 
 def is_kept(loop: Any) -> bool:
     """Tell whether a loop was compiled and kept before, from the source as it is now."""
-    return bool(loop._cache._cache_file._load_index())
+    return loops_ahead.is_ahead(loop.py_func) or bool(loop._cache._cache_file._load_index())
 
 
 def _named(key: Any) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from vastus.loops import njit
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@njit(cache=True, nogil=True)
 def shrink_planes(flat, steps, taps_b, taps_c, out, block):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Resample the two inner axes of some planes; ``flat`` is the box as one row of memory, ``steps`` its strides."""
     first_b, weights_b = taps_b
@@ -33,7 +33,7 @@ def shrink_planes(flat, steps, taps_b, taps_c, out, block):  # type: ignore[no-u
                 out[a, b, c] = total
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@njit(cache=True, nogil=True)
 def combine_planes(planes, first_a, weights_a, out, block):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Resample the outer axis: each plane of ``out`` is a weighted sum of ``planes``."""
     n_b, n_c = planes.shape[1], planes.shape[2]

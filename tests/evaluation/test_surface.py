@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vastus.errors import GeometryError, LabelError, SettingsError
-from vastus.evaluation import scan
+from vastus.evaluation import kernels
 from vastus.evaluation import surface as surface_module
 from vastus.evaluation.scan import borders, paired_maps
 from vastus.evaluation.surface import (
@@ -126,7 +126,7 @@ def test_borders_within_a_box_are_those_of_the_whole_map_and_in_order():
         for value in range(256):
             assert np.array_equal(found.of(value), np.flatnonzero(found.marked == value) if value else [])
     assert len(boxed.of(7)) == 6 * 50 * 60 - 4 * 48 * 58
-    assert len(boxed.index) > 8 * scan._ROOM  # the list of at least one of eight threads has to grow
+    assert len(boxed.index) > 8 * kernels._ROOM  # the list of at least one of eight threads has to grow
 
 
 def test_an_object_cut_by_the_edge_is_measured_to_the_cut():
