@@ -9,14 +9,17 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "vastus"
 FLOORS: dict[str, int] = {
-    "light_imports": -1,
+    "light_imports": -2,
+    "loops_ahead": -2,
+    "loops": -1,
     "compiled": 0,
     "priority": 0,
     "processors": 0,
     "garbage": 0,
     "second_process": 1,
     "blocks": 0,
-    "loops": 0,
+    "resampling_kernels": 0,
+    "compile_ahead": 0,
     "label_arrays": 1,
     "__init__": 11,
     "anatomy": 0,

@@ -1,6 +1,6 @@
 """Look into a built wheel: all of the package is inside, its weights are whole, and nothing else is.
 
-python tools/check_wheel.py dist/vastus-0.1.0-py3-none-any.whl
+python tools/check_wheel.py dist/vastus-0.1.0-cp312-cp312-linux_x86_64.whl
 """
 
 from __future__ import annotations
@@ -36,10 +36,15 @@ def problems_of(wheel: Path, package: Path = ROOT / "src" / "vastus") -> list[st
     with zipfile.ZipFile(wheel) as archive:
         inside = {name for name in archive.namelist() if not name.endswith("/")}
         wrong = [f"lacks {name}" for name in sorted(({*NEEDED} | source_files(package)) - inside)]
-        ours = {name for name in inside if name.startswith("vastus/")}
+        ours = {name for name in inside if name.startswith("vastus/") and not _is_compiled_loop(name)}
         wrong += [f"holds {name}, which is not in the source" for name in sorted(ours - source_files(package))]
+        loops = {name for name in inside if _is_compiled_loop(name)}
+        if not loops and not wheel.name.endswith("-any.whl"):
+            wrong.append("holds no compiled loops, but is for one processor and one Python")
         information = {name for name in inside - ours if name.partition("/")[0].endswith(".dist-info")}
-        wrong += [f"holds {name}, which is no part of the package" for name in sorted(inside - ours - information)]
+        wrong += [
+            f"holds {name}, which is no part of the package" for name in sorted(inside - ours - loops - information)
+        ]
         named = {name.rpartition("/")[2] for name in information}
         wrong += [
             f"lacks {name}" for name in ("LICENSE", "NOTICE", "METADATA", "entry_points.txt") if name not in named
@@ -47,6 +52,10 @@ def problems_of(wheel: Path, package: Path = ROOT / "src" / "vastus") -> list[st
         for name in sorted(name for name in ours if name.endswith(_BUNDLE)):
             wrong += _changed_weights(archive, name)
     return wrong
+
+
+def _is_compiled_loop(name: str) -> bool:
+    return name.startswith("vastus/compiled_loops/") and name.endswith(".nbc")
 
 
 def source_files(package: Path) -> set[str]:

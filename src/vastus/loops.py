@@ -77,11 +77,11 @@ class _NamedCache(_FunctionCache):  # type: ignore[misc]
         folder = loops_ahead.folder()
         if folder is None:
             return None
+        path = folder / loops_ahead.file_name(self._py_func, sig)
         try:
-            code = (folder / loops_ahead.file_name(self._py_func, sig)).read_bytes()
-        except OSError:
+            return self._impl.rebuild(target_context, pickle.loads(path.read_bytes()))
+        except Exception:  # whatever ails the file: the loop is compiled, as if it had not been there
             return None
-        return self._impl.rebuild(target_context, pickle.loads(code))
 
 
 def njit(*, cache: bool = False, **options: Any) -> Callable[[Callable[..., Any]], Any]:

@@ -86,6 +86,7 @@ def test_a_machine_without_a_printer_misses_only_that(monkeypatch: pytest.Monkey
 
 
 def test_small_machines_are_warned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine.loops_ahead, "folder", lambda: None)
     monkeypatch.setattr(machine.compiled, "keeps_compiled_loops", lambda *_: False)
     monkeypatch.setattr(machine.platform, "machine", lambda: "x86_64")
     small = machine.Machine("Linux x86_64", "3.11.9", "Old", {"AVX2": False}, 1, 2**30, 2**30)
@@ -98,6 +99,8 @@ def test_small_machines_are_warned(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     assert works(found) and all(f.remedy for f in found if f.state is State.WARNING)
     assert all(f.state is not State.WARNING for f in machine.findings_of(SLOW) if f.name != "compiled loops")
+    monkeypatch.setattr(machine.loops_ahead, "folder", lambda: Path("loops"))
+    assert states(machine.findings_of(small))["compiled loops"] is State.OK
 
 
 def test_an_old_python_can_not_work(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,20 @@ def test_tests_and_strange_files_are_too_much(checker: ModuleType, tmp_path: Pat
     ]
 
 
+def test_a_wheel_of_one_processor_holds_loops_and_others_need_none(
+    checker: ModuleType, tmp_path: Path, parts: dict[str, bytes]
+) -> None:
+    loop = {"vastus/compiled_loops/cpython-312-generic-01/vastus.kernels.sum.02.nbc": b"x"}
+    assert look(checker, tmp_path, parts | loop) == []
+    wheel = next(tmp_path.glob("*.whl")).rename(tmp_path / "vastus-1-cp312-cp312-linux_x86_64.whl")
+    assert checker.problems_of(wheel, tmp_path / "src" / "vastus") == []
+    look(checker, tmp_path, parts)
+    wheel = next(tmp_path.glob("*any.whl")).rename(wheel)
+    assert checker.problems_of(wheel, tmp_path / "src" / "vastus") == [
+        "holds no compiled loops, but is for one processor and one Python"
+    ]
+
+
 def test_changed_weights_are_found(checker: ModuleType, tmp_path: Path, parts: dict[str, bytes]) -> None:
     parts["vastus/weights/hip-to-knee/models/model.onnx"] = b"pointer to another place"
     assert look(checker, tmp_path, parts) == [
@@ -88,7 +102,6 @@ def test_the_list_of_the_source_holds_what_is_named_by_hand(checker: ModuleType)
 
 @pytest.mark.slow
 def test_the_wheel_of_this_checkout_is_whole(checker: ModuleType, tmp_path: Path) -> None:
-    pytest.importorskip("hatchling", reason="`make wheel` fetches it; here nothing is downloaded")
     command = [
         sys.executable,
         "-m",

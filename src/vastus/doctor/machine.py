@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from vastus import compiled
+from vastus import compiled, loops_ahead
 from vastus.batch.engine import free_memory_bytes
 from vastus.doctor.findings import Finding, State
 from vastus.inference.processor import processor_name
@@ -154,6 +154,8 @@ def _disk(free: int) -> Finding:
 
 
 def _loops() -> Finding:
+    if loops_ahead.folder() is not None:
+        return Finding("compiled loops", State.OK, "were compiled when Vastus was installed")
     if compiled.keeps_compiled_loops(Path(compiled.__file__).parent, os.environ):
         return Finding("compiled loops", State.OK, "are kept from run to run")
     return Finding(
