@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from toy_bundle import write_toy_bundle
+from vastus import loops_ahead
 from vastus.anatomy import BY_VALUE, Side
 from vastus.cli.main import app
 from vastus.inference import kernels
@@ -50,12 +52,21 @@ def test_the_command_compiles_what_a_scan_needs(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_after_the_command_a_scan_compiles_nothing(tmp_path: Path) -> None:
-    loops = tmp_path / "loops"
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(loops), "VASTUS_CACHE_DIR": str(tmp_path / "networks")}
+    """In an installation without loops compiled ahead, as where its build could not compile them."""
+    loops, package = tmp_path / "loops", Path(loops_ahead.__file__).parent
+    shutil.copytree(
+        package, tmp_path / "source" / "vastus", ignore=shutil.ignore_patterns("weights", loops_ahead.FOLDER)
+    )
+    (tmp_path / "source" / "vastus" / "weights").symlink_to(package / "weights")
+    environment = os.environ | {
+        "PYTHONPATH": str(tmp_path / "source"),
+        "NUMBA_CACHE_DIR": str(loops),
+        "VASTUS_CACHE_DIR": str(tmp_path / "networks"),
+    }
 
     def run(*arguments: str | Path) -> set[Path]:
         command = [sys.executable, "-m", "vastus", *map(str, arguments)]
-        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=300)
+        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=300, cwd=tmp_path)
         return set(loops.rglob("*.nbc"))
 
     kept = run("warm")
