@@ -186,5 +186,17 @@ def body_mask(
         sizes = np.bincount(parts.ravel())
         sizes[0] = 0
         opened = (sizes >= max(1, sizes.max() // 50))[parts]
-    filled = np.stack([ndimage.binary_fill_holes(opened[..., k]) for k in range(opened.shape[2])], axis=2)
-    return filled, (spacing[0], spacing[1], spacing[2])
+    return fill_holes(opened), (spacing[0], spacing[1], spacing[2])
+
+
+def fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Fill what is enclosed in each slice (last axis): what no path by sides of pixels joins with the slice's edge."""
+    in_slices = np.zeros((3, 3, 3), np.bool_)
+    in_slices[1, :, 1] = in_slices[:, 1, 1] = True
+    gaps, count = load_ndimage().label(~mask, structure=in_slices)
+    open_to_edge = np.zeros(count + 1, np.bool_)
+    for edge in (gaps[0], gaps[-1], gaps[:, 0], gaps[:, -1]):
+        open_to_edge[edge] = True
+    open_to_edge[0] = False
+    filled: NDArray[np.bool_] = ~open_to_edge[gaps]
+    return filled

@@ -40,13 +40,10 @@ def find_parts(labels: NDArray[np.uint8]) -> Parts:
     import cc3d
 
     # cc3d wants one memory order; the maps here have x fastest.
-    index, count = cc3d.connected_components(np.asfortranarray(labels), connectivity=26, return_N=True)
+    ours = np.asfortranarray(labels)
+    index, count = cc3d.connected_components(ours, connectivity=26, return_N=True)
     numbers: NDArray[np.uint32] = index.astype(np.uint32, copy=False)
-    flat = numbers.ravel(order="K")
-    value = np.zeros(count + 1, np.uint8)
-    value[flat] = np.asfortranarray(labels).ravel(order="K")
-    size = np.bincount(flat, minlength=count + 1).astype(np.int64)
-    size[0] = 0
+    value, size = kernels.count_parts(numbers.ravel(order="K"), ours.ravel(order="K"), count + 1)
     return Parts(numbers, value, size)
 
 

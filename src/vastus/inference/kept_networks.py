@@ -56,11 +56,11 @@ def read_network(folder: Path, name: str) -> bytes | None:
     """Read a kept network; None where there is none, or where it is damaged."""
     path = folder / f"{name}{_SUFFIX}"
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            digest, data = file.read(_DIGEST_BYTES), file.read()
         path.touch()  # used now
     except OSError:
         return None
-    digest, data = raw[:_DIGEST_BYTES], raw[_DIGEST_BYTES:]
     return data if hashlib.sha256(data).digest() == digest else None
 
 

@@ -110,6 +110,27 @@ def reduce(sums, weights, kept, scores, z_from, z_to, steps_per_logit, block):  
 
 
 @njit(cache=True, nogil=True)
+def count_parts(index, labels, count):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Find the label and the number of voxels of each part.
+
+    Args:
+        index: (N,) part of each voxel, 0 for the background.
+        labels: (N,) uint8.
+        count: number of parts + 1.
+
+    Returns:
+        Labels and numbers, each (count,); 0 for the background.
+    """
+    value, size = np.zeros(count, np.uint8), np.zeros(count, np.int64)
+    for n in range(len(index)):
+        part = index[n]
+        if part != 0:
+            value[part] = labels[n]
+            size[part] += 1
+    return value, size
+
+
+@njit(cache=True, nogil=True)
 def neighbours_of(index, labels, rank, count):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Count the faces that each island shares with voxels of each label that are not islands.
 

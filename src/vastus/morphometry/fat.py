@@ -26,7 +26,7 @@ from vastus.morphometry.field_of_view import FieldOfView
 from vastus.morphometry.landmarks import ISCHIAL_TUBEROSITY, LESSER_TROCHANTER, Leg
 from vastus.morphometry.settings import MeasureSettings
 from vastus.morphometry.voxels import AxisMap, Profiles, profile_fat
-from vastus.preprocessing import PreprocessingSettings, body_mask
+from vastus.preprocessing import PreprocessingSettings, body_mask, fill_holes
 from vastus.volume import Volume
 
 _COARSE_MM = (2.0, 2.0, 4.0)
@@ -219,8 +219,6 @@ def _of_side(values: NDArray[np.uint8], side: Side) -> Mask:
 
 def _fascia(values: NDArray[np.uint8], side: Side, pixel_mm: tuple[float, float], radius_mm: float) -> Mask:
     """Close the labels of one side in every slice and fill the holes."""
-    from scipy import ndimage
-
     tissue = _of_side(values, side)
     closed = np.zeros_like(tissue)
     if not tissue.any():
@@ -231,21 +229,16 @@ def _fascia(values: NDArray[np.uint8], side: Side, pixel_mm: tuple[float, float]
     grown = pixels_within_mm(block, pixel_mm, radius_mm)
     # Distances run between pixel centres: the closing must keep all labels.
     shrunk = ~pixels_within_mm(~grown, pixel_mm, radius_mm) | block
-    holes, count = ndimage.label(~shrunk, structure=_in_slices())
-    outer = np.zeros(count + 1, dtype=bool)
-    for border in (holes[0], holes[-1], holes[:, 0], holes[:, -1]):
-        outer[border] = True
-    outer[0] = False
-    closed[where] = ~outer[holes][margin[0] : -margin[0], margin[1] : -margin[1]]
+    closed[where] = fill_holes(shrunk)[margin[0] : -margin[0], margin[1] : -margin[1]]
     return closed
 
 
 def _on_grid(mask: Mask, shape: tuple[int, ...]) -> Mask:
     """Bring a mask of the same box to another grid, by the nearest voxel."""
-    index = [
-        np.minimum(((np.arange(n) + 0.5) * m / n).astype(int), m - 1) for n, m in zip(shape, mask.shape, strict=True)
-    ]
-    return np.asarray(mask[np.ix_(*index)])
+    for axis, n in enumerate(shape):  # one axis after the other takes a fifth of the time of all at once
+        m = mask.shape[axis]
+        mask = mask.take(np.minimum(((np.arange(n) + 0.5) * m / n).astype(int), m - 1), axis)
+    return mask
 
 
 def pixels_within_mm(mask: Mask, pixel_mm: tuple[float, float], radius_mm: float) -> Mask:
