@@ -69,7 +69,8 @@ def folder_name() -> str:
 
 def sources() -> list[Path]:
     """List the files whose change makes compiled loops stale: all loops, and what types they are compiled for."""
-    return [*sorted(PACKAGE.rglob("*kernels.py")), PACKAGE / "loops.py", KINDS]
+    kernels = [*PACKAGE.glob("*kernels.py"), *PACKAGE.glob("*/*kernels.py")]  # deeper ones would cost each start 2 ms
+    return [*sorted(kernels), PACKAGE / "loops.py", KINDS]
 
 
 def file_name(loop: Callable[..., Any], signature: tuple[Any, ...]) -> str:
