@@ -161,7 +161,7 @@ def test_loops_lie_in_kernels_alone() -> None:
         if "import njit" in path.read_text(encoding="utf-8") and not path.name.endswith("kernels.py")
     ]
     assert outside == []
-    assert {path for path in loops_ahead.PACKAGE.rglob("*kernels.py")} <= set(loops_ahead.sources())
+    assert set(loops_ahead.PACKAGE.rglob("*kernels.py")) <= set(loops_ahead.sources())
 
 
 @pytest.mark.slow
