@@ -21,6 +21,9 @@ RUN groupadd --gid 10001 vastus \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin vastus \
     && install --directory --owner 10001 --group 10001 --mode 0700 /data /var/cache/vastus \
     && install --directory --mode 0755 /config
+# The base image has no compiled modules of Python's own library, and the user above can't write any: each command would compile
+# them again.
+RUN python -m compileall -q "$(python -c 'import os; print(os.path.dirname(os.__file__))')"
 COPY --from=build /opt/vastus /opt/vastus
 USER 10001:10001
 WORKDIR /data

@@ -30,7 +30,26 @@ def test_without_a_place_it_is_a_private_folder_that_stays_the_same(nothing_writ
     assert folder is not None and folder.parent == nothing_writable
     assert folder.stat().st_mode & 0o777 == 0o700
     assert cache_folder(Path("/nonexistent"), {"HOME": "/nonexistent"}) == folder
-    assert cache_folder(Path("/nonexistent"), {"HOME": "/nonexistent", "NUMBA_CACHE_DIR": "/mine"}) is None
+    # The one that was named is closed to us, as in the container for a user other than its own.
+    assert cache_folder(Path("/nonexistent"), {"HOME": "/nonexistent", "NUMBA_CACHE_DIR": "/mine"}) == folder
+
+
+def test_a_folder_that_was_named_is_taken(tmp_path: Path) -> None:
+    assert cache_folder(Path("/nonexistent"), {"HOME": "/nonexistent", "NUMBA_CACHE_DIR": str(tmp_path / "a")}) is None
+
+
+def test_a_folder_within_a_closed_one_can_not_be_written_to(
+    nothing_writable: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(place: Path) -> bool:
+        if place.is_relative_to("/closed/in"):
+            raise PermissionError(13, "Permission denied", str(place))
+        return True
+
+    monkeypatch.setattr("vastus.compiled.Path.exists", closed)
+    named = {"HOME": "/closed/in", "NUMBA_CACHE_DIR": "/closed/in/loops"}
+    folder = cache_folder(Path("/closed/in/package"), named)
+    assert folder is not None and folder.parent == nothing_writable
 
 
 @pytest.mark.parametrize("how", ["open to others", "a link"])

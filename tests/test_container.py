@@ -1,4 +1,4 @@
-"""Dockerfile and compose.yaml as far as they can be checked without Docker: they were never built here."""
+"""Dockerfile and compose.yaml as far as they can be checked without Docker."""
 
 import json
 import re
@@ -142,6 +142,13 @@ def test_loops_are_compiled_when_the_image_is_built_by_the_user_who_needs_them()
     assert "vastus doctor" in DOCKERFILE[warm][1]
 
 
+def test_pythons_own_library_is_compiled_while_root_can_write_to_it() -> None:
+    words = [word for word, _ in DOCKERFILE]
+    (line,) = [n for n, (word, rest) in enumerate(DOCKERFILE) if word == "RUN" and "compileall" in rest]
+    last_stage = len(words) - 1 - words[::-1].index("FROM")
+    assert last_stage < line < words.index("USER")
+
+
 @pytest.mark.parametrize("name", ["docs/how-to-node.md", "compose.yaml"])
-def test_it_is_said_that_it_was_never_built(name: str) -> None:
-    assert re.search(r"[Nn]ever built", (ROOT / name).read_text(encoding="utf-8"))
+def test_it_is_said_that_it_was_built_on_a_stand_in(name: str) -> None:
+    assert "on a stand-in for the base image" in (ROOT / name).read_text(encoding="utf-8")

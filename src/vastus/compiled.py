@@ -24,11 +24,9 @@ def cache_folder(package: Path, environment: Mapping[str, str]) -> Path | None:
         environment: of the process.
 
     Returns:
-        None where numba's own choice works, or the user has made one.
+        None where numba's own choice works, or the one that the user has made.
     """
-    if VARIABLE in environment or _writable(package / "__pycache__"):
-        return None
-    if os.name != "posix" or _writable(_users_cache(environment)):
+    if os.name != "posix" or keeps_compiled_loops(package, environment):
         return None
     folder = Path(tempfile.gettempdir()) / f"vastus-compiled-{os.getuid()}"
     try:
@@ -63,9 +61,17 @@ def _users_cache(environment: Mapping[str, str]) -> Path:
 def _writable(folder: Path) -> bool:
     """Whether files could be made in a folder, which need not exist yet."""
     for place in (folder, *folder.parents):
-        if place.exists():
+        if _visible(place):
             return os.access(place, os.W_OK | os.X_OK)
     return False
+
+
+def _visible(place: Path) -> bool:
+    """Whether something is there; what lies in a folder that is closed to us does not count."""
+    try:
+        return place.exists()
+    except PermissionError:
+        return False
 
 
 def settle_cache_folder() -> None:
