@@ -27,8 +27,8 @@ RUN python -m compileall -q "$(python -c 'import os; print(os.path.dirname(os.__
 COPY --from=build /opt/vastus /opt/vastus
 USER 10001:10001
 WORKDIR /data
-# Compiles loops and network once and keeps them in the image, and stops the build where Vastus can't work. On a processor of another
-# kind they are compiled anew, at the first scan.
+# Makes the network ready once and keeps it in the image (the loops were compiled by pip above), and stops the build where Vastus
+# can't work. On a processor of another kind this is done anew, at the first scan.
 RUN --mount=type=bind,source=examples,target=/examples \
     vastus warm \
     && vastus segment /examples/sample_scan.nii.gz -o /tmp/warm-up \
