@@ -159,3 +159,22 @@ def test_once_ndimage_is_loaded_nothing_is_put_off(monkeypatch):
 
 def test_loops_come_without_yaml_which_can_be_imported_afterwards():
     _run("import sys, vastus.loops\nassert 'yaml' not in sys.modules\nimport yaml\nassert yaml.safe_load('a: 1')\n")
+
+
+def test_statistics_come_lightly_and_give_the_same():
+    _run(
+        "import sys\n"
+        "from vastus.light_imports import load_models, load_statistics\n"
+        "assert load_statistics() is load_statistics() is sys.modules['scipy.stats']\n"
+        "load_models()\n"
+        "load_models()\n"
+        "assert not {'formulaic', 'numpy.f2py'} & set(sys.modules)\n"
+        "import numpy as np, pandas as pd\n"
+        "from scipy import stats\n"
+        "assert np.isclose(stats.ttest_1samp([1.0, 2.0, 4.0], 0.0).pvalue, 0.11808290)\n"
+        "from statsmodels.formula.api import ols\n"
+        "table = pd.DataFrame({'x': [0.0, 1.0, 2.0, 3.0], 'y': [1.0, 3.0, 5.0, 7.0]})\n"
+        "assert np.allclose(ols('y ~ x', table).fit().params, [1.0, 2.0])\n"
+        "assert 'formulaic' in sys.modules or 'patsy' in sys.modules\n"
+        "import numpy.f2py, sklearn.metrics\n"
+    )

@@ -17,6 +17,11 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, Final
 
+_HELD_BY_STATISTICS: Final = ("numpy.ctypeslib", "numpy.f2py", "numpy.rec", "numpy.testing")
+"""What the statistics take of NumPy's and do not use."""
+
+_FORMULAS: Final = ("formulaic", "formulaic.parser", "formulaic.utils", "formulaic.utils.constraints")
+
 _HELD_BY_SCIPY: Final = (
     "numpy.char",
     "numpy.core",
@@ -76,11 +81,14 @@ def _take_away(stand_in: _StandIn) -> None:
     package, _, own = stand_in.__name__.rpartition(".")
     if sys.modules.get(stand_in.__name__) is stand_in:
         del sys.modules[stand_in.__name__]
-    if package and vars(sys.modules[package]).get(own) is stand_in:
-        delattr(sys.modules[package], own)
+    holder = sys.modules.get(package)  # none where it is a stand-in that was taken away before
+    if holder is not None and vars(holder).get(own) is stand_in:
+        delattr(holder, own)
 
 
 def _is_installed(name: str) -> bool:
+    if isinstance(sys.modules.get(name.rpartition(".")[0]), _StandIn):
+        return True  # to look into a package that is put off would import it
     try:
         return find_spec(name) is not None
     except ValueError:  # a stand-in has no spec: another thread has just put one there
@@ -130,6 +138,30 @@ def load_ndimage() -> Any:
     with nullcontext() if "scipy.ndimage" in sys.modules else put_off(*_HELD_BY_SCIPY):
         from scipy import ndimage
     return ndimage
+
+
+def load_statistics() -> Any:
+    """Import SciPy's ``stats`` without what it holds of NumPy and does not use.
+
+    Returns:
+        The package.
+    """
+    import scipy  # noqa: F401
+
+    if "scipy.stats" not in sys.modules:
+        with put_off(*_HELD_BY_STATISTICS):
+            import_module("scipy.stats")
+    return import_module("scipy.stats")
+
+
+def load_models() -> None:
+    """Import statsmodels' logistic regression and power without formulas, and scikit-learn's metrics."""
+    load_statistics()
+    with put_off(*_HELD_BY_STATISTICS, *_FORMULAS):
+        import_module("statsmodels.discrete.discrete_model")
+        import_module("statsmodels.stats.power")
+    with put_off(*_HELD_BY_STATISTICS):
+        import_module("sklearn.metrics")
 
 
 def load_numba() -> Any:

@@ -2,6 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from vastus.anatomy import MUSCLE_GROUPS
 from vastus.cohort import figures
@@ -63,8 +64,15 @@ def test_roc_and_change_draw_their_data(results):
     np.testing.assert_allclose(line.get_xdata(), first.false_positive_rate)
     rated = prediction.table.set_index(["stratum", "label"]).loc[(first.stratum, first.label)]
     assert line.get_label() == f"{first.label} {first.auc:.2f} ({rated.auc_low:.2f}–{rated.auc_high:.2f})"
-    change = figures.change_figure(results.change_summary)
+    (task,) = figures.tasks_of_changes(results.change_summary, results.dataset.table)
+    change = task.draw(*task.data)
     assert len(change.axes[0].get_yticks()) == 23
+    _, _, (bars,) = change.axes[0].containers[0]
+    summary = results.change_summary
+    first = summary[(summary["stratum"] == "All") & (summary["side"] == "fractured")].set_index("feature").iloc[0]
+    reach = stats.t.ppf(0.975, first["n"] - 1) * first["sd_percent"] / first["n"] ** 0.5
+    ends = [first["change_percent"] - reach, first["change_percent"] + reach]
+    assert any(np.allclose(segment[:, 0], ends) for segment in bars.get_segments())
 
 
 def test_signs_and_stars():

@@ -17,7 +17,7 @@ from vastus.evaluation import metrics as m
 from vastus.evaluation.drawing import FIGURES_FOLDER, draw_into
 from vastus.evaluation.figure_data import figure_data
 from vastus.evaluation.figures import FigureTask, figure_tasks, write_figure
-from vastus.evaluation.png import write_png
+from vastus.io.png import write_png
 from vastus.io.tables import SIDE, STRUCTURE, SUBJECT
 from vastus.second_process import SecondProcess
 

@@ -116,7 +116,7 @@ def run() -> None:
         if stop.code == segment.INTERRUPTED:  # typer turns Ctrl-C into this exit code
             typer.echo(segment.STOPPED, err=True)
             _leave(segment.INTERRUPTED)
-        if not stop.code and sys.argv[1:2] in (["segment"], ["cohort"], ["evaluate"]):
+        if not stop.code and sys.argv[1:2] in (["segment"], ["measure"], ["cohort"], ["evaluate"]):
             _leave(0)
         raise
 

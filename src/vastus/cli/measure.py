@@ -50,17 +50,21 @@ def measure(
     import json
     from functools import partial
 
+    from vastus.garbage import search_rarely
     from vastus.io.atomic import ensure_folder, write_text
     from vastus.io.labels import placed_on, read_label_map
     from vastus.io.prefetch import Prefetch
     from vastus.io.scans import read_scan
     from vastus.io.structure_tables import read_structure_table
     from vastus.io.tables import MEASURES_RECORD_FILE
+    from vastus.light_imports import load_ndimage
 
+    search_rarely()
     own = None if structures is None else read_structure_table(structures)
     # Both files are read at once, and while the libraries are loaded.
     reading_scan = Prefetch(partial(read_scan, ct, series=series))
     reading_labels = Prefetch(partial(read_label_map, labels, table=own))
+    load_ndimage()
     from vastus.measuring import MeasureRequest, measure_to_folder
     from vastus.morphometry import MeasureSettings, load_measure_settings, wrong_density
     from vastus.sarcopenia import ClinicalFacts, Sex, diagnose, load_criteria

@@ -42,8 +42,9 @@ def status_correlations(dataset: StudyData) -> pd.DataFrame:
     for name, sex in STRATA:
         people = stratum(dataset.people, dataset.people, sex)
         index = stratum(dataset.index_cm3_m2, dataset.people, sex)
+        of_status, ages = (people[column].to_numpy(float) for column in (STATUS, columns.AGE))
         for feature in features_of(dataset.table):
-            x, status, age = _complete(index[feature], people[STATUS], people[columns.AGE])
+            x, status, age = _complete(index[feature].to_numpy(float), of_status, ages)
             row = _describe_feature(name, feature, dataset.table)
             counts = [int((status == value).sum()) for value in (0, 1)]
             row |= {"n_without": counts[0], "n_with": counts[1]}
@@ -71,8 +72,9 @@ def continuous_correlations(dataset: StudyData) -> pd.DataFrame:
         for outcome in CONTINUOUS:
             if people[outcome].notna().sum() < LEAST_PEOPLE:
                 continue
+            of_people = people[outcome].to_numpy(float)
             for feature in features_of(dataset.table):
-                x, y = _complete(index[feature], people[outcome])
+                x, y = _complete(index[feature].to_numpy(float), of_people)
                 row = {
                     **_describe_feature(name, feature, dataset.table),
                     "outcome": outcome,
@@ -181,8 +183,9 @@ def _describe_feature(stratum_name: str, feature: str, table: StructureTable) ->
     return {"stratum": stratum_name, "feature": feature, "label": feature_label(feature, table), "kind": kind}
 
 
-def _complete(x: pd.Series, y: pd.Series, extra: pd.Series | None = None) -> tuple[np.ndarray, ...]:
+def _complete(x: np.ndarray, y: np.ndarray, *extra: np.ndarray) -> tuple[np.ndarray, ...]:
     """Return the values where both x and y are known (``extra`` may stay empty)."""
-    arrays = [s.to_numpy(float) for s in ((x, y) if extra is None else (x, y, extra))]
-    known = (arrays[0] == arrays[0]) & (arrays[1] == arrays[1])  # NaN is never equal
-    return tuple(values[known] for values in arrays)
+    import numpy as np
+
+    known = ~(np.isnan(x) | np.isnan(y))
+    return tuple(values[known] for values in (x, y, *extra))

@@ -111,18 +111,16 @@ def _match(
     has_scan = frame.index.isin(volumes.sides_mm3.index)
     for subject, row in zip(frame.loc[~has_scan, columns.SUBJECT], frame.loc[~has_scan, "row"], strict=True):
         problems.append(Problem(ProblemKind.NO_SCAN, "left out", subject, int(row)))
-    everybody = frame[columns.SUBJECT].unique()
-    left_out |= {
-        s: "rows of the clinical table contradict each other" for s in clinical.subjects if s not in set(everybody)
-    }
+    everybody = dict.fromkeys(frame[columns.SUBJECT])
+    left_out |= {s: "rows of the clinical table contradict each other" for s in clinical.subjects if s not in everybody}
     scans = frame[has_scan]
-    with_scan = scans[columns.SUBJECT].unique()
-    left_out |= {s: "no (usable) scan" for s in everybody if s not in set(with_scan)}
+    with_scan = dict.fromkeys(scans[columns.SUBJECT])
+    left_out |= {s: "no (usable) scan" for s in everybody if s not in with_scan}
     scans = scans[scans[columns.SEX].notna()]
-    sexed = scans[columns.SUBJECT].unique()
-    left_out |= {s: "sex not known" for s in with_scan if s not in set(sexed)}
+    sexed = dict.fromkeys(scans[columns.SUBJECT])
+    left_out |= {s: "sex not known" for s in with_scan if s not in sexed}
     if not len(sexed):
-        raise _nobody_matched(volumes, frame, with_scan, problems)
+        raise _nobody_matched(volumes, frame, list(with_scan), problems)
     steps = [
         FlowStep(
             "Usable clinical row", len(clinical.subjects), len(clinical.subjects) - len(everybody), len(everybody)

@@ -14,11 +14,17 @@ from vastus.second_process import SecondProcess
 if TYPE_CHECKING:
     from vastus.cohort.figures import FigureTask
 
-LIBRARIES = ("matplotlib.pyplot", "pandas")
+LIBRARIES = (
+    "pandas",
+    "vastus.cohort.figures",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.backends.backend_svg",
+    "matplotlib.backends.backend_pdf",
+    "fontTools.subset",
+    "isal.isal_zlib",
+)
 """What the second process loads while the first data are computed."""
-
-DRAWN_HERE = ("change",)
-"""Figures left to this process, which has written everything else by then: both are done at the same time."""
 
 
 class FigureFolder:
@@ -38,8 +44,7 @@ class FigureFolder:
         if not self._tasks:
             ensure_folder(self._folder)
         self._tasks.append(task)
-        if task.name not in DRAWN_HERE:
-            self._beside.call(draw, task, self._folder)
+        self._beside.call(draw, task, self._folder)
 
     def svg_texts(self) -> dict[str, str]:
         """Wait for all figures.
@@ -50,9 +55,6 @@ class FigureFolder:
         Raises:
             OutputError: a file can't be written.
         """
-        for task in self._tasks:
-            if task.name in DRAWN_HERE:
-                draw(task, self._folder)
         self._beside.finish()
         return {task.name: (self._folder / f"{task.stem}.svg").read_text(encoding="utf-8") for task in self._tasks}
 

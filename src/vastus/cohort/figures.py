@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +16,20 @@ from vastus.cohort.prediction import RocCurve
 from vastus.cohort.selection import FlowStep
 from vastus.cohort.volumes_table import feature_label, features_of, group_column
 from vastus.io.atomic import atomic_path
+from vastus.io.png import write_png
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
 SUFFIXES = (".svg", ".pdf", ".png")
 PNG_DPI = 300
 _MARGIN_INCHES = 0.04
 _MM = 1 / 25.4
+# Ends a line within a series of points.
+_BREAK = (math.nan, math.nan)
 _BARS: dict[str, Any] = {"ms": 3, "lw": 0, "elinewidth": 0.8}
 """A point with its interval."""
 _FONTS = ("Arial", "Helvetica", "Liberation Sans", "DejaVu Sans")
@@ -40,6 +46,7 @@ _STYLE: dict[Any, Any] = {
     "pdf.fonttype": 42,
     "svg.hashsalt": "vastus",
 }
+_REACH = "reach_percent"
 _SEX_NAMES = {"F": "Women", "M": "Men"}
 _STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
@@ -80,27 +87,53 @@ def tasks_of_predictions(curves: Sequence[RocCurve], table: pd.DataFrame) -> tup
 
 def tasks_of_changes(summary: pd.DataFrame, table: StructureTable) -> tuple[FigureTask, ...]:
     """Return the figure of the changes between scans; none where nobody has two."""
-    return (FigureTask("change", "change", change_figure, (summary, table)),) if len(summary) else ()
+    if not len(summary):
+        return ()
+    from scipy import stats
+
+    # One person has no interval: the point stands alone. Computed here: who draws need not load SciPy.
+    times = stats.t.ppf(0.975, (summary["n"] - 1).clip(lower=1))
+    limits = times * summary["sd_percent"] / summary["n"] ** 0.5
+    return (FigureTask("change", "change", change_figure, (summary.assign(**{_REACH: limits}), table)),)
 
 
 def save_figure(figure: Figure, stem: Path) -> list[Path]:
     """Write a figure as SVG, PDF and PNG beside each other, without dates inside so that runs compare equal."""
     import matplotlib as mpl
-    import matplotlib.pyplot as plt
 
-    paths = []
     with mpl.rc_context(_style()):
         # Measured once: left to savefig, each of the three formats would draw everything twice.
-        figure.draw_without_rendering()
+        _without_measuring(figure)
         box = figure.get_tightbbox().padded(_MARGIN_INCHES)
-        for suffix in SUFFIXES:
-            path = stem.with_name(stem.name + suffix)
-            metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {"Software": None}}[suffix]
+        paths = [stem.with_name(stem.name + suffix) for suffix in SUFFIXES]
+        for path in paths:
             with atomic_path(path) as temporary:
-                figure.savefig(temporary, dpi=PNG_DPI, metadata=metadata, bbox_inches=box)
-            paths.append(path)
-    plt.close(figure)
+                if path.suffix == ".png":
+                    _save_png(figure, temporary, box)
+                else:
+                    metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[path.suffix]
+                    figure.savefig(temporary, dpi=PNG_DPI, metadata=metadata, bbox_inches=box)
     return paths
+
+
+def _save_png(figure: Figure, path: Path, box: Bbox) -> None:
+    import numpy as np
+
+    pixels = BytesIO()
+    figure.savefig(pixels, format="raw", dpi=PNG_DPI, bbox_inches=box)
+    canvas: Any = figure.canvas
+    columns = int(canvas.renderer.width)
+    write_png(path, np.frombuffer(pixels.getbuffer(), np.uint8).reshape(-1, columns, 4), PNG_DPI)
+
+
+def _without_measuring(figure: Figure) -> None:
+    """Fix the places of titles and labels that are empty: each draw would measure all tick labels to find them."""
+    for axes in figure.axes:
+        if not axes.get_title():
+            axes.set_title("", y=1.0)
+        for axis in (axes.xaxis, axes.yaxis):
+            if not axis.get_label_text():
+                axis.set_label_coords(0.0, 0.0)
 
 
 def muscle_heatmap(correlations: pd.DataFrame, table: StructureTable = BUILT_IN) -> Figure:
@@ -131,12 +164,11 @@ def flow_diagram(steps: Sequence[FlowStep], status: pd.DataFrame) -> Figure:
         status: rows (sex, sarcopenia, n) of those analysed.
     """
     import matplotlib as mpl
-    import matplotlib.pyplot as plt
 
     removing = [s for s in steps if s.removed]
     with mpl.rc_context(_style()):
         height = 17 * (len(removing) + 2) * _MM
-        figure, axes = plt.subplots(figsize=(150 * _MM, height))
+        figure, ((axes,),) = _panels((150 * _MM, height))
         axes.set(xlim=(0, 150), ylim=(-17 * (len(removing) + 2), 0))
         axes.axis("off")
         arrow = {"arrowstyle": "-|>", "lw": 0.8, "color": "#444444", "shrinkA": 0, "shrinkB": 0}
@@ -166,15 +198,14 @@ def flow_diagram(steps: Sequence[FlowStep], status: pd.DataFrame) -> Figure:
 def roc_figure(curves: Sequence[RocCurve], table: pd.DataFrame) -> Figure:
     """Draw ROC curves of the best predictors, a panel for each stratum; ``table`` (prediction) holds the intervals."""
     import matplotlib as mpl
-    import matplotlib.pyplot as plt
 
     names = list(dict.fromkeys(c.stratum for c in curves))
     with mpl.rc_context(_style()):
         size = (58 * max(len(names), 1) * _MM, 62 * _MM)
-        figure, panels = plt.subplots(1, max(len(names), 1), figsize=size, squeeze=False, sharey=True)
+        figure, panels = _panels(size, max(len(names), 1))
         for axes, name in zip(panels[0], names, strict=False):
             axes.plot([0, 1], [0, 1], color="#bbbbbb", lw=0.6, ls="--")
-            shades = plt.get_cmap("viridis")
+            shades = mpl.colormaps["viridis"]
             own = [c for c in curves if c.stratum == name]
             for position, curve in enumerate(own):
                 axes.plot(
@@ -193,11 +224,14 @@ def roc_figure(curves: Sequence[RocCurve], table: pd.DataFrame) -> Figure:
 
 
 def change_figure(summary: pd.DataFrame, table: StructureTable = BUILT_IN) -> Figure:
-    """Draw the mean change in per cent of each muscle, fractured and other side, with 95 % interval (Student's t)."""
+    """Draw the mean change in per cent of each muscle, fractured and other side, with 95 % interval (Student's t).
+
+    Args:
+        summary: of ``follow_up.change_summary``, with half the width of the interval (see ``tasks_of_changes``).
+        table: of the structures.
+    """
     import matplotlib as mpl
-    import matplotlib.pyplot as plt
     import numpy as np
-    from scipy import stats
 
     part = summary[(summary["stratum"] == "All") & (summary["kind"] == "muscle")]
     sides = [s for s in (FRACTURED, OTHER, BOTH) if (part["side"] == s).any()]
@@ -209,14 +243,14 @@ def change_figure(summary: pd.DataFrame, table: StructureTable = BUILT_IN) -> Fi
         BOTH: ("#2f6f9f", "o", "Both sides"),
     }
     with mpl.rc_context(_style()):
-        figure, axes = plt.subplots(figsize=(120 * _MM, (12 + 4.2 * len(order)) * _MM))
+        figure, ((axes,),) = _panels((120 * _MM, (12 + 4.2 * len(order)) * _MM))
         for offset, side in zip(np.linspace(-0.16, 0.16, len(sides)) if len(sides) > 1 else [0.0], sides, strict=True):
             rows = part[part["side"] == side].set_index("feature").reindex(order)
             colour, marker, label = markers[side]
-            # One person has no interval: the point stands alone.
-            error = stats.t.ppf(0.975, (rows["n"] - 1).clip(lower=1)) * rows["sd_percent"] / np.sqrt(rows["n"])
             heights = np.arange(len(order)) + offset
-            axes.errorbar(rows["change_percent"], heights, xerr=error, fmt=marker, color=colour, label=label, **_BARS)
+            axes.errorbar(
+                rows["change_percent"], heights, xerr=rows[_REACH], fmt=marker, color=colour, label=label, **_BARS
+            )
         axes.axvline(0, color="#999999", lw=0.6)
         axes.set_yticks(range(len(order)), [feature_label(k, table) for k in order])
         axes.invert_yaxis()
@@ -228,14 +262,13 @@ def change_figure(summary: pd.DataFrame, table: StructureTable = BUILT_IN) -> Fi
 def interval_figure(correlations: pd.DataFrame, table: StructureTable = BUILT_IN) -> Figure:
     """Draw r of sarcopenia with volume / height^2 of each muscle and group with 95 % interval, women and men."""
     import matplotlib as mpl
-    import matplotlib.pyplot as plt
     import numpy as np
 
     features = list(features_of(table))
     found = correlations.set_index(["stratum", "feature"])
     looks = {"Women": ("#b3470f", "o", -0.16), "Men": ("#1f5f8b", "s", 0.16)}
     with mpl.rc_context(_style()):
-        figure, axes = plt.subplots(figsize=(120 * _MM, (14 + 4.4 * len(features)) * _MM))
+        figure, ((axes,),) = _panels((120 * _MM, (14 + 4.4 * len(features)) * _MM))
         for name, (colour, marker, offset) in looks.items():
             rows = found.loc[name].reindex(features)
             r = rows["r"].to_numpy(dtype=float)
@@ -264,15 +297,14 @@ def stars(p: float) -> str:
 
 def _heatmap(correlations: pd.DataFrame, features: list[str], breaks: list[int], table: StructureTable) -> Figure:
     import matplotlib as mpl
-    import matplotlib.pyplot as plt
     import numpy as np
 
     strata = ["Women", "Men"]
     found = correlations.set_index(["stratum", "feature"])[["r", "p", "p_holm"]].to_dict("index")
     r = np.array([[found[s, f]["r"] for s in strata] for f in features], dtype=float)
     with mpl.rc_context(_style()):
-        figure, axes = plt.subplots(figsize=(92 * _MM, (16 + 5.4 * len(features)) * _MM))
-        colours = plt.get_cmap("RdBu_r")
+        figure, ((axes,),) = _panels((92 * _MM, (16 + 5.4 * len(features)) * _MM))
+        colours = mpl.colormaps["RdBu_r"]
         axes.set_facecolor("#eeeeee")  # seen where there is no r
         image = axes.imshow(np.ma.masked_invalid(r), cmap=colours, vmin=-1, vmax=1, aspect="auto")
         for row, feature in enumerate(features):
@@ -299,10 +331,11 @@ def _heatmap(correlations: pd.DataFrame, features: list[str], breaks: list[int],
         axes.tick_params(length=0)
         for spine in axes.spines.values():
             spine.set_visible(False)
-        axes.set_xticks([0.5], minor=True)
-        axes.set_yticks(np.arange(len(features) - 1) + 0.5, minor=True)
-        axes.grid(which="minor", color="white", lw=0.8)
-        axes.tick_params(which="minor", length=0)
+        between: Any = [
+            line for row in range(1, len(features)) for line in ((-0.5, row - 0.5), (1.5, row - 0.5), _BREAK)
+        ]
+        between += [(0.5, -0.5), (0.5, len(features) - 0.5)]
+        axes.plot(*np.transpose(between), color="white", lw=0.8, zorder=1.5)
         for line in breaks:
             axes.axhline(line - 0.5, color="#222222", lw=0.9)
         bar = figure.colorbar(
@@ -321,6 +354,17 @@ def _heatmap(correlations: pd.DataFrame, features: list[str], breaks: list[int],
         bar.outline.set_visible(False)
         bar.ax.tick_params(labelsize=7, width=0.6)
     return figure
+
+
+def _panels(size_inches: tuple[float, float], count: int = 1) -> tuple[Figure, Any]:
+    """Make a figure with a row of panels that share their y axis."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    # Not pyplot: it takes time to load, and keeps each figure until it is told to close it.
+    figure = Figure(figsize=size_inches)
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(1, count, squeeze=False, sharey=True)
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from vastus.anatomy import SIDES, Side, StructureTable
@@ -19,6 +20,7 @@ LEAST_PAIRS = 3
 FRACTURED, OTHER, BOTH = "fractured", "other", "both"
 TOTAL = "total"
 """Sum of the muscles that are whole in every scan compared."""
+_SUMMARISED = ("label", "kind", "days", "first_cm3", "last_cm3", "change_cm3", "change_percent")
 _SIDE_OF = {Side.RIGHT.value: Side.RIGHT, Side.LEFT.value: Side.LEFT}
 
 
@@ -29,6 +31,7 @@ def side_differences(dataset: StudyData) -> pd.DataFrame:
         Rows: stratum, feature, label, kind, n, fractured_cm3, other_cm3 (means), difference_cm3, difference_percent
         (mean of each person's), test, p, p_holm, p_fdr.
     """
+    import numpy as np
     import pandas as pd
 
     people = dataset.people[dataset.people[columns.FRACTURE_SIDE].isin(list(_SIDE_OF))]
@@ -36,10 +39,11 @@ def side_differences(dataset: StudyData) -> pd.DataFrame:
     if len(people):
         hurt, other = (_by_side(dataset, people, people[columns.SCAN], flip) for flip in (False, True))
         for name, sex in STRATA:
+            parts = [stratum(f, people, sex) for f in (hurt, other)]
             for feature in hurt.columns:
-                a, b = (stratum(f, people, sex)[feature] for f in (hurt, other))
-                known = a.notna() & b.notna()
-                x, y = a[known].to_numpy(float), b[known].to_numpy(float)
+                a, b = (part[feature].to_numpy(float) for part in parts)
+                known = ~(np.isnan(a) | np.isnan(b))
+                x, y = a[known], b[known]
                 if len(x) < LEAST_PAIRS:
                     continue
                 rows.append(
@@ -149,8 +153,10 @@ def change_summary(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for name, sex in STRATA:
         part = table if sex is None else table[table["sex"] == sex]
-        for (side, feature), one in part.groupby(["side", "feature"], sort=False):
-            if len(one) >= LEAST_PAIRS:
+        of_columns = {column: part[column].to_numpy() for column in _SUMMARISED}
+        for (side, feature), at in part.groupby(["side", "feature"], sort=False).indices.items():
+            if len(at) >= LEAST_PAIRS:
+                one = {column: values[at] for column, values in of_columns.items()}
                 rows.append({"stratum": name, "side": side, "feature": feature, **_summarise(one)})
     names = [
         "stratum",
@@ -204,7 +210,8 @@ def change_by_fracture_type(table: pd.DataFrame) -> pd.DataFrame:
             test, p = compare_two(*(one["change_cm3"].to_numpy(float) for _, one in types[:2]))
             between = {"test_between": test, "p_between": p}
         for kind, one in types:
-            summary = {k: v for k, v in _summarise(one).items() if k not in ("label", "kind")}
+            of_columns = {column: one[column].to_numpy() for column in _SUMMARISED}
+            summary = {k: v for k, v in _summarise(of_columns).items() if k not in ("label", "kind")}
             rows.append({"stratum": name, "fracture_type": kind, **summary, **between})
             between = {"test_between": "", "p_between": float("nan")}
     return pd.DataFrame(rows, columns=names)
@@ -221,13 +228,16 @@ def compare_pairs(x: np.ndarray, y: np.ndarray) -> dict[str, object]:
     return {"test": "Wilcoxon", "p": float(stats.wilcoxon(x, y).pvalue)}
 
 
-def _summarise(one: pd.DataFrame) -> dict[str, object]:
-    before, after = one["first_cm3"].to_numpy(float), one["last_cm3"].to_numpy(float)
+def _summarise(one: Mapping[str, np.ndarray]) -> dict[str, object]:
+    """Sum up the changes of some people; every array has a value for each of them."""
+    import numpy as np
+
+    before, after = one["first_cm3"], one["last_cm3"]
     return {
-        "label": one["label"].iloc[0],
-        "kind": one["kind"].iloc[0],
-        "n": len(one),
-        "days": one["days"].median(),
+        "label": one["label"][0],
+        "kind": one["kind"][0],
+        "n": len(before),
+        "days": float(np.median(one["days"])),
         "change_cm3": one["change_cm3"].mean(),
         "sd_cm3": one["change_cm3"].std(ddof=1),
         "change_percent": one["change_percent"].mean(),

@@ -10,6 +10,7 @@ from vastus.cohort import columns
 from vastus.cohort.dataset import STATUS, StudyData
 from vastus.cohort.table_one import STRATA, stratum
 from vastus.cohort.volumes_table import feature_label
+from vastus.light_imports import load_models
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,6 +57,7 @@ def predict_status(dataset: StudyData, correlations: pd.DataFrame, seed: int = 0
     """
     import pandas as pd
 
+    load_models()
     rows, curves = [], []
     for name, sex in STRATA:
         people = stratum(dataset.people, dataset.people, sex)

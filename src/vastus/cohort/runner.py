@@ -25,6 +25,7 @@ from vastus.io import tables
 from vastus.io.atomic import atomic_path, ensure_folder, write_text
 from vastus.io.structure_tables import read_structure_table, write_table_beside
 from vastus.io.tables import WORKBOOK_FILE
+from vastus.light_imports import load_statistics
 from vastus.sarcopenia import criteria_names, load_criteria
 from vastus.second_process import SecondProcess, second_process
 from vastus.version import __version__
@@ -86,6 +87,7 @@ def run_cohort(
         )
     with second_process(*LIBRARIES) if beside is None else nullcontext(beside) as drawing:
         figures = FigureFolder(run.output / FIGURES_FOLDER, drawing)
+        load_statistics()
         tell("reading the tables")
         clinical = read_clinical_table(run.clinical, run.sex_codes)
         volumes = read_volumes(run.scans, None if run.structures is None else read_structure_table(run.structures))

@@ -262,26 +262,13 @@ def _fragments(table: pd.DataFrame, volumes: pd.DataFrame, problems: list[Proble
     """Find the fragments: as the table says, or by the rule if the table has no such column."""
     import pandas as pd
 
-    fragment_words = table.get(tables.FRAGMENT, pd.Series("", index=table.index)).astype(str).str.strip().str.lower()
-    given = {
-        (subject, structure, side): word in ("true", "1")
-        for subject, structure, side, word in zip(
-            table[tables.SUBJECT], table[tables.STRUCTURE], table[tables.SIDE], fragment_words, strict=True
-        )
-        if word in ("true", "1", "false", "0")
-    }
+    given = _given_fragments(table) if tables.FRAGMENT in table else {}
+    places = [(key, Side(side)) for key, side in volumes.columns]
     rows = []
     for subject, row in zip(volumes.index, volumes.to_numpy(), strict=True):
-        known = {
-            (key, Side(side)): float(value)
-            for (key, side), value in zip(volumes.columns, row, strict=True)
-            if not math.isnan(value)
-        }
+        known = {at: value for at, value in zip(places, row.tolist(), strict=True) if not math.isnan(value)}
         found = find_fragments(known)
-        flags = [
-            (key, Side(side)) in known and given.get((subject, key, side), (key, Side(side)) in found)
-            for key, side in volumes.columns
-        ]
+        flags = [at in known and given.get((subject, at[0], at[1].value), at in found) for at in places]
         if any(flags):
             what = f"{sum(flags)} fragment(s), far too small to be the structure; left out"
             problems.append(Problem(ProblemKind.BAD_VOLUME, what, str(subject)))
@@ -289,14 +276,25 @@ def _fragments(table: pd.DataFrame, volumes: pd.DataFrame, problems: list[Proble
     return pd.DataFrame(rows, index=volumes.index, columns=volumes.columns, dtype=bool)
 
 
+def _given_fragments(table: pd.DataFrame) -> dict[tuple[str, str, str], bool]:
+    """Read subject, structure and side -> whether it is a fragment, where the table says so."""
+    words = table[tables.FRAGMENT].astype(str).str.strip().str.lower()
+    cells = (table[column] for column in (tables.SUBJECT, tables.STRUCTURE, tables.SIDE))
+    return {
+        (subject, structure, side): word in ("true", "1")
+        for subject, structure, side, word in zip(*cells, words, strict=True)
+        if word in ("true", "1", "false", "0")
+    }
+
+
 def _unit_checked(volumes: pd.DataFrame, problems: list[Problem]) -> pd.DataFrame:
     """Leave out scans whose volumes are not in mm3."""
     from vastus.sarcopenia import check_volume_unit
 
-    kept = []
+    keys, kept = [key for key, _ in volumes.columns], []
     for subject, row in zip(volumes.index, volumes.to_numpy(), strict=True):
         by_key: dict[str, float] = {}
-        for (key, _), value in zip(volumes.columns, row, strict=True):
+        for key, value in zip(keys, row.tolist(), strict=True):
             if not math.isnan(value):
                 by_key[key] = by_key.get(key, 0.0) + value
         try:

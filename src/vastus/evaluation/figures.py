@@ -16,8 +16,8 @@ from vastus.anatomy import BUILT_IN, GROUPS, Group, StructureTable
 from vastus.evaluation.agreement import bland_altman, pearson
 from vastus.evaluation.figure_data import BOXED, CaseVolumes, ModelFigures
 from vastus.evaluation.metrics import Better, Metric
-from vastus.evaluation.png import write_png
 from vastus.io.atomic import atomic_path
+from vastus.io.png import write_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
