@@ -59,4 +59,4 @@ audit: $(VENV)/core  ## known weaknesses of the installed packages; asks a publi
 	$(VENV)-audit/bin/pip-audit --path $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
 
 clean:
-	rm -rf $(VENV) $(VENV)-audit dist demo-out site sbom.cdx.json
+	rm -rf $(VENV) $(VENV)-audit dist demo-out site sbom.cdx.json src/vastus/compiled_loops

@@ -24,7 +24,8 @@ class CompileLoops(BuildHookInterface[Any]):
 
             folder = compile_ahead()
         except Exception as error:  # whatever it is, it must not keep anybody from installing
-            self.app.display_warning(f"The loops are not compiled ahead: {error!r}")
+            said = str(getattr(error, "stderr", None) or repr(error)).strip().splitlines()
+            self.app.display_warning(f"The loops are not compiled ahead: {said[-1]}")
             return
         build_data["artifacts"].append(f"/{folder.relative_to(self.root).as_posix()}/*.nbc")
         # The code is that of one processor and one Python.

@@ -11,12 +11,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from vastus.loops_ahead import FOLDER, KINDS, PACKAGE, file_name, folder_name, processor_level, python_tag
+from vastus.loops_ahead import FOLDER, KINDS, PACKAGE, file_name, folder_name, processor_level
 
 _START: Final = (
     "import sys; sys.path.insert(0, sys.argv.pop(1)); from vastus.compile_ahead import work; work(sys.argv[1:])"
@@ -24,14 +25,15 @@ _START: Final = (
 """Runs this module from a folder of sources. ``PYTHONPATH`` would not do: pip takes out of it what an environment holds
 as an editable installation."""
 _MOST_PROCESSES: Final = 4
-_TARGET: Final = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")
+_KEPT_SECONDS: Final = 30 * 86400
+"""Other environments may use the same sources: their loops are not taken away at once."""
 
 
 def compile_ahead(holder: Path = PACKAGE / FOLDER) -> Path:
     """Compile all loops for the types of ``loop_kinds.json``; nothing is done where they lie there already.
 
     Args:
-        holder: gets the folder; those of other sources for the same Python are taken away.
+        holder: gets the folder; what lies there for longer than a month and is another's is taken away.
 
     Returns:
         The folder.
@@ -46,20 +48,35 @@ def compile_ahead(holder: Path = PACKAGE / FOLDER) -> Path:
             made = Path(name) / done.name
             made.mkdir()
             _run_workers(made)
-            if not done.is_dir():  # another build may have been quicker
+            _open_as(PACKAGE, made)
+            try:
                 made.rename(done)
-    for other in holder.glob(f"{python_tag()}-*"):
-        if other != done:
+            except OSError:
+                if not done.is_dir():  # another build was not quicker: something is wrong
+                    raise
+    for other in holder.iterdir():
+        if other != done and time.time() - other.stat().st_mtime > _KEPT_SECONDS:
             shutil.rmtree(other, ignore_errors=True)
     return done
 
 
+def _open_as(model: Path, folder: Path) -> None:
+    """Let the same people read a folder and its files as another folder, whatever the builder keeps private."""
+    readers = model.stat().st_mode & 0o444
+    folder.chmod(folder.stat().st_mode | readers | readers >> 2)
+    for file in folder.iterdir():
+        file.chmod(file.stat().st_mode | readers)
+
+
 def _run_workers(made: Path) -> None:
     count = max(1, min(_MOST_PROCESSES, os.cpu_count() or 1))
-    environment = os.environ | dict(zip(_TARGET, (processor_level(), ""), strict=True))
+    # What the builder has set for numba would be in the code of everybody.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+    environment |= {"NUMBA_CPU_NAME": processor_level(), "NUMBA_CPU_FEATURES": ""}
     command = [sys.executable, "-c", _START, str(PACKAGE.parent), str(made), str(count)]
     workers = [
-        subprocess.Popen([*command, str(n)], env=environment, stderr=subprocess.PIPE, text=True) for n in range(count)
+        subprocess.Popen([*command, str(n)], env=environment, cwd=made, stderr=subprocess.PIPE, text=True)
+        for n in range(count)
     ]
     said = [worker.communicate()[1] for worker in workers]
     for worker, errors in zip(workers, said, strict=True):

@@ -103,6 +103,8 @@ def njit(*, cache: bool = False, **options: Any) -> Callable[[Callable[..., Any]
 
 def is_kept(loop: Any) -> bool:
     """Tell whether a loop was compiled and kept before, from the source as it is now."""
+    if not hasattr(loop, "py_func"):  # ``NUMBA_DISABLE_JIT``: a plain function, which is never compiled
+        return True
     return loops_ahead.is_ahead(loop.py_func) or bool(loop._cache._cache_file._load_index())
 
 

@@ -1,16 +1,18 @@
 """Loops compiled ahead, while Vastus is installed: where they lie, and which of them fit.
 
-The name of their folder says what they were made from: the versions of Python, numba and NumPy, the kind of processor,
-and the source of all loops. A folder of another name is never looked at. A loop that is not in it (other versions,
-other types of arguments, a source changed since) is compiled when it is first used, and kept as ``vastus.compiled``
-says.
+The name of their folder says what they were made from: the versions of Python, numba and NumPy, the system, the kind of
+processor, and the source of all loops. A folder of another name is never looked at. A loop that is not in it (other
+versions, other types of arguments, a source changed since) is compiled when it is first used, and kept as
+``vastus.compiled`` says.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import sys
+import sysconfig
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -46,12 +48,19 @@ def python_tag() -> str:
 
 @cache
 def folder() -> Path | None:
-    """Find the folder of the loops that fit this installation; None where there is none."""
-    holder = PACKAGE / FOLDER
-    if not holder.is_dir():
+    """Find the folder of the loops that fit this installation; None where there is none that we may read."""
+    if not any_folder():
         return None
-    found = holder / folder_name()
-    return found if found.is_dir() else None
+    found = PACKAGE / FOLDER / folder_name()
+    return found if os.access(found, os.R_OK | os.X_OK) else None
+
+
+def any_folder() -> bool:
+    """Tell whether loops were compiled for any Python, also where they do not fit here."""
+    try:
+        return any(path.name.count("-") > 1 for path in (PACKAGE / FOLDER).iterdir())
+    except OSError:
+        return False
 
 
 def folder_name() -> str:
@@ -60,7 +69,8 @@ def folder_name() -> str:
     import numpy as np
 
     made_from = hashlib.sha256()
-    for part in (numba.__version__, np.__version__.partition(".")[0], sys.version.partition(" ")[0]):
+    python = (sys.version.partition(" ")[0], str(sysconfig.get_config_var("EXT_SUFFIX")))  # with system and processor
+    for part in (numba.__version__, np.__version__.partition(".")[0], *python):
         made_from.update(part.encode() + b"\n")
     for source in sources():
         made_from.update(source.read_bytes())

@@ -101,6 +101,11 @@ def test_small_machines_are_warned(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(f.state is not State.WARNING for f in machine.findings_of(SLOW) if f.name != "compiled loops")
     monkeypatch.setattr(machine.loops_ahead, "folder", lambda: Path("loops"))
     assert states(machine.findings_of(small))["compiled loops"] is State.OK
+    monkeypatch.setattr(machine.loops_ahead, "folder", lambda: None)
+    monkeypatch.setattr(machine.compiled, "keeps_compiled_loops", lambda *_: True)
+    for lie_there, state in ((True, State.WARNING), (False, State.OK)):
+        monkeypatch.setattr(machine.loops_ahead, "any_folder", lambda lie_there=lie_there: lie_there)
+        assert states(machine.findings_of(small))["compiled loops"] is state
 
 
 def test_an_old_python_can_not_work(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,7 +157,16 @@ def _loops() -> Finding:
     if loops_ahead.folder() is not None:
         return Finding("compiled loops", State.OK, "were compiled when Vastus was installed")
     if compiled.keeps_compiled_loops(Path(compiled.__file__).parent, os.environ):
-        return Finding("compiled loops", State.OK, "are kept from run to run")
+        if loops_ahead.any_folder():
+            return Finding(
+                "compiled loops",
+                State.WARNING,
+                "those of the installation do not fit this numba, Python or processor; each is compiled at its first use.",
+                "Run vastus warm once, or install Vastus again with pip install --no-build-isolation --no-cache-dir.",
+            )
+        return Finding(
+            "compiled loops", State.OK, "were not compiled at the installation; compiled at first use, then kept"
+        )
     return Finding(
         "compiled loops",
         State.WARNING,
