@@ -161,7 +161,7 @@ def _loops() -> Finding:
             return Finding(
                 "compiled loops",
                 State.WARNING,
-                "those of the installation do not fit this numba, Python or processor; each is compiled at its first use.",
+                "those of the installation do not fit this numba, Python or processor; each is compiled at first use.",
                 "Run vastus warm once, or install Vastus again with pip install --no-build-isolation --no-cache-dir.",
             )
         return Finding(
