@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vastus.anatomy import StructureTable
 from vastus.evaluation import metrics as m
-from vastus.evaluation.drawing import FIGURES_FOLDER
+from vastus.evaluation.drawing import draw_here
 from vastus.evaluation.drawn import ALL, AREA_ABSOLUTE_PERCENT, AREA_SIGNED_PERCENT
 from vastus.evaluation.drawn import LEVEL as SECTION_LEVEL
 from vastus.evaluation.icc import IccForm
@@ -71,18 +71,8 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, figures: bool = Tr
     texts[MARKDOWN_FILE] = as_markdown(evaluation)
     for name, text in texts.items():
         write_text(folder / name, text)
-    drawn = _draw(evaluation, folder) if figures else []
+    drawn = draw_here(folder, _plain(evaluation.scores), evaluation.table) if figures else []
     return [folder / name for name in texts] + drawn
-
-
-def _draw(evaluation: Evaluation, folder: Path) -> list[Path]:
-    from vastus.evaluation.figure_data import figure_data
-    from vastus.evaluation.figures import figure_tasks, write_figure
-
-    into, table = ensure_folder(folder / FIGURES_FOLDER), evaluation.table
-    scores: Any = evaluation.scores
-    tasks = figure_tasks(figure_data(scores.to_dict("records"), table), table)
-    return [path for task in tasks for path in write_figure(task, into)]
 
 
 def as_record(evaluation: Evaluation) -> dict[str, Any]:
