@@ -45,6 +45,7 @@ FLOORS: dict[str, int] = {
     "quality": 4,
     "measuring": 5,
     "rehearsal": 5,
+    "run_record": 5,
     "cohort": 5,
     "report": 5,
     "datasets": 5,
