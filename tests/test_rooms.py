@@ -67,6 +67,7 @@ FLOORS: dict[str, int] = {
 
 INSIDE_ANNOTATION: dict[str, int] = {
     "logs": 0,
+    "extra": 0,
     "hosts": 0,
     "refusals": 0,
     "names": 1,
