@@ -188,17 +188,9 @@ def segment_the_plain_way(scan: Path, out: Path, folder: Path, threads: int, dev
     )
     from safetensors.torch import load_file
 
-    from vastus.training.networks import build_network
-
     torch.set_num_threads(threads)
     bundle = load_bundle(folder)
-    settings, spec = bundle.info.preprocessing, bundle.info.network
-    network = build_network(
-        spec.name,
-        class_count=len(bundle.info.classes),
-        window_size=settings.window_size,
-        arguments=dict(spec.arguments),
-    )
+    settings, network = bundle.info.preprocessing, _torch_network(bundle)
     network.load_state_dict(load_file(bundle.safetensors_path))
     network.eval().to(device)
     low, high = settings.hu_window
@@ -223,6 +215,19 @@ def segment_the_plain_way(scan: Path, out: Path, folder: Path, threads: int, dev
     import nibabel as nib
 
     nib.save(nib.Nifti1Image(classes, nib.load(scan).affine), out)
+
+
+def _torch_network(bundle: Bundle) -> Any:
+    """The network of a bundle, with fresh weights."""
+    from vastus.training.networks import build_network
+
+    spec = bundle.info.network
+    return build_network(
+        spec.name,
+        class_count=len(bundle.info.classes),
+        window_size=bundle.info.preprocessing.window_size,
+        arguments=dict(spec.arguments),
+    )
 
 
 def _dice_pair(folder: Path, truth: Path | None) -> tuple[float, float] | None:
@@ -349,17 +354,9 @@ def _operations_per_window(bundle: Bundle) -> float:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from vastus.training.networks import build_network
-
-    settings, spec = bundle.info.preprocessing, bundle.info.network
-    network = build_network(
-        spec.name,
-        class_count=len(bundle.info.classes),
-        window_size=settings.window_size,
-        arguments=dict(spec.arguments),
-    ).eval()
+    network = _torch_network(bundle).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.zeros(1, 1, *settings.window_size))
+        network(torch.zeros(1, 1, *bundle.info.preprocessing.window_size))
     return float(counter.get_total_flops())
 
 

@@ -106,15 +106,19 @@ def _commands(folder: Path) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _first_line(arguments: Sequence[str], extra: Mapping[str, str]) -> tuple[float, float]:
-    """Seconds to the first line of a command, by the clock and of all processors; then it is ended."""
-    start = time.perf_counter()
-    process = subprocess.Popen(
+def _started(arguments: Sequence[str], extra: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
         [sys.executable, "-m", "vastus", *arguments],
         env=os.environ | dict(extra),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
+
+
+def _first_line(arguments: Sequence[str], extra: Mapping[str, str]) -> tuple[float, float]:
+    """Seconds to the first line of a command, by the clock and of all processors; then it is ended."""
+    start = time.perf_counter()
+    process = _started(arguments, extra)
     assert process.stdout is not None
     os.read(process.stdout.fileno(), 1)
     seconds = time.perf_counter() - start
@@ -149,12 +153,7 @@ def _write_cohort(folder: Path) -> tuple[Path, Path]:
 
 def _run(arguments: Sequence[str], extra: Mapping[str, str]) -> Run:
     start = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "vastus", *arguments],
-        env=os.environ | dict(extra),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+    process = _started(arguments, extra)
     assert process.stdout is not None
     first: float | None = None
     with selectors.DefaultSelector() as waiting:

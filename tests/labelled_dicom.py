@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+import dicom_factory as factory
 from vastus.dicom.draft import DicomContent
 from vastus.dicom.objects import Algorithm
 from vastus.io.scans import read_scan
@@ -26,6 +27,15 @@ FULL_HEADER = {
     "PositionReferenceIndicator": "",
     "SliceThickness": 3.0,
 }
+
+
+def ct_series() -> factory.SeriesSpec:
+    return factory.series(SHAPE[0], hu=factory.ct_values(SHAPE), pixel_spacing=(1.5, 2.0), extra=FULL_HEADER)
+
+
+def write_ct_folder(folder: Path) -> Path:
+    factory.write_series(folder, ct_series())
+    return folder
 
 
 def label_values(shape: tuple[int, int, int] = SHAPE) -> np.ndarray:

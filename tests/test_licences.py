@@ -1,14 +1,14 @@
 """No package that is installed with Vastus may bind its users to the GPL, and the list of licences is complete."""
 
-import importlib.util
 import re
-import sys
 import tomllib
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from packaging.requirements import Requirement
+
+from programs import load_program
 
 ROOT = Path(__file__).parents[1]
 # Strong copyleft; the lesser kind (LGPL) is fine for a library that is used unchanged.
@@ -17,12 +17,7 @@ STRONG = re.compile(r"(?<!L)\bA?GPL|Affero|(?<!Lesser )General Public License", 
 
 @pytest.fixture(scope="module")
 def lister() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("list_licences", ROOT / "tools" / "list_licences.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_program(ROOT / "tools" / "list_licences.py")
 
 
 def test_the_pattern_knows_the_strong_licences() -> None:

@@ -41,16 +41,15 @@ def test_the_largest_muscle_is_that_of_the_largest_person():
 
 @pytest.mark.shared
 def test_shipped_table_is_what_the_script_derives():
-    import importlib.util
     from pathlib import Path
+
+    from programs import load_program
 
     root = Path(__file__).resolve().parents[1]
     shared = root.parent / "shared"
     if not (shared / "stats/handsfield2014.csv").exists():
         pytest.skip("no shared data")
-    spec = importlib.util.spec_from_file_location("derive", root / "tools/derive_muscle_regression.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_program(root / "tools/derive_muscle_regression.py")
     shipped = {
         r["structure"]: (float(r["slope_cm3_per_m_kg"]), float(r["intercept_cm3"]), r["basis"])
         for r in csv.DictReader(module.OUTPUT.open(encoding="utf-8"))

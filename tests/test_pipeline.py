@@ -14,7 +14,8 @@ from vastus.anatomy import BUILT_IN
 from vastus.errors import OutputError
 from vastus.inference.choices import RuntimeName, RuntimeOptions
 from vastus.inference.predictor import Predictor
-from vastus.pipeline import HU_WINDOW, ScanRequest, segment_to_folder, write_scan_page
+from vastus.pipeline import ScanRequest, segment_to_folder, write_scan_page
+from vastus.run_record import HU_WINDOW
 from vastus.volume import Volume
 
 RECORD: dict[str, Any] = {

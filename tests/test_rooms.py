@@ -45,6 +45,7 @@ FLOORS: dict[str, int] = {
     "quality": 4,
     "measuring": 5,
     "rehearsal": 5,
+    "run_record": 5,
     "cohort": 5,
     "report": 5,
     "datasets": 5,
@@ -66,6 +67,7 @@ FLOORS: dict[str, int] = {
 
 INSIDE_ANNOTATION: dict[str, int] = {
     "logs": 0,
+    "extra": 0,
     "hosts": 0,
     "refusals": 0,
     "names": 1,

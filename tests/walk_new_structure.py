@@ -139,14 +139,12 @@ def write_dicom_objects(folder: Path) -> None:
     """A segmentation whose segment has its name and its code."""
     import pydicom
 
-    import dicom_factory as factory
-    from labelled_dicom import FULL_HEADER, SHAPE, content_of, label_values
+    from labelled_dicom import content_of, label_values, write_ct_folder
     from vastus.dicom.formats import SEG, SR
     from vastus.dicom.outputs import write_dicom
 
-    spec = factory.series(SHAPE[0], hu=factory.ct_values(SHAPE), pixel_spacing=(1.5, 2.0), extra=FULL_HEADER)
     (folder / "ct").mkdir()
-    factory.write_series(folder / "ct", spec)
+    write_ct_folder(folder / "ct")
     values = label_values()
     values[values == 201] = LEFT
     segmentation = write_dicom(content_of(folder / "ct", values), (SEG, SR), folder / "objects")[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,16 +19,7 @@ def holm(p_values: NDArray[Any]) -> NDArray[np.float64]:
     Returns:
         Corrected values of the same shape, at most 1.
     """
-    p = np.asarray(p_values, dtype=float)
-    corrected = np.full(p.shape, np.nan)
-    known = np.isfinite(p)
-    values = p[known]
-    order = np.argsort(values, kind="stable")
-    stepped = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
-    back = np.empty(len(values))
-    back[order] = np.minimum(stepped, 1.0)
-    corrected[known] = back
-    return corrected
+    return _of_known(p_values, _step_down)
 
 
 def benjamini_hochberg(p_values: NDArray[Any]) -> NDArray[np.float64]:
@@ -40,9 +33,23 @@ def benjamini_hochberg(p_values: NDArray[Any]) -> NDArray[np.float64]:
     """
     from scipy.stats import false_discovery_control
 
+    return _of_known(p_values, partial(false_discovery_control, method="bh"))
+
+
+def _of_known(
+    p_values: NDArray[Any], correct: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+) -> NDArray[np.float64]:
     p = np.asarray(p_values, dtype=float)
     corrected = np.full(p.shape, np.nan)
     known = np.isfinite(p)
     if known.any():
-        corrected[known] = false_discovery_control(p[known], method="bh")
+        corrected[known] = correct(p[known])
     return corrected
+
+
+def _step_down(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    order = np.argsort(values, kind="stable")
+    stepped = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
+    back = np.empty(len(values))
+    back[order] = np.minimum(stepped, 1.0)
+    return back

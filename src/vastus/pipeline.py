@@ -6,17 +6,14 @@ The command line, the node and batch runs all go through ``segment_to_folder``.
 from __future__ import annotations
 
 import json
-import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -29,12 +26,10 @@ from vastus.io.atomic import cleaned_up, ensure_folder, hidden_path, put_in_plac
 from vastus.io.csv_tables import VolumeRow
 from vastus.io.folders import is_there
 from vastus.io.labels import write_labels
-from vastus.io.own_structures import table_digest
 from vastus.io.prefetch import Prefetch
 from vastus.io.scans import Scan, ScanFormat, read_scan
 from vastus.io.structure_tables import write_table_beside
 from vastus.io.tables import (
-    AGREEMENT,
     ALARMS,
     CONFIDENCE,
     FURTHER_FILES,
@@ -50,21 +45,17 @@ from vastus.io.tables import (
     VOLUMES_FILE,
 )
 from vastus.preprocessing import Preprocessed
-from vastus.version import __version__
+from vastus.run_record import HU_WINDOW, Expected, judged, record_of
 from vastus.volume import Volume, to_ras
 
 if TYPE_CHECKING:
     from vastus.measuring import MeasuredScan
     from vastus.morphometry.settings import MeasureSettings
-    from vastus.quality import Agreement, Missing
+    from vastus.quality import Agreement
     from vastus.report.page import PagePictures
     from vastus.sarcopenia import ClinicalFacts
 
-RECORD_VERSION: Final = 1
-STRUCTURE_TABLE: Final = "structure_table"
-HU_WINDOW: Final = "network_hu_window"
 T = TypeVar("T")
-_LIBRARIES: Final = ("numpy", "numba", "openvino", "onnxruntime", "torch", "SimpleITK", "pydicom")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -186,7 +177,7 @@ def segment_to_folder(
         with _Beside(predictor, scan, staging, page=request.page) as beside:
             segmentation = _label(predictor, scan, begun, beside, on_progress)
             seconds |= segmentation.seconds
-            measured, details = _measure_and_judge(predictor, request, scan, segmentation, (staging, seconds))
+            measured, details = _measure_and_judge(predictor, request, scan, segmentation, staging, seconds)
             if request.page:
                 pictures, seconds["pictures"] = beside.pictures()
                 so_far = details | {"seconds": _rounded(seconds)}
@@ -245,7 +236,8 @@ def _measure_and_judge(
     request: ScanRequest,
     scan: Scan,
     segmentation: Segmentation,
-    into: tuple[Path, dict[str, float]],
+    staging: Path,
+    seconds: dict[str, float],
 ) -> tuple[MeasuredScan, dict[str, Any]]:
     """Measure and judge a labelled scan.
 
@@ -254,23 +246,25 @@ def _measure_and_judge(
         request: for it.
         scan: as read.
         segmentation: its labels.
-        into: the folder of the tables, and the seconds of the stages, which get those of these two.
+        staging: the folder of the tables.
+        seconds: of the stages, which get those of these two.
 
     Returns:
         The measures, and the run record but for its seconds.
     """
-    staging, seconds = into
     subject = request.subject or scan.source.subject
     write_table_beside(segmentation.table, staging)
-    (agreement, missing), seconds["agreement"] = _timed(_expected, predictor, segmentation, scan)
+    expected, seconds["agreement"] = _timed(_expected, predictor, segmentation, scan)
     with compute_threads(predictor.threads):
-        measured, seconds["measure"] = _timed(_measure, scan, segmentation, subject, (staging, agreement), request)
+        measured, seconds["measure"] = _timed(
+            _measure, scan, segmentation, subject, staging, expected.agreement, request
+        )
     present = measured.found.present
-    details = _details(predictor, scan, segmentation, subject)
+    details = record_of(predictor, scan, segmentation, subject)
     details[CONFIDENCE] = segmentation.confidence.limited_to(present).to_dict()
-    agreement = {value: one for value, one in agreement.items() if value in present}
-    details |= _judged(segmentation, (agreement, missing), measured)
-    details["warnings"] += [*(one.text for one in missing), *measured.warnings]
+    there = {value: one for value, one in expected.agreement.items() if value in present}
+    details |= judged(segmentation, replace(expected, agreement=there), measured.volumes)
+    details["warnings"] += [*(one.text for one in expected.missing), *measured.warnings]
     return measured, details
 
 
@@ -366,46 +360,28 @@ def _draw(scan: Scan, labels: Volume, table: StructureTable, doubt: Volume) -> P
     return draw_pictures(scan.volume, labels, table, doubt)
 
 
-def _expected(
-    predictor: Predictor, segmentation: Segmentation, scan: Scan
-) -> tuple[dict[int, Agreement], tuple[Missing, ...]]:
+def _expected(predictor: Predictor, segmentation: Segmentation, scan: Scan) -> Expected:
     """What agreement is expected, and what was missed; of a scan that stops a reader nothing is said to be missed."""
     from vastus.quality import expect_agreement, find_missing, load_model
 
     agreement = expect_agreement(segmentation.evidence, predictor.bundle)
     if segmentation.alarms:
-        return agreement, ()
-    return agreement, find_missing(segmentation.evidence, scan.volume, load_model().population)
-
-
-def _judged(
-    segmentation: Segmentation, expected: tuple[Mapping[int, Agreement], Iterable[Missing]], measured: MeasuredScan
-) -> dict[str, Any]:
-    """Entries of the record: the expected agreement, what must stop a reader, and what was missed."""
-    from vastus.quality import agreement_record, likely_wrong, load_model
-
-    agreement, missing = expected
-    by_key = segmentation.table.by_key
-    # A fragment has no number that could mislead: it must not push others out of the list.
-    fragments = {by_key[row.structure].label_value(row.side) for row in measured.volumes if row.fragment}
-    doubted = {value: one for value, one in agreement.items() if value not in fragments}
-    record = agreement_record(agreement, load_model().digest if agreement else "")
-    lost = [{STRUCTURE: m.structure.key, SIDE: m.side.value, "absent_mm": round(m.absent_mm)} for m in missing]
-    return {AGREEMENT: record, ALARMS: [*segmentation.alarms, *likely_wrong(doubted)], MISSING: lost}
+        return Expected(agreement)
+    return Expected(agreement, find_missing(segmentation.evidence, scan.volume, load_model().population))
 
 
 def _measure(
     scan: Scan,
     segmentation: Segmentation,
     subject: str,
-    target: tuple[Path, Mapping[int, Agreement]],
+    folder: Path,
+    agreement: Mapping[int, Agreement],
     request: ScanRequest,
 ) -> MeasuredScan:
-    """Measure into a folder; ``target``: the folder, and the expected agreement."""
+    """Measure into a folder."""
     from vastus.measuring import MeasureRequest, measure_to_folder
     from vastus.morphometry.settings import MeasureSettings
 
-    folder, agreement = target
     return measure_to_folder(
         MeasureRequest(
             scan.volume,
@@ -461,50 +437,6 @@ def write_scan_page(
         table=measured.found.table,
     )
     write_page(path, ct, labels, measured.volumes, about, measured.rows, pictures=pictures)
-
-
-def _details(predictor: Predictor, scan: Scan, segmentation: Segmentation, subject: str) -> dict[str, Any]:
-    """Make the run record without times. No header value of a patient is in it."""
-    info = predictor.bundle.info
-    return {
-        "record_version": RECORD_VERSION,
-        "subject": subject,
-        "input": {
-            "format": scan.source.kind.value,
-            "shape": list(scan.volume.shape),
-            "spacing_mm": [round(s, 4) for s in scan.volume.spacing_mm],
-            "chosen_because": scan.source.chosen_because,
-        },
-        **_structures(segmentation.table),
-        "weights": {"name": info.name, "sha256": predictor.bundle.digest, "trained_on": info.trained_on},
-        "network_spacing_mm": list(info.preprocessing.spacing_mm),
-        HU_WINDOW: list(info.preprocessing.hu_window),
-        "overlap": predictor.overlap,
-        "windows": segmentation.windows,
-        "device": segmentation.device,
-        "warnings": [*scan.source.warnings, *segmentation.warnings],
-        "versions": versions(),
-        "research_only": "Not a medical device.",
-    }
-
-
-def _structures(table: StructureTable) -> dict[str, Any]:
-    """Entry of the record that names a table of structures, where it is not the built-in one."""
-    if table.is_built_in:
-        return {}
-    named = {"file": STRUCTURE_TABLE_FILE, "count": len(table.rows), "sha256": table_digest(table)}
-    return {STRUCTURE_TABLE: named}
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Vastus, Python and the libraries that shape a result."""
-    found = {"vastus": __version__, "python": platform.python_version()}
-    for name in _LIBRARIES:
-        try:
-            found[name] = installed_version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 _MOVED: Final = (

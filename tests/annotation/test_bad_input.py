@@ -344,7 +344,7 @@ def test_a_dicom_file_that_unpacks_to_more_is_refused_before_a_reader_sees_it(
     def never(_path: Path) -> None:
         raise AssertionError("the reader was reached")
 
-    monkeypatch.setattr("vastus.annotation.http.monai_routes.read_scan", never)
+    monkeypatch.setattr("vastus.annotation.http.monai_requests.read_scan", never)
     form = b"".join(
         b'--B\r\nContent-Disposition: form-data; name="files"; filename="x"\r\n\r\n' + content + b"\r\n" for _ in (1, 2)
     )

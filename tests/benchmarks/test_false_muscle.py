@@ -1,13 +1,12 @@
 """False muscle is counted in mL where it lies: outside the wall of muscles, within it, or nowhere near."""
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
+from programs import load_program
 from vastus.anatomy import BY_KEY, Side
 
 SPACING_MM = (2.0, 2.0, 5.0)
@@ -17,13 +16,7 @@ GRACILIS = BY_KEY["gracilis"].label_value(Side.LEFT)
 
 @pytest.fixture(scope="module")
 def benchmark() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "false_muscle.py"
-    spec = importlib.util.spec_from_file_location("false_muscle", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["false_muscle"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_program(Path(__file__).parents[2] / "benchmarks" / "false_muscle.py")
 
 
 def ring() -> np.ndarray:

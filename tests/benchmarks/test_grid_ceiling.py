@@ -1,13 +1,12 @@
 """Labels brought onto a grid and back: whole blocks stay, what is finer than the grid is lost."""
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
+from programs import load_program
 from vastus.anatomy import UNLABELLED
 
 SPACING_MM = np.ones(3)
@@ -15,13 +14,7 @@ SPACING_MM = np.ones(3)
 
 @pytest.fixture(scope="module")
 def benchmark() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "grid_ceiling.py"
-    spec = importlib.util.spec_from_file_location("grid_ceiling", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["grid_ceiling"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_program(Path(__file__).parents[2] / "benchmarks" / "grid_ceiling.py")
 
 
 def test_the_same_grid_changes_nothing(benchmark: ModuleType) -> None:

@@ -1,9 +1,7 @@
 """Who may be in the pool when somebody is left out; and the whole way with the training played."""
 
-import importlib.util
 import json
 import shutil
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -11,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from programs import load_program
 from vastus.errors import MissingInputError, OutputError, SettingsError
 from vastus.synthesis.atlas import Atlas, Field, Landmarks, PersonName, save_atlas
 from vastus.synthesis.dataset import write_image
@@ -22,12 +21,7 @@ NAMES = ("vhf", "vhm", "vhf_25", "pelvic004", "pelvic004_f", "mix_000", "mix_001
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("leave_one_person_out", PROGRAM)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "leave_one_person_out", module)
-    spec.loader.exec_module(module)
-    return module
+    return load_program(PROGRAM)
 
 
 def _save(folder: Path, name: str, person: PersonName, made_from: tuple[str, ...]) -> None:

@@ -1,6 +1,4 @@
 import csv
-import importlib.util
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -8,6 +6,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from programs import load_program
 from vastus.anatomy import BY_KEY, Side
 from vastus.io.labels import write_labels
 from vastus.synthesis.phantom import LabelledScan, make_phantom
@@ -18,12 +17,7 @@ SCANS = ROOT.parent / "shared" / "ct" / "sts_thigh"
 
 
 def load(folder: str, name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / folder / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_program(ROOT / folder / f"{name}.py")
 
 
 @pytest.fixture(scope="module")

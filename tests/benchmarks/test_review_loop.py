@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -10,17 +9,14 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from programs import load_program
+
 PROGRAM = Path(__file__).parents[2] / "benchmarks" / "review_loop.py"
 
 
 @pytest.fixture(scope="module")
 def loop() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("review_loop", PROGRAM)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["review_loop"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_program(PROGRAM)
 
 
 def test_a_random_order_closes_the_gap_evenly_and_saves_nothing(loop: ModuleType):

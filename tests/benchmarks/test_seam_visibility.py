@@ -1,25 +1,19 @@
 """How well a border shows, against slices whose answer is known."""
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
+from programs import load_program
+
 SARTORIUS_RIGHT, GRACILIS_RIGHT, GRACILIS_LEFT = 101, 109, 209
 
 
 @pytest.fixture(scope="module")
 def seams() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "muscle_boundary_visibility.py"
-    spec = importlib.util.spec_from_file_location("muscle_boundary_visibility", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["muscle_boundary_visibility"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_program(Path(__file__).parents[2] / "benchmarks" / "muscle_boundary_visibility.py")
 
 
 def slice_of(seams: ModuleType, border_hu: float, other: int = GRACILIS_RIGHT):  # type: ignore[no-untyped-def]

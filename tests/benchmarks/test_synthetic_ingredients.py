@@ -1,7 +1,5 @@
 """Ingredients are left out without touching anything else, and their costs are means over the same bodies."""
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -9,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from programs import load_program
 from vastus.synthesis.soft_tissues import LOOKS
 from vastus.synthesis.tissues import Tissue
 
@@ -20,12 +19,7 @@ NOT_OF_LOOKS = {"rectal_gas", "gas", "bladder", "labium", "natal_cleft", "calciu
 @pytest.fixture(scope="module")
 def benchmark(monkeypatch_module: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch_module.syspath_prepend(str(FOLDER))
-    spec = importlib.util.spec_from_file_location("synthetic_ingredients", FOLDER / "synthetic_ingredients.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["synthetic_ingredients"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_program(FOLDER / "synthetic_ingredients.py")
 
 
 @pytest.fixture(scope="module")

@@ -1,23 +1,16 @@
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
+from programs import load_program
 from vastus.volume import Volume
 
 
 @pytest.fixture(scope="module")
 def visible_human() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "visible_human.py"
-    spec = importlib.util.spec_from_file_location("visible_human", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["visible_human"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_program(Path(__file__).parents[2] / "benchmarks" / "visible_human.py")
 
 
 def test_dice_of_half_an_overlap(visible_human: ModuleType) -> None:

@@ -7,17 +7,13 @@ from pathlib import Path
 
 import pytest
 
-import dicom_factory as factory
-from labelled_dicom import FULL_HEADER, SHAPE, content_of, label_values
+from labelled_dicom import content_of, label_values, write_ct_folder
 from vastus.dicom.draft import DicomContent
 
 
 @pytest.fixture(scope="session")
 def ct_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("ct")
-    spec = factory.series(SHAPE[0], hu=factory.ct_values(SHAPE), pixel_spacing=(1.5, 2.0), extra=FULL_HEADER)
-    factory.write_series(folder, spec)
-    return folder
+    return write_ct_folder(tmp_path_factory.mktemp("ct"))
 
 
 @pytest.fixture(scope="session")

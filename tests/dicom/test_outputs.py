@@ -17,7 +17,7 @@ import pytest
 from matplotlib.path import Path as Polygon
 
 import dicom_factory as factory
-from labelled_dicom import FULL_HEADER, SHAPE, content_of, label_values
+from labelled_dicom import FULL_HEADER, SHAPE, content_of, ct_series, label_values
 from vastus.anatomy import BY_KEY
 from vastus.dicom import formats
 from vastus.dicom.draft import DicomContent
@@ -200,9 +200,8 @@ def test_the_pdf_inside_is_a_pdf_without_the_patient(written: Path) -> None:
 
 
 def test_a_multi_frame_source_is_referred_to_by_frame(tmp_path: Path) -> None:
-    spec = factory.series(SHAPE[0], hu=factory.ct_values(SHAPE), pixel_spacing=(1.5, 2.0), extra=FULL_HEADER)
     (tmp_path / "ct").mkdir()
-    factory.write_enhanced(tmp_path / "ct" / "multi.dcm", spec)
+    factory.write_enhanced(tmp_path / "ct" / "multi.dcm", ct_series())
     content = content_of(tmp_path / "ct", label_values())
     chosen = (formats.LABELMAP, formats.RTSTRUCT)
     seg, structures = write_dicom(content, chosen, tmp_path / "out")

@@ -13,7 +13,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 
 import dicom_factory as factory
-from labelled_dicom import FULL_HEADER, SHAPE, content_of, label_values
+from labelled_dicom import content_of, ct_series, label_values
 from vastus.dicom import formats
 from vastus.dicom.outputs import DicomFormat, write_dicom
 from vastus.dicom.patient import patient_and_study
@@ -32,8 +32,7 @@ CHINESE = "Wang^XiaoDong=王^小东"
 
 def ct(folder: Path, **raw: str | bytes | list[str]) -> Path:
     """A series with values put into its headers as they are, whatever the rules of their type."""
-    spec = factory.series(SHAPE[0], hu=factory.ct_values(SHAPE), pixel_spacing=(1.5, 2.0), extra=FULL_HEADER)
-    for path in factory.write_series(folder, spec):
+    for path in factory.write_series(folder, ct_series()):
         dataset = pydicom.dcmread(path)
         for keyword, text in raw.items():
             if keyword == "SpecificCharacterSet" or isinstance(text, list):

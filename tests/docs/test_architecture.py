@@ -1,16 +1,12 @@
-import importlib.util
-import sys
 from pathlib import Path
+
+from programs import load_program
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_drawing_of_the_floors_is_the_tests_own_map() -> None:
-    spec = importlib.util.spec_from_file_location("draw_floors", ROOT / "tools" / "draw_floors.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    module = load_program(ROOT / "tools" / "draw_floors.py")
     assert {"io", "inference", "cli"} <= {room for rooms in module.floors().values() for room in rooms}
     assert module.table() in module.PAGE.read_text(encoding="utf-8"), "run python tools/draw_floors.py"
 

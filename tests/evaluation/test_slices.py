@@ -8,8 +8,9 @@ import pytest
 
 from vastus.anatomy import STRUCTURES
 from vastus.evaluation import metrics as m
-from vastus.evaluation.slices import BOTH_SIDES, case_volumes, filled_slices, grouped_means
+from vastus.evaluation.slices import case_volumes, filled_slices, grouped_means
 from vastus.evaluation.summary import summarise
+from vastus.io.tables import BOTH_SIDES
 
 MODELS = ("b", "a")
 

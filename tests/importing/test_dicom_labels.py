@@ -9,7 +9,7 @@ import pytest
 from pydicom.sr.codedict import codes
 
 import dicom_factory as factory
-from labelled_dicom import FULL_HEADER, SHAPE, content_of, label_values
+from labelled_dicom import SHAPE, content_of, ct_series, label_values, write_ct_folder
 from vastus.anatomy import BY_KEY
 from vastus.dicom import formats
 from vastus.dicom.outputs import write_dicom
@@ -23,10 +23,7 @@ from vastus.volume import Volume
 
 @pytest.fixture(scope="module")
 def ct_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("ct")
-    spec = factory.series(SHAPE[0], hu=factory.ct_values(SHAPE), pixel_spacing=(1.5, 2.0), extra=FULL_HEADER)
-    factory.write_series(folder, spec)
-    return folder
+    return write_ct_folder(tmp_path_factory.mktemp("ct"))
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +80,7 @@ def test_a_segmentation_by_highdicom_with_overlaps_and_coded_sides(ct_folder: Pa
 
 
 def test_another_ct_is_refused(written: Path, tmp_path: Path):
-    moved = factory.series(SHAPE[0], hu=factory.ct_values(SHAPE), pixel_spacing=(1.5, 2.0), extra=FULL_HEADER)
+    moved = ct_series()
     places = [(x + 0.7, y, z + 1.1) for x, y, z in moved.positions]
     factory.write_series(tmp_path / "ct", moved.but(positions=places))
     scan = read_scan(tmp_path / "ct")

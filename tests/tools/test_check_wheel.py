@@ -1,6 +1,5 @@
 """What the look into a wheel finds."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -11,16 +10,14 @@ from types import ModuleType
 
 import pytest
 
+from programs import load_program
+
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def checker() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("check_wheel", ROOT / "tools" / "check_wheel.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_program(ROOT / "tools" / "check_wheel.py")
 
 
 @pytest.fixture

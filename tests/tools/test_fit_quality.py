@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
+from programs import load_program
 from vastus.quality.features import Sections
 
 PROGRAM = Path(__file__).parents[2] / "tools" / "fit_quality.py"
@@ -18,12 +17,7 @@ PROGRAM = Path(__file__).parents[2] / "tools" / "fit_quality.py"
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fit_quality", PROGRAM)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fit_quality"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_program(PROGRAM)
 
 
 def row(scan: str, dice: float, wrong: float) -> dict[str, object]:

@@ -1,6 +1,5 @@
 """From the readers' short specs to the data set: one run of the program on two small scans."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from programs import load_program
 from two_muscles import LPS, two_muscles
 from vastus.anatomy import BY_KEY, STRUCTURES, UNLABELLED, ThighLevel
 from vastus.datasets.building import BuildOptions, build_dataset
@@ -27,12 +27,7 @@ TOOL = Path(__file__).parents[2] / "tools" / "pack_real_thigh.py"
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("pack_real_thigh", TOOL)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["pack_real_thigh"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_program(TOOL)
 
 
 SPEC = {

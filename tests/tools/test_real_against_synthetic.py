@@ -1,13 +1,13 @@
 """Real and synthetic images side by side: the measures on images of known noise, and which scans are read."""
 
 import csv
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+
+from programs import load_program
 
 ROOT = Path(__file__).parents[2]
 SPACING = (1.0, 1.0, 3.0)
@@ -15,12 +15,7 @@ SPACING = (1.0, 1.0, 3.0)
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("real_against", ROOT / "tools" / "real_against_synthetic.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_program(ROOT / "tools" / "real_against_synthetic.py")
 
 
 def phantom(noise: np.ndarray) -> np.ndarray:

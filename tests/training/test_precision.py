@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from training.tiny import tiny_config
+from vastus.inference import arithmetic
 from vastus.training import loop
 from vastus.training.precision import has_bf16
 
@@ -9,23 +10,26 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(
-    ("instructions", "expected"),
+    ("network_run", "instructions", "expected"),
     [
-        ({"avx2": True, "avx512_bf16": False}, False),
-        ({"avx512_bf16": True}, True),
-        ({"amx_bf16": True}, True),
-        ({}, False),
+        (True, {}, True),
+        (False, {"avx2": True, "avx512_bf16": False}, False),
+        (False, {"bf16": True}, True),
+        (False, {}, False),
     ],
 )
-def test_a_processor_has_bfloat16_when_it_can_multiply_it(monkeypatch, instructions, expected):
+def test_a_processor_has_bfloat16_when_the_network_runs_in_it_or_torch_knows_it_of_arm(
+    monkeypatch, network_run, instructions, expected
+):
+    monkeypatch.setattr(arithmetic, "cpu_has_bf16", lambda: network_run)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions, raising=False)
     assert has_bf16(CPU) is expected
 
 
-def test_a_torch_that_knows_no_instructions_is_asked_the_old_way(monkeypatch):
+def test_a_torch_that_knows_no_instructions_is_not_asked(monkeypatch):
+    monkeypatch.setattr(arithmetic, "cpu_has_bf16", lambda: False)
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    assert has_bf16(CPU)
+    assert not has_bf16(CPU)
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -21,6 +21,8 @@ from vastus.io.atomic import write_text
 from vastus.io.folders import is_there
 from vastus.io.tables import (
     ALARMS,
+    ALL,
+    BOTH_SIDES,
     CONFIDENCE,
     CONFIDENCE_COLUMNS,
     CONFIDENCE_FILE,
@@ -32,7 +34,6 @@ from vastus.io.tables import (
     VOLUME_COLUMNS,
     VOLUMES_FILE,
 )
-from vastus.morphometry.rows import ALL, BOTH_SIDES
 from vastus.morphometry.settings import MeasureSettings
 
 if TYPE_CHECKING:

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from vastus.anatomy import BUILT_IN, THIGH_GROUPS, Side, StructureTable
 from vastus.io.tables import (
+    ALL,
+    BOTH_SIDES,
     CONFIDENCE,
     CONFIDENCE_FILE,
     EXPECTED_AGREEMENT,
@@ -29,7 +31,6 @@ from vastus.io.tables import (
     TRUNCATED,
     VOLUME_MM3,
 )
-from vastus.morphometry.rows import ALL, BOTH_SIDES
 
 FEWEST_SCANS: Final = 20
 """Scans with a whole structure needed before one can stand out from them."""

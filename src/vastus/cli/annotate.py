@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vastus.errors import MissingExtraError, SettingsError
+from vastus.errors import SettingsError
 from vastus.inference.choices import Device, PrecisionChoice, RuntimeName, RuntimeOptions
 
 if TYPE_CHECKING:
@@ -70,27 +70,16 @@ def annotate(
     key: Annotated[Path | None, typer.Option("--tls-key", help="PEM file of the key of the certificate.")] = None,
 ) -> None:
     """Serve scans for correction in 3D Slicer (MONAI Label) or the browser; retrain; suggest the next scan."""
-    from importlib.util import find_spec
+    from vastus.annotation.extra import require_server
 
     if add_user is not None:
         _add_user(users, add_user)
         return
     if folder is None:
         raise SettingsError("The folder of scans is missing.", remedy="Give it: vastus annotate DIR")
-    if host not in _LOOPBACK and users is None:
-        raise SettingsError(
-            f"On {host} other machines can reach the server, so its users must sign in.",
-            remedy="Make a users file: vastus annotate --add-user NAME --users FILE",
-        )
-    if host in _EVERYWHERE and not allow_host:
-        raise SettingsError(
-            f"On {host} the server can't know its own name.", remedy="Give the name that users type: --allow-host NAME."
-        )
-    if host not in _LOOPBACK and certificate is None:
-        typer.echo("warning: passwords and scans travel unencrypted. Give --tls-certificate and --tls-key,", err=True)
-        typer.echo("or let a proxy on this machine do TLS, and listen on 127.0.0.1.", err=True)
-    if any(find_spec(module) is None for module in ("fastapi", "uvicorn", "python_multipart")):
-        raise MissingExtraError("The annotation server", "annotate")
+    if host not in _LOOPBACK:
+        _look_at_safety(host, users, allow_host, certificate)
+    require_server("The annotation server")
     typer.echo("vastus annotate: loading", err=True)
     import uvicorn
 
@@ -119,7 +108,6 @@ def annotate(
         max_upload_mb << 20,
         structures=structures,
     )
-    scheme = "https" if certificate else "http"
     with closing(_listen(host, port)) as listening, _own_records_on_terminal(), LibraryLogs(_tell_source):
         # Only its owner may read what the server writes. The log holds our messages only: libraries may quote headers.
         os.umask(0o077)
@@ -127,7 +115,7 @@ def annotate(
         project = Project(settings, Accounts(read_users(users)) if users else None)
         try:
             _take_labels(project, labels)
-            _announce(project, f"{scheme}://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}")
+            _announce(project, _address(host, listening.getsockname()[1], secure=certificate is not None))
             config = server_config(
                 guarded(create_app(project), project),
                 graceful_s=5,
@@ -138,6 +126,30 @@ def annotate(
             uvicorn.Server(config).run(sockets=[listening])
         finally:
             project.close()
+
+
+def _look_at_safety(host: str, users: Path | None, names: list[str] | None, certificate: Path | None) -> None:
+    """Refuse or warn where other machines can reach the server.
+
+    Raises:
+        SettingsError: nobody has to sign in, or the server can't know its own name.
+    """
+    if users is None:
+        raise SettingsError(
+            f"On {host} other machines can reach the server, so its users must sign in.",
+            remedy="Make a users file: vastus annotate --add-user NAME --users FILE",
+        )
+    if host in _EVERYWHERE and not names:
+        raise SettingsError(
+            f"On {host} the server can't know its own name.", remedy="Give the name that users type: --allow-host NAME."
+        )
+    if certificate is None:
+        typer.echo("warning: passwords and scans travel unencrypted. Give --tls-certificate and --tls-key,", err=True)
+        typer.echo("or let a proxy on this machine do TLS, and listen on 127.0.0.1.", err=True)
+
+
+def _address(host: str, port: int, *, secure: bool) -> str:
+    return f"{'https' if secure else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _announce(project: Project, address: str) -> None:

@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from vastus.errors import MissingExtraError
-
 _PORT = 8600
 
 
@@ -30,10 +28,9 @@ def app(
     ] = True,
 ) -> None:
     """Open a page in the browser to segment scans, enter clinical values, and see, correct and download results."""
-    from importlib.util import find_spec
+    from vastus.annotation.extra import require_server
 
-    if any(find_spec(module) is None for module in ("fastapi", "uvicorn", "python_multipart")):
-        raise MissingExtraError("The app", "annotate")
+    require_server("The app")
     typer.echo("vastus app: loading", err=True)
     from vastus.app.program import Start, run
 

@@ -103,9 +103,10 @@ def _readers_line(result: Evaluation) -> str:
     from vastus.evaluation.icc import IccForm
     from vastus.evaluation.readers import READERS, column_of
     from vastus.evaluation.summary import NAME
+    from vastus.io.tables import FOREGROUND
 
     rows: Any = result.readers
-    row = rows[rows[NAME] == "foreground"].iloc[0]
+    row = rows[rows[NAME] == FOREGROUND].iloc[0]
     column = column_of(IccForm.TWO_WAY_RANDOM_SINGLE)
     return (
         f"{row[READERS]}: ICC(2,1) {row[column]:.3f} ({row[f'{column}_low']:.3f} to {row[f'{column}_high']:.3f}) of the"
@@ -115,8 +116,8 @@ def _readers_line(result: Evaluation) -> str:
 
 def _sections_line(result: Evaluation, model: str) -> str:
     from vastus.evaluation import metrics as m
-    from vastus.evaluation.drawn import ALL, LEVEL
-    from vastus.io.tables import STRUCTURE
+    from vastus.evaluation.drawn import LEVEL
+    from vastus.io.tables import ALL, STRUCTURE
 
     slices = f"{sum(map(len, result.drawn_slices.values()))} drawn slices of {len(result.drawn_slices)} case(s)"
     rows: Any = result.section_summary
@@ -133,9 +134,10 @@ def _sections_line(result: Evaluation, model: str) -> str:
 def _headline(result: Evaluation, model: str) -> str:
     from vastus.evaluation import metrics as m
     from vastus.evaluation.summary import METRIC, NAME, OVER, Over
+    from vastus.io.tables import FOREGROUND
 
     rows: Any = result.summary
-    rows = rows[(rows[m.MODEL] == model) & (rows[NAME] == "foreground") & (rows[OVER] == Over.CASES.value)]
+    rows = rows[(rows[m.MODEL] == model) & (rows[NAME] == FOREGROUND) & (rows[OVER] == Over.CASES.value)]
     of = rows.set_index(METRIC)
     shown = ", ".join(f"{x.title} {of.loc[x.column, 'mean']:.{x.digits}f}" for x in (m.DICE, m.ASSD, m.HD95))
     first = of.iloc[0]

@@ -156,11 +156,11 @@ def check_labels(
     sound: list[LabelledCase] = []
     for number, case in enumerate(cases, start=1):
         with each(case.name):
-            ct, labels, model, whole = _open(case, options)
-            known = gather(case.name, ct, labels, model)
+            opened = _open(case, options)
+            known = gather(case.name, opened.ct, opened.labels, opened.model)
             own = [*find_wrong_sides(known), *find_wrong_names(known), *find_missing(known)]
-            if whole:
-                own += [*find_islands(case.name, labels, model), *find_missing_slices(known)]
+            if opened.whole:
+                own += [*find_islands(case.name, opened.labels, opened.model), *find_missing_slices(known)]
                 dense.append(known)
             sound.append(case)
             facts.append(known)
@@ -177,8 +177,24 @@ def check_labels(
     return findings
 
 
-def _open(case: LabelledCase, options: CheckOptions) -> tuple[Volume, Volume, Volume | None, bool]:
-    """CT, labels and a model's labels, in RAS order, 0 where unlabelled; whether no slice is unlabelled as a whole."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Opened:
+    """A scan that is checked, in RAS order.
+
+    Attributes:
+        ct: in HU.
+        labels: 0 where unlabelled.
+        model: labels of a model, 0 where ``labels`` has none; None without a model.
+        whole: no slice is unlabelled as a whole.
+    """
+
+    ct: Volume
+    labels: Volume
+    model: Volume | None
+    whole: bool
+
+
+def _open(case: LabelledCase, options: CheckOptions) -> _Opened:
     scan = read_scan(case.scan_path).volume
     labels = _labels_of(case, scan, options.warn)
     predicted = options.predict(case.name, scan) if options.predict else None
@@ -196,10 +212,10 @@ def _open(case: LabelledCase, options: CheckOptions) -> tuple[Volume, Volume, Vo
     model = None if predicted is None else Volume(to_ras(scan.with_array(predicted.array)).array, upright.affine)
     unlabelled = own.array == UNLABELLED
     if not unlabelled.any():
-        return upright, own, model, True
+        return _Opened(upright, own, model, whole=True)
     model = None if model is None else model.with_array(np.where(unlabelled, 0, model.array))
     own = own.with_array(np.where(unlabelled, 0, own.array))
-    return upright, own, model, not bool(unlabelled.all(axis=(0, 1)).any())
+    return _Opened(upright, own, model, whole=not bool(unlabelled.all(axis=(0, 1)).any()))
 
 
 def _labels_of(case: LabelledCase, scan: Volume, warn: Callable[[str], None]) -> Volume:
@@ -216,13 +232,18 @@ def _original(case: LabelledCase) -> Volume:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Opened:
-    """A scan while its findings are described: in RAS order, and its label map as it is in the file."""
+class _Described:
+    """A scan while its findings are described.
 
-    ct: Volume
-    labels: Volume
-    model: Volume | None
+    Attributes:
+        opened: in RAS order.
+        original: its label map as it is in the file.
+        known: facts of it.
+    """
+
+    opened: _Opened
     original: Volume
+    known: CaseFacts
 
 
 def _ranked(suspicions: Sequence[Suspicion]) -> list[list[Suspicion]]:
@@ -252,12 +273,12 @@ def _describe(
     for number, (case, known) in enumerate(zip(cases, facts, strict=True), start=1):
         own = [group for group in groups if group[0].case == case.name]
         quiet = replace(options, warn=lambda _: None)  # what is to be said of the file was said
-        opened = _Opened(*_open(case, quiet)[:3], _original(case)) if own else None
+        scan = _Described(_open(case, quiet), _original(case), known) if own else None
         for group in own:
-            assert opened is not None
+            assert scan is not None
             name = numbered[id(group)]
             details = int(name[1:]) <= options.most_findings
-            found[name] = _finding(name, group, opened, (known, output), draw=details and options.pictures)
+            found[name] = _finding(name, group, scan, output, draw=details and options.pictures)
         tell(CheckProgress("propose", number, len(cases)))
     return tuple(found[numbered[id(group)]] for group in groups)
 
@@ -265,20 +286,19 @@ def _describe(
 def _finding(
     name: str,
     group: Sequence[Suspicion],
-    opened: _Opened,
-    where: tuple[CaseFacts, Path],
+    scan: _Described,
+    output: Path,
     *,
     draw: bool,
 ) -> Finding:
-    ct, labels, model = opened.ct, opened.labels, opened.model
-    known, output = where
+    ct, labels, model = scan.opened.ct, scan.opened.labels, scan.opened.model
     main = group[0]
-    proposal = propose_labels(main, labels, model, middle_mm(known))
+    proposal = propose_labels(main, labels, model, middle_mm(scan.known))
     index, point = _where_to_look(main, labels, model if proposal is None else labels.with_array(proposal))
     if proposal is not None:
-        changed = from_ras(proposal, opened.original).array
-        changed = np.where(opened.original.array == UNLABELLED, UNLABELLED, changed).astype(np.uint8)
-        write_patch(output, name, make_patch(opened.original, changed))
+        changed = from_ras(proposal, scan.original).array
+        changed = np.where(scan.original.array == UNLABELLED, UNLABELLED, changed).astype(np.uint8)
+        write_patch(output, name, make_patch(scan.original, changed))
     if draw:
         ensure_folder(output / PICTURES)
         write_picture(output / PICTURES / f"{name}.png", ct, (labels.array, proposal), main.value, index)

@@ -11,15 +11,13 @@ from numpy.typing import NDArray
 from vastus.anatomy import BY_VALUE
 from vastus.display_windows import SOFT_TISSUE
 from vastus.io.atomic import atomic_path
-from vastus.report.pictures import FILL_OPACITY, colour_table, outlines
+from vastus.report.pictures import FILL_OPACITY, INK, PAPER, colour_table, outlines
 from vastus.volume import Volume
 
 PANEL_PX: Final = 300
 _MARGIN_MM = 35.0
 _GAP = 6
 _DIMMED = 0.35
-_PAPER = (16, 18, 20)
-_INK = (232, 236, 238)
 _OTHER_SIDE = (255, 255, 255)
 
 RGB = NDArray[np.uint8]
@@ -51,13 +49,13 @@ def write_picture(
     panels = [("CT", grey), ("labels", _over(grey, labels[window], value, size))]
     if proposal is not None:
         panels.append(("proposal", _over(grey, proposal[window], value, size)))
-    canvas = Image.new("RGB", (len(panels) * (size[0] + _GAP) - _GAP, size[1] + 20), _PAPER)
+    canvas = Image.new("RGB", (len(panels) * (size[0] + _GAP) - _GAP, size[1] + 20), PAPER)
     draw: Any = ImageDraw.Draw(canvas)
     for n, (title, pixels) in enumerate(panels):
         left = n * (size[0] + _GAP)
         canvas.paste(Image.fromarray(pixels), (left, 20))
-        draw.text((left + 2, 3), title, fill=_INK)
-        draw.text((left + 3, 20 + size[1] // 2), "R", fill=_INK)
+        draw.text((left + 2, 3), title, fill=INK)
+        draw.text((left + 3, 20 + size[1] // 2), "R", fill=INK)
     with atomic_path(path) as temporary:
         canvas.save(temporary, "PNG")
 

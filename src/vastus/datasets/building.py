@@ -111,11 +111,7 @@ def build_dataset(
             made = _labels_of(source, scan, (ct, labels), options)
             guessed += [(scan, k) for k in made.guessed]
             diseased += [scan] if made.diseased else []
-            write_image(ct.with_array(ct.array.astype(np.int16)), image_path(target, scan))
-            if made.labels is labels:
-                shutil.copyfile(source.labels(scan), labels_path(target, scan))
-            else:
-                write_labels(made.labels, labels_path(target, scan), partly=True)
+            _write_scan(target, scan, ct, made.labels, source.labels(scan) if made.labels is labels else None)
         done = tuple(scan for scan in names if scan not in missing)
         if not done or (missing and not options.allow_missing):
             raise _refusal(source, missing, images)
@@ -132,6 +128,15 @@ def build_dataset(
             write_text(target / PROPAGATED, "".join(["scan,slice\n", *lines]))
         _describe(target, len(done))
     return Built(done, len(rows), len(guessed), tuple(missing), tuple(diseased))
+
+
+def _write_scan(target: Path, scan: str, ct: Volume, labels: Volume, as_stored: Path | None) -> None:
+    """Write a CT and its labels; ``as_stored``: a file that holds these labels already, which is copied."""
+    write_image(ct.with_array(ct.array.astype(np.int16)), image_path(target, scan))
+    if as_stored is not None:
+        shutil.copyfile(as_stored, labels_path(target, scan))
+    else:
+        write_labels(labels, labels_path(target, scan), partly=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

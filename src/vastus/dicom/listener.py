@@ -164,9 +164,9 @@ def _read_request(connection: socket.socket) -> bytes:
 
 
 @cache
-def _server_class() -> Any:
-    """The server as a subclass of pynetdicom's, which is imported only where something listens."""
-    from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+def _socket_class() -> Any:
+    """The socket as a subclass of pynetdicom's, which is imported only where something listens."""
+    from pynetdicom.transport import AssociationSocket
 
     class Socket(AssociationSocket):
         """Gives out first what was read already."""
@@ -187,6 +187,16 @@ def _server_class() -> Any:
             piece = self._first[:nr_bytes]
             del self._first[:nr_bytes]
             return piece
+
+    return Socket
+
+
+@cache
+def _handler_class() -> Any:
+    """What handles one connection, as a subclass of pynetdicom's."""
+    from pynetdicom.transport import RequestHandler
+
+    socket_class = _socket_class()
 
     class Handler(RequestHandler):
         """One connection, in a thread of its own, until it is an association."""
@@ -222,9 +232,19 @@ def _server_class() -> Any:
             association = self._create_association()
             association.dul.event_queue.get_nowait()  # "connected" of the socket that is replaced
             association.dul.socket = None
-            association.set_socket(Socket(association, connection, first))
+            association.set_socket(socket_class(association, connection, first))
             evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
             association.start()
+
+    return Handler
+
+
+@cache
+def _server_class() -> Any:
+    """The server as a subclass of pynetdicom's."""
+    from pynetdicom.transport import ThreadedAssociationServer
+
+    handler_class = _handler_class()
 
     class Server(ThreadedAssociationServer):
         """Accepts, and does nothing else in the thread that accepts."""
@@ -234,7 +254,7 @@ def _server_class() -> Any:
 
         def __init__(self, *args: Any, doorkeeper: Doorkeeper, **options: Any) -> None:
             self.doorkeeper, self.waiting = doorkeeper, _Waiting()
-            super().__init__(*args, **options | {"request_handler": Handler})
+            super().__init__(*args, **options | {"request_handler": handler_class})
 
         def get_request(self) -> Any:
             accepting: Any = self.socket

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from vastus.anatomy import BUILT_IN, StructureTable
 from vastus.evaluation import metrics as m
-from vastus.evaluation.slices import BOTH_SIDES, SummaryLevel, filled_slices
+from vastus.evaluation.slices import SummaryLevel, filled_slices
 from vastus.evaluation.summary import LEVEL, METRIC, NAME
-from vastus.io.tables import SUBJECT
+from vastus.io.tables import BOTH_SIDES, SUBJECT
 from vastus.multiple_tests import holm
 
 if TYPE_CHECKING:

@@ -28,14 +28,13 @@ from vastus.evaluation.table import (
     score_row,
 )
 from vastus.evaluation.thigh_level import levels_of
-from vastus.io.tables import SIDE, STRUCTURE
+from vastus.io.tables import ALL, SIDE, STRUCTURE
 from vastus.volume import Volume, to_ras
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SLICE, Z_MM, LEVEL = "slice", "z_mm", "level"
-ALL = "all"
 AREA_PREDICTION_MM2, AREA_REFERENCE_MM2 = "area_prediction_mm2", "area_reference_mm2"
 AREA_SIGNED_PERCENT, AREA_ABSOLUTE_PERCENT = "area_signed_percent", "area_absolute_percent"
 SECTION_COLUMNS = (

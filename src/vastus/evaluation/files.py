@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from vastus.anatomy import StructureTable
 from vastus.evaluation import metrics as m
-from vastus.evaluation.drawing import FIGURES_FOLDER
-from vastus.evaluation.drawn import ALL, AREA_ABSOLUTE_PERCENT, AREA_SIGNED_PERCENT
+from vastus.evaluation.drawing import draw_here
+from vastus.evaluation.drawn import AREA_ABSOLUTE_PERCENT, AREA_SIGNED_PERCENT
 from vastus.evaluation.drawn import LEVEL as SECTION_LEVEL
 from vastus.evaluation.icc import IccForm
 from vastus.evaluation.metrics import Metric
 from vastus.evaluation.policy import Presence
 from vastus.evaluation.readers import READERS, column_of
 from vastus.evaluation.runner import Evaluation
-from vastus.evaluation.slices import BOTH_SIDES, SummaryLevel
+from vastus.evaluation.slices import SummaryLevel
 from vastus.evaluation.summary import FIRST, LEVEL, METRIC, NAME, OVER, REFERENCE_NAME, SECOND, Over
 from vastus.io.atomic import ensure_folder, write_text
 from vastus.io.own_structures import entries_of
-from vastus.io.tables import SIDE, STRUCTURE
+from vastus.io.tables import ALL, BONES, BOTH_SIDES, FOREGROUND, MUSCLES, SIDE, STRUCTURE
 from vastus.version import __version__
 
 if TYPE_CHECKING:
@@ -71,18 +71,8 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, figures: bool = Tr
     texts[MARKDOWN_FILE] = as_markdown(evaluation)
     for name, text in texts.items():
         write_text(folder / name, text)
-    drawn = _draw(evaluation, folder) if figures else []
+    drawn = draw_here(folder, _plain(evaluation.scores), evaluation.table) if figures else []
     return [folder / name for name in texts] + drawn
-
-
-def _draw(evaluation: Evaluation, folder: Path) -> list[Path]:
-    from vastus.evaluation.figure_data import figure_data
-    from vastus.evaluation.figures import figure_tasks, write_figure
-
-    into, table = ensure_folder(folder / FIGURES_FOLDER), evaluation.table
-    scores: Any = evaluation.scores
-    tasks = figure_tasks(figure_data(scores.to_dict("records"), table), table)
-    return [path for task in tasks for path in write_figure(task, into)]
 
 
 def as_record(evaluation: Evaluation) -> dict[str, Any]:
@@ -285,7 +275,7 @@ def _title(level: str, name: str, table: StructureTable) -> str:
         return table.by_key[name].english
     if level == SummaryLevel.GROUP.value:
         return next(f"**{group.title}**" for group in table.groups if group.value == name)
-    return {"muscles": "**All muscles**", "bones": "**All bones**", "foreground": "**Foreground**"}[name]
+    return {MUSCLES: "**All muscles**", BONES: "**All bones**", FOREGROUND: "**Foreground**"}[name]
 
 
 def _mean_sd(row: Any, metric: Metric) -> str:

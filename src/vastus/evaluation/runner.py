@@ -137,6 +137,56 @@ def evaluate(
         )
     settings = _with_table(settings, (reference, *(rater.path for rater in raters)))
     table = settings.scores.table
+    found = _score_cases(raters, reference, settings, progress, warn)
+    on_scores(found.rows, table)
+    # Only now: whoever draws the figures is at work meanwhile.
+    import pandas as pd
+
+    scores = pd.DataFrame(found.rows, columns=list(SCORED_COLUMNS))
+    no_sections = pd.DataFrame(columns=[SUBJECT, m.MODEL, *SECTION_COLUMNS])
+    of_sections = pd.concat(found.sections, ignore_index=True) if found.sections else no_sections
+    return Evaluation(
+        scores,
+        summarise(scores, table),
+        agreement_of(scores, table),
+        readers_of(scores, table),
+        compare_models(scores, table),
+        settings,
+        of_sections,
+        summarise_sections(of_sections, table),
+        found.slices,
+        found.failures,
+        found.left_out,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scored:
+    """Scores of all cases.
+
+    Attributes:
+        rows: of ``SCORED_COLUMNS``.
+        sections: a table a case and rater with drawn slices.
+        slices: drawn slices by case.
+        failures: cases that could not be scored.
+        left_out: cases that a rater did not label.
+    """
+
+    rows: list[ScoreRow]
+    sections: list[pd.DataFrame]
+    slices: Mapping[str, tuple[int, ...]]
+    failures: tuple[Failure, ...]
+    left_out: tuple[str, ...]
+
+
+def _score_cases(
+    raters: tuple[Rater, ...],
+    reference: Path,
+    settings: RunSettings,
+    progress: Callable[[str], None],
+    warn: Callable[[str], None],
+) -> _Scored:
+    """Score every case for every rater; arguments and errors of ``evaluate``."""
     rows: list[ScoreRow] = []
     sections: list[pd.DataFrame] = []
     slices: dict[str, tuple[int, ...]] = {}
@@ -158,26 +208,7 @@ def evaluate(
     if not rows:
         first = attempts.failures[0].problem if attempts.failures else "every case lacks a prediction"
         raise MissingInputError(f"No case can be scored. {first}", path=reference)
-    on_scores(rows, table)
-    # Only now: whoever draws the figures is at work meanwhile.
-    import pandas as pd
-
-    scores = pd.DataFrame(rows, columns=list(SCORED_COLUMNS))
-    no_sections = pd.DataFrame(columns=[SUBJECT, m.MODEL, *SECTION_COLUMNS])
-    of_sections = pd.concat(sections, ignore_index=True) if sections else no_sections
-    return Evaluation(
-        scores,
-        summarise(scores, table),
-        agreement_of(scores, table),
-        readers_of(scores, table),
-        compare_models(scores, table),
-        settings,
-        of_sections,
-        summarise_sections(of_sections, table),
-        slices,
-        tuple(attempts.failures),
-        tuple(left_out),
-    )
+    return _Scored(rows, sections, slices, tuple(attempts.failures), tuple(left_out))
 
 
 def _with_table(settings: RunSettings, paths: tuple[Path, ...]) -> RunSettings:

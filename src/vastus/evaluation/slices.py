@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 
 from vastus.anatomy import BUILT_IN, Side, StructureTable
 from vastus.evaluation import metrics as m
-from vastus.io.tables import SIDE, STRUCTURE, SUBJECT
+from vastus.io.tables import BONES, BOTH_SIDES, FOREGROUND, MUSCLES, SIDE, STRUCTURE, SUBJECT
 
 if TYPE_CHECKING:
     import pandas as pd
-
-BOTH_SIDES = "both"
 
 Rows = NDArray[np.intp]
 Cells = NDArray[np.float64]
@@ -52,7 +50,7 @@ def slices(scores: pd.DataFrame, table: StructureTable = BUILT_IN) -> Iterator[S
         yield Slice(SummaryLevel.STRUCTURE, structure.key, (structure.key,))
     for group in table.groups:
         yield Slice(SummaryLevel.GROUP, group.value, tuple(s.key for s in table.structures_of(group)))
-    for name, members in (("muscles", table.muscles), ("bones", table.bones), ("foreground", table.rows)):
+    for name, members in ((MUSCLES, table.muscles), (BONES, table.bones), (FOREGROUND, table.rows)):
         yield Slice(SummaryLevel.WHOLE, name, tuple(s.key for s in members))
 
 

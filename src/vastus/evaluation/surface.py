@@ -52,50 +52,17 @@ def surface_distances(
 
 
 def assd(prediction: NDArray[Any], reference: NDArray[Any], spacing_mm: tuple[float, float, float]) -> float:
-    """Compute the average symmetric surface distance in mm; arguments and errors of ``surface_distances``.
-
-    Args:
-        prediction, reference: masks, (X, Y, Z).
-        spacing_mm: spacing of their grid.
-
-    Returns:
-        The distance in mm.
-
-    Raises:
-        The errors of ``surface_distances``.
-    """
+    """Compute the average symmetric surface distance in mm; arguments and errors of ``surface_distances``."""
     return surface_distances(prediction, reference, spacing_mm).assd_mm
 
 
 def hausdorff(prediction: NDArray[Any], reference: NDArray[Any], spacing_mm: tuple[float, float, float]) -> float:
-    """Compute the Hausdorff distance in mm; arguments and errors of ``surface_distances``.
-
-    Args:
-        prediction, reference: masks, (X, Y, Z).
-        spacing_mm: spacing of their grid.
-
-    Returns:
-        The distance in mm.
-
-    Raises:
-        The errors of ``surface_distances``.
-    """
+    """Compute the Hausdorff distance in mm; arguments and errors of ``surface_distances``."""
     return surface_distances(prediction, reference, spacing_mm).hausdorff_mm
 
 
 def hd95(prediction: NDArray[Any], reference: NDArray[Any], spacing_mm: tuple[float, float, float]) -> float:
-    """Compute the larger of the two directed 95th percentiles in mm; arguments and errors of ``surface_distances``.
-
-    Args:
-        prediction, reference: masks, (X, Y, Z).
-        spacing_mm: spacing of their grid.
-
-    Returns:
-        The distance in mm.
-
-    Raises:
-        The errors of ``surface_distances``.
-    """
+    """Compute the larger of the two directed 95th percentiles in mm; arguments and errors of ``surface_distances``."""
     return surface_distances(prediction, reference, spacing_mm).hd95_mm
 
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from vastus.anatomy import GROUPS, SIDES, Side, StructureTable
 from vastus.io.stops import Stops, stops_of_record
-from vastus.io.tables import CONFIDENCE
+from vastus.io.tables import ALL, BOTH_SIDES, CONFIDENCE
 from vastus.io.workbook import Column, Sheet, stop_sheet, write_workbook
 from vastus.measuring import MeasuredScan
-from vastus.morphometry.rows import ALL, BOTH_SIDES, MeasureRow
+from vastus.morphometry.rows import MeasureRow
 
 
 class _Unit(NamedTuple):

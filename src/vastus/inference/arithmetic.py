@@ -1,4 +1,4 @@
-"""Which arithmetic the processor computes natively: asked by every runtime that runs on it."""
+"""Which arithmetic processor and graphics card compute natively: asked by every runtime, and by training."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import platform
 from typing import Final
 
+from vastus.inference.choices import Device
 from vastus.inference.runtime_openvino import load_openvino
 
 _X86: Final = ("x86_64", "amd64")
@@ -19,6 +20,21 @@ _WITHOUT_BF16: Final = (*_WITHOUT_AVX2, "avx2", "avx2_vnni", "avx2_vnni_2", "avx
 def cpu_has_bf16() -> bool:
     """Tell whether this processor computes bfloat16 natively, and no variable forbids it."""
     return "BF16" in _capabilities() and _newest_instructions() not in _WITHOUT_BF16
+
+
+def torch_has_bf16(device: str) -> bool:
+    """Tell whether torch computes bfloat16 natively on a device; elsewhere it imitates it, slower than float32.
+
+    Args:
+        device: kind of device, as torch names it: ``cpu``, ``cuda``, ``mps``.
+    """
+    if device == Device.CPU.value:
+        return cpu_has_bf16()
+    if device != Device.CUDA.value:
+        return False
+    import torch
+
+    return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def cpu_has_int8() -> bool:

@@ -65,9 +65,10 @@ def open_runtime(bundle: Bundle, options: RuntimeOptions) -> LoadedNetwork:
     device, runtime = choose(options)
     threads = thread_count(options.threads)
     if runtime is RuntimeName.TORCH:
+        from vastus.inference.arithmetic import torch_has_bf16
         from vastus.inference.runtime_torch import TorchRuntime
 
-        chosen = choose_precision(bundle, options, has_bf16=_torch_has_bf16(device))
+        chosen = choose_precision(bundle, options, has_bf16=torch_has_bf16(device.value))
         return LoadedNetwork(TorchRuntime(bundle, device, chosen.precision, threads), chosen)
     if runtime is RuntimeName.ONNXRUNTIME:
         from vastus.inference.runtime_onnx import OnnxRuntime
@@ -182,19 +183,6 @@ def _torch_sees(device: Device) -> bool:
     import torch
 
     return torch.cuda.is_available() if device is Device.CUDA else torch.backends.mps.is_available()
-
-
-def _torch_has_bf16(device: Device) -> bool:
-    """Tell whether torch computes bfloat16 natively on a device; elsewhere it imitates it, slower than float32."""
-    if device is Device.CPU:
-        from vastus.inference.arithmetic import cpu_has_bf16
-
-        return cpu_has_bf16()
-    if device is Device.MPS:
-        return False
-    import torch
-
-    return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _built_for_cards(folders: Iterable[Path]) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 
 from vastus.errors import GeometryError, UnreadableScanError, UnsupportedScanError
 from vastus.io.atomic import atomic_path
+from vastus.io.dimensions import three_dimensions
 from vastus.io.folders import refuse_pipe
 from vastus.io.itk_headers import check_text_header
 from vastus.io.scan_types import ReadImage
@@ -131,14 +132,7 @@ def write_itk_labels(volume: Volume, path: Path, metadata: dict[str, str]) -> No
 
 
 def _refuse_other_than_grey_volume(reader: Any, size: tuple[int, ...], path: Path, *, layers: bool) -> None:
-    while len(size) > 3 and size[-1] == 1:
-        size = size[:-1]
-    if len(size) != 3:
-        raise UnsupportedScanError(
-            f"The image has {len(size)} dimensions {size}; one three-dimensional CT is needed.",
-            path=path,
-            remedy="Give one volume, not a time series or a slice.",
-        )
+    three_dimensions(size, path)
     if reader.GetNumberOfComponents() != 1 and not layers:
         raise UnsupportedScanError("The voxels are vectors or colours, not grey values.", path=path)
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from vastus.errors import GeometryError, UnreadableScanError, UnsupportedScanError, VastusError
 from vastus.io.atomic import atomic_path
+from vastus.io.dimensions import three_dimensions
 from vastus.io.folders import refuse_pipe
 from vastus.io.nifti_header import first_voxel, label_names, no_place, place, refused, scaling
 from vastus.io.scan_types import ReadImage
@@ -89,7 +90,7 @@ def read_nifti_image(path: Path) -> ReadImage:
 
 
 def _image(raw: FileBytes, header: Any, path: Path) -> ReadImage:
-    shape = _three_dimensions(header, path)
+    shape = three_dimensions(tuple(int(n) for n in header.get_data_shape()), path)
     stored, layout = _stored(raw, header, shape, path)
     try:
         scaling_of = scaling(header)
@@ -240,19 +241,6 @@ def _header(raw: FileBytes, path: Path) -> Any:
         return kind.from_fileobj(io.BytesIO(bytes(raw[:_MOST_HEADER_BYTES])), check=True)
     except (HeaderDataError, WrapStructError, ValueError) as error:
         raise UnreadableScanError(f"The NIfTI header is damaged ({error}).", path=path) from error
-
-
-def _three_dimensions(header: Any, path: Path) -> tuple[int, int, int]:
-    shape = tuple(int(n) for n in header.get_data_shape())
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    if len(shape) != 3:
-        raise UnsupportedScanError(
-            f"The image has {len(shape)} dimensions {shape}; one three-dimensional CT is needed.",
-            path=path,
-            remedy="Give one volume, not a time series or a slice.",
-        )
-    return shape[0], shape[1], shape[2]
 
 
 def _stored(

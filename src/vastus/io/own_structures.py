@@ -26,6 +26,16 @@ from vastus.anatomy import (
     StructureTable,
 )
 from vastus.errors import SettingsError
+from vastus.io.tables import (
+    ALL,
+    ALL_MUSCLES,
+    BONES,
+    BOTH_SIDES,
+    FOREGROUND,
+    INTERMUSCULAR_FAT,
+    MUSCLES,
+    SUBCUTANEOUS_FAT,
+)
 from vastus.terminology import structure_code
 
 NAME: Final = "name"
@@ -43,8 +53,8 @@ OWN_GROUP: Final = Group("own", "Own structures")
 _LONGEST_TITLE: Final = 58
 """With a side behind it, a title has the 64 characters that DICOM allows."""
 _TAKEN_NAMES: Final = frozenset(
-    {"all", "all_muscles", "background", "both", "foreground", "ignore", "muscles", "bones"}
-    | {"subcutaneous_fat", "intermuscular_fat"}
+    {ALL, ALL_MUSCLES, "background", BOTH_SIDES, FOREGROUND, "ignore", MUSCLES, BONES}
+    | {SUBCUTANEOUS_FAT, INTERMUSCULAR_FAT}
 )
 """What tables of results call other things."""
 _YES: Final = frozenset({"yes", "true", "1"})

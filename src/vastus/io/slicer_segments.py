@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,15 +38,24 @@ def read_segments(path: Path) -> ReadImage:
     volume = as_volume(image, factor, path)
     if image.GetNumberOfComponentsPerPixel() == 1:
         _refuse_two_names(segments, volume.array, path)
-        names = {value: name for name, value, _ in segments} or _of_mitk(keys)
+        names = {segment.value: segment.name for segment in segments} or _of_mitk(keys)
         return ReadImage(volume, warnings, names)
     if not segments:
         raise LabelError("The label map has several values a voxel and no list of segments.", path=path)
     return _merged(image, factor, segments, path, warnings)
 
 
-def _segments(keys: dict[str, str]) -> list[tuple[str, int, int]]:
-    """List name, label value and layer of each segment; older programs give no value, then the number counts."""
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """A segment as the header lists it; of several layers it lies in one."""
+
+    name: str
+    value: int
+    layer: int
+
+
+def _segments(keys: dict[str, str]) -> list[_Segment]:
+    """List the segments; older programs give no value, then the number counts."""
     found = []
     numbers = sorted({int(m[1]) for key in keys if (m := re.fullmatch(r"Segment(\d+)_(?:Name|ID)", key))})
     for number in numbers:
@@ -53,18 +63,18 @@ def _segments(keys: dict[str, str]) -> list[tuple[str, int, int]]:
         value = keys.get(f"Segment{number}_LabelValue", str(number + 1))
         layer = keys.get(f"Segment{number}_Layer", "0")
         if value.strip().isdigit() and layer.strip().isdigit():
-            found.append((name.strip(), int(value), int(layer)))
+            found.append(_Segment(name.strip(), int(value), int(layer)))
     return found
 
 
-def _refuse_two_names(segments: list[tuple[str, int, int]], array: AnyArray, path: Path) -> None:
+def _refuse_two_names(segments: list[_Segment], array: AnyArray, path: Path) -> None:
     """Refuse a value that two segments of other names claim, if it occurs: nobody knows which one it means."""
     names: dict[int, str] = {}
-    for name, value, _ in segments:
-        other = names.setdefault(value, name)
-        if other != name and (array == value).any():
+    for segment in segments:
+        other = names.setdefault(segment.value, segment.name)
+        if other != segment.name and (array == segment.value).any():
             raise LabelError(
-                f"The label value {value} has two names: {other!r} and {name!r}.",
+                f"The label value {segment.value} has two names: {other!r} and {segment.name!r}.",
                 path=path,
                 remedy="Save the segmentation again, with a value of its own for each segment.",
             )
@@ -79,22 +89,22 @@ def _of_mitk(keys: dict[str, str]) -> dict[int, str]:
         return {}
 
 
-def _merged(
-    image: Any, factor: float, segments: list[tuple[str, int, int]], path: Path, warnings: tuple[str, ...]
-) -> ReadImage:
+def _merged(image: Any, factor: float, segments: list[_Segment], path: Path, warnings: tuple[str, ...]) -> ReadImage:
     import SimpleITK as sitk
 
     layers = sitk.GetArrayFromImage(image)
     merged = np.zeros(layers.shape[:3], np.uint16)
     names: dict[int, str] = {}
     overlapping = 0
-    for number, (name, value, layer) in enumerate(segments, start=1):
-        if layer >= layers.shape[3]:
-            raise LabelError(f"The segment {name!r} lies in layer {layer}, which the file does not have.", path=path)
-        inside = layers[..., layer] == value
+    for number, segment in enumerate(segments, start=1):
+        if segment.layer >= layers.shape[3]:
+            raise LabelError(
+                f"The segment {segment.name!r} lies in layer {segment.layer}, which the file does not have.", path=path
+            )
+        inside = layers[..., segment.layer] == segment.value
         overlapping += int((merged[inside] > 0).sum())
         merged[inside] = number
-        names[number] = name
+        names[number] = segment.name
     if overlapping:
         raise LabelError(
             f"Segments overlap in {overlapping} voxels: a voxel can have one label only.",

@@ -16,6 +16,17 @@ FRAGMENT: Final = "fragment"
 """Whether what is labelled is too small to be the structure (``vastus.muscle_volumes.find_fragments``); a table without
 the column is older than it."""
 
+ALL: Final = "all"
+"""In place of a structure or group: the row speaks of all of them."""
+BOTH_SIDES: Final = "both"
+ALL_MUSCLES: Final = "all_muscles"
+SUBCUTANEOUS_FAT: Final = "subcutaneous_fat"
+INTERMUSCULAR_FAT: Final = "intermuscular_fat"
+MUSCLES: Final = "muscles"
+BONES: Final = "bones"
+FOREGROUND: Final = "foreground"
+"""Names in tables that are not those of a structure or group: no structure of one's own may have one of them."""
+
 VOLUME_COLUMNS: Final = (SUBJECT, STRUCTURE, GROUP, SIDE, VOLUME_MM3, MEAN_HU, TRUNCATED, FRAGMENT)
 """Columns of ``volumes.csv``: one row a structure and side, always all 58. An absent structure has an empty volume
 and HU (never 0), ``truncated`` and ``fragment`` are ``true`` or ``false``; side is ``right`` or ``left`` (``unknown``

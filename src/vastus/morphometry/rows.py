@@ -10,13 +10,20 @@ from pathlib import Path
 
 from vastus.anatomy import BUILT_IN, SIDES, Group, StructureTable
 from vastus.io.atomic import write_text
-from vastus.io.tables import CONFIDENCE, LEVEL_COLUMNS, MEASURE_COLUMNS
+from vastus.io.tables import (
+    ALL,
+    ALL_MUSCLES,
+    BOTH_SIDES,
+    CONFIDENCE,
+    INTERMUSCULAR_FAT,
+    LEVEL_COLUMNS,
+    MEASURE_COLUMNS,
+    SUBCUTANEOUS_FAT,
+)
 from vastus.morphometry.scan import GroupMeasures, LevelArea, ScanMeasures
 from vastus.morphometry.settings import MeasureSettings
 from vastus.morphometry.structures import HuStatistics, StructureExtent, StructureMeasures
 
-ALL = "all"
-BOTH_SIDES = "both"
 _FAT = "fat"
 
 
@@ -78,8 +85,8 @@ def measure_rows(measures: ScanMeasures, settings: MeasureSettings | None = None
         rows.append(of.row("femur_length", leg.length_mm, "mm"))
         rows.append(of.row("femur_tilt", leg.tilt_degrees, "degree"))
     for fat in measures.fat:
-        under_skin = _Of(measures.subject, "subcutaneous_fat", _FAT, fat.side.value, fat.subcutaneous_truncated)
-        between = _Of(measures.subject, "intermuscular_fat", _FAT, fat.side.value, fat.intermuscular_truncated)
+        under_skin = _Of(measures.subject, SUBCUTANEOUS_FAT, _FAT, fat.side.value, fat.subcutaneous_truncated)
+        between = _Of(measures.subject, INTERMUSCULAR_FAT, _FAT, fat.side.value, fat.intermuscular_truncated)
         whole = fat.intermuscular_mm3 + fat.muscle_mm3
         share = None if fat.intermuscular_truncated or whole == 0 else fat.intermuscular_mm3 / whole
         rows.append(under_skin.row("volume", fat.subcutaneous_mm3, "mm3"))
@@ -188,7 +195,7 @@ def write_level_rows(subject: str, areas: Iterable[LevelArea], path: Path) -> No
     lines = []
     for area in areas:
         level = area.level
-        is_group = area.name == "all_muscles" or (area.group is not None and area.name == area.group.value)
+        is_group = area.name == ALL_MUSCLES or (area.group is not None and area.name == area.group.value)
         group = _FAT if area.name.endswith("_fat") else _group_name(area.group)
         lines.append(
             [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from vastus.anatomy import (
 from vastus.blocks import in_blocks
 from vastus.errors import GeometryError
 from vastus.io.csv_tables import VolumeRow
+from vastus.io.tables import ALL_MUSCLES, INTERMUSCULAR_FAT, SUBCUTANEOUS_FAT
 from vastus.morphometry.fat import INTERMUSCULAR, SUBCUTANEOUS, ThighFat, measure_thigh_fat
 from vastus.morphometry.field_of_view import Truncation, find_field_of_view, find_truncations
 from vastus.morphometry.landmarks import Leg, Level, find_leg
@@ -192,7 +192,7 @@ def measure_scan(
         structures=structures,
         groups=groups,
         legs=legs,
-        areas=tuple(_areas(legs, profiles, fat, (structures, voxel_mm3, settings.slab_mm), table)),
+        areas=tuple(_areas(legs, profiles, fat, structures, _Slab(voxel_mm3, settings.slab_mm), table)),
         fat=tuple(_fat_volumes(legs, profiles, fat, voxel_mm3, table)),
         asymmetries=_asymmetries(structures, groups, table),
         ratios=_ratios(groups, table),
@@ -288,7 +288,7 @@ def _structures(
         extent = None
         for leg, profile in zip(*along, strict=True):
             if leg.side is label.side:
-                extent = _extent(leg, profile, row, (voxel_mm3, settings.slab_mm))
+                extent = _extent(leg, profile, row, _Slab(voxel_mm3, settings.slab_mm))
         statistics = hu_statistics(tally, [row], voxel_mm3, settings)
         volume = voxels * voxel_mm3
         result.append(StructureMeasures(label.structure, label.side, volume, truncations[row].any, statistics, extent))
@@ -301,18 +301,25 @@ def _with_fragments(structures: list[StructureMeasures]) -> tuple[StructureMeasu
     return tuple(replace(s, fragment=True) if (s.structure.key, s.side) in fragments else s for s in structures)
 
 
-def _area_curve(voxels: NDArray[np.float64], bin_mm: float, voxel_mm3: float, slab_mm: float) -> NDArray[np.float64]:
+@dataclass(frozen=True, slots=True)
+class _Slab:
+    """Over what an area is averaged: volume of a voxel, and thickness along the femur."""
+
+    voxel_mm3: float
+    thickness_mm: float
+
+
+def _area_curve(voxels: NDArray[np.float64], bin_mm: float, slab: _Slab) -> NDArray[np.float64]:
     """Compute the area in mm2 at the centre of every bin: volume in a slab around it, divided by its thickness."""
-    width = slab_mm / bin_mm
+    width = slab.thickness_mm / bin_mm
     reach = int(np.ceil((width - 1) / 2))
     offsets = np.arange(-reach, reach + 1)
     share = np.clip((width / 2 + 0.5) - np.abs(offsets), 0.0, 1.0)
-    return np.convolve(voxels, share, mode="same") * voxel_mm3 / slab_mm
+    return np.convolve(voxels, share, mode="same") * slab.voxel_mm3 / slab.thickness_mm
 
 
-def _extent(leg: Leg, profile: Profiles, row: int, scale: tuple[float, float]) -> StructureExtent:
-    voxel_mm3, slab_mm = scale
-    curve = _area_curve(profile.voxels[row], profile.bin_mm, voxel_mm3, slab_mm)
+def _extent(leg: Leg, profile: Profiles, row: int, slab: _Slab) -> StructureExtent:
+    curve = _area_curve(profile.voxels[row], profile.bin_mm, slab)
     # The middle of the plateau: with voxels, the largest area is often reached over several bins.
     plateau = np.flatnonzero(curve >= _PLATEAU * curve.max())
     position = profile.start_mm + (float(plateau.mean()) + 0.5) * profile.bin_mm
@@ -362,10 +369,10 @@ def _areas(
     legs: tuple[Leg, ...],
     profiles: tuple[Profiles, ...],
     fat: tuple[ThighFat, ...],
-    scale: tuple[Any, float, float],
+    structures: tuple[StructureMeasures, ...],
+    slab: _Slab,
     table: StructureTable,
 ) -> list[LevelArea]:
-    structures, voxel_mm3, slab_mm = scale
     by_label = {(s.structure.key, s.side): s for s in structures}
     fat_of = {f.side: f for f in fat}
     paired, row_of = [s for s in table.rows if s.paired], row_of_value(table)
@@ -374,7 +381,7 @@ def _areas(
         curves = {}
         for structure in paired:
             row = int(row_of[structure.label_value(leg.side)])
-            curves[structure.key] = _area_curve(profile.voxels[row], profile.bin_mm, voxel_mm3, slab_mm)
+            curves[structure.key] = _area_curve(profile.voxels[row], profile.bin_mm, slab)
         for level in leg.levels:
             at = {key: _at(curve, profile, level) for key, curve in curves.items()}
             for structure in paired:
@@ -386,21 +393,21 @@ def _areas(
                 counted = [m for m in here if m.volume_mm3 is not None and not m.fragment]
                 total = sum(at[m.structure.key] for m in counted)
                 cut = any((m.truncated or m.fragment) and at[m.structure.key] > 0 for m in here)
-                name = "all_muscles" if group is None else group.value
+                name = ALL_MUSCLES if group is None else group.value
                 result.append(LevelArea(leg.side, level, name, group, total if counted else None, cut))
-            result.extend(_fat_areas(fat_of.get(leg.side), level, voxel_mm3, slab_mm))
+            result.extend(_fat_areas(fat_of.get(leg.side), level, slab))
     return result
 
 
-def _fat_areas(fat: ThighFat | None, level: Level, voxel_mm3: float, slab_mm: float) -> list[LevelArea]:
+def _fat_areas(fat: ThighFat | None, level: Level, slab: _Slab) -> list[LevelArea]:
     """Compute fat areas, only at levels whose whole slab lies in the thigh."""
-    if fat is None or not fat.from_mm + slab_mm / 2 <= level.position_mm <= fat.to_mm - slab_mm / 2:
+    if fat is None or not fat.from_mm + slab.thickness_mm / 2 <= level.position_mm <= fat.to_mm - slab.thickness_mm / 2:
         return []
     result = []
-    for name, row in (("subcutaneous_fat", SUBCUTANEOUS), ("intermuscular_fat", INTERMUSCULAR)):
+    for name, row in ((SUBCUTANEOUS_FAT, SUBCUTANEOUS), (INTERMUSCULAR_FAT, INTERMUSCULAR)):
         area = 0.0
         if row < len(fat.profiles.voxels):
-            curve = _area_curve(fat.profiles.voxels[row], fat.profiles.bin_mm, voxel_mm3, slab_mm)
+            curve = _area_curve(fat.profiles.voxels[row], fat.profiles.bin_mm, slab)
             area = _at(curve, fat.profiles, level)
         result.append(LevelArea(fat.side, level, name, None, area, fat.cut[row - 1]))
     return result
@@ -454,9 +461,9 @@ def _asymmetries(
     volumes: dict[tuple[str, Side], float | None] = {(s.structure.key, s.side): _whole(s) for s in structures}
     names: list[tuple[str, Group | None]] = [(s.key, s.group) for s in table.rows if s.paired]
     for measured in groups:
-        name = "all_muscles" if measured.group is None else measured.group.value
+        name = ALL_MUSCLES if measured.group is None else measured.group.value
         volumes[name, measured.side] = _whole(measured)
-    names += [("all_muscles" if g is None else g.value, g) for g in _groups_of(table)]
+    names += [(ALL_MUSCLES if g is None else g.value, g) for g in _groups_of(table)]
     result = []
     for name, group in names:
         right, left = volumes[name, Side.RIGHT], volumes[name, Side.LEFT]

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vastus.anatomy import BUILT_IN, Group, Side, Structure, StructureTable
-from vastus.morphometry.rows import ALL, MeasureRow
+from vastus.io.tables import ALL, INTERMUSCULAR_FAT, SUBCUTANEOUS_FAT
+from vastus.morphometry.rows import MeasureRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,8 @@ class MuscleLine:
 
 LEG_KINDS = (
     LegKind("femur_length", "Length of the femur", "mm", 1.0, "femur"),
-    LegKind("volume", "Fat under the skin of the thigh", "cm³", 1e-3, "subcutaneous_fat"),
-    LegKind("volume", "Fat between the muscles of the thigh", "cm³", 1e-3, "intermuscular_fat"),
+    LegKind("volume", "Fat under the skin of the thigh", "cm³", 1e-3, SUBCUTANEOUS_FAT),
+    LegKind("volume", "Fat between the muscles of the thigh", "cm³", 1e-3, INTERMUSCULAR_FAT),
     LegKind(
         "posterior_to_anterior",
         f"Volume of the {Group.POSTERIOR.title.lower()} to the {Group.ANTERIOR.title.lower()}",

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vastus.anatomy import BUILT_IN, Structure, StructureTable
 from vastus.errors import SettingsError
 from vastus.io.atomic import atomic_path
-from vastus.report.pictures import Picture, blend, take_picture
+from vastus.report.pictures import INK, PAPER, Picture, blend, take_picture
 from vastus.report.planes import Scene, axial_planes, coronal_planes, make_scene
 from vastus.volume import Volume
 
@@ -32,8 +32,6 @@ _CAPTION = 24
 _TITLE = 34
 _LEGEND_LINE = 22
 _LEGEND_LINES = 12
-_PAPER = (16, 18, 20)
-_INK = (232, 236, 238)
 _QUIET = (150, 160, 165)
 
 RGB = NDArray[np.uint8]
@@ -100,7 +98,7 @@ def _band(scan: MontageScan) -> RGB:
     canvas, draw = _canvas(width, height)
     top = _EDGE
     if scan.title:
-        draw.text((_EDGE, top - 6), scan.title, fill=_INK, font=_font(20))
+        draw.text((_EDGE, top - 6), scan.title, fill=INK, font=_font(20))
         top += _TITLE
     top += _CAPTION
     left = _EDGE
@@ -148,7 +146,7 @@ def _legend_column(draw: ImageDraw, left: int, title: str, structures: Sequence[
     for structure in structures:
         top += _LEGEND_LINE
         draw.rounded_rectangle((left, top + 2, left + 13, top + 15), 3, fill=structure.colour)
-        draw.text((left + 22, top), structure.drawn_name, fill=_INK, font=_font(14))
+        draw.text((left + 22, top), structure.drawn_name, fill=INK, font=_font(14))
 
 
 def _paste(canvas: Any, pixels: RGB, left: int, top: int, marks: tuple[str, str]) -> None:
@@ -157,7 +155,7 @@ def _paste(canvas: Any, pixels: RGB, left: int, top: int, marks: tuple[str, str]
     canvas.paste(Image.fromarray(pixels), (left, top))
     draw = ImageDraw.Draw(canvas)
     height, width = pixels.shape[:2]
-    style: dict[str, Any] = {"fill": _INK, "font": _font(16), "stroke_width": 2, "stroke_fill": (0, 0, 0)}
+    style: dict[str, Any] = {"fill": INK, "font": _font(16), "stroke_width": 2, "stroke_fill": (0, 0, 0)}
     draw.text((left + 6, top + height // 2), marks[0], anchor="lm", **style)
     draw.text((left + width - 6, top + height // 2), marks[1], anchor="rm", **style)
 
@@ -168,14 +166,14 @@ def _grey(picture: Picture) -> RGB:
 
 def _widen(pixels: RGB, width: int) -> RGB:
     missing = width - pixels.shape[1]
-    side = np.full((pixels.shape[0], missing, 3), _PAPER, dtype=np.uint8)
+    side = np.full((pixels.shape[0], missing, 3), PAPER, dtype=np.uint8)
     return np.concatenate([pixels, side], axis=1)
 
 
 def _canvas(width: int, height: int) -> tuple[Any, ImageDraw]:
     from PIL import Image, ImageDraw
 
-    canvas = Image.new("RGB", (width, height), _PAPER)
+    canvas = Image.new("RGB", (width, height), PAPER)
     return canvas, ImageDraw.Draw(canvas)
 
 

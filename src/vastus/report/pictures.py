@@ -15,6 +15,11 @@ from vastus.report.planes import Plane, Scene, View
 FILL_OPACITY = 0.42
 """Opacity of a structure's area; its outline is opaque, in the colour of the anatomy table."""
 
+PAPER = (16, 18, 20)
+"""Background of pictures in which several planes stand side by side."""
+INK = (232, 236, 238)
+"""Letters on it."""
+
 _FEWEST_COLOURS = 32
 _JPEG_QUALITY = 82
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from vastus.anatomy import SIDES, Side
-from vastus.morphometry.rows import ALL, BOTH_SIDES, MeasureRow
+from vastus.io.tables import ALL, BOTH_SIDES
+from vastus.morphometry.rows import MeasureRow
 from vastus.morphometry.scan import ScanMeasures
 from vastus.sarcopenia.clinical import ClinicalFacts
 from vastus.sarcopenia.normalisation import FEMUR_RANGE_MM, VolumeIndices, normalise

@@ -7,14 +7,17 @@ import json
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from vastus.anatomy import BUILT_IN, STRUCTURES, StructureTable
 from vastus.errors import MissingInputError, SettingsError
 from vastus.io.atomic import write_text
 from vastus.io.own_structures import entries_of, own_table
 from vastus.preprocessing import PreprocessingSettings
-from vastus.training.networks import DEFAULT_NETWORK, network_entry
+from vastus.training.networks import DEFAULT_NETWORK, build_network, network_entry
+
+if TYPE_CHECKING:
+    from torch import nn
 
 CONFIG_FILE = "config.json"
 ANATOMY_CLASSES: tuple[str, ...] = ("background", *(s.key for s in STRUCTURES))
@@ -113,6 +116,15 @@ class TrainConfig:
     def class_count(self) -> int:
         """Number of classes, background included."""
         return len(self.classes)
+
+    def new_network(self) -> nn.Module:
+        """Build the network of the run, with fresh weights from torch's random state."""
+        return build_network(
+            self.network,
+            class_count=self.class_count,
+            window_size=self.settings.window_size,
+            arguments=self.network_arguments,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -231,7 +231,7 @@ def _read(folder: Path) -> tuple[TrainingSet, list[str]]:
     ending = str(description.get("file_ending", FILE_ENDING))
     found = _structures(folder, description, problems)
     merged_names = _merged_names(description, found.table, problems)
-    values, merged, ignore = _values(description, merged_names, found, problems)
+    values = _values(description, merged_names, found, problems)
     images = _files(folder / IMAGES, ending)
     labels = _files(folder / LABELS, ending)
     if not images and not labels:
@@ -244,7 +244,7 @@ def _read(folder: Path) -> tuple[TrainingSet, list[str]]:
     problems += [f"{name}: an image without labels" for name in sorted(named.keys() - labels.keys())]
     problems += [f"{name}: labels without an image" for name in sorted(labels.keys() - named.keys())]
     cases = tuple(TrainingCase(name, named[name], labels[name]) for name in sorted(named.keys() & labels.keys()))
-    return TrainingSet(folder, cases, values, ignore, merged, found.table, found.own), problems
+    return TrainingSet(folder, cases, values.single, values.ignore, values.merged, found.table, found.own), problems
 
 
 def _description(folder: Path, problems: list[str]) -> dict[str, Any]:
@@ -294,12 +294,27 @@ def _merged_names(
     return merged
 
 
+@dataclass(frozen=True, slots=True)
+class _LabelValues:
+    """What the label values of a data set mean.
+
+    Attributes:
+        single: value -> structure and side.
+        merged: value -> label that stands for several structures.
+        ignore: value of voxels that nobody looked at; None: there is none.
+    """
+
+    single: dict[int, tuple[str, Side]]
+    merged: dict[int, MergedLabel]
+    ignore: int | None
+
+
 def _values(
     description: dict[str, Any],
     merged_names: dict[str, tuple[str, ...]],
     structures: DatasetStructures,
     problems: list[str],
-) -> tuple[dict[int, tuple[str, Side]], dict[int, MergedLabel], int | None]:
+) -> _LabelValues:
     values: dict[int, tuple[str, Side]] = {}
     merged: dict[int, MergedLabel] = {}
     ignore = None
@@ -317,7 +332,7 @@ def _values(
             merged[value] = MergedLabel(name, merged_names[name])
         elif name in structures.meaning:
             values[value] = structures.meaning[name]
-    return values, merged, ignore
+    return _LabelValues(values, merged, ignore)
 
 
 def _files(folder: Path, ending: str) -> dict[str, Path]:

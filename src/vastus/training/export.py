@@ -24,7 +24,7 @@ from vastus.inference.bundle import (
 from vastus.io.atomic import atomic_folder
 from vastus.training.checkpoint import TrainState, load_state
 from vastus.training.config import CONFIG_FILE, TrainConfig, load_config
-from vastus.training.networks import build_network, network_entry, parameter_count
+from vastus.training.networks import network_entry, parameter_count
 from vastus.training.transfer import mean_weights, read_weights
 
 if TYPE_CHECKING:
@@ -117,12 +117,7 @@ def export_run(run: Path, bundle: Path, facts: CardFacts, *, licence: str) -> Ex
 
 def rounded_network(config: TrainConfig, state: TrainState) -> tuple[nn.Module, dict[str, Tensor]]:
     """The averaged network with its weights rounded to float16, in evaluation mode, and those weights."""
-    network = build_network(
-        config.network,
-        class_count=config.class_count,
-        window_size=config.settings.window_size,
-        arguments=config.network_arguments,
-    )
+    network = config.new_network()
     tensors = {
         name: (t.half() if t.is_floating_point() else t).contiguous().clone() for name, t in state.average.items()
     }

@@ -25,7 +25,7 @@ from vastus.training.config import CONFIG_FILE, TrainConfig, load_config, save_c
 from vastus.training.loader import Place, batches
 from vastus.training.logs import LogRow, RunLog
 from vastus.training.losses import IGNORE, dice_cross_entropy, reduce_labels
-from vastus.training.networks import build_network, network_entry
+from vastus.training.networks import network_entry
 from vastus.training.optimisers import build_optimiser, schedule_factor, set_class_prior, set_learning_rate
 from vastus.training.precision import has_bf16
 from vastus.training.sources import PatchSource
@@ -158,12 +158,9 @@ class _Trainer:
         self.entry = network_entry(config.network)
         self.half = config.bf16 and has_bf16(team.device)
         torch.manual_seed(config.seed)
-        self.network = build_network(
-            config.network,
-            class_count=config.class_count,
-            window_size=config.settings.window_size,
-            arguments=config.network_arguments,
-        ).to(team.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.network = config.new_network().to(  # type: ignore[call-overload]
+            team.device, memory_format=torch.channels_last_3d
+        )
         self.step = 0
         self.seconds = 0.0
         self.classes_seen = np.zeros(config.class_count, dtype=np.int64)

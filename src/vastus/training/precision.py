@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import torch
 
-_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16")
-"""Names that torch gives to instructions that multiply bfloat16: x86 with AVX-512 or AMX, ARM."""
+from vastus.inference.arithmetic import torch_has_bf16
+
+_ARM_INSTRUCTIONS = "bf16"
+"""Name that torch gives to those of ARM, of which OpenVINO, whom the network's run asks, says nothing."""
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 itself."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type != "cpu":
-        return False
-    asked = getattr(torch.cpu, "get_capabilities", None)
-    if asked is not None:
-        known = asked()
-        return any(known.get(name, False) for name in _INSTRUCTIONS)
-    # Before torch could name instructions it only told this one.
-    return bool(torch.cpu._is_avx512_bf16_supported())
+    """Tell whether the device multiplies bfloat16 itself."""
+    return torch_has_bf16(device.type) or (device.type == "cpu" and _arm_has_bf16())
+
+
+def _arm_has_bf16() -> bool:
+    asked = getattr(torch.cpu, "get_capabilities", None)  # older versions of torch tell nothing of ARM
+    return asked is not None and bool(asked().get(_ARM_INSTRUCTIONS, False))

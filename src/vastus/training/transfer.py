@@ -14,7 +14,7 @@ from vastus.errors import MissingInputError, SettingsError
 from vastus.preprocessing import PreprocessingSettings
 from vastus.training.checkpoint import load_state
 from vastus.training.config import CONFIG_FILE, TrainConfig, load_config
-from vastus.training.networks import build_network, network_entry
+from vastus.training.networks import network_entry
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,12 +157,7 @@ def initial_weights(given: TrainedWeights, config: TrainConfig) -> dict[str, Ten
             remedy=f"Use --network {given.network}.",
         )
     torch.manual_seed(config.seed)
-    fresh = build_network(
-        config.network,
-        class_count=config.class_count,
-        window_size=config.settings.window_size,
-        arguments=config.network_arguments,
-    ).state_dict()
+    fresh = config.new_network().state_dict()
     prefixes = network_entry(config.network).class_parameters
     return fit_weights(given.tensors, fresh, given.classes, config.classes, prefixes)
 

@@ -19,7 +19,6 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +26,6 @@ from vastus.annotation.models.registry import ModelRegistry, now_text
 from vastus.annotation.project.final_labels import FinalLabels
 from vastus.annotation.project.layout import Layout
 from vastus.annotation.refusals import BadRequestError, BusyError, NotReadyError, UnknownItemError
-from vastus.errors import MissingExtraError
 from vastus.inference.bundle import Bundle
 
 _KEPT_LINES: Final = 50
@@ -167,8 +165,9 @@ class Trainer:
             BusyError: one is running.
             NotReadyError: fewer than two final labels, or a model without weights to start from.
         """
-        if any(find_spec(module) is None for module in ("torch", "monai")):
-            raise MissingExtraError("Training", "train")
+        from vastus.training.networks import require_torch
+
+        require_torch()
         with self._guard:
             if self._task is not None and self._task.state is TaskState.RUNNING:
                 raise BusyError("A training is running.", remedy="Wait for it, or stop it: DELETE /api/train")

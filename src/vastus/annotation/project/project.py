@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -318,7 +318,7 @@ class Project:
         return None
 
 
-def label_names(present: list[int], table: StructureTable = BUILT_IN) -> Mapping[str, int]:
+def label_names(present: Iterable[int], table: StructureTable = BUILT_IN) -> Mapping[str, int]:
     """Names of the values that occur, in the order of the values: 3D Slicer gives the n-th present value the n-th."""
     return {table.by_value[value].name: value for value in sorted(present) if value in table.by_value}
 

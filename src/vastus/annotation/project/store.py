@@ -269,42 +269,17 @@ class Store:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
             with self._writing() as connection:
                 _refuse_locked(connection, case_id, draft.author)
-                current = _current(connection, case_id)
-                number = current.number + 1 if current else 1
-                parent = current.number if current else None
-                equals = None
-                if draft.parent is not None and draft.parent != parent:
-                    # Saving an old version again, unchanged, brings it back on purpose. Anything else would pass over
-                    # what was saved in the meantime.
-                    if not current or _one(connection, case_id, draft.parent).sha256 != digest:
-                        now = f"the current one is {parent}" if current else "there is none"
-                        raise StaleParentError(
-                            f"Version {draft.parent} is not the current one: {now}.",
-                            remedy="Load the current version and make the change there.",
-                        )
-                    equals = draft.parent
-                version = Version(
-                    case_id,
-                    number,
-                    draft.kind,
-                    draft.kind,
-                    draft.author,
-                    _now(),
-                    parent,
-                    equals,
-                    draft.note,
-                    draft.tag,
-                    f"{number:06d}.nii.gz",
-                    digest,
-                )
+                version = _next_version(connection, case_id, draft, digest)
                 # A file of this number without a row is what a killed process left: it is replaced.
                 temporary.replace(folder / version.file)
                 _flush(folder)
                 _insert(connection, version)
-                rows = [(case_id, number, index, text) for index, text in sorted((draft.outlines or {}).items())]
+                rows = [
+                    (case_id, version.number, index, text) for index, text in sorted((draft.outlines or {}).items())
+                ]
                 connection.executemany("INSERT INTO outlines VALUES (?, ?, ?, ?)", rows)
                 if draft.strokes not in (None, "[]"):
-                    connection.execute("INSERT INTO strokes VALUES (?, ?, ?)", (case_id, number, draft.strokes))
+                    connection.execute("INSERT INTO strokes VALUES (?, ?, ?)", (case_id, version.number, draft.strokes))
                 return version
         finally:
             temporary.unlink(missing_ok=True)
@@ -413,6 +388,42 @@ def _one(connection: sqlite3.Connection, case_id: str, number: int) -> Version:
     if row is None:
         raise UnknownItemError(f"There is no version {number} of this case.")
     return _version(row)
+
+
+def _next_version(connection: sqlite3.Connection, case_id: str, draft: Draft, digest: str) -> Version:
+    """Make the version that a draft becomes.
+
+    Raises:
+        StaleParentError: ``draft.parent`` is not the current version.
+    """
+    current = _current(connection, case_id)
+    number = current.number + 1 if current else 1
+    parent = current.number if current else None
+    equals = None
+    if draft.parent is not None and draft.parent != parent:
+        # Saving an old version again, unchanged, brings it back on purpose. Anything else would pass over what was
+        # saved in the meantime.
+        if not current or _one(connection, case_id, draft.parent).sha256 != digest:
+            now = f"the current one is {parent}" if current else "there is none"
+            raise StaleParentError(
+                f"Version {draft.parent} is not the current one: {now}.",
+                remedy="Load the current version and make the change there.",
+            )
+        equals = draft.parent
+    return Version(
+        case_id=case_id,
+        number=number,
+        kind=draft.kind,
+        made_by=draft.kind,
+        author=draft.author,
+        created=_now(),
+        parent=parent,
+        equals=equals,
+        note=draft.note,
+        tag=draft.tag,
+        file=f"{number:06d}.nii.gz",
+        sha256=digest,
+    )
 
 
 def _insert(connection: sqlite3.Connection, version: Version) -> None:
