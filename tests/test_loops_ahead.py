@@ -15,6 +15,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from vastus import compile_ahead, loops_ahead
@@ -219,7 +221,10 @@ def test_the_first_scan_of_an_installation_compiles_nothing(tmp_path: Path, prec
     command("segment", EXAMPLE, "-o", tmp_path / "out", "--precision", precision)
     labels = tmp_path / "out" / "labels.nii.gz"
     command("measure", EXAMPLE, labels, "-o", tmp_path / "measures")
-    command("evaluate", labels, labels, "-o", tmp_path / "agreement")
+    image: Any = nib.load(labels)
+    moved = np.roll(np.asanyarray(image.dataobj), image.shape[0] // 4, axis=0)  # distances are long
+    nib.save(nib.Nifti1Image(moved, image.affine, image.header), tmp_path / "moved.nii.gz")
+    command("evaluate", labels, tmp_path / "moved.nii.gz", "-o", tmp_path / "agreement")
     assert [path.name for path in loops.rglob("*.nbc")] == []
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 from scipy.ndimage import map_coordinates
 
 from vastus.anatomy import Side
@@ -16,6 +17,7 @@ from vastus.preprocessing import (
     PreprocessingSettings,
     body_box,
     body_mask,
+    fill_holes,
     normalise_hu,
     normalise_hu_tensor,
     preprocess,
@@ -291,3 +293,11 @@ def test_real_scans_lose_no_bone_and_their_table(name: str, table: bool):
     inside = bones[window].sum() / bones.sum()
     assert inside > 0.999
     assert (start[1] > 0) is (table or name == "vhf_knee.nii.gz")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_holes_are_filled_slice_by_slice_as_scipy_does_it(seed: int) -> None:
+    mask = np.random.default_rng(seed).random((24, 18, 6)) < 0.6
+    expected = np.stack([ndimage.binary_fill_holes(mask[..., k]) for k in range(mask.shape[2])], axis=2)
+    assert (expected != mask).any()
+    np.testing.assert_array_equal(fill_holes(mask), expected)

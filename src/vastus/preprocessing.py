@@ -191,12 +191,17 @@ def body_mask(
 
 def fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Fill what is enclosed in each slice (last axis): what no path by sides of pixels joins with the slice's edge."""
-    in_slices = np.zeros((3, 3, 3), np.bool_)
-    in_slices[1, :, 1] = in_slices[:, 1, 1] = True
-    gaps, count = load_ndimage().label(~mask, structure=in_slices)
+    gaps, count = load_ndimage().label(~mask, structure=in_slices())
     open_to_edge = np.zeros(count + 1, np.bool_)
     for edge in (gaps[0], gaps[-1], gaps[:, 0], gaps[:, -1]):
         open_to_edge[edge] = True
     open_to_edge[0] = False
     filled: NDArray[np.bool_] = ~open_to_edge[gaps]
     return filled
+
+
+def in_slices() -> NDArray[np.bool_]:
+    """Make SciPy's structure of neighbours within a slice (last axis), by the sides of pixels."""
+    structure = np.zeros((3, 3, 3), np.bool_)
+    structure[1, :, 1] = structure[:, 1, 1] = True
+    return structure

@@ -26,7 +26,7 @@ from vastus.morphometry.field_of_view import FieldOfView
 from vastus.morphometry.landmarks import ISCHIAL_TUBEROSITY, LESSER_TROCHANTER, Leg
 from vastus.morphometry.settings import MeasureSettings
 from vastus.morphometry.voxels import AxisMap, Profiles, profile_fat
-from vastus.preprocessing import PreprocessingSettings, body_mask, fill_holes
+from vastus.preprocessing import PreprocessingSettings, body_mask, fill_holes, in_slices
 from vastus.volume import Volume
 
 _COARSE_MM = (2.0, 2.0, 4.0)
@@ -185,7 +185,7 @@ def _zones_of_slices(
     pixel, radius_mm = scale
     fascias = [_fascia(values, side, pixel, radius_mm) for side in sides]
     # A margin, so that the body's rough outline does not cost fat under the skin.
-    parts, count = ndimage.label(pixels_within_mm(body, pixel, _SKIN_MARGIN_MM), structure=_in_slices())
+    parts, count = ndimage.label(pixels_within_mm(body, pixel, _SKIN_MARGIN_MM), structure=in_slices())
     distances = [_squared_distance(fascia, pixel) for fascia in fascias] if len(fascias) > 1 else []
     result = []
     for number, closed in enumerate(fascias):
@@ -203,13 +203,6 @@ def _zones_of_slices(
         zone[fascia] = INTERMUSCULAR
         result.append(zone)
     return result
-
-
-def _in_slices() -> Mask:
-    """Make the structure of neighbours within a slice, by their sides."""
-    structure = np.zeros((3, 3, 3), dtype=bool)
-    structure[1, :, 1] = structure[:, 1, 1] = True
-    return structure
 
 
 def _of_side(values: NDArray[np.uint8], side: Side) -> Mask:
